@@ -1,0 +1,99 @@
+use super::*;
+use crate::WallTime;
+use crate::agreement::{DeviceKey, SoftwareKey};
+use crate::sign::Device;
+use crate::testing::SeededRng;
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name, "localhost").unwrap()
+}
+
+fn record(rng: &mut SeededRng, name: &str) -> (SigningKey<Device>, DeviceRecord) {
+    let (identity, agreement) = (SigningKey::generate(rng), SoftwareKey::generate(rng));
+    let record =
+        DeviceRecord::new(user(name), *identity.public(), *agreement.public(), WallTime::from_unix(1), "laptop".into());
+    (identity, record)
+}
+
+#[test]
+fn id_2_lists_grow_by_a_signed_chain() {
+    let rng = &mut SeededRng::new(1);
+    let account = SigningKey::generate(rng);
+    let (key, laptop) = record(rng, "ada");
+    let first = DeviceList::first(&account, &user("ada"), laptop.sign(&key)).unwrap();
+    let (key2, phone) = record(rng, "ada");
+    let second = first.with(&account, phone.sign(&key2)).unwrap();
+
+    let read = ClaimedList::from_bytes(&second.to_bytes()).unwrap().verify(&user("ada")).unwrap();
+    assert_eq!(read, second);
+    assert_eq!(read.version(), 2);
+    assert_eq!(read.active().count(), 2);
+    assert_eq!(read.follows(&first), Ok(()));
+    assert_eq!(first.follows(&second), Err(ListError::Chain));
+    assert_eq!(read.follows(&read), Err(ListError::Chain));
+
+    let other_account = SigningKey::generate(rng);
+    let forged = first.with(&other_account, phone.sign(&key2)).unwrap();
+    assert_eq!(forged.follows(&first), Err(ListError::Chain));
+}
+
+#[test]
+fn id_2_a_revoked_device_stays_listed_and_may_not_act() {
+    let rng = &mut SeededRng::new(2);
+    let account = SigningKey::generate(rng);
+    let (key, mut laptop) = record(rng, "ada");
+    let first = DeviceList::first(&account, &user("ada"), laptop.sign(&key)).unwrap();
+    laptop.status = Status::Revoked;
+    laptop.version = 2;
+    let second = first.with(&account, laptop.sign(&key)).unwrap();
+    assert_eq!(second.records().len(), 1);
+    assert!(second.device(laptop.device).is_none());
+}
+
+#[test]
+fn id_2_a_list_of_another_user_or_with_a_foreign_record_is_refused() {
+    let rng = &mut SeededRng::new(3);
+    let account = SigningKey::generate(rng);
+    let (key, laptop) = record(rng, "ada");
+    let list = DeviceList::first(&account, &user("ada"), laptop.sign(&key)).unwrap();
+    let claimed = ClaimedList::from_bytes(&list.to_bytes()).unwrap();
+    assert_eq!(claimed.verify(&user("eve")), Err(ListError::User));
+    assert_eq!(DeviceList::first(&account, &user("eve"), laptop.sign(&key)), Err(ListError::User));
+
+    let (other_key, _) = record(rng, "ada");
+    let stolen = laptop.sign(&other_key);
+    assert_eq!(DeviceList::first(&account, &user("ada"), stolen), Err(ListError::Record(RecordError::Signature)));
+    let mut renamed = laptop;
+    renamed.device = DeviceId::from_bytes([1; 16]);
+    assert_eq!(DeviceList::first(&account, &user("ada"), renamed.sign(&key)), Err(ListError::Record(RecordError::Id)));
+}
+
+#[test]
+fn id_2_no_changed_byte_goes_unnoticed() {
+    let rng = &mut SeededRng::new(4);
+    let account = SigningKey::generate(rng);
+    let (key, laptop) = record(rng, "ada");
+    let bytes = DeviceList::first(&account, &user("ada"), laptop.sign(&key)).unwrap().to_bytes();
+    let read = |bytes: &[u8]| ClaimedList::from_bytes(bytes).and_then(|claimed| claimed.verify(&user("ada")));
+    assert!(read(&bytes).is_ok());
+    for i in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[i] ^= 1;
+        assert!(read(&changed).is_err(), "byte {i}");
+        assert!(read(&bytes[..i]).is_err(), "cut at {i}");
+    }
+}
+
+#[test]
+fn id_2_possession_of_the_agreement_key_is_proven() {
+    use crate::agreement::{EphemeralKey, possession_is_proven, prove_possession};
+    let rng = &mut SeededRng::new(5);
+    let (device, challenge) = (SoftwareKey::generate(rng), EphemeralKey::generate(rng));
+    let mine = device.agree(challenge.public()).unwrap();
+    let proof = prove_possession(&mine, challenge.public(), b"record");
+    let theirs = challenge.agree(device.public()).unwrap();
+    assert!(possession_is_proven(&theirs, challenge.public(), b"record", &proof));
+    assert!(!possession_is_proven(&theirs, challenge.public(), b"Record", &proof));
+    let stranger = challenge.agree(SoftwareKey::generate(rng).public()).unwrap();
+    assert!(!possession_is_proven(&stranger, challenge.public(), b"record", &proof));
+}

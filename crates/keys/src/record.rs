@@ -1,0 +1,138 @@
+//! A device's record (rule ID-2): which keys it has, signed by itself.
+
+use minicbor::{Decode, Encode};
+
+use crate::agreement::AgreementPublicKey;
+use crate::cbor;
+use crate::choice::Offer;
+use crate::labels;
+use crate::name::UserId;
+use crate::sign::{Device, Signed, SigningKey, VerifyingKey};
+use crate::{DeviceId, WallTime};
+
+/// The only record format so far.
+pub const FORMAT: u8 = 1;
+/// Bytes of a device's label at most.
+pub const MAX_LABEL: usize = 64;
+
+/// Whether a device may still act for its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Status {
+    /// It may.
+    #[n(1)]
+    Active,
+    /// It was revoked, and stays in the list so that nobody takes its id for a new one.
+    #[n(2)]
+    Revoked,
+}
+
+/// One device of one user. CBOR map; keys 5 (RSA-2048 SPKI), 7 (Curve25519) and 8 (MLS) belong to layers that do
+/// not exist yet.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DeviceRecord {
+    /// [`FORMAT`].
+    #[n(0)]
+    pub format: u8,
+    /// Whose device it is.
+    #[n(1)]
+    pub user: UserId,
+    /// Derived from `identity`.
+    #[n(2)]
+    pub device: DeviceId,
+    /// Grows with each change of the record.
+    #[n(3)]
+    pub version: u32,
+    /// P-256, SEC1 uncompressed, 65 bytes.
+    #[n(4)]
+    pub agreement: Option<AgreementPublicKey>,
+    /// Ed25519, 32 bytes.
+    #[n(6)]
+    pub identity: VerifyingKey<Device>,
+    /// When the device was made.
+    #[n(9)]
+    pub created: WallTime,
+    /// Whether it may act.
+    #[n(10)]
+    pub status: Status,
+    /// What its owner calls it, at most [`MAX_LABEL`] bytes.
+    #[n(11)]
+    pub label: String,
+}
+
+/// Why a record is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// Not the deterministic encoding of a record.
+    #[error("the device record is malformed")]
+    Malformed,
+    /// A format this version does not know.
+    #[error("the device record has an unknown format")]
+    Format,
+    /// The device id is not that of the identity key.
+    #[error("the device id does not belong to the identity key")]
+    Id,
+    /// The device did not sign it.
+    #[error("the device record is not signed by the device")]
+    Signature,
+    /// The label is too long or has control characters.
+    #[error("a device label has at most 64 bytes and no control characters")]
+    Label,
+}
+
+impl DeviceRecord {
+    /// A first record for new keys.
+    #[must_use]
+    pub fn new(
+        user: UserId,
+        identity: VerifyingKey<Device>,
+        agreement: AgreementPublicKey,
+        created: WallTime,
+        label: String,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            user,
+            device: DeviceId::of(&identity),
+            version: 1,
+            agreement: Some(agreement),
+            identity,
+            created,
+            status: Status::Active,
+            label,
+        }
+    }
+
+    /// The record as it travels, signed by the device itself.
+    #[must_use]
+    pub fn sign(&self, key: &SigningKey<Device>) -> Signed {
+        Signed::new(key, labels::DEVICE_RECORD, cbor::encode(self))
+    }
+
+    /// Reads and checks a record.
+    ///
+    /// # Errors
+    /// [`RecordError`] says which check failed.
+    pub fn verify(signed: &Signed) -> Result<Self, RecordError> {
+        let record: Self = cbor::decode(&signed.bytes).map_err(|_| RecordError::Malformed)?;
+        if record.format != FORMAT {
+            return Err(RecordError::Format);
+        }
+        if record.device != DeviceId::of(&record.identity) {
+            return Err(RecordError::Id);
+        }
+        if record.label.len() > MAX_LABEL || record.label.contains(char::is_control) {
+            return Err(RecordError::Label);
+        }
+        signed.verify(&record.identity, labels::DEVICE_RECORD).map_err(|_| RecordError::Signature)?;
+        Ok(record)
+    }
+
+    /// What the record offers to [`crate::choice::choose`].
+    #[must_use]
+    pub const fn offer(&self) -> Offer {
+        Offer { p256: self.agreement.is_some(), rsa: false, had_p256: false }
+    }
+}
