@@ -1,0 +1,375 @@
+//! The ring of epoch keys (rule GRP-4): the previous one, the current one and up to two that are coming.
+//!
+//! Every source of keys (a call's agreement, a host, MLS) feeds the one socket [`Ring::install`]. What is installed
+//! opens frames at once; it seals only after [`Ring::promote`]. A ring that is dropped wipes its keys.
+
+mod slot;
+
+use core::time::Duration;
+
+use undertone_keys::call_agreement::MediaKey;
+use undertone_keys::{CallId, DeviceId, JoinId, Time, UserId};
+
+use crate::frame::{Frame, FrameInfo, associated};
+use crate::key_id::{Context, Epoch, KeyId, SenderIndex};
+use crate::packet::{Codec, Kind};
+use crate::sframe::{Header, SealError, Sealer, SframeKey};
+use slot::Slot;
+
+/// How long the previous epoch's video still opens.
+pub const PREVIOUS_VIDEO: Duration = Duration::from_secs(120);
+/// How long the previous epoch's audio still opens: a jitter buffer holds far less.
+pub const PREVIOUS_AUDIO: Duration = Duration::from_secs(30);
+/// How long the previous epoch opens when the change removed somebody.
+pub const PREVIOUS_AFTER_REMOVAL: Duration = Duration::from_secs(2);
+/// How long an epoch may wait to be promoted.
+pub const PENDING: Duration = Duration::from_secs(60);
+/// How many epochs may wait.
+pub const MAX_PENDING: usize = 2;
+/// Sources of one sender that are opened at the same time.
+pub const MAX_CONTEXTS: usize = 16;
+
+/// One join of one device: what sender keys are derived for (rule MED-3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sender {
+    /// Whose device.
+    pub user: UserId,
+    /// Which device.
+    pub device: DeviceId,
+    /// Which of its joins.
+    pub join: JoinId,
+    /// Its number in this call.
+    pub index: SenderIndex,
+}
+
+/// Why a key was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The epoch is in the ring with another key: somebody tells two stories.
+    #[error("epoch {0} was installed before with another key")]
+    Conflict(Epoch),
+    /// Epochs only grow; this one is not newer than the current one, nor in the ring.
+    #[error("epoch {0} is older than the current one")]
+    Old(Epoch),
+    /// [`MAX_PENDING`] epochs wait already.
+    #[error("too many epochs wait to be applied")]
+    Full,
+    /// Its last eight bits are those of another epoch in the ring.
+    #[error("epoch {0} cannot be told from one in the ring")]
+    Ambiguous(Epoch),
+}
+
+/// What [`Ring::install`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installed {
+    /// The key is new. The very first one is current at once, others wait for [`Ring::promote`].
+    New,
+    /// It was there already, with the same key: nothing changed.
+    Held,
+}
+
+/// The epoch is not waiting in this ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("epoch {0} does not wait to be applied")]
+pub struct NotPending(pub Epoch);
+
+/// Why a sender was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdmitError {
+    /// The index stands for another join, or did before: indices are never given twice in a call (MED-2).
+    #[error("sender index {0} was given before")]
+    IndexReused(SenderIndex),
+    /// The join id was used before (MED-3).
+    #[error("the join id was used before")]
+    JoinReused,
+}
+
+/// Why a frame did not open. None of these ends a stream (rule MED-5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Not a frame, or one that disagrees with itself.
+    #[error("not a frame")]
+    Malformed,
+    /// It bears our own index: somebody reflects us.
+    #[error("a frame of our own came back")]
+    Reflected,
+    /// Nobody with this index is in the call.
+    #[error("unknown sender {0}")]
+    UnknownSender(SenderIndex),
+    /// The ring has no key for its epoch.
+    #[error("no key for the epoch of this frame")]
+    UnknownEpoch,
+    /// Opened before, or too old to tell.
+    #[error("a replay")]
+    Replayed,
+    /// The tag does not match.
+    #[error("the frame does not open")]
+    Forged,
+    /// The sender has more than [`MAX_CONTEXTS`] sources.
+    #[error("too many sources of one sender")]
+    TooManySources,
+}
+
+/// The media keys of one call as one member holds them, with everything that seals and opens under them.
+#[derive(Debug)]
+pub struct Ring {
+    call: CallId,
+    /// Oldest first; `current` is the place of the one that seals.
+    slots: Vec<Slot>,
+    current: usize,
+    me: Option<Sender>,
+    senders: Vec<Sender>,
+    used: Vec<(SenderIndex, JoinId)>,
+    sealers: Vec<(Context, Sealer)>,
+}
+
+impl Ring {
+    /// A ring without keys.
+    #[must_use]
+    pub fn new(call: CallId) -> Self {
+        Self {
+            call,
+            slots: Vec::with_capacity(2 + MAX_PENDING),
+            current: 0,
+            me: None,
+            senders: Vec::new(),
+            used: Vec::new(),
+            sealers: Vec::new(),
+        }
+    }
+
+    /// Takes a key. Installing the same again changes nothing.
+    ///
+    /// # Errors
+    /// [`InstallError`]; the ring is then as before.
+    pub fn install(&mut self, now: Time, epoch: Epoch, key: MediaKey) -> Result<Installed, InstallError> {
+        self.expire(now);
+        if let Some(slot) = self.slots.iter().find(|slot| slot.epoch == epoch) {
+            return if slot.has_key(&key) { Ok(Installed::Held) } else { Err(InstallError::Conflict(epoch)) };
+        }
+        if self.current_epoch().is_some_and(|current| epoch < current) {
+            return Err(InstallError::Old(epoch));
+        }
+        if self.slots.iter().any(|slot| slot.epoch.0 % 256 == epoch.0 % 256) {
+            return Err(InstallError::Ambiguous(epoch));
+        }
+        if self.slots.len().saturating_sub(self.current + 1) >= MAX_PENDING {
+            return Err(InstallError::Full);
+        }
+        let first = self.slots.is_empty();
+        let place = self.slots.iter().take_while(|slot| slot.epoch < epoch).count();
+        self.slots.insert(place, Slot::new(epoch, key, (!first).then(|| now + PENDING)));
+        Ok(Installed::New)
+    }
+
+    /// Seals under `epoch` from now on. What was current becomes the previous epoch; waiting epochs that were
+    /// overtaken are dropped. `removed` says that the change removed a member.
+    ///
+    /// # Errors
+    /// [`NotPending`].
+    pub fn promote(&mut self, now: Time, epoch: Epoch, removed: bool) -> Result<(), NotPending> {
+        self.expire(now);
+        if self.current_epoch() == Some(epoch) {
+            return Ok(());
+        }
+        let place = self.slots.iter().position(|slot| slot.epoch == epoch).ok_or(NotPending(epoch))?;
+        if place < self.current {
+            return Err(NotPending(epoch));
+        }
+        let later = self.slots.split_off(place);
+        self.slots.truncate(self.current + 1);
+        if self.current > 0 {
+            self.slots.drain(..self.current);
+        }
+        if let Some(previous) = self.slots.first_mut() {
+            let (audio, other) = if removed {
+                (PREVIOUS_AFTER_REMOVAL, PREVIOUS_AFTER_REMOVAL)
+            } else {
+                (PREVIOUS_AUDIO, PREVIOUS_VIDEO)
+            };
+            previous.expire_at(now + audio, now + other);
+        }
+        self.slots.extend(later);
+        self.current = 1.min(self.slots.len().saturating_sub(1));
+        if let Some(slot) = self.slots.get_mut(self.current) {
+            slot.keep();
+        }
+        self.sealers.clear();
+        Ok(())
+    }
+
+    /// Forgets an epoch at once: its key is wiped. Retiring the current one leaves nothing to seal under.
+    pub fn retire(&mut self, epoch: Epoch) {
+        let Some(place) = self.slots.iter().position(|slot| slot.epoch == epoch) else { return };
+        if place == self.current {
+            self.slots.clear();
+            self.current = 0;
+            self.sealers.clear();
+        } else {
+            self.slots.remove(place);
+            if place < self.current {
+                self.current -= 1;
+            }
+        }
+    }
+
+    /// Drops what has outlived its time.
+    pub fn expire(&mut self, now: Time) {
+        for place in (0..self.slots.len()).rev() {
+            if place != self.current && self.slots.get(place).is_some_and(|slot| slot.is_over(now)) {
+                self.slots.remove(place);
+                if place < self.current {
+                    self.current -= 1;
+                }
+            }
+        }
+    }
+
+    /// When [`Self::expire`] next has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let others = self.slots.iter().enumerate().filter(|(place, _)| *place != self.current);
+        others.filter_map(|(_, slot)| slot.end()).min()
+    }
+
+    /// The epoch that seals.
+    #[must_use]
+    pub fn current_epoch(&self) -> Option<Epoch> {
+        self.slots.get(self.current).map(|slot| slot.epoch)
+    }
+
+    /// Seals as `me` from now on. Each join brings a fresh join id, so that nothing is ever sealed under a key that
+    /// an earlier join used (rule MED-3).
+    ///
+    /// # Errors
+    /// [`AdmitError`] when index or join id were used before.
+    pub fn join(&mut self, me: Sender) -> Result<(), AdmitError> {
+        self.use_up(&me)?;
+        self.sealers.clear();
+        self.me = Some(me);
+        Ok(())
+    }
+
+    /// Opens frames of `sender` from now on. The caller has verified its signed join.
+    ///
+    /// # Errors
+    /// [`AdmitError`] when index or join id were used before.
+    pub fn admit(&mut self, sender: Sender) -> Result<(), AdmitError> {
+        if self.senders.contains(&sender) {
+            return Ok(());
+        }
+        self.use_up(&sender)?;
+        self.senders.push(sender);
+        Ok(())
+    }
+
+    /// Opens nothing of this sender any more.
+    pub fn dismiss(&mut self, index: SenderIndex) {
+        self.senders.retain(|sender| sender.index != index);
+        self.slots.iter_mut().for_each(|slot| slot.forget(index));
+    }
+
+    /// The senders whose frames open.
+    #[must_use]
+    pub fn senders(&self) -> &[Sender] {
+        &self.senders
+    }
+
+    /// The smallest index that no join in this call has had, as far as this member knows.
+    #[must_use]
+    pub fn next_index(&self) -> SenderIndex {
+        self.used.iter().map(|(index, _)| index.saturating_add(1)).max().unwrap_or(0)
+    }
+
+    fn use_up(&mut self, sender: &Sender) -> Result<(), AdmitError> {
+        if self.used.iter().any(|(index, _)| *index == sender.index) {
+            return Err(AdmitError::IndexReused(sender.index));
+        }
+        if self.used.iter().any(|(_, join)| *join == sender.join) {
+            return Err(AdmitError::JoinReused);
+        }
+        self.used.push((sender.index, sender.join));
+        Ok(())
+    }
+
+    /// Seals `payload` into the front of `out` and returns the frame's length.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn seal(&mut self, info: FrameInfo, payload: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
+        let slot = self.slots.get(self.current).ok_or(SealError::NoKey)?;
+        let me = self.me.as_ref().ok_or(SealError::NoKey)?;
+        let place = match self.sealers.iter().position(|(context, _)| *context == info.context) {
+            Some(place) => place,
+            None => {
+                self.sealers.push((info.context, Sealer::new(slot.sender_key(&self.call, me, info.context))));
+                self.sealers.len() - 1
+            }
+        };
+        let (_, sealer) = self.sealers.get_mut(place).ok_or(SealError::NoKey)?;
+        sealer.seal(&associated(&self.call, info.kind, info.codec), &[&info.inner(), payload], out)
+    }
+
+    /// Opens a frame where it stands. `kind` and `codec` are the packet header's claims; if they are not what the
+    /// sender sealed, the frame does not open.
+    ///
+    /// # Errors
+    /// [`OpenError`]; on any of them the bytes in `frame` are not text.
+    pub fn open<'b>(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        codec: Codec,
+        frame: &'b mut [u8],
+    ) -> Result<Frame<'b>, OpenError> {
+        let (header, header_length) = Header::decode(frame).map_err(|_| OpenError::Malformed)?;
+        let key_id = KeyId::from_u64(header.key_id).ok_or(OpenError::Malformed)?;
+        if self.me.as_ref().is_some_and(|me| me.index == key_id.sender) {
+            return Err(OpenError::Reflected);
+        }
+        let sender = self
+            .senders
+            .iter()
+            .find(|sender| sender.index == key_id.sender)
+            .ok_or(OpenError::UnknownSender(key_id.sender))?;
+        let slot = self
+            .slots
+            .iter_mut()
+            .find(|slot| slot.epoch.0.to_be_bytes()[3] == key_id.epoch && slot.opens(now, kind))
+            .ok_or(OpenError::UnknownEpoch)?;
+        let source = slot.source(&self.call, sender, key_id.context)?;
+        if !source.window.is_fresh(header.counter) {
+            return Err(OpenError::Replayed);
+        }
+        let text = source
+            .opener
+            .open(header, header_length, &associated(&self.call, kind, codec), frame)
+            .map_err(|_| OpenError::Forged)?;
+        source.window.mark(header.counter);
+        slot.confirm(key_id);
+        Frame::parse(key_id, header.counter, text).ok_or(OpenError::Malformed)
+    }
+
+    /// Whether a recorded frame opens under a key of this ring, without counting as received.
+    #[must_use]
+    pub fn would_open(&self, kind: Kind, codec: Codec, frame: &[u8]) -> bool {
+        let Ok((header, header_length)) = Header::decode(frame) else { return false };
+        let Some(key_id) = KeyId::from_u64(header.key_id) else { return false };
+        let everybody = self.senders.iter().chain(self.me.as_ref());
+        let senders = everybody.filter(|sender| sender.index == key_id.sender);
+        let slots = self.slots.iter().filter(|slot| slot.epoch.0.to_be_bytes()[3] == key_id.epoch);
+        slots
+            .flat_map(|slot| senders.clone().map(move |sender| slot.sender_key(&self.call, sender, key_id.context)))
+            .any(|key: SframeKey| {
+                let opener = crate::sframe::Opener::new(key);
+                let mut copy = frame.to_vec();
+                opener.open(header, header_length, &associated(&self.call, kind, codec), &mut copy).is_ok()
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+use proptest::prelude::*;
+use undertone_keys::testing::SeededRng;
+use undertone_keys::{DeviceId, Secret};
+
+use super::*;
+use crate::sframe::trace;
+
+const CALL: CallId = CallId::from_bytes([1; 16]);
+
+fn key(n: u8) -> MediaKey {
+    MediaKey::new(Secret::from_slice(&[n; 32]).unwrap())
+}
+
+fn sender(name: &str, index: u16, join: u8) -> Sender {
+    Sender {
+        user: UserId::parse(name, "x").unwrap(),
+        device: DeviceId::from_bytes([name.as_bytes()[0]; 16]),
+        join: JoinId::from_bytes([join; 16]),
+        index,
+    }
+}
+
+fn info(context: u16) -> FrameInfo {
+    FrameInfo { kind: Kind::Audio, codec: Codec::OPUS_32K, context: Context(context), captured_ms: 7 }
+}
+
+fn seal(ring: &mut Ring, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 300];
+    let length = ring.seal(info(0), payload, &mut out).unwrap();
+    out.truncate(length);
+    out
+}
+
+fn open(ring: &mut Ring, now: Time, frame: &[u8]) -> Result<Vec<u8>, OpenError> {
+    let mut copy = frame.to_vec();
+    ring.open(now, Kind::Audio, Codec::OPUS_32K, &mut copy).map(|frame| frame.payload.to_vec())
+}
+
+fn pair() -> (Ring, Ring) {
+    let (ada, bob) = (sender("ada", 0, 10), sender("bob", 1, 11));
+    let ring = |me: &Sender, peer: &Sender| {
+        let mut ring = Ring::new(CALL);
+        ring.install(Time::ZERO, Epoch(1), key(1)).unwrap();
+        ring.join(me.clone()).unwrap();
+        ring.admit(peer.clone()).unwrap();
+        ring
+    };
+    (ring(&ada, &bob), ring(&bob, &ada))
+}
+
+const fn at(seconds: u64) -> Time {
+    Time::from_millis(seconds * 1000)
+}
+
+#[test]
+fn install_is_idempotent() {
+    let (mut ada, mut bob) = pair();
+    let frame = seal(&mut ada, b"one");
+    assert_eq!(ada.install(Time::ZERO, Epoch(1), key(1)), Ok(Installed::Held));
+    assert_eq!(bob.install(Time::ZERO, Epoch(1), key(1)), Ok(Installed::Held));
+    assert_eq!(open(&mut bob, Time::ZERO, &frame).unwrap(), b"one");
+    // Had installing again reset anything, this would repeat a counter or open a replay.
+    assert_eq!(bob.install(Time::ZERO, Epoch(1), key(1)), Ok(Installed::Held));
+    assert_eq!(open(&mut bob, Time::ZERO, &frame), Err(OpenError::Replayed));
+    assert_ne!(seal(&mut ada, b"one"), frame);
+    assert_eq!(bob.install(Time::ZERO, Epoch(1), key(2)), Err(InstallError::Conflict(Epoch(1))));
+}
+
+#[test]
+fn grp_4_a_pending_epoch_opens_and_does_not_seal() {
+    let (mut ada, mut bob) = pair();
+    ada.install(Time::ZERO, Epoch(2), key(2)).unwrap();
+    bob.install(Time::ZERO, Epoch(2), key(2)).unwrap();
+    assert_eq!(ada.current_epoch(), Some(Epoch(1)));
+    ada.promote(Time::ZERO, Epoch(2), false).unwrap();
+    assert_eq!(bob.current_epoch(), Some(Epoch(1)));
+    let frame = seal(&mut ada, b"new");
+    assert_eq!(open(&mut bob, Time::ZERO, &frame).unwrap(), b"new");
+    let old = seal(&mut bob, b"old");
+    assert_eq!(open(&mut ada, Time::ZERO, &old).unwrap(), b"old");
+}
+
+#[test]
+fn grp_4_lifetimes() {
+    for (removed, kind, last) in [
+        (false, Kind::Audio, PREVIOUS_AUDIO),
+        (false, Kind::Video, PREVIOUS_VIDEO),
+        (true, Kind::Audio, PREVIOUS_AFTER_REMOVAL),
+        (true, Kind::Video, PREVIOUS_AFTER_REMOVAL),
+    ] {
+        let (mut ada, mut bob) = pair();
+        let mut frames = Vec::new();
+        for _ in 0..2 {
+            let mut out = [0; 300];
+            let length = ada.seal(FrameInfo { kind, ..info(0) }, b"old", &mut out).unwrap();
+            frames.push(out[..length].to_vec());
+        }
+        bob.install(at(10), Epoch(2), key(2)).unwrap();
+        bob.promote(at(10), Epoch(2), removed).unwrap();
+        let just_before = at(10) + (last - Duration::from_micros(1));
+        assert!(bob.open(just_before, kind, Codec::OPUS_32K, &mut frames[0]).is_ok());
+        let after = bob.open(at(10) + last, kind, Codec::OPUS_32K, &mut frames[1]);
+        assert_eq!(after.unwrap_err(), OpenError::UnknownEpoch);
+    }
+    let (mut ada, _) = pair();
+    ada.install(at(0), Epoch(2), key(2)).unwrap();
+    assert_eq!(ada.poll_timeout(), Some(at(60)));
+    assert_eq!(ada.promote(at(60), Epoch(2), false), Err(NotPending(Epoch(2))));
+    assert_eq!(ada.poll_timeout(), None);
+}
+
+#[test]
+fn grp_4_epochs_only_grow_and_two_may_wait() {
+    let (mut ada, _) = pair();
+    ada.install(at(0), Epoch(2), key(2)).unwrap();
+    ada.install(at(0), Epoch(3), key(3)).unwrap();
+    assert_eq!(ada.install(at(0), Epoch(4), key(4)), Err(InstallError::Full));
+    ada.promote(at(0), Epoch(3), false).unwrap();
+    assert_eq!(ada.install(at(0), Epoch(2), key(2)), Err(InstallError::Old(Epoch(2))));
+    assert_eq!(ada.promote(at(0), Epoch(1), false), Err(NotPending(Epoch(1))));
+    assert_eq!(ada.install(at(0), Epoch(257), key(9)), Err(InstallError::Ambiguous(Epoch(257))));
+    ada.retire(Epoch(3));
+    assert_eq!(ada.seal(info(0), b"x", &mut [0; 100]), Err(SealError::NoKey));
+}
+
+#[test]
+fn med_4_reflected_replayed_forged_and_foreign_frames_do_not_open() {
+    let (mut ada, mut bob) = pair();
+    let frame = seal(&mut ada, b"one");
+    assert_eq!(open(&mut ada, Time::ZERO, &frame), Err(OpenError::Reflected));
+    for i in 0..frame.len() {
+        let mut changed = frame.clone();
+        changed[i] ^= 0x10;
+        assert!(open(&mut bob, Time::ZERO, &changed).is_err(), "byte {i}");
+        assert!(open(&mut bob, Time::ZERO, &frame[..i]).is_err(), "cut at {i}");
+    }
+    let mut copy = frame.clone();
+    let other_kind = bob.open(Time::ZERO, Kind::Video, Codec::OPUS_32K, &mut copy);
+    assert_eq!(other_kind.unwrap_err(), OpenError::Forged);
+    let mut copy = frame.clone();
+    assert_eq!(bob.open(Time::ZERO, Kind::Audio, Codec(9), &mut copy).unwrap_err(), OpenError::Forged);
+    assert_eq!(open(&mut bob, Time::ZERO, &frame).unwrap(), b"one");
+    assert_eq!(open(&mut bob, Time::ZERO, &frame), Err(OpenError::Replayed));
+    bob.dismiss(0);
+    let next = seal(&mut ada, b"two");
+    assert_eq!(open(&mut bob, Time::ZERO, &next), Err(OpenError::UnknownSender(0)));
+}
+
+#[test]
+fn med_2_no_index_and_no_join_is_used_twice() {
+    let (mut ada, _) = pair();
+    assert_eq!(ada.next_index(), 2);
+    assert_eq!(ada.admit(sender("bob", 1, 11)), Ok(()));
+    assert_eq!(ada.admit(sender("bob", 1, 12)), Err(AdmitError::IndexReused(1)));
+    assert_eq!(ada.admit(sender("bob", 2, 11)), Err(AdmitError::JoinReused));
+    ada.dismiss(1);
+    assert_eq!(ada.admit(sender("bob", 1, 12)), Err(AdmitError::IndexReused(1)));
+    assert_eq!(ada.join(sender("ada", 0, 13)), Err(AdmitError::IndexReused(0)));
+    assert_eq!(ada.join(sender("ada", 2, 10)), Err(AdmitError::JoinReused));
+    assert_eq!(ada.join(sender("ada", 2, 13)), Ok(()));
+}
+
+#[test]
+fn med_6_no_key_no_frame() {
+    let mut ring = Ring::new(CALL);
+    let mut out = [0; 100];
+    assert_eq!(ring.seal(info(0), b"secret", &mut out), Err(SealError::NoKey));
+    ring.install(Time::ZERO, Epoch(1), key(1)).unwrap();
+    assert_eq!(ring.seal(info(0), b"secret", &mut out), Err(SealError::NoKey));
+    assert_eq!(out, [0; 100]);
+}
+
+#[test]
+fn med_5_a_stranger_cannot_use_up_a_senders_sources() {
+    let (mut ada, mut bob) = pair();
+    let mut out = [0; 300];
+    for context in 100..200 {
+        let length = ada.seal(info(context), b"x", &mut out).unwrap();
+        out[length - 1] ^= 1;
+        assert!(bob.open(Time::ZERO, Kind::Audio, Codec::OPUS_32K, &mut out[..length]).is_err());
+    }
+    let frame = seal(&mut ada, b"heard");
+    assert_eq!(open(&mut bob, Time::ZERO, &frame).unwrap(), b"heard");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Seal(u16),
+    InstallAgain,
+    NextEpoch(bool),
+    Rejoin,
+    /// The process dies and comes back into the same epoch with the same key.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_u16..4).prop_map(Step::Seal),
+        1 => Just(Step::InstallAgain),
+        2 => any::<bool>().prop_map(Step::NextEpoch),
+        2 => Just(Step::Rejoin),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// Two members of one call do anything in any order; `join` draws join ids. Returns every (key, nonce) used.
+fn seals(steps: &[(bool, Step)], mut join: impl FnMut(&mut SeededRng) -> JoinId) -> Vec<([u8; 32], [u8; 12])> {
+    trace::take();
+    let rng = &mut SeededRng::new(7);
+    let mut index = 0;
+    let mut fresh = |name: &str, rng: &mut SeededRng| {
+        index += 1;
+        Sender { join: join(rng), ..sender(name, index, 0) }
+    };
+    let names = ["ada", "bob"];
+    let start = |epoch: u32| {
+        let mut ring = Ring::new(CALL);
+        ring.install(Time::ZERO, Epoch(epoch), key(u8::try_from(epoch % 250).unwrap())).unwrap();
+        ring
+    };
+    let mut epochs = [1_u32; 2];
+    let mut rings = names.map(|_| start(1));
+    for (name, ring) in names.into_iter().zip(&mut rings) {
+        ring.join(fresh(name, rng)).unwrap();
+    }
+    let mut out = [0; 100];
+    for (second, step) in steps {
+        let who = usize::from(*second);
+        let (ring, epoch, name) = (&mut rings[who], &mut epochs[who], names[who]);
+        match step {
+            Step::Seal(context) => {
+                ring.seal(info(*context), b"frame", &mut out).unwrap();
+            }
+            Step::InstallAgain => {
+                let key = key(u8::try_from(*epoch % 250).unwrap());
+                assert_eq!(ring.install(Time::ZERO, Epoch(*epoch), key), Ok(Installed::Held));
+            }
+            Step::NextEpoch(removed) => {
+                *epoch += 1;
+                ring.install(Time::ZERO, Epoch(*epoch), key(u8::try_from(*epoch % 250).unwrap())).unwrap();
+                ring.promote(Time::ZERO, Epoch(*epoch), *removed).unwrap();
+            }
+            Step::Rejoin => {
+                // A ring refuses a used join id by itself; a fresh one is drawn as a client does.
+                let _ = ring.join(fresh(name, rng));
+            }
+            Step::Restart => {
+                *ring = start(*epoch);
+                ring.join(fresh(name, rng)).unwrap();
+            }
+        }
+    }
+    trace::take()
+}
+
+fn repeats(mut seals: Vec<([u8; 32], [u8; 12])>) -> bool {
+    seals.sort_unstable();
+    seals.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn nonce_never_repeats(steps in proptest::collection::vec((any::<bool>(), step()), 1..200)) {
+        let seals = seals(&steps, |rng| JoinId::random(rng));
+        prop_assert!(!repeats(seals));
+    }
+}
+
+/// The property can fail: members whose join id does not change repeat a nonce after one restart... if the index
+/// stayed as well, which `fresh` prevents; so here both stay.
+#[test]
+fn nonce_repeats_where_join_ids_do_not_change() {
+    trace::take();
+    for _ in 0..2 {
+        let mut ring = Ring::new(CALL);
+        ring.install(Time::ZERO, Epoch(1), key(1)).unwrap();
+        ring.join(sender("ada", 0, 10)).unwrap();
+        ring.seal(info(0), b"frame", &mut [0; 100]).unwrap();
+    }
+    assert!(repeats(trace::take()));
+}
+
+#[test]
+fn restarted_device_never_reuses_a_key() {
+    let steps = [
+        (false, Step::Seal(0)),
+        (false, Step::Restart),
+        (false, Step::Seal(0)),
+        (false, Step::Rejoin),
+        (false, Step::Seal(0)),
+    ];
+    let mut keys: Vec<[u8; 32]> = seals(&steps, |rng| JoinId::random(rng)).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), 3);
+    keys.dedup();
+    assert_eq!(keys.len(), 3, "a key was sealed under before and after a restart");
+}
