@@ -1,1 +1,32 @@
-//! x
+//! What clients, server and relay say to each other: versions, limits and messages.
+//!
+//! * [`rest`]: accounts, in JSON.
+//! * [`signal`]: one WebSocket per device, in deterministic CBOR.
+//! * [`control`]: one control stream per relay connection, in deterministic CBOR.
+//! * [`grant`] and [`join`]: the signed papers with which a device enters a room (rules RLY-1, GRP-8).
+//! * [`statement`]: how a server shows that a TLS key is its own (rule KT-14).
+//!
+//! What two devices say to each other end to end is not here: it travels sealed, and the server's crates never see
+//! its types.
+
+pub mod control;
+pub mod grant;
+pub mod join;
+pub mod labels;
+pub mod limits;
+pub mod opaque;
+pub mod rest;
+pub mod signal;
+pub mod statement;
+pub mod terms;
+
+pub use grant::Grant;
+pub use join::Join;
+pub use terms::{Protection, Terms};
+
+/// The protocol version spoken on WebSocket and control stream. Any other is refused by name (rule MED-10).
+pub const VERSION: u16 = 1;
+/// ALPN of the media connection.
+pub const ALPN_MEDIA: &[u8] = b"undertone/1";
+/// ALPN of REST and WebSocket.
+pub const ALPN_HTTP: &[u8] = b"http/1.1";

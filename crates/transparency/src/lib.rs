@@ -1,1 +1,13 @@
-//! x
+//! Whom a device trusts, and why.
+//!
+//! A server says which devices a user has. [`trust::PeerTrust`] holds what this device has seen and decided about
+//! one peer and turns a verified [`DeviceList`] into a [`TrustedPeer`], or says why not. There is no other way to
+//! a `TrustedPeer`, and nothing that talks to a peer takes anything else.
+//!
+//! For now the first list seen is pinned (trust on first use); a key directory that cannot lie unnoticed will stand
+//! in front of the same door.
+
+pub mod trust;
+
+pub use trust::{PeerTrust, Standing, TrustedPeer};
+pub use undertone_keys::device_list::DeviceList;

@@ -1,0 +1,246 @@
+//! The control stream of a relay connection: the first bidirectional stream, opened by the member. Each message is
+//! its length as 16 bits, big-endian, and one structure in deterministic CBOR.
+
+use minicbor::{Decode, Encode};
+use undertone_keys::cbor;
+use undertone_keys::sign::Signed;
+
+use crate::limits::MAX_CONTROL;
+
+/// A member as the relay shows it to the others, who verify grant and join themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Member {
+    /// Its sender index.
+    #[n(0)]
+    pub index: u16,
+    /// The signed [`crate::Grant`] it came with.
+    #[n(1)]
+    pub grant: Signed,
+    /// The signed [`crate::Join`] it came with.
+    #[n(2)]
+    pub join: Signed,
+}
+
+/// Why a relay lets nobody in, or somebody go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Refusal {
+    /// Another version; the relay's stands in the message.
+    #[n(1)]
+    Version,
+    /// Bytes that are no message, or one out of turn.
+    #[n(2)]
+    Malformed,
+    /// The grant is forged, expired or not this device's.
+    #[n(3)]
+    Grant,
+    /// The join does not belong to the grant or this connection.
+    #[n(4)]
+    Join,
+    /// The room or the relay is full.
+    #[n(5)]
+    Full,
+    /// The same device joined anew.
+    #[n(6)]
+    Replaced,
+    /// It answered nothing for too long.
+    #[n(7)]
+    Silent,
+    /// It left.
+    #[n(8)]
+    Left,
+    /// This relay has no such protection.
+    #[n(9)]
+    Protection,
+    /// The relay goes down.
+    #[n(10)]
+    ShuttingDown,
+}
+
+impl Refusal {
+    /// A sentence for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Version => "relay and client speak different versions",
+            Self::Malformed => "the relay could not read a message",
+            Self::Grant => "the relay did not accept the grant",
+            Self::Join => "the relay did not accept the signed join",
+            Self::Full => "the room is full",
+            Self::Replaced => "the same device joined again",
+            Self::Silent => "no answer for too long",
+            Self::Left => "left",
+            Self::Protection => "the relay does not offer the protection asked for",
+            Self::ShuttingDown => "the relay is shutting down",
+        }
+    }
+}
+
+/// From a member to the relay.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum ToRelay {
+    /// First of all.
+    #[n(0)]
+    Join {
+        /// [`crate::VERSION`].
+        #[n(0)]
+        version: u16,
+        /// Signed [`crate::Grant`].
+        #[n(1)]
+        grant: Signed,
+        /// Signed [`crate::Join`].
+        #[n(2)]
+        join: Signed,
+    },
+    /// Still here; `sent_ms` is the member's own clock and comes back in the answer.
+    #[n(1)]
+    Ping {
+        /// The member's clock.
+        #[n(0)]
+        sent_ms: u64,
+    },
+    /// Goes, and says so.
+    #[n(2)]
+    Leave,
+}
+
+/// From the relay to a member.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum ToMember {
+    /// In.
+    #[n(0)]
+    Joined {
+        /// The member's own sender index.
+        #[n(0)]
+        index: u16,
+        /// Everybody else.
+        #[n(1)]
+        members: Vec<Member>,
+    },
+    /// Not in, or out.
+    #[n(1)]
+    Refused {
+        /// Why.
+        #[n(0)]
+        reason: Refusal,
+        /// The version the relay speaks.
+        #[n(1)]
+        version: u16,
+    },
+    /// Somebody joined.
+    #[n(2)]
+    Arrived {
+        /// Who.
+        #[n(0)]
+        member: Member,
+    },
+    /// Somebody is gone.
+    #[n(3)]
+    Gone {
+        /// Who.
+        #[n(0)]
+        index: u16,
+        /// Why.
+        #[n(1)]
+        reason: Refusal,
+    },
+    /// The answer to a ping.
+    #[n(4)]
+    Pong {
+        /// The ping's clock.
+        #[n(0)]
+        sent_ms: u64,
+    },
+}
+
+/// A message with its length in front; `None` when it is longer than [`MAX_CONTROL`].
+fn framed(body: &[u8]) -> Option<Vec<u8>> {
+    let length = u16::try_from(body.len()).ok().filter(|length| usize::from(*length) <= MAX_CONTROL)?;
+    Some([&length.to_be_bytes(), body].concat())
+}
+
+/// Bytes that are no control message, or too long for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a control message")]
+pub struct Malformed;
+
+/// Collects a stream's bytes into messages.
+#[derive(Debug, Default)]
+pub struct Unframer {
+    buffer: Vec<u8>,
+}
+
+impl Unframer {
+    /// Takes bytes as they come.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message's body, if it is all there.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the next message would be too long: the stream cannot go on.
+    pub fn next_message(&mut self) -> Result<Option<Vec<u8>>, Malformed> {
+        let Some((length, rest)) = self.buffer.split_first_chunk() else { return Ok(None) };
+        let length = usize::from(u16::from_be_bytes(*length));
+        if length > MAX_CONTROL {
+            return Err(Malformed);
+        }
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let body = body.to_vec();
+        self.buffer.drain(..2 + length);
+        Ok(Some(body))
+    }
+}
+
+macro_rules! message {
+    ($name:ident) => {
+        impl $name {
+            /// The message with its length in front; empty when it is too long to send.
+            #[must_use]
+            pub fn frame(&self) -> Vec<u8> {
+                framed(&cbor::encode(self)).unwrap_or_default()
+            }
+
+            /// Reads a message's body.
+            ///
+            /// # Errors
+            /// [`Malformed`].
+            pub fn decode(body: &[u8]) -> Result<Self, Malformed> {
+                cbor::decode(body).map_err(|_| Malformed)
+            }
+        }
+    };
+}
+message!(ToRelay);
+message!(ToMember);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_any_cutting_of_the_stream() {
+        let messages = [ToRelay::Ping { sent_ms: 1 }, ToRelay::Leave, ToRelay::Ping { sent_ms: u64::MAX }];
+        let stream: Vec<u8> = messages.iter().flat_map(ToRelay::frame).collect();
+        for size in 1..stream.len() {
+            let (mut unframer, mut read) = (Unframer::default(), Vec::new());
+            for piece in stream.chunks(size) {
+                unframer.push(piece);
+                while let Some(body) = unframer.next_message().unwrap() {
+                    read.push(ToRelay::decode(&body).unwrap());
+                }
+            }
+            assert_eq!(read, messages);
+        }
+    }
+
+    #[test]
+    fn a_message_too_long_ends_the_stream() {
+        let mut unframer = Unframer::default();
+        unframer.push(&[0xff, 0xff]);
+        assert_eq!(unframer.next_message(), Err(Malformed));
+    }
+}

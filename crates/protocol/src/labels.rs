@@ -1,0 +1,16 @@
+//! Every domain string of this crate (rule ID-8).
+
+use undertone_keys::labels::Label;
+
+/// A server's signature over its statement.
+pub const STATEMENT: Label = Label::declare("undertone/KT-14/statement/v1");
+/// A server's signature over a grant.
+pub const GRANT: Label = Label::declare("undertone/RLY-1/grant/v1");
+/// A device's signature over its join.
+pub const JOIN: Label = Label::declare("undertone/GRP-8/join/v1");
+/// The TLS exporter label of a join's channel binding (RFC 9266 in spirit, our own label so that nothing else
+/// exports the same bytes).
+pub const CHANNEL_BINDING: Label = Label::declare("undertone/GRP-8/channel-binding/v1");
+
+/// All of them.
+pub const ALL: &[Label] = &[STATEMENT, GRANT, JOIN, CHANNEL_BINDING];

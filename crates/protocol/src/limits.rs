@@ -1,0 +1,38 @@
+//! Every size and rate that bounds what a peer can make us do. What an operator may change says so.
+
+use core::time::Duration;
+
+/// Bytes of a WebSocket message at most.
+pub const MAX_SIGNAL: usize = 128 * 1024;
+/// Bytes of a control-stream message at most.
+pub const MAX_CONTROL: usize = 16 * 1024;
+/// Bytes of a JSON body at most. Configurable.
+pub const MAX_JSON: usize = 256 * 1024;
+/// OPAQUE exchanges in flight at most, over all addresses. Configurable.
+pub const MAX_LOGINS: usize = 1_000;
+/// OPAQUE exchanges in flight at most for one account or from one address. Configurable.
+pub const MAX_LOGINS_PER_ACCOUNT: usize = 8;
+/// How long an OPAQUE exchange may take.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Signals queued for one slow device before its connection is closed.
+pub const SIGNAL_QUEUE: usize = 256;
+/// Signals a device may send in a burst, and per second after that. Configurable.
+pub const SIGNAL_BURST: u32 = 200;
+/// Signals per second a device may go on sending. Configurable.
+pub const SIGNAL_RATE: u32 = 50;
+/// Members of a room at most. Configurable.
+pub const MAX_MEMBERS: usize = 1_000;
+/// Rooms of a relay at most. Configurable.
+pub const MAX_ROOMS: usize = 10_000;
+/// Media packets queued for one receiver; the oldest go first (rule RLY-4).
+pub const RECEIVER_QUEUE: usize = 64;
+/// How long a relay waits for the join after a connection stands.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that answers nothing for this long is removed (rule RLY-5: within 10 s).
+pub const LIVENESS: Duration = Duration::from_secs(8);
+/// How often each side says something when it has nothing to say.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How long a grant is good for.
+pub const GRANT_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+/// How long the server remembers who may be handed a grant for a call that was opened.
+pub const CALL_MEMORY: Duration = Duration::from_secs(120);

@@ -1,0 +1,208 @@
+//! Accounts over HTTPS, in JSON. Byte strings are base64 (standard alphabet, padded).
+//!
+//! | request | body | answer |
+//! | --- | --- | --- |
+//! | `GET /v1/server` | - | [`ServerInfo`] |
+//! | `POST /v1/register/start` | [`RegisterStart`] | [`RegisterChallenge`] |
+//! | `POST /v1/register/finish` | [`RegisterFinish`] | [`Enrolled`] |
+//! | `POST /v1/login/start` | [`LoginStart`] | [`LoginChallenge`] |
+//! | `POST /v1/login/finish` | [`LoginFinish`] | [`LoggedIn`] |
+//! | `POST /v1/devices` | [`Enrol`] | [`Enrolled`] |
+//! | `GET /v1/users/{user}/devices` | - | [`Devices`] |
+//! | `POST /v1/logout` | - | nothing |
+//! | `GET /v1/signal` | - | WebSocket, see [`crate::signal`] |
+//!
+//! The last four but `POST /v1/devices` want `Authorization: Bearer` with a device's token. Errors are [`Problem`].
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use undertone_keys::UserId;
+use utoipa::ToSchema;
+
+/// Bytes, written as base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, format = Byte)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Self).map_err(|_| serde::de::Error::custom("not base64"))
+    }
+}
+
+/// A user's name in its one form; anything else is refused while reading.
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, example = "ada@localhost")]
+pub struct Name(pub UserId);
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a server says of itself before anybody trusts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerInfo {
+    /// The signed [`crate::statement::Statement`].
+    pub statement: Bytes,
+    /// The protocol version spoken.
+    pub version: u16,
+    /// Whether anybody may register, or an invite token is needed.
+    pub open_registration: bool,
+}
+
+/// Begins a registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegisterStart {
+    /// The name wanted.
+    pub user: Name,
+    /// OPAQUE registration request.
+    pub request: Bytes,
+    /// An invite token, where the server wants one.
+    pub invite: Option<String>,
+}
+
+/// The server's half of a registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegisterChallenge {
+    /// Names this exchange in the next request.
+    pub exchange: String,
+    /// OPAQUE registration response.
+    pub response: Bytes,
+    /// A P-256 key to prove possession of the device's agreement key against (rule ID-2).
+    pub challenge: Bytes,
+}
+
+/// Completes a registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegisterFinish {
+    /// From [`RegisterChallenge`].
+    pub exchange: String,
+    /// OPAQUE registration upload.
+    pub upload: Bytes,
+    /// The account key, wrapped under the OPAQUE export key.
+    pub account_by_passphrase: Bytes,
+    /// The account key, wrapped under the recovery key.
+    pub account_by_recovery: Bytes,
+    /// The signed device list, version 1.
+    pub list: Bytes,
+    /// Proof of possession over the device's record.
+    pub possession: Bytes,
+}
+
+/// A device is part of its account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Enrolled {
+    /// The device's token, 64 hexadecimal digits. Shown once; the server keeps a hash.
+    pub token: String,
+}
+
+/// Begins a login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoginStart {
+    /// Who.
+    pub user: Name,
+    /// OPAQUE credential request.
+    pub request: Bytes,
+}
+
+/// The server's half of a login. Looks the same for names that do not exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoginChallenge {
+    /// Names this exchange in the next request.
+    pub exchange: String,
+    /// OPAQUE credential response.
+    pub response: Bytes,
+}
+
+/// Completes a login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoginFinish {
+    /// From [`LoginChallenge`].
+    pub exchange: String,
+    /// OPAQUE credential finalization.
+    pub finalization: Bytes,
+}
+
+/// The passphrase was right: what is needed to add this device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoggedIn {
+    /// Names this exchange in [`Enrol`].
+    pub exchange: String,
+    /// The account key, wrapped under the OPAQUE export key.
+    pub account_by_passphrase: Bytes,
+    /// The present device list.
+    pub list: Bytes,
+    /// A P-256 key to prove possession against.
+    pub challenge: Bytes,
+}
+
+/// Adds a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Enrol {
+    /// From [`LoggedIn`].
+    pub exchange: String,
+    /// The next device list, with the new device in it.
+    pub list: Bytes,
+    /// The new device, 32 hexadecimal digits.
+    pub device: String,
+    /// Proof of possession over its record.
+    pub possession: Bytes,
+}
+
+/// A user's devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Devices {
+    /// The signed device list.
+    pub list: Bytes,
+}
+
+/// Why a request failed, for programs and for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// One of the words of [`code`].
+    pub code: String,
+    /// A sentence that says what to do.
+    pub message: String,
+}
+
+/// The words of [`Problem::code`].
+pub mod code {
+    /// The body is not what this request takes.
+    pub const BAD_REQUEST: &str = "bad_request";
+    /// The name is taken.
+    pub const NAME_TAKEN: &str = "name_taken";
+    /// The name belongs to another domain.
+    pub const OTHER_DOMAIN: &str = "other_domain";
+    /// An invite token is needed, or the one given is not good.
+    pub const INVITE: &str = "invite_needed";
+    /// Wrong name or passphrase.
+    pub const WRONG_CREDENTIALS: &str = "wrong_credentials";
+    /// The token is unknown or was revoked.
+    pub const UNAUTHORIZED: &str = "unauthorized";
+    /// Nobody has that name.
+    pub const UNKNOWN_USER: &str = "unknown_user";
+    /// The exchange is unknown or took too long.
+    pub const EXCHANGE_OVER: &str = "exchange_over";
+    /// The device list is not the next one of this account.
+    pub const BAD_LIST: &str = "bad_list";
+    /// Too many requests.
+    pub const TOO_MANY: &str = "too_many";
+    /// The server cannot do it now.
+    pub const UNAVAILABLE: &str = "unavailable";
+}

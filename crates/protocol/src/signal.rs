@@ -1,0 +1,217 @@
+//! The WebSocket between a device and its server: one binary message is one structure in deterministic CBOR.
+//!
+//! The device opens with [`ToServer::Hello`], the server answers [`ToDevice::Welcome`] or says why not. Requests
+//! carry a number of the device's choosing, which the answer repeats.
+
+use minicbor::{Decode, Encode};
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::Signed;
+use undertone_keys::{CallId, DeviceId, UserId, WallTime, cbor};
+
+use crate::terms::Protection;
+
+/// From a device to its server.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum ToServer {
+    /// First of all: the version spoken.
+    #[n(0)]
+    Hello {
+        /// [`crate::VERSION`].
+        #[n(0)]
+        version: u16,
+    },
+    /// Make a room for a call and a grant for me.
+    #[n(1)]
+    OpenCall {
+        /// Repeated in the answer.
+        #[n(0)]
+        number: u32,
+        /// The call's id, drawn by the caller.
+        #[n(1)]
+        call: CallId,
+        /// Whom it is for.
+        #[n(2)]
+        callee: UserId,
+        /// Asked for.
+        #[n(3)]
+        protection: Protection,
+    },
+    /// Hand an envelope to a device.
+    #[n(2)]
+    Send {
+        /// To whom.
+        #[n(0)]
+        to: Address,
+        /// The call it belongs to.
+        #[n(1)]
+        call: CallId,
+        /// Sealed, opaque to the server.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        envelope: Vec<u8>,
+    },
+    /// Nothing to say.
+    #[n(3)]
+    KeepAlive,
+}
+
+/// From a server to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum ToDevice {
+    /// The device is connected.
+    #[n(0)]
+    Welcome {
+        /// [`crate::VERSION`].
+        #[n(0)]
+        version: u16,
+        /// The server's clock.
+        #[n(1)]
+        now: WallTime,
+        /// Who the device is.
+        #[n(2)]
+        you: Address,
+    },
+    /// The answer to [`ToServer::OpenCall`].
+    #[n(1)]
+    CallOpened {
+        /// The request's number.
+        #[n(0)]
+        number: u32,
+        /// A signed [`crate::Grant`].
+        #[n(1)]
+        grant: Signed,
+    },
+    /// A request was refused.
+    #[n(2)]
+    Refused {
+        /// The request's number.
+        #[n(0)]
+        number: u32,
+        /// Why.
+        #[n(1)]
+        reason: Reason,
+    },
+    /// An envelope from a device.
+    #[n(3)]
+    Deliver {
+        /// From whom, as the server knows it; the envelope says it under signature.
+        #[n(0)]
+        from: Address,
+        /// The call it belongs to.
+        #[n(1)]
+        call: CallId,
+        /// Sealed.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        envelope: Vec<u8>,
+        /// A grant for the receiver, when the call was opened for its user.
+        #[n(3)]
+        grant: Option<Signed>,
+    },
+    /// A device is not connected: the envelope went nowhere.
+    #[n(4)]
+    Undelivered {
+        /// Which device.
+        #[n(0)]
+        to: DeviceId,
+        /// The call it belonged to.
+        #[n(1)]
+        call: CallId,
+    },
+    /// The connection ends, and why.
+    #[n(5)]
+    Closing {
+        /// Why.
+        #[n(0)]
+        reason: Reason,
+        /// The version the server speaks.
+        #[n(1)]
+        version: u16,
+    },
+    /// Nothing to say.
+    #[n(6)]
+    KeepAlive,
+}
+
+/// Why a server refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Reason {
+    /// Nobody has that name here.
+    #[n(1)]
+    UnknownUser,
+    /// Another version; the server's is named beside it.
+    #[n(2)]
+    Version,
+    /// Bytes that are no message.
+    #[n(3)]
+    Malformed,
+    /// Too much in too short a time.
+    #[n(4)]
+    TooMany,
+    /// The same device connected anew.
+    #[n(5)]
+    Replaced,
+    /// The device may not act any more.
+    #[n(6)]
+    Revoked,
+    /// The server goes down.
+    #[n(7)]
+    ShuttingDown,
+    /// The server cannot do it now.
+    #[n(8)]
+    Unavailable,
+    /// This server has no such protection.
+    #[n(9)]
+    Protection,
+}
+
+impl Reason {
+    /// A sentence for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "nobody has that name on this server",
+            Self::Version => "server and client speak different versions",
+            Self::Malformed => "the message could not be read",
+            Self::TooMany => "too many requests, slow down",
+            Self::Replaced => "this device connected again from elsewhere",
+            Self::Revoked => "this device was revoked",
+            Self::ShuttingDown => "the server is shutting down",
+            Self::Unavailable => "the server cannot do this now",
+            Self::Protection => "this server does not offer the protection asked for",
+        }
+    }
+}
+
+impl ToServer {
+    /// The message's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`cbor::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, cbor::Malformed> {
+        cbor::decode(bytes)
+    }
+}
+
+impl ToDevice {
+    /// The message's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`cbor::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, cbor::Malformed> {
+        cbor::decode(bytes)
+    }
+}

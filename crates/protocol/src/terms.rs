@@ -1,0 +1,83 @@
+//! What the members of a call agree on before it begins and cannot change inside it (rule NEG-1).
+
+use minicbor::{Decode, Encode};
+
+/// Who can open the media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Protection {
+    /// The members alone. The default.
+    #[n(1)]
+    Blind,
+    /// The members and the relay, which seals anew for each: to be asked for, and always shown.
+    #[n(2)]
+    Hop,
+}
+
+impl Protection {
+    /// The word for people and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blind => "blind",
+            Self::Hop => "hop",
+        }
+    }
+}
+
+/// Where media keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum KeySource {
+    /// The agreement of a one-to-one call (rule CALL-1).
+    #[n(1)]
+    Agreement,
+}
+
+/// The layout of key ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum KeyIdLayout {
+    /// context << 24 | sender << 8 | epoch mod 256 (rule MED-2).
+    #[n(1)]
+    Med2,
+}
+
+/// The terms of a call. They stand in the signed invite and so in the transcript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(map)]
+pub struct Terms {
+    /// Who can open the media.
+    #[n(0)]
+    pub protection: Protection,
+    /// Where keys come from.
+    #[n(1)]
+    pub key_source: KeySource,
+    /// How key ids are laid out.
+    #[n(2)]
+    pub key_ids: KeyIdLayout,
+    /// SFrame cipher suite.
+    #[n(3)]
+    pub suite: u16,
+    /// Format of sealed frames.
+    #[n(4)]
+    pub frame_format: u8,
+    /// Whether a quorum secret is mixed in.
+    #[n(5)]
+    pub quorum: bool,
+}
+
+impl Terms {
+    /// The terms of a one-to-one call of this version.
+    #[must_use]
+    pub const fn one_to_one(protection: Protection) -> Self {
+        Self {
+            protection,
+            key_source: KeySource::Agreement,
+            key_ids: KeyIdLayout::Med2,
+            suite: 5,
+            frame_format: 1,
+            quorum: false,
+        }
+    }
+}

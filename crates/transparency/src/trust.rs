@@ -1,0 +1,334 @@
+//! The peer trust store, one peer at a time (rule KT-10).
+//!
+//! ```text
+//! unknown --first list--> pinned --SAS or code compared--> verified
+//! pinned | verified | overridden --another account key--> changed
+//! changed --accepted by a person--> overridden      changed --refused by a person--> refused
+//! overridden --SAS or code compared--> verified     refused --accepted by a person--> overridden
+//! ```
+//! Peers are pinned by account key, so a new phone is no alarm. A change is never undone by the old list coming
+//! back: a person decides.
+
+use minicbor::{Decode, Encode};
+use undertone_keys::cbor;
+use undertone_keys::device_list::{ClaimedList, DeviceList, ListError};
+use undertone_keys::record::DeviceRecord;
+use undertone_keys::sign::{Account, VerifyingKey};
+use undertone_keys::{DeviceId, UserId, WallTime};
+
+/// How well a peer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Standing {
+    /// The first account key seen, never compared.
+    #[n(0)]
+    Pinned,
+    /// Two people compared a short authentication string or a code.
+    #[n(1)]
+    Verified,
+    /// The key changed and a person accepted the new one without comparing.
+    #[n(2)]
+    Overridden,
+}
+
+/// A person's decision about a peer's key, kept for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Decision {
+    /// The key before.
+    #[n(0)]
+    pub old: VerifyingKey<Account>,
+    /// The key decided about.
+    #[n(1)]
+    pub new: VerifyingKey<Account>,
+    /// When.
+    #[n(2)]
+    pub at: WallTime,
+    /// What was decided.
+    #[n(3)]
+    pub verdict: Verdict,
+}
+
+/// What a person decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Verdict {
+    /// Both compared and found the same.
+    #[n(0)]
+    Verified,
+    /// The new key is to be used.
+    #[n(1)]
+    Accepted,
+    /// The new key is not to be used.
+    #[n(2)]
+    Refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+enum State {
+    #[n(0)]
+    Trusted(#[n(0)] Standing, #[n(1)] VerifyingKey<Account>),
+    #[n(1)]
+    Changed(#[n(0)] VerifyingKey<Account>, #[n(1)] VerifyingKey<Account>),
+    #[n(2)]
+    Refused(#[n(0)] VerifyingKey<Account>, #[n(1)] VerifyingKey<Account>),
+}
+
+/// What this device knows of one peer. Its stored form is the deterministic CBOR of [`PeerTrust::to_bytes`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PeerTrust {
+    #[n(0)]
+    user: UserId,
+    #[n(1)]
+    state: State,
+    /// The newest list of the trusted key.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    list: Vec<u8>,
+    #[n(3)]
+    decisions: Vec<Decision>,
+}
+
+/// Why a peer is not trusted now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// The account key is another one. A person has to decide.
+    #[error("the account key of {user} changed from {} to {}", old.fingerprint(), new.fingerprint())]
+    Changed {
+        /// Whose.
+        user: UserId,
+        /// The key known so far.
+        old: VerifyingKey<Account>,
+        /// The key now shown.
+        new: VerifyingKey<Account>,
+    },
+    /// A person refused the present key.
+    #[error("the account key {} of {user} was refused", new.fingerprint())]
+    Refused {
+        /// Whose.
+        user: UserId,
+        /// The refused key.
+        new: VerifyingKey<Account>,
+    },
+    /// The list is older than one this device has seen.
+    #[error("an old device list of {user} was shown: version {shown}, version {known} is known")]
+    Rollback {
+        /// Whose.
+        user: UserId,
+        /// The version shown.
+        shown: u32,
+        /// The version seen before.
+        known: u32,
+    },
+    /// Two lists of the same version, or one that is not chained to the one before it.
+    #[error("two different histories of the device list of {user} were shown")]
+    Fork {
+        /// Whose.
+        user: UserId,
+    },
+    /// The list belongs to another user than the one asked for.
+    #[error("the device list belongs to another user")]
+    OtherUser,
+}
+
+/// A decision could not be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecisionError {
+    /// The fingerprint given is not that of the key in question.
+    #[error("that is not the fingerprint of the key in question")]
+    Fingerprint,
+    /// Nothing waits for a decision.
+    #[error("there is no changed key to decide about")]
+    NothingToDecide,
+}
+
+impl PeerTrust {
+    /// First contact: pins the list's account key.
+    #[must_use]
+    pub fn pin(list: &DeviceList) -> Self {
+        Self {
+            user: list.user().clone(),
+            state: State::Trusted(Standing::Pinned, *list.account()),
+            list: list.to_bytes(),
+            decisions: Vec::new(),
+        }
+    }
+
+    /// Looks at a list of this peer: newer ones of the trusted key are taken, another key is remembered as changed.
+    ///
+    /// # Errors
+    /// [`TrustError`] says why no [`TrustedPeer`] comes of it.
+    pub fn observe(&mut self, list: &DeviceList) -> Result<TrustedPeer, TrustError> {
+        if *list.user() != self.user {
+            return Err(TrustError::OtherUser);
+        }
+        let new = *list.account();
+        match &self.state {
+            State::Trusted(standing, key) if *key == new => {
+                let standing = *standing;
+                self.advance(list)?;
+                Ok(TrustedPeer { list: list.clone(), standing })
+            }
+            State::Refused(_, refused) if *refused == new => Err(TrustError::Refused { user: self.user.clone(), new }),
+            State::Trusted(_, old) | State::Changed(old, _) | State::Refused(old, _) => {
+                let old = *old;
+                self.state = State::Changed(old, new);
+                Err(TrustError::Changed { user: self.user.clone(), old, new })
+            }
+        }
+    }
+
+    /// The trusted key's lists only go forward.
+    fn advance(&mut self, list: &DeviceList) -> Result<(), TrustError> {
+        let known = ClaimedList::from_bytes(&self.list).and_then(|claimed| claimed.verify(&self.user));
+        let Ok(known) = known else {
+            // The list of the key before an override: nothing to compare with.
+            self.list = list.to_bytes();
+            return Ok(());
+        };
+        if known.account() == list.account() {
+            if list.version() < known.version() {
+                let (shown, known) = (list.version(), known.version());
+                return Err(TrustError::Rollback { user: self.user.clone(), shown, known });
+            }
+            let same = list.version() == known.version();
+            let next = list.version() == known.version().saturating_add(1);
+            if (same && list.hash() != known.hash()) || (next && list.follows(&known).is_err()) {
+                return Err(TrustError::Fork { user: self.user.clone() });
+            }
+        }
+        self.list = list.to_bytes();
+        Ok(())
+    }
+
+    /// A person compared a short authentication string or a code with the peer, in a call under `key`.
+    ///
+    /// # Errors
+    /// [`DecisionError::Fingerprint`] when `key` is not the trusted one.
+    pub fn verified(&mut self, key: &VerifyingKey<Account>, at: WallTime) -> Result<(), DecisionError> {
+        match &self.state {
+            State::Trusted(_, trusted) if trusted == key => {
+                self.decisions.push(Decision { old: *key, new: *key, at, verdict: Verdict::Verified });
+                self.state = State::Trusted(Standing::Verified, *key);
+                Ok(())
+            }
+            State::Trusted(..) | State::Changed(..) | State::Refused(..) => Err(DecisionError::Fingerprint),
+        }
+    }
+
+    /// A person accepts or refuses the changed key with this fingerprint.
+    ///
+    /// # Errors
+    /// [`DecisionError`].
+    pub fn decide(&mut self, fingerprint: &str, accept: bool, at: WallTime) -> Result<(), DecisionError> {
+        let (State::Changed(old, new) | State::Refused(old, new)) = self.state else {
+            return Err(DecisionError::NothingToDecide);
+        };
+        if new.fingerprint() != fingerprint {
+            return Err(DecisionError::Fingerprint);
+        }
+        let verdict = if accept { Verdict::Accepted } else { Verdict::Refused };
+        self.decisions.push(Decision { old, new, at, verdict });
+        self.state = if accept { State::Trusted(Standing::Overridden, new) } else { State::Refused(old, new) };
+        Ok(())
+    }
+
+    /// Whose record this is.
+    #[must_use]
+    pub const fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The standing and key now trusted; `None` while a changed key waits or was refused.
+    #[must_use]
+    pub const fn trusted(&self) -> Option<(Standing, VerifyingKey<Account>)> {
+        match &self.state {
+            State::Trusted(standing, key) => Some((*standing, *key)),
+            State::Changed(..) | State::Refused(..) => None,
+        }
+    }
+
+    /// The old and the new key of a change that waits for a decision or was refused.
+    #[must_use]
+    pub const fn change(&self) -> Option<(VerifyingKey<Account>, VerifyingKey<Account>)> {
+        match &self.state {
+            State::Changed(old, new) | State::Refused(old, new) => Some((*old, *new)),
+            State::Trusted(..) => None,
+        }
+    }
+
+    /// Every decision so far, oldest first.
+    #[must_use]
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    /// The stored form.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`cbor::Malformed`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, cbor::Malformed> {
+        cbor::decode(bytes)
+    }
+}
+
+/// A peer that may be talked to: its devices were signed by an account key that this device trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedPeer {
+    list: DeviceList,
+    standing: Standing,
+}
+
+impl TrustedPeer {
+    /// Oneself: the list this device has signed or verified against its own account key.
+    ///
+    /// # Errors
+    /// [`ListError::Signature`] when the list is of another account key.
+    pub fn own(list: DeviceList, account: &VerifyingKey<Account>) -> Result<Self, ListError> {
+        if list.account() == account {
+            Ok(Self { list, standing: Standing::Verified })
+        } else {
+            Err(ListError::Signature)
+        }
+    }
+
+    /// Who.
+    #[must_use]
+    pub const fn user(&self) -> &UserId {
+        self.list.user()
+    }
+
+    /// How well they are known.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Their account key.
+    #[must_use]
+    pub const fn account(&self) -> &VerifyingKey<Account> {
+        self.list.account()
+    }
+
+    /// The devices that may act for them.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceRecord> {
+        self.list.active()
+    }
+
+    /// The active device with this id.
+    #[must_use]
+    pub fn device(&self, id: DeviceId) -> Option<&DeviceRecord> {
+        self.list.device(id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

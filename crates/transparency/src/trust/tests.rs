@@ -1,0 +1,107 @@
+use proptest::prelude::*;
+use undertone_keys::agreement::{DeviceKey, SoftwareKey};
+use undertone_keys::sign::SigningKey;
+use undertone_keys::testing::SeededRng;
+
+use super::*;
+
+const NOW: WallTime = WallTime::from_unix(1000);
+
+fn bob() -> UserId {
+    UserId::parse("bob", "x").unwrap()
+}
+
+fn record(rng: &mut SeededRng) -> undertone_keys::sign::Signed {
+    let (identity, agreement) = (SigningKey::generate(rng), SoftwareKey::generate(rng));
+    DeviceRecord::new(bob(), *identity.public(), *agreement.public(), NOW, "phone".into()).sign(&identity)
+}
+
+fn account(n: u64) -> SigningKey<Account> {
+    SigningKey::generate(&mut SeededRng::new(n))
+}
+
+/// The list of account `n` at version `version`.
+fn list(n: u64, version: u32) -> DeviceList {
+    let rng = &mut SeededRng::new(n + 100);
+    let first = DeviceList::first(&account(n), &bob(), record(rng)).unwrap();
+    (1..version).fold(first, |list, _| list.with(&account(n), record(rng)).unwrap())
+}
+
+#[test]
+fn kt_10_a_new_phone_is_no_alarm_and_a_new_account_key_is() {
+    let mut trust = PeerTrust::pin(&list(1, 1));
+    assert_eq!(trust.observe(&list(1, 1)).unwrap().standing(), Standing::Pinned);
+    assert_eq!(trust.observe(&list(1, 2)).unwrap().devices().count(), 2);
+    let (old, new) = (*account(1).public(), *account(2).public());
+    assert_eq!(trust.observe(&list(2, 1)), Err(TrustError::Changed { user: bob(), old, new }));
+    // The old list coming back does not make the alarm go away.
+    assert!(trust.observe(&list(1, 2)).is_err());
+    assert_eq!(trust.trusted(), None);
+}
+
+#[test]
+fn kt_10_decisions_are_records_and_name_the_key() {
+    let mut trust = PeerTrust::pin(&list(1, 1));
+    assert_eq!(trust.decide("x", true, NOW), Err(DecisionError::NothingToDecide));
+    trust.verified(account(1).public(), NOW).unwrap();
+    assert_eq!(trust.observe(&list(1, 1)).unwrap().standing(), Standing::Verified);
+    trust.observe(&list(2, 1)).unwrap_err();
+    assert_eq!(trust.decide(&account(1).public().fingerprint(), true, NOW), Err(DecisionError::Fingerprint));
+    trust.decide(&account(2).public().fingerprint(), false, NOW).unwrap();
+    assert!(matches!(trust.observe(&list(2, 1)), Err(TrustError::Refused { .. })));
+    trust.decide(&account(2).public().fingerprint(), true, NOW).unwrap();
+    assert_eq!(trust.observe(&list(2, 1)).unwrap().standing(), Standing::Overridden);
+    assert_eq!(trust.verified(account(1).public(), NOW), Err(DecisionError::Fingerprint));
+    trust.verified(account(2).public(), NOW).unwrap();
+    let verdicts: Vec<Verdict> = trust.decisions().iter().map(|decision| decision.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Verified, Verdict::Refused, Verdict::Accepted, Verdict::Verified]);
+    assert_eq!(PeerTrust::from_bytes(&trust.to_bytes()), Ok(trust));
+}
+
+#[test]
+fn id_2_lists_only_go_forward() {
+    let mut trust = PeerTrust::pin(&list(1, 2));
+    assert!(matches!(trust.observe(&list(1, 1)), Err(TrustError::Rollback { shown: 1, known: 2, .. })));
+    let rng = &mut SeededRng::new(77);
+    let other = DeviceList::first(&account(1), &bob(), record(rng)).unwrap();
+    let forked = other.with(&account(1), record(rng)).unwrap();
+    assert!(matches!(trust.observe(&forked), Err(TrustError::Fork { .. })));
+    let after = forked.with(&account(1), record(rng)).unwrap();
+    assert!(matches!(trust.observe(&after), Err(TrustError::Fork { .. })));
+    assert!(trust.observe(&list(1, 3)).is_ok());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Observe(u64),
+    Decide(u64, bool),
+    Verify(u64),
+}
+
+proptest! {
+    /// Whatever happens, nobody talks to a key that was neither the first one nor accepted by a person.
+    #[test]
+    fn kt_10_no_key_is_trusted_without_first_use_or_a_decision(steps in proptest::collection::vec(
+        prop_oneof![
+            (1_u64..4).prop_map(Step::Observe),
+            ((1_u64..4), any::<bool>()).prop_map(|(n, accept)| Step::Decide(n, accept)),
+            (1_u64..4).prop_map(Step::Verify),
+        ], 0..40)) {
+        let mut trust = PeerTrust::pin(&list(1, 1));
+        let mut allowed = account(1).public().fingerprint();
+        for step in steps {
+            match step {
+                Step::Observe(n) => {
+                    if let Ok(peer) = trust.observe(&list(n, 1)) {
+                        prop_assert_eq!(peer.account().fingerprint(), allowed.clone());
+                    }
+                }
+                Step::Decide(n, accept) => {
+                    let fingerprint = account(n).public().fingerprint();
+                    if trust.decide(&fingerprint, accept, NOW).is_ok() && accept { allowed = fingerprint; }
+                }
+                Step::Verify(n) => { let _ = trust.verified(account(n).public(), NOW); }
+            }
+        }
+    }
+}
