@@ -1,0 +1,202 @@
+//! A call somebody makes to this device.
+
+use undertone_keys::agreement::{AgreementPublicKey, EphemeralKey, SharedSecret};
+use undertone_keys::call_agreement::{CallKeys, Shares, Transcript};
+use undertone_keys::cbor;
+use undertone_keys::digest::sha256;
+use undertone_keys::envelope::Address;
+use undertone_keys::sas::{Half, Sas};
+use undertone_keys::sign::Signed;
+use undertone_keys::{CallId, Time, WallTime};
+use undertone_protocol::Grant;
+use undertone_transparency::TrustedPeer;
+
+use crate::local::Local;
+use crate::outcome::Outcome;
+use crate::signal::{Answer, Invite};
+
+/// Why an invite is not shown to anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InviteFault {
+    /// Not an invite for this device, or about another call or sender than its envelope.
+    Malformed,
+    /// Too old or too new.
+    Stale,
+    /// It names keys that are not the proven ones.
+    Keys,
+    /// The server's grant says otherwise than the invite (NEG-1), or there is none.
+    Grant,
+    /// Terms this version does not speak.
+    Terms,
+}
+
+impl InviteFault {
+    /// What the caller is told, if anything.
+    pub(crate) const fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Malformed | Self::Stale => None,
+            Self::Keys => Some(Outcome::RefusedByProof),
+            Self::Grant | Self::Terms => Some(Outcome::RefusedByPolicy),
+        }
+    }
+}
+
+/// An invite that holds.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) invite: Invite,
+    pub(crate) body: Vec<u8>,
+    pub(crate) caller_key: AgreementPublicKey,
+    pub(crate) grant: Signed,
+}
+
+/// Checks an invite against its envelope, the proven sender and the server's grant.
+pub(crate) fn check(
+    local: &Local,
+    peer: &TrustedPeer,
+    sender: &Address,
+    call: CallId,
+    body: Vec<u8>,
+    grant: Option<Signed>,
+    wall: WallTime,
+    validity: u64,
+) -> Result<Checked, InviteFault> {
+    let invite: Invite = cbor::decode(&body).map_err(|_| InviteFault::Malformed)?;
+    if invite.call != call || invite.caller != *sender || invite.callee != local.address {
+        return Err(InviteFault::Malformed);
+    }
+    if invite.created.distance(wall) > validity {
+        return Err(InviteFault::Stale);
+    }
+    let caller_key = peer.device(sender.device).and_then(|record| record.agreement).ok_or(InviteFault::Keys)?;
+    if invite.caller_key != caller_key || invite.callee_key != local.agreement {
+        return Err(InviteFault::Keys);
+    }
+    if invite.terms != undertone_protocol::Terms::one_to_one(invite.terms.protection) {
+        return Err(InviteFault::Terms);
+    }
+    let grant = grant.ok_or(InviteFault::Grant)?;
+    if !grant_fits(&grant, local, call, &invite.terms) {
+        return Err(InviteFault::Grant);
+    }
+    Ok(Checked { invite, body, caller_key, grant })
+}
+
+/// Whether a grant says what the terms say (rule NEG-1).
+pub(crate) fn grant_fits(grant: &Signed, local: &Local, call: CallId, terms: &undertone_protocol::Terms) -> bool {
+    cbor::decode::<Grant>(&grant.bytes)
+        .is_ok_and(|grant| grant.call == call && grant.member == local.address && grant.protection == terms.protection)
+}
+
+/// Where the call stands on this side.
+#[derive(Debug)]
+pub(crate) enum IncomingState {
+    /// It rings; a person decides.
+    AwaitingDecision,
+    /// The person said yes; two agreements of this device's key are asked for.
+    AwaitingAgreement { ephemeral_static: Option<SharedSecret>, static_static: Option<SharedSecret> },
+    /// The answer is out.
+    AwaitingConfirm(Box<Pending>),
+}
+
+/// Keys that the caller has not confirmed yet.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    transcript: Transcript,
+    keys: CallKeys,
+    half: Half,
+}
+
+/// Which of the two agreements an answer is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CalleeShare {
+    EphemeralStatic,
+    StaticStatic,
+}
+
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) peer: TrustedPeer,
+    pub(crate) caller: Address,
+    pub(crate) checked: Checked,
+    pub(crate) state: IncomingState,
+    /// The last envelope sent: `Ringing` or the answer.
+    pub(crate) envelope: Vec<u8>,
+    pub(crate) resent_at: Time,
+    pub(crate) deadline: Time,
+}
+
+impl Incoming {
+    pub(crate) const fn call(&self) -> CallId {
+        self.checked.invite.call
+    }
+
+    /// Takes one of the two agreements. With both, makes the answer: its body and MAC.
+    pub(crate) fn agreed(
+        &mut self,
+        local: &Local,
+        share: CalleeShare,
+        secret: SharedSecret,
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Option<(Vec<u8>, [u8; 32])> {
+        let IncomingState::AwaitingAgreement { ephemeral_static, static_static } = &mut self.state else {
+            return None;
+        };
+        match share {
+            CalleeShare::EphemeralStatic => *ephemeral_static = Some(secret),
+            CalleeShare::StaticStatic => *static_static = Some(secret),
+        }
+        if ephemeral_static.is_none() || static_static.is_none() {
+            return None;
+        }
+        let (ephemeral_static, static_static) = (ephemeral_static.take()?, static_static.take()?);
+        let (ephemeral, half) = (EphemeralKey::generate(rng), Half::random(rng));
+        let answer = Answer {
+            invite: sha256(&[&self.checked.body]),
+            ephemeral: *ephemeral.public(),
+            half: *half.as_bytes(),
+            grant: Grant::hash(&self.checked.grant),
+        };
+        let body = cbor::encode(&answer);
+        let shares = Shares {
+            ephemeral_static,
+            static_static,
+            ephemeral_ephemeral: ephemeral.agree(&self.checked.invite.ephemeral).ok()?,
+            static_ephemeral: ephemeral.agree(&self.checked.caller_key).ok()?,
+        };
+        let transcript = Transcript::new(&self.checked.caller_key, &local.agreement, &self.checked.body, &body);
+        let keys = CallKeys::derive(&transcript, &shares);
+        let mac = keys.confirm_callee.mac(&transcript);
+        self.state = IncomingState::AwaitingConfirm(Box::new(Pending { transcript, keys, half }));
+        Some((body, mac))
+    }
+
+    /// Takes the confirmation: checks MAC and commitment, and yields keys and SAS.
+    pub(crate) fn confirmed(self, half: [u8; 32], mac: &[u8; 32]) -> Result<(CallKeys, Sas, Answerable), Box<Self>> {
+        let call = self.call();
+        let half = Half::from_bytes(half);
+        let holds = match &self.state {
+            IncomingState::AwaitingConfirm(pending) => {
+                pending.keys.confirm_caller.verify(&pending.transcript, mac)
+                    && half.opens(&self.checked.invite.commitment, &call)
+            }
+            IncomingState::AwaitingDecision | IncomingState::AwaitingAgreement { .. } => false,
+        };
+        match self.state {
+            IncomingState::AwaitingConfirm(pending) if holds => {
+                let sas = Sas::derive(&pending.keys.sas, &pending.transcript, &half, &pending.half);
+                let rest = Answerable { peer: self.peer, caller: self.caller, checked: self.checked };
+                Ok((pending.keys, sas, rest))
+            }
+            state => Err(Box::new(Self { state, ..self })),
+        }
+    }
+}
+
+/// What is left of an incoming call once it is established.
+#[derive(Debug)]
+pub(crate) struct Answerable {
+    pub(crate) peer: TrustedPeer,
+    pub(crate) caller: Address,
+    pub(crate) checked: Checked,
+}

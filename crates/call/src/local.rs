@@ -1,0 +1,18 @@
+//! This device, as far as a core may know it: everything but the private agreement key.
+
+use std::sync::Arc;
+
+use undertone_keys::agreement::AgreementPublicKey;
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Device, SigningKey};
+
+/// The device that makes and takes calls.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// User and device.
+    pub address: Address,
+    /// Signs envelopes and joins.
+    pub identity: Arc<SigningKey<Device>>,
+    /// The public half of the agreement key; the private half answers `Output::Agree`.
+    pub agreement: AgreementPublicKey,
+}

@@ -1,0 +1,215 @@
+//! A call this device makes: one leg for each of the callee's devices.
+
+use undertone_keys::agreement::{AgreementPublicKey, EphemeralKey, SharedSecret};
+use undertone_keys::call_agreement::{CallKeys, Shares, Transcript};
+use undertone_keys::cbor;
+use undertone_keys::choice::{Agreement, ChoiceError, LegacyPolicy, choose};
+use undertone_keys::digest::sha256;
+use undertone_keys::envelope::Address;
+use undertone_keys::record::DeviceRecord;
+use undertone_keys::sas::{Half, Sas};
+use undertone_keys::sign::Signed;
+use undertone_keys::{CallId, DeviceId, Time};
+use undertone_protocol::{Grant, Terms};
+use undertone_transparency::TrustedPeer;
+
+use crate::local::Local;
+use crate::outcome::Outcome;
+use crate::signal::{Answer, Invite};
+
+/// Where one of the callee's devices stands.
+#[derive(Debug)]
+pub(crate) enum LegState {
+    /// The invite is out.
+    AwaitingRing,
+    /// The device rings.
+    AwaitingAnswer,
+    /// It answered; two agreements of this device's key are asked for.
+    AwaitingAgreement(Box<Answered>),
+    /// It is out of the game.
+    Gone(Outcome),
+}
+
+/// An answer that is not confirmed yet.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    body: Vec<u8>,
+    answer: Answer,
+    mac: [u8; 32],
+    static_static: Option<SharedSecret>,
+    static_ephemeral: Option<SharedSecret>,
+}
+
+/// Which of the two agreements of a leg an answer is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallerShare {
+    StaticStatic,
+    StaticEphemeral,
+}
+
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) address: Address,
+    pub(crate) key: AgreementPublicKey,
+    ephemeral: EphemeralKey,
+    half: Half,
+    /// The exact bytes of the invite's body.
+    pub(crate) invite: Vec<u8>,
+    pub(crate) state: LegState,
+    /// The last envelope sent, to be sent again until something comes back.
+    pub(crate) envelope: Vec<u8>,
+    pub(crate) resend_at: Time,
+}
+
+/// What a leg whose answer confirmed brings.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    pub(crate) keys: CallKeys,
+    pub(crate) sas: Sas,
+    /// For the callee: our half and our MAC.
+    pub(crate) half: Half,
+    pub(crate) mac: [u8; 32],
+    pub(crate) peer_grant: [u8; 32],
+}
+
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) call: CallId,
+    pub(crate) peer: TrustedPeer,
+    pub(crate) terms: Terms,
+    pub(crate) grant: Signed,
+    pub(crate) legs: Vec<Leg>,
+    pub(crate) deadline: Time,
+    pub(crate) rang: bool,
+}
+
+impl Leg {
+    /// A leg to one device, if the policy allows the algorithm it needs.
+    #[expect(clippy::too_many_arguments, reason = "everything an invite's body names")]
+    pub(crate) fn new(
+        local: &Local,
+        record: &DeviceRecord,
+        call: CallId,
+        terms: Terms,
+        grant: &Signed,
+        wall: undertone_keys::WallTime,
+        legacy: LegacyPolicy,
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Result<Self, ChoiceError> {
+        let Agreement::P256 = choose(record.offer(), legacy)? else { return Err(ChoiceError::Refused) };
+        let key = record.agreement.ok_or(ChoiceError::NoKey)?;
+        let address = Address { user: record.user.clone(), device: record.device };
+        let (ephemeral, half) = (EphemeralKey::generate(rng), Half::random(rng));
+        let invite = Invite {
+            call,
+            caller: local.address.clone(),
+            callee: address.clone(),
+            caller_key: local.agreement,
+            callee_key: key,
+            ephemeral: *ephemeral.public(),
+            commitment: half.commit(&call),
+            terms,
+            grant: Grant::hash(grant),
+            created: wall,
+        };
+        Ok(Self {
+            address,
+            key,
+            ephemeral,
+            half,
+            invite: cbor::encode(&invite),
+            state: LegState::AwaitingRing,
+            envelope: Vec::new(),
+            resend_at: Time::ZERO,
+        })
+    }
+
+    /// Whether the device may still answer.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.state, LegState::AwaitingRing | LegState::AwaitingAnswer)
+    }
+
+    /// Takes an answer. Returns the two keys to agree with, or `None` when it is not an answer to our invite.
+    pub(crate) fn answered(&mut self, body: Vec<u8>, mac: [u8; 32]) -> Option<AgreementPublicKey> {
+        if !self.is_open() {
+            return None;
+        }
+        let answer: Answer = cbor::decode(&body).ok()?;
+        if answer.invite != sha256(&[&self.invite]) {
+            return None;
+        }
+        let ephemeral = answer.ephemeral;
+        let answered = Answered { body, answer, mac, static_static: None, static_ephemeral: None };
+        self.state = LegState::AwaitingAgreement(Box::new(answered));
+        Some(ephemeral)
+    }
+
+    /// Takes one of the two agreements. With both, checks the callee's MAC.
+    ///
+    /// # Errors
+    /// When the answer does not confirm: the leg is gone.
+    pub(crate) fn agreed(
+        &mut self,
+        local: &Local,
+        share: CallerShare,
+        secret: SharedSecret,
+    ) -> Result<Option<Box<Confirmed>>, Outcome> {
+        let LegState::AwaitingAgreement(answered) = &mut self.state else { return Ok(None) };
+        match share {
+            CallerShare::StaticStatic => answered.static_static = Some(secret),
+            CallerShare::StaticEphemeral => answered.static_ephemeral = Some(secret),
+        }
+        if answered.static_static.is_none() || answered.static_ephemeral.is_none() {
+            return Ok(None);
+        }
+        let (Some(static_static), Some(static_ephemeral)) =
+            (answered.static_static.take(), answered.static_ephemeral.take())
+        else {
+            return Ok(None);
+        };
+        let confirmed = self.confirm(local, static_static, static_ephemeral);
+        confirmed.map(|confirmed| Some(Box::new(confirmed))).ok_or(Outcome::RefusedByProof)
+    }
+
+    fn confirm(&self, local: &Local, static_static: SharedSecret, static_ephemeral: SharedSecret) -> Option<Confirmed> {
+        let LegState::AwaitingAgreement(answered) = &self.state else { return None };
+        let shares = Shares {
+            ephemeral_static: self.ephemeral.agree(&self.key).ok()?,
+            static_static,
+            ephemeral_ephemeral: self.ephemeral.agree(&answered.answer.ephemeral).ok()?,
+            static_ephemeral,
+        };
+        let transcript = Transcript::new(&local.agreement, &self.key, &self.invite, &answered.body);
+        let keys = CallKeys::derive(&transcript, &shares);
+        if !keys.confirm_callee.verify(&transcript, &answered.mac) {
+            return None;
+        }
+        let sas = Sas::derive(&keys.sas, &transcript, &self.half, &Half::from_bytes(answered.answer.half));
+        let mac = keys.confirm_caller.mac(&transcript);
+        Some(Confirmed { keys, sas, half: self.half, mac, peer_grant: answered.answer.grant })
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn leg(&mut self, device: DeviceId) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|leg| leg.address.device == device)
+    }
+
+    /// How the call ends when no leg is left in the game.
+    pub(crate) fn verdict(&self) -> Option<Outcome> {
+        let rank = |outcome: &Outcome| match outcome {
+            Outcome::RefusedByProof => 3,
+            Outcome::RefusedByPolicy => 2,
+            Outcome::Busy => 1,
+            _ => 0,
+        };
+        let mut worst = Outcome::Offline;
+        for leg in &self.legs {
+            let LegState::Gone(outcome) = &leg.state else { return None };
+            if rank(outcome) > rank(&worst) {
+                worst = *outcome;
+            }
+        }
+        Some(worst)
+    }
+}
