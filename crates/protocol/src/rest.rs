@@ -101,7 +101,7 @@ pub struct RegisterFinish {
     pub account_by_recovery: Bytes,
     /// The signed device list, version 1.
     pub list: Bytes,
-    /// Proof of possession over the device's record.
+    /// Proof of possession of the device's agreement key, over the list's SHA-256.
     pub possession: Bytes,
 }
 
@@ -161,7 +161,7 @@ pub struct Enrol {
     pub list: Bytes,
     /// The new device, 32 hexadecimal digits.
     pub device: String,
-    /// Proof of possession over its record.
+    /// Proof of possession of its agreement key, over the list's SHA-256.
     pub possession: Bytes,
 }
 

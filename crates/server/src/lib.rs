@@ -1,1 +1,24 @@
-//! x
+//! The server: accounts, device lists, signalling and the relay behind one port.
+//!
+//! TCP carries HTTPS and one WebSocket per device, UDP carries QUIC. Everything that users say to each other passes
+//! through sealed. The crates that could open it (`call`, `text`, `groups`) cannot be linked here; `cargo xtask
+//! layers` checks that.
+//!
+//! [`Server::start`] is the whole of it: the binary and the tests start the same thing.
+
+pub mod accounts;
+pub mod config;
+pub mod data;
+pub mod exchanges;
+pub mod http;
+pub mod listener;
+pub mod running;
+pub mod signal;
+pub mod store;
+pub mod switchboard;
+pub mod tls;
+
+mod rate;
+
+pub use config::Config;
+pub use running::{Server, StartError};

@@ -1,1 +1,176 @@
-fn main() {}
+//! `undertone-server`: serve, and what an operator needs around it.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use undertone_keys::AccessToken;
+use undertone_keys::digest::sha256;
+use undertone_server::signal::wall_time;
+use undertone_server::store::{Accounts, Sqlite};
+use undertone_server::{Config, Server, StartError};
+
+/// The Undertone server: accounts, signalling and the relay behind one port.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  undertone-server serve
+      Serve on 127.0.0.1:4433; anybody on this machine may register.
+  undertone-server serve --listen 0.0.0.0:4433 --domain calls.example.org --data /var/lib/undertone
+      Serve everybody; people register with an invite token.
+  undertone-server admin invite --data /var/lib/undertone
+      Print an invite token, good for one account.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+Logging goes to stderr; RUST_LOG=debug shows more.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop (SIGINT or SIGTERM).
+    Serve(Serve),
+    /// What an operator does besides.
+    Admin {
+        #[command(subcommand)]
+        command: Admin,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Configuration file (TOML). Options on the command line win.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where everything is kept [default: undertone-data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// One port, for TCP and UDP; port 0 takes a free one [default: 127.0.0.1:4433].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// The domain users live on; fixed at the first start [default: localhost].
+    #[arg(long)]
+    domain: Option<String>,
+    /// Write every packet the relay takes to this file: for showing that none of them opens.
+    #[arg(long, value_name = "FILE")]
+    tap: Option<PathBuf>,
+    /// Print the ready line as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Admin {
+    /// Make an invite token, good for one account.
+    Invite {
+        /// The server's data folder.
+        #[arg(long, value_name = "DIR", default_value = "undertone-data")]
+        data: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let result = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+        let result = runtime.block_on(run(cli.command));
+        runtime.shutdown_timeout(undertone_server::running::STOP_TIMEOUT);
+        result
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("undertone-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(options) => serve(options).await,
+        Command::Admin { command: Admin::Invite { data, json } } => invite(&data, json).await,
+    }
+}
+
+fn configuration(options: &Serve) -> anyhow::Result<Config> {
+    let mut config = match &options.config {
+        None => Config::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            toml::from_str(&text).with_context(|| format!("{} is not a configuration", path.display()))?
+        }
+    };
+    config.data = options.data.clone().unwrap_or(config.data);
+    config.listen = options.listen.unwrap_or(config.listen);
+    config.domain = options.domain.clone().unwrap_or(config.domain);
+    config.tap = options.tap.clone().or(config.tap);
+    if undertone_keys::UserId::new("somebody", &config.domain).is_err() {
+        bail!("{:?} is no domain: letters, digits, dots and hyphens", config.domain);
+    }
+    config.domain = config.domain.to_ascii_lowercase();
+    Ok(config)
+}
+
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    let config = configuration(&options)?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let server = match Server::start(&config).await {
+        Err(StartError::Listen { address, source }) if source.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!(
+                "port {} is taken: stop what uses it, or choose another with --listen {}:PORT",
+                address.port(),
+                address.ip()
+            )
+        }
+        result => result?,
+    };
+    let (address, fingerprint) = (server.address(), server.identity().fingerprint());
+    if options.json {
+        let ready = serde_json::json!({
+            "event": "ready", "address": address.to_string(), "domain": server.domain(), "key": fingerprint,
+            "data": config.data.display().to_string(),
+        });
+        println!("{ready}");
+    } else {
+        println!("ready: https://{address}  domain {}  server key {fingerprint}", server.domain());
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    server.stop().await;
+    Ok(())
+}
+
+async fn invite(data: &std::path::Path, json: bool) -> anyhow::Result<()> {
+    let database = data.join("undertone.db");
+    if !database.exists() {
+        bail!("there is no server in {}: start one there first, or name its folder with --data", data.display());
+    }
+    let store = Sqlite::open(&database).await?;
+    let token = AccessToken::random(&mut UnwrapErr(SysRng)).to_text();
+    let token = token.get(..32).unwrap_or(&token);
+    store.add_invite(sha256(&[token.as_bytes()]), wall_time()).await?;
+    store.close().await;
+    if json {
+        println!("{}", serde_json::json!({ "invite": token }));
+    } else {
+        println!("{token}");
+    }
+    Ok(())
+}

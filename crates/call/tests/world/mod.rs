@@ -274,7 +274,6 @@ impl World {
                 Event::Established(_) => "established".into(),
                 Event::Over { outcome, .. } => outcome.as_str().into(),
                 Event::Rejected { reason } => format!("rejected: {reason}"),
-                _ => "?".into(),
             })
             .collect()
     }

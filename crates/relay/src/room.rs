@@ -1,0 +1,149 @@
+//! One room: who is in it, and what each of them is still to be sent.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use undertone_keys::sign::Signed;
+use undertone_keys::{DeviceId, Time};
+use undertone_media::packet::MAX_PACKET;
+use undertone_media::sframe::Header;
+use undertone_media::{KeyId, MediaHeader};
+use undertone_protocol::control;
+use undertone_protocol::grant::Rights;
+
+use crate::rooms::ConnectionId;
+
+/// The protection of a room whose media only members open. It has no fields, and so no key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blind;
+
+/// One member as the room sees it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) connection: ConnectionId,
+    pub(crate) index: u16,
+    pub(crate) device: DeviceId,
+    pub(crate) rights: Rights,
+    pub(crate) grant: Signed,
+    pub(crate) join: Signed,
+    pub(crate) heard: Time,
+    queue: VecDeque<Bytes>,
+}
+
+impl Member {
+    pub(crate) fn shown(&self) -> control::Member {
+        control::Member { index: self.index, grant: self.grant.clone(), join: self.join.clone() }
+    }
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It went into the queues of all others; so many old ones had to go.
+    Forwarded { receivers: usize, dropped: usize },
+    /// It was not a packet, too large, not the sender's own, or the sender may not speak.
+    Refused,
+}
+
+/// A room of protection `P`.
+#[derive(Debug)]
+pub struct Room<P> {
+    members: Vec<Member>,
+    /// Indices are never given twice in a call (rule MED-2).
+    next_index: u16,
+    queue_limit: usize,
+    #[expect(dead_code, reason = "the type says what the room may do; Blind has nothing to say it with")]
+    protection: P,
+}
+
+/// A returning device may be ahead of a relay that forgot the call, but not by more than this many joins.
+const MAX_INDEX_STEP: u16 = 4096;
+
+impl<P> Room<P> {
+    pub(crate) const fn new(protection: P, queue_limit: usize) -> Self {
+        Self { members: Vec::new(), next_index: 0, queue_limit, protection }
+    }
+
+    /// How many are in.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether nobody is in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    pub(crate) fn member_mut(&mut self, connection: ConnectionId) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.connection == connection)
+    }
+
+    /// Gives the next index, at least `min_index`, to a newcomer. `None` when indices have run out.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one member")]
+    pub(crate) fn enter(
+        &mut self,
+        connection: ConnectionId,
+        device: DeviceId,
+        rights: Rights,
+        grant: Signed,
+        join: Signed,
+        min_index: u16,
+        now: Time,
+    ) -> Option<u16> {
+        if min_index.saturating_sub(self.next_index) > MAX_INDEX_STEP {
+            return None;
+        }
+        let index = self.next_index.max(min_index);
+        self.next_index = index.checked_add(1)?;
+        let queue = VecDeque::with_capacity(self.queue_limit);
+        self.members.push(Member { connection, index, device, rights, grant, join, heard: now, queue });
+        Some(index)
+    }
+
+    pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<u16> {
+        let place = self.members.iter().position(|member| member.connection == connection)?;
+        Some(self.members.remove(place).index)
+    }
+
+    pub(crate) fn take_packet(&mut self, connection: ConnectionId) -> Option<Bytes> {
+        self.member_mut(connection)?.queue.pop_front()
+    }
+
+    pub(crate) fn peek_packet(&self, connection: ConnectionId) -> Option<&Bytes> {
+        self.members.iter().find(|member| member.connection == connection)?.queue.front()
+    }
+}
+
+impl Room<Blind> {
+    /// Puts a packet into everybody else's queue, unchanged.
+    pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
+        let Some(sender) = self.member_mut(from) else { return Verdict::Refused };
+        sender.heard = now;
+        if !sender.rights.speak || packet.len() > MAX_PACKET || sender_index(packet) != Some(sender.index) {
+            return Verdict::Refused;
+        }
+        let (limit, mut receivers, mut dropped) = (self.queue_limit, 0, 0);
+        for member in self.members.iter_mut().filter(|member| member.connection != from) {
+            if member.queue.len() >= limit {
+                member.queue.pop_front();
+                dropped += 1;
+            }
+            member.queue.push_back(packet.clone());
+            receivers += 1;
+        }
+        Verdict::Forwarded { receivers, dropped }
+    }
+}
+
+/// The sender index a packet claims in the clear part of its seal.
+fn sender_index(packet: &[u8]) -> Option<u16> {
+    let (_, payload) = MediaHeader::decode(packet).ok()?;
+    let (header, _) = Header::decode(payload).ok()?;
+    KeyId::from_u64(header.key_id).map(|id| id.sender)
+}

@@ -1,0 +1,367 @@
+//! All rooms of a relay, and the connections that are or want to be in one.
+
+use core::time::Duration;
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use undertone_keys::sign::{Server, Signed, VerifyingKey};
+use undertone_keys::{RoomId, Time, WallTime};
+use undertone_protocol::control::{Refusal, ToMember, ToRelay};
+use undertone_protocol::join::BINDING_LENGTH;
+use undertone_protocol::{Grant, Join, Protection, VERSION, limits};
+
+use crate::room::{Blind, Room, Verdict};
+
+/// A connection's number, given by the shell and never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// How often liveness is looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What bounds a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rooms at most.
+    pub rooms: usize,
+    /// Members of a room at most.
+    pub members: usize,
+    /// Packets queued for one receiver.
+    pub receiver_queue: usize,
+    /// How long a connection may take to join.
+    pub join_timeout: Duration,
+    /// How long a member may be silent.
+    pub liveness: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rooms: limits::MAX_ROOMS,
+            members: limits::MAX_MEMBERS,
+            receiver_queue: limits::RECEIVER_QUEUE,
+            join_timeout: limits::JOIN_TIMEOUT,
+            liveness: limits::LIVENESS,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection stands. Its TLS exporter under [`undertone_protocol::labels::CHANNEL_BINDING`] ties the join to it.
+    Connected {
+        /// Which.
+        connection: ConnectionId,
+        /// The exporter's bytes.
+        binding: [u8; BINDING_LENGTH],
+    },
+    /// A control message's body came in.
+    Control {
+        /// From whom.
+        connection: ConnectionId,
+        /// The body.
+        body: Vec<u8>,
+        /// The wall clock, for grants.
+        wall: WallTime,
+    },
+    /// A datagram came in.
+    Datagram {
+        /// From whom.
+        connection: ConnectionId,
+        /// As received.
+        bytes: Bytes,
+    },
+    /// A connection is gone.
+    Disconnected {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// The time that `poll_timeout` named has come.
+    Tick,
+}
+
+/// What is to be done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a control message.
+    Control {
+        /// To whom.
+        connection: ConnectionId,
+        /// What.
+        message: ToMember,
+    },
+    /// Close a connection after what was to be sent on it.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+    },
+}
+
+/// What a relay counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets taken from members.
+    pub received: u64,
+    /// Packets put into queues.
+    pub queued: u64,
+    /// Packets dropped since a receiver was slow.
+    pub dropped: u64,
+    /// Packets refused.
+    pub refused: u64,
+    /// Joins.
+    pub joins: u64,
+}
+
+#[derive(Debug)]
+enum Connection {
+    AwaitingJoin { since: Time, binding: [u8; BINDING_LENGTH] },
+    InRoom(RoomId),
+}
+
+/// The relay's core.
+#[derive(Debug)]
+pub struct Rooms {
+    server: VerifyingKey<Server>,
+    limits: Limits,
+    connections: HashMap<ConnectionId, Connection>,
+    rooms: HashMap<RoomId, Room<Blind>>,
+    outputs: VecDeque<Output>,
+    ready: VecDeque<ConnectionId>,
+    next_tick: Option<Time>,
+    stats: Stats,
+}
+
+impl Rooms {
+    /// A relay without rooms that believes the grants of `server`.
+    #[must_use]
+    pub fn new(server: VerifyingKey<Server>, limits: Limits) -> Self {
+        Self {
+            server,
+            limits,
+            connections: HashMap::new(),
+            rooms: HashMap::new(),
+            outputs: VecDeque::new(),
+            ready: VecDeque::new(),
+            next_tick: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes an input. Nothing a connection does is an error of the relay; what it deserves for it is an output.
+    pub fn handle_input(&mut self, now: Time, input: Input) {
+        if self.next_tick.is_none() {
+            self.next_tick = Some(now + TICK);
+        }
+        match input {
+            Input::Connected { connection, binding } => {
+                self.connections.insert(connection, Connection::AwaitingJoin { since: now, binding });
+            }
+            Input::Control { connection, body, wall } => self.control(now, connection, &body, wall),
+            Input::Datagram { connection, bytes } => self.datagram(now, connection, &bytes),
+            Input::Disconnected { connection } => self.remove(connection, Refusal::Left),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// The next thing to do. `None` until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// A connection whose queue got packets. May name one twice, or one whose queue is empty by now.
+    pub fn poll_ready(&mut self) -> Option<ConnectionId> {
+        self.ready.pop_front()
+    }
+
+    /// The size of the next packet for this connection, if there is one.
+    #[must_use]
+    pub fn next_size(&self, connection: ConnectionId) -> Option<usize> {
+        self.room_of(connection)?.peek_packet(connection).map(Bytes::len)
+    }
+
+    /// The next packet for this connection.
+    pub fn poll_media(&mut self, connection: ConnectionId) -> Option<Bytes> {
+        let Some(Connection::InRoom(room)) = self.connections.get(&connection) else { return None };
+        self.rooms.get_mut(room)?.take_packet(connection)
+    }
+
+    /// When to come back with [`Input::Tick`].
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Time> {
+        self.next_tick
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// The room this connection is in.
+    #[must_use]
+    pub fn room_id(&self, connection: ConnectionId) -> Option<RoomId> {
+        match self.connections.get(&connection) {
+            Some(Connection::InRoom(room)) => Some(*room),
+            Some(Connection::AwaitingJoin { .. }) | None => None,
+        }
+    }
+
+    fn room_of(&self, connection: ConnectionId) -> Option<&Room<Blind>> {
+        self.rooms.get(&self.room_id(connection)?)
+    }
+
+    fn control(&mut self, now: Time, connection: ConnectionId, body: &[u8], wall: WallTime) {
+        let Ok(message) = ToRelay::decode(body) else {
+            return self.refuse(connection, Refusal::Malformed);
+        };
+        match (message, self.connections.get(&connection)) {
+            (_, None) => {}
+            (ToRelay::Join { version, grant, join }, Some(Connection::AwaitingJoin { binding, .. })) => {
+                let binding = *binding;
+                match self.admit(now, connection, &binding, version, grant, join, wall) {
+                    Ok(()) => self.stats.joins += 1,
+                    Err(reason) => self.refuse(connection, reason),
+                }
+            }
+            (ToRelay::Ping { sent_ms }, Some(Connection::InRoom(room))) => {
+                if let Some(member) = self.rooms.get_mut(room).and_then(|room| room.member_mut(connection)) {
+                    member.heard = now;
+                }
+                self.outputs.push_back(Output::Control { connection, message: ToMember::Pong { sent_ms } });
+            }
+            (ToRelay::Leave, Some(_)) => {
+                self.remove(connection, Refusal::Left);
+                self.outputs.push_back(Output::Close { connection });
+            }
+            (ToRelay::Join { .. } | ToRelay::Ping { .. }, Some(_)) => self.refuse(connection, Refusal::Malformed),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything a join is checked against")]
+    fn admit(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        binding: &[u8; BINDING_LENGTH],
+        version: u16,
+        grant: Signed,
+        join: Signed,
+        wall: WallTime,
+    ) -> Result<(), Refusal> {
+        if version != VERSION {
+            return Err(Refusal::Version);
+        }
+        let granted = Grant::verify(&grant, &self.server, wall).map_err(|_| Refusal::Grant)?;
+        if granted.protection != Protection::Blind {
+            return Err(Refusal::Protection);
+        }
+        let joined = Join::verify(&join, &granted.identity, &grant, &granted.call).map_err(|_| Refusal::Join)?;
+        if joined.binding != *binding {
+            return Err(Refusal::Join);
+        }
+        if !self.rooms.contains_key(&granted.room) && self.rooms.len() >= self.limits.rooms {
+            return Err(Refusal::Full);
+        }
+        let device = granted.member.device;
+        let room = self.rooms.get(&granted.room);
+        let older = room.and_then(|room| room.members().iter().find(|member| member.device == device));
+        if let Some(older) = older.map(|member| member.connection) {
+            self.refuse(older, Refusal::Replaced);
+        }
+        let queue = self.limits.receiver_queue;
+        let room = self.rooms.entry(granted.room).or_insert_with(|| Room::new(Blind, queue));
+        if room.len() >= self.limits.members {
+            return Err(Refusal::Full);
+        }
+        let members = room.members().iter().map(super::room::Member::shown).collect();
+        let entered = room.enter(connection, device, granted.rights, grant, join, joined.min_index, now);
+        let Some(index) = entered else {
+            if room.is_empty() {
+                self.rooms.remove(&granted.room);
+            }
+            return Err(Refusal::Full);
+        };
+        self.connections.insert(connection, Connection::InRoom(granted.room));
+        self.outputs.push_back(Output::Control { connection, message: ToMember::Joined { index, members } });
+        let newcomer = room.members().iter().find(|member| member.index == index).map(super::room::Member::shown);
+        for member in room.members().iter().filter(|member| member.index != index) {
+            if let Some(member_shown) = newcomer.clone() {
+                let message = ToMember::Arrived { member: member_shown };
+                self.outputs.push_back(Output::Control { connection: member.connection, message });
+            }
+        }
+        Ok(())
+    }
+
+    fn datagram(&mut self, now: Time, connection: ConnectionId, packet: &Bytes) {
+        self.stats.received += 1;
+        let room = match self.connections.get(&connection) {
+            Some(Connection::InRoom(room)) => self.rooms.get_mut(room),
+            Some(Connection::AwaitingJoin { .. }) | None => None,
+        };
+        let Some(room) = room else {
+            self.stats.refused += 1;
+            return;
+        };
+        match room.forward(now, connection, packet) {
+            Verdict::Forwarded { receivers, dropped } => {
+                self.stats.queued += receivers as u64;
+                self.stats.dropped += dropped as u64;
+                let others = room.members().iter().map(|member| member.connection).filter(|id| *id != connection);
+                self.ready.extend(others);
+            }
+            Verdict::Refused => self.stats.refused += 1,
+        }
+    }
+
+    /// Says no and lets go.
+    fn refuse(&mut self, connection: ConnectionId, reason: Refusal) {
+        if self.connections.contains_key(&connection) {
+            let message = ToMember::Refused { reason, version: VERSION };
+            self.outputs.push_back(Output::Control { connection, message });
+            self.outputs.push_back(Output::Close { connection });
+            self.remove(connection, reason);
+        }
+    }
+
+    /// Takes a connection out of everything and tells its room.
+    fn remove(&mut self, connection: ConnectionId, reason: Refusal) {
+        let Some(Connection::InRoom(id)) = self.connections.remove(&connection) else { return };
+        let Some(room) = self.rooms.get_mut(&id) else { return };
+        if let Some(index) = room.leave(connection) {
+            for member in room.members() {
+                let message = ToMember::Gone { index, reason };
+                self.outputs.push_back(Output::Control { connection: member.connection, message });
+            }
+        }
+        if room.is_empty() {
+            self.rooms.remove(&id);
+        }
+    }
+
+    fn tick(&mut self, now: Time) {
+        let late: Vec<(ConnectionId, Refusal)> = self
+            .connections
+            .iter()
+            .filter_map(|(id, connection)| match connection {
+                Connection::AwaitingJoin { since, .. } => {
+                    (now.since(*since) >= self.limits.join_timeout).then_some((*id, Refusal::Silent))
+                }
+                Connection::InRoom(room) => {
+                    let mut members = self.rooms.get(room)?.members().iter();
+                    let heard = members.find(|member| member.connection == *id)?.heard;
+                    (now.since(heard) >= self.limits.liveness).then_some((*id, Refusal::Silent))
+                }
+            })
+            .collect();
+        for (connection, reason) in late {
+            self.refuse(connection, reason);
+        }
+        // What did not fit into a slow connection gets another chance.
+        let waits = |id: &ConnectionId| self.next_size(*id).is_some();
+        let waiting: Vec<ConnectionId> = self.connections.keys().copied().filter(waits).collect();
+        self.ready.extend(waiting);
+        self.next_tick = (!self.connections.is_empty()).then(|| now + TICK);
+    }
+}

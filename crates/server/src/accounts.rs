@@ -1,0 +1,295 @@
+//! Registration, login and devices: what the server checks before it stores anything.
+
+use std::net::IpAddr;
+
+use getrandom::SysRng;
+use opaque_ke::errors::ProtocolError;
+use opaque_ke::{
+    CredentialFinalization, CredentialRequest, RegistrationRequest, RegistrationUpload, ServerLogin,
+    ServerLoginParameters, ServerRegistration, ServerSetup,
+};
+use rand_core::UnwrapErr;
+use undertone_keys::agreement::{EphemeralKey, possession_is_proven};
+use undertone_keys::device_list::{ClaimedList, DeviceList};
+use undertone_keys::digest::sha256;
+use undertone_keys::record::DeviceRecord;
+use undertone_keys::{AccessToken, DeviceId, UserId, WallTime};
+use undertone_protocol::limits;
+use undertone_protocol::opaque::{CONTEXT, Rng, Suite, identifiers};
+use undertone_protocol::rest::{
+    Bytes, Enrol, Enrolled, LoggedIn, LoginChallenge, LoginFinish, LoginStart, RegisterChallenge, RegisterFinish,
+    RegisterStart,
+};
+
+use crate::config::{Limits, Registration};
+use crate::exchanges::{Exchanges, Step, TooMany};
+use crate::store::{Account, Accounts, StoreError, StoredList, Token};
+
+/// Bytes of a wrapped account key at most.
+const MAX_WRAPPED: usize = 256;
+
+/// Why an account request was refused. Each has a status and a word of its own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccountError {
+    /// Not what this request takes.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The name is taken.
+    #[error("this name is taken: choose another, or `login` if it is yours")]
+    NameTaken,
+    /// The name belongs elsewhere.
+    #[error("this server is home to names @{0} only")]
+    OtherDomain(String),
+    /// An invite is needed.
+    #[error("this server wants an invite token: ask its operator, then use --invite")]
+    Invite,
+    /// Wrong name or passphrase.
+    #[error("wrong name or passphrase")]
+    WrongCredentials,
+    /// No such exchange.
+    #[error("this took too long or was done before: start again")]
+    ExchangeOver,
+    /// The list is not the next one.
+    #[error("the device list is not the next one of this account: another device may have changed it, try again")]
+    BadList,
+    /// Too many exchanges.
+    #[error("too many logins at this moment: try again in half a minute")]
+    TooMany,
+    /// The store failed.
+    #[error("the server cannot do this now")]
+    Store(#[source] StoreError),
+}
+
+impl From<TooMany> for AccountError {
+    fn from(_: TooMany) -> Self {
+        Self::TooMany
+    }
+}
+
+impl From<StoreError> for AccountError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoInvite => Self::Invite,
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl From<ProtocolError> for AccountError {
+    fn from(_: ProtocolError) -> Self {
+        Self::Malformed("the OPAQUE message cannot be read")
+    }
+}
+
+/// The account desk.
+#[derive(Debug)]
+pub struct Desk<S> {
+    store: S,
+    setup: ServerSetup<Suite>,
+    domain: String,
+    registration: Registration,
+    exchanges: Exchanges,
+}
+
+fn rng() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
+}
+
+impl<S: Accounts> Desk<S> {
+    /// A desk over `store`.
+    #[must_use]
+    pub fn new(
+        store: S,
+        setup: ServerSetup<Suite>,
+        domain: String,
+        registration: Registration,
+        limits: &Limits,
+    ) -> Self {
+        let exchanges = Exchanges::new(limits.logins, limits.logins_per_account, limits::LOGIN_TIMEOUT);
+        Self { store, setup, domain, registration, exchanges }
+    }
+
+    /// The store behind the desk.
+    pub const fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Whether anybody may register.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.registration == Registration::Open
+    }
+
+    /// Begins a registration.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn register_start(
+        &self,
+        request: RegisterStart,
+        address: IpAddr,
+    ) -> Result<RegisterChallenge, AccountError> {
+        let user = request.user.0;
+        if user.domain() != self.domain {
+            return Err(AccountError::OtherDomain(self.domain.clone()));
+        }
+        self.exchanges.allow(&user, address)?;
+        let invite = match (self.registration, &request.invite) {
+            (Registration::Open, _) => None,
+            (Registration::Invite, None) => return Err(AccountError::Invite),
+            (Registration::Invite, Some(invite)) => {
+                let hash = sha256(&[invite.trim().as_bytes()]);
+                if !self.store.has_invite(&hash).await? {
+                    return Err(AccountError::Invite);
+                }
+                Some(hash)
+            }
+        };
+        if self.store.account(&user).await?.is_some() {
+            return Err(AccountError::NameTaken);
+        }
+        let message = RegistrationRequest::deserialize(&request.request.0)?;
+        let started = ServerRegistration::<Suite>::start(&self.setup, message, user.as_str().as_bytes())?;
+        let challenge = EphemeralKey::generate(&mut rng());
+        let public = Bytes(challenge.public().as_bytes().to_vec());
+        let response = Bytes(started.message.serialize().to_vec());
+        let exchange = self.exchanges.put(&mut rng(), user, address, Step::Register { challenge, invite });
+        Ok(RegisterChallenge { exchange: exchange.to_string(), response, challenge: public })
+    }
+
+    /// Completes a registration.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn register_finish(&self, request: RegisterFinish, now: WallTime) -> Result<Enrolled, AccountError> {
+        let Some((user, _, Step::Register { challenge, invite })) = self.exchanges.take(&request.exchange) else {
+            return Err(AccountError::ExchangeOver);
+        };
+        if request.account_by_passphrase.0.len() > MAX_WRAPPED || request.account_by_recovery.0.len() > MAX_WRAPPED {
+            return Err(AccountError::Malformed("the wrapped account key is too long"));
+        }
+        let upload = RegistrationUpload::<Suite>::deserialize(&request.upload.0)?;
+        let list = read_list(&request.list.0, &user)?;
+        let [record] = list.records() else { return Err(AccountError::BadList) };
+        if list.version() != 1 {
+            return Err(AccountError::BadList);
+        }
+        possession(&challenge, record, &list, &request.possession.0)?;
+        let account = Account {
+            user: user.clone(),
+            opaque: ServerRegistration::finish(upload).serialize().to_vec(),
+            by_passphrase: request.account_by_passphrase.0,
+            by_recovery: request.account_by_recovery.0,
+            created: now,
+        };
+        let token = AccessToken::random(&mut rng());
+        let stored = Token { hash: token.hash(), user, device: record.device };
+        match self.store.create(account, request.list.0, stored, invite).await {
+            Ok(()) => Ok(Enrolled { token: token.to_text() }),
+            Err(StoreError::Conflict) => Err(AccountError::NameTaken),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Begins a login. Names that do not exist get an answer that cannot be told from another's.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn login_start(&self, request: LoginStart, address: IpAddr) -> Result<LoginChallenge, AccountError> {
+        let user = request.user.0;
+        self.exchanges.allow(&user, address)?;
+        let account = self.store.account(&user).await?;
+        let file = account
+            .as_ref()
+            .map(|account| ServerRegistration::<Suite>::deserialize(&account.opaque))
+            .transpose()
+            .map_err(|_| AccountError::Store(StoreError::Damaged))?;
+        let message = CredentialRequest::deserialize(&request.request.0)?;
+        let name = user.as_str().as_bytes();
+        let started =
+            ServerLogin::start(&mut Rng(&mut rng()), &self.setup, file, message, name, self.parameters(&user))?;
+        let response = Bytes(started.message.serialize().to_vec());
+        let step = Step::Login { state: Box::new(started.state), account: account.map(Box::new) };
+        let exchange = self.exchanges.put(&mut rng(), user, address, step);
+        Ok(LoginChallenge { exchange: exchange.to_string(), response })
+    }
+
+    /// Completes a login: whoever did it knows the passphrase.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn login_finish(&self, request: LoginFinish) -> Result<LoggedIn, AccountError> {
+        let Some((user, address, Step::Login { state, account })) = self.exchanges.take(&request.exchange) else {
+            return Err(AccountError::ExchangeOver);
+        };
+        let message = CredentialFinalization::deserialize(&request.finalization.0)?;
+        if state.finish(message, self.parameters(&user)).is_err() {
+            return Err(AccountError::WrongCredentials);
+        }
+        let account = account.ok_or(AccountError::WrongCredentials)?;
+        let list = self.store.list(&user).await?.ok_or(AccountError::Store(StoreError::Damaged))?;
+        let challenge = EphemeralKey::generate(&mut rng());
+        let public = Bytes(challenge.public().as_bytes().to_vec());
+        let exchange = self.exchanges.put(&mut rng(), user, address, Step::Enrol { challenge });
+        Ok(LoggedIn {
+            exchange: exchange.to_string(),
+            account_by_passphrase: Bytes(account.by_passphrase),
+            list: Bytes(list.list),
+            challenge: public,
+        })
+    }
+
+    /// Takes the list that adds a device, after a login. Returns its user and device too.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn enrol(&self, request: Enrol, now: WallTime) -> Result<(Enrolled, UserId, DeviceId), AccountError> {
+        let Some((user, _, Step::Enrol { challenge })) = self.exchanges.take(&request.exchange) else {
+            return Err(AccountError::ExchangeOver);
+        };
+        let device = DeviceId::parse(&request.device).ok_or(AccountError::Malformed("not a device id"))?;
+        let stored = self.store.list(&user).await?.ok_or(AccountError::Store(StoreError::Damaged))?;
+        let known = read_list(&stored.list, &user).map_err(|_| AccountError::Store(StoreError::Damaged))?;
+        let list = read_list(&request.list.0, &user)?;
+        list.follows(&known).map_err(|_| AccountError::BadList)?;
+        if known.records().iter().any(|record| record.device == device) {
+            return Err(AccountError::BadList);
+        }
+        let record = list.device(device).ok_or(AccountError::BadList)?;
+        possession(&challenge, record, &list, &request.possession.0)?;
+        let token = AccessToken::random(&mut rng());
+        let stored = Token { hash: token.hash(), user: user.clone(), device };
+        let next = StoredList { version: list.version(), list: request.list.0 };
+        match self.store.append_list(&user, next, stored, now).await {
+            Ok(()) => Ok((Enrolled { token: token.to_text() }, user, device)),
+            Err(StoreError::Conflict) => Err(AccountError::BadList),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn parameters<'a>(&'a self, user: &'a UserId) -> ServerLoginParameters<'a, 'a> {
+        ServerLoginParameters {
+            context: Some(CONTEXT),
+            identifiers: identifiers(user.as_str().as_bytes(), self.domain.as_bytes()),
+        }
+    }
+}
+
+fn read_list(bytes: &[u8], user: &UserId) -> Result<DeviceList, AccountError> {
+    ClaimedList::from_bytes(bytes).and_then(|claimed| claimed.verify(user)).map_err(|_| AccountError::BadList)
+}
+
+/// Rule ID-2: the device shows that it holds the agreement key it lists.
+fn possession(
+    challenge: &EphemeralKey,
+    record: &DeviceRecord,
+    list: &DeviceList,
+    proof: &[u8],
+) -> Result<(), AccountError> {
+    let missing = AccountError::Malformed("the device has not shown that it holds its agreement key");
+    let (Some(key), Ok(proof)) = (&record.agreement, proof.try_into()) else { return Err(missing) };
+    let Ok(shared) = challenge.agree(key) else { return Err(missing) };
+    let proven = possession_is_proven(&shared, challenge.public(), &list.hash(), proof);
+    if proven { Ok(()) } else { Err(missing) }
+}

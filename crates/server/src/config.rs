@@ -1,0 +1,100 @@
+//! What an operator may set, in a TOML file or on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use undertone_protocol::limits;
+
+/// A server's configuration. Every field has a default that works.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where everything is kept: database, keys, certificate.
+    pub data: PathBuf,
+    /// One port, TCP and UDP.
+    pub listen: SocketAddr,
+    /// The domain users live on. Set at the first start, fixed after that.
+    pub domain: String,
+    /// Who may register. The default depends on `listen`: anybody on loopback, invited people elsewhere.
+    pub registration: Option<Registration>,
+    /// Names and addresses the certificate is for, besides the domain.
+    pub names: Vec<String>,
+    /// Where the relay writes every packet it takes. For demonstrations; the file grows without limit.
+    pub tap: Option<PathBuf>,
+    /// What bounds the server.
+    pub limits: Limits,
+}
+
+/// Who may register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Anybody who reaches the server.
+    Open,
+    /// Whoever has an invite token of the operator's.
+    Invite,
+}
+
+/// What bounds a server; the reasons stand in [`undertone_protocol::limits`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// OPAQUE exchanges in flight.
+    pub logins: usize,
+    /// OPAQUE exchanges in flight for one account, or from one address.
+    pub logins_per_account: usize,
+    /// Signals a device may send in a burst.
+    pub signal_burst: u32,
+    /// Signals per second after a burst.
+    pub signal_rate: u32,
+    /// Open TCP connections.
+    pub connections: usize,
+    /// Open TCP connections from one address.
+    pub connections_per_address: usize,
+    /// Rooms of the relay.
+    pub rooms: usize,
+    /// Members of a room.
+    pub members: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            logins: limits::MAX_LOGINS,
+            logins_per_account: limits::MAX_LOGINS_PER_ACCOUNT,
+            signal_burst: limits::SIGNAL_BURST,
+            signal_rate: limits::SIGNAL_RATE,
+            connections: 10_000,
+            connections_per_address: 256,
+            rooms: limits::MAX_ROOMS,
+            members: limits::MAX_MEMBERS,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("undertone-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 4433)),
+            domain: "localhost".into(),
+            registration: None,
+            names: Vec::new(),
+            tap: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Who may register, with the default worked out.
+    #[must_use]
+    pub const fn registration(&self) -> Registration {
+        match self.registration {
+            Some(registration) => registration,
+            None if self.listen.ip().is_loopback() => Registration::Open,
+            None => Registration::Invite,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The data folder: what is made at the first start and read at every other.
+//!
+//! | file | mode | what |
+//! | --- | --- | --- |
+//! | `identity.key` | 0600 | seed of the Ed25519 key that clients pin |
+//! | `opaque.key` | 0600 | OPAQUE server setup; lost, nobody can log in any more |
+//! | `tls.key`, `tls.crt` | 0600 | TLS key (PKCS#8 DER) and certificate (DER); may be replaced |
+//! | `domain` | 0644 | the domain, fixed at the first start |
+//! | `undertone.db` | 0600 | accounts |
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use opaque_ke::ServerSetup;
+use undertone_keys::Secret;
+use undertone_keys::sign::{Server, SigningKey};
+use undertone_protocol::opaque::{Rng, Suite};
+
+use crate::tls::Certificate;
+
+/// The data folder of one server.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    /// Held while the server runs: two servers on one folder would overwrite each other.
+    _lock: File,
+}
+
+/// Why the data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The file system said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Another server runs on this folder.
+    #[error("another server is using {}", .0.display())]
+    InUse(PathBuf),
+    /// A file is not what it should be.
+    #[error("{} is damaged: restore it from a backup, the server will not make another in its place", .0.display())]
+    Damaged(PathBuf),
+    /// The folder belongs to another domain.
+    #[error("this folder belongs to the domain {stored}, not {asked}: start with --domain {stored}")]
+    Domain {
+        /// What it was made for.
+        stored: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// The certificate could not be made.
+    #[error("the certificate could not be made: {0}")]
+    Certificate(String),
+}
+
+impl DataFolder {
+    /// Opens or makes the folder and locks it.
+    ///
+    /// # Errors
+    /// [`DataError`].
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let io = |source| DataError::Io { path: path.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        let lock_path = path.join("lock");
+        let io = |source| DataError::Io { path: lock_path.clone(), source };
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(DataError::InUse(path.to_owned())),
+            Err(fs::TryLockError::Error(source)) => Err(DataError::Io { path: lock_path, source }),
+        }
+    }
+
+    /// Where the database lies, made with mode 0600 if it was not there.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn database(&self) -> Result<PathBuf, DataError> {
+        let path = self.path.join("undertone.db");
+        let made = OpenOptions::new().create(true).truncate(false).append(true).mode(0o600).open(&path);
+        made.map_err(|source| DataError::Io { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// The server's identity key.
+    ///
+    /// # Errors
+    /// [`DataError`].
+    pub fn identity(&self, rng: &mut impl rand_core::CryptoRng) -> Result<SigningKey<Server>, DataError> {
+        let seed = self.read_or_make("identity.key", || Secret::<32>::random(rng).expose().to_vec())?;
+        let damaged = || DataError::Damaged(self.path.join("identity.key"));
+        Ok(SigningKey::from_seed(Secret::from_slice(&seed).ok_or_else(damaged)?))
+    }
+
+    /// The OPAQUE setup.
+    ///
+    /// # Errors
+    /// [`DataError`].
+    pub fn opaque(&self, rng: &mut impl rand_core::CryptoRng) -> Result<ServerSetup<Suite>, DataError> {
+        let bytes =
+            self.read_or_make("opaque.key", || ServerSetup::<Suite>::new(&mut Rng(rng)).serialize().to_vec())?;
+        let setup = ServerSetup::<Suite>::deserialize(&bytes);
+        setup.map_err(|_| DataError::Damaged(self.path.join("opaque.key")))
+    }
+
+    /// The TLS key and certificate: the operator's own, or one made for these names.
+    ///
+    /// # Errors
+    /// [`DataError`].
+    pub fn certificate(&self, names: &[String]) -> Result<Certificate, DataError> {
+        let (key, chain) = (self.path.join("tls.key"), self.path.join("tls.crt"));
+        if !key.exists() || !chain.exists() {
+            let made = Certificate::self_signed(names).map_err(|error| DataError::Certificate(error.to_string()))?;
+            self.write_new("tls.key", &made.key)?;
+            self.write_new("tls.crt", &made.certificate)?;
+        }
+        let read = |path: &Path| fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source });
+        Certificate::from_der(read(&chain)?, read(&key)?).ok_or(DataError::Damaged(chain))
+    }
+
+    /// The domain: what was set at the first start.
+    ///
+    /// # Errors
+    /// [`DataError`].
+    pub fn domain(&self, asked: &str) -> Result<String, DataError> {
+        let bytes = self.read_or_make("domain", || asked.as_bytes().to_vec())?;
+        let stored = String::from_utf8(bytes).map_err(|_| DataError::Damaged(self.path.join("domain")))?;
+        if stored == asked { Ok(stored) } else { Err(DataError::Domain { stored, asked: asked.to_owned() }) }
+    }
+
+    fn read_or_make(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, DataError> {
+        let path = self.path.join(name);
+        match fs::read(&path) {
+            Ok(bytes) if !bytes.is_empty() => Ok(bytes),
+            Ok(_) => Err(DataError::Damaged(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let bytes = make();
+                self.write_new(name, &bytes)?;
+                Ok(bytes)
+            }
+            Err(source) => Err(DataError::Io { path, source }),
+        }
+    }
+
+    /// Writes a file that appears whole or not at all.
+    fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), DataError> {
+        let (path, partial) = (self.path.join(name), self.path.join(format!("{name}.partial")));
+        let io = |source| DataError::Io { path: path.clone(), source };
+        let options = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&partial);
+        let mut file = options.map_err(io)?;
+        file.write_all(bytes).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        fs::rename(&partial, &path).map_err(io)?;
+        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(io)
+    }
+}

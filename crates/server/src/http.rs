@@ -1,0 +1,255 @@
+//! REST and the way to the WebSocket. The OpenAPI description is served at `/v1/openapi.json`.
+#![allow(missing_debug_implementations, unreachable_pub, reason = "utoipa's generated types")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use tokio::sync::watch;
+use tracing::{error, info};
+use undertone_keys::device_list::ClaimedList;
+use undertone_keys::envelope::Address;
+use undertone_keys::{AccessToken, UserId};
+use undertone_protocol::rest::{
+    Bytes, Devices, Enrol, Enrolled, LoggedIn, LoginChallenge, LoginFinish, LoginStart, Problem, RegisterChallenge,
+    RegisterFinish, RegisterStart, ServerInfo, code,
+};
+use undertone_protocol::signal::Reason;
+use undertone_protocol::{VERSION, limits};
+use utoipa::OpenApi;
+
+use crate::accounts::{AccountError, Desk};
+use crate::config::Limits;
+use crate::signal::{self, Session, wall_time};
+use crate::store::{Accounts, Token};
+use crate::switchboard::Switchboard;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Shared<S> {
+    /// Accounts.
+    pub desk: Desk<S>,
+    /// Connected devices.
+    pub board: Arc<Switchboard>,
+    /// The server's signed statement.
+    pub statement: Vec<u8>,
+    /// Rates.
+    pub limits: Limits,
+    /// True when the server goes down.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// The description of this interface.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(title = "Undertone", description = "Accounts and device lists. Calls run over WebSocket and QUIC."),
+    paths(server_info, register_start, register_finish, login_start, login_finish, enrol, devices, logout)
+)]
+pub struct Description;
+
+/// All routes.
+pub fn router<S: Accounts + Clone>(shared: Arc<Shared<S>>) -> Router {
+    Router::new()
+        .route("/v1/server", get(server_info::<S>))
+        .route("/v1/register/start", post(register_start::<S>))
+        .route("/v1/register/finish", post(register_finish::<S>))
+        .route("/v1/login/start", post(login_start::<S>))
+        .route("/v1/login/finish", post(login_finish::<S>))
+        .route("/v1/devices", post(enrol::<S>))
+        .route("/v1/users/{user}/devices", get(devices::<S>))
+        .route("/v1/logout", post(logout::<S>))
+        .route("/v1/signal", get(open_signal::<S>))
+        .route("/v1/openapi.json", get(async || Description::openapi().to_pretty_json().unwrap_or_default()))
+        .route("/health", get(async || "ok\n"))
+        .layer(DefaultBodyLimit::max(limits::MAX_JSON))
+        .with_state(shared)
+}
+
+/// A refused request.
+pub struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code::UNAUTHORIZED, "this device is not logged in: run `undertone login`")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(Problem { code: self.code.into(), message: self.message })).into_response()
+    }
+}
+
+impl From<AccountError> for Refusal {
+    fn from(refused: AccountError) -> Self {
+        let (status, code) = match &refused {
+            AccountError::Malformed(_) => (StatusCode::BAD_REQUEST, code::BAD_REQUEST),
+            AccountError::NameTaken => (StatusCode::CONFLICT, code::NAME_TAKEN),
+            AccountError::OtherDomain(_) => (StatusCode::BAD_REQUEST, code::OTHER_DOMAIN),
+            AccountError::Invite => (StatusCode::FORBIDDEN, code::INVITE),
+            AccountError::WrongCredentials => (StatusCode::UNAUTHORIZED, code::WRONG_CREDENTIALS),
+            AccountError::ExchangeOver => (StatusCode::GONE, code::EXCHANGE_OVER),
+            AccountError::BadList => (StatusCode::CONFLICT, code::BAD_LIST),
+            AccountError::TooMany => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
+            AccountError::Store(source) => {
+                error!(%source, "the store failed");
+                (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
+            }
+        };
+        Self::new(status, code, refused.to_string())
+    }
+}
+
+impl From<crate::store::StoreError> for Refusal {
+    fn from(error: crate::store::StoreError) -> Self {
+        AccountError::from(error).into()
+    }
+}
+
+/// A JSON body whose refusal is a [`Problem`].
+pub struct Body<T>(T);
+
+impl<S: Send + Sync, T> FromRequest<S> for Body<T>
+where
+    Json<T>: FromRequest<S, Rejection = JsonRejection>,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Json(body) = Json::from_request(request, state).await.map_err(|rejection: JsonRejection| {
+            Refusal::new(rejection.status(), code::BAD_REQUEST, rejection.body_text())
+        })?;
+        Ok(Self(body))
+    }
+}
+
+type Desks<S> = State<Arc<Shared<S>>>;
+type Peer = Extension<SocketAddr>;
+
+/// What the server says of itself.
+#[utoipa::path(get, path = "/v1/server", responses((status = 200, body = ServerInfo)))]
+async fn server_info<S: Accounts>(State(shared): Desks<S>) -> Json<ServerInfo> {
+    let statement = Bytes(shared.statement.clone());
+    Json(ServerInfo { statement, version: VERSION, open_registration: shared.desk.is_open() })
+}
+
+/// Begin a registration.
+#[utoipa::path(post, path = "/v1/register/start", request_body = RegisterStart,
+    responses((status = 200, body = RegisterChallenge), (status = "4XX", body = Problem)))]
+async fn register_start<S: Accounts>(
+    State(shared): Desks<S>,
+    Extension(peer): Peer,
+    Body(body): Body<RegisterStart>,
+) -> Result<Json<RegisterChallenge>, Refusal> {
+    Ok(Json(shared.desk.register_start(body, peer.ip()).await?))
+}
+
+/// Complete a registration.
+#[utoipa::path(post, path = "/v1/register/finish", request_body = RegisterFinish,
+    responses((status = 200, body = Enrolled), (status = "4XX", body = Problem)))]
+async fn register_finish<S: Accounts>(
+    State(shared): Desks<S>,
+    Body(body): Body<RegisterFinish>,
+) -> Result<Json<Enrolled>, Refusal> {
+    let enrolled = shared.desk.register_finish(body, wall_time()).await?;
+    info!("an account was made");
+    Ok(Json(enrolled))
+}
+
+/// Begin a login.
+#[utoipa::path(post, path = "/v1/login/start", request_body = LoginStart,
+    responses((status = 200, body = LoginChallenge), (status = "4XX", body = Problem)))]
+async fn login_start<S: Accounts>(
+    State(shared): Desks<S>,
+    Extension(peer): Peer,
+    Body(body): Body<LoginStart>,
+) -> Result<Json<LoginChallenge>, Refusal> {
+    Ok(Json(shared.desk.login_start(body, peer.ip()).await?))
+}
+
+/// Complete a login.
+#[utoipa::path(post, path = "/v1/login/finish", request_body = LoginFinish,
+    responses((status = 200, body = LoggedIn), (status = "4XX", body = Problem)))]
+async fn login_finish<S: Accounts>(
+    State(shared): Desks<S>,
+    Body(body): Body<LoginFinish>,
+) -> Result<Json<LoggedIn>, Refusal> {
+    Ok(Json(shared.desk.login_finish(body).await?))
+}
+
+/// Add a device after a login.
+#[utoipa::path(post, path = "/v1/devices", request_body = Enrol,
+    responses((status = 200, body = Enrolled), (status = "4XX", body = Problem)))]
+async fn enrol<S: Accounts>(State(shared): Desks<S>, Body(body): Body<Enrol>) -> Result<Json<Enrolled>, Refusal> {
+    let (enrolled, ..) = shared.desk.enrol(body, wall_time()).await?;
+    info!("a device was added");
+    Ok(Json(enrolled))
+}
+
+/// A user's signed device list.
+#[utoipa::path(get, path = "/v1/users/{user}/devices", params(("user" = String, Path)),
+    responses((status = 200, body = Devices), (status = "4XX", body = Problem)))]
+async fn devices<S: Accounts>(
+    State(shared): Desks<S>,
+    Path(user): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Devices>, Refusal> {
+    authorize(&shared, &headers).await?;
+    let unknown = || Refusal::new(StatusCode::NOT_FOUND, code::UNKNOWN_USER, "nobody has that name on this server");
+    let user: UserId = user.parse().map_err(|_| unknown())?;
+    let list = shared.desk.store().list(&user).await?.ok_or_else(unknown)?;
+    Ok(Json(Devices { list: Bytes(list.list) }))
+}
+
+/// End this device's access.
+#[utoipa::path(post, path = "/v1/logout", responses((status = 204), (status = "4XX", body = Problem)))]
+async fn logout<S: Accounts>(State(shared): Desks<S>, headers: HeaderMap) -> Result<StatusCode, Refusal> {
+    let token = authorize(&shared, &headers).await?;
+    shared.desk.store().revoke(token.device).await?;
+    shared.board.close(token.device, Reason::Revoked);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The device's WebSocket.
+async fn open_signal<S: Accounts + Clone>(
+    State(shared): Desks<S>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Refusal> {
+    let token = authorize(&shared, &headers).await?;
+    // The identity key goes into grants, so it must be the one of the account's newest list.
+    let list = shared.desk.store().list(&token.user).await?.ok_or_else(Refusal::unauthorized)?;
+    let list = ClaimedList::from_bytes(&list.list).and_then(|claimed| claimed.verify(&token.user));
+    let list = list.map_err(|_| Refusal::from(crate::store::StoreError::Damaged))?;
+    let identity = list.device(token.device).ok_or_else(Refusal::unauthorized)?.identity;
+    let you = Address { user: token.user, device: token.device };
+    let session = Session {
+        store: shared.desk.store().clone(),
+        board: shared.board.clone(),
+        limits: shared.limits,
+        stop: shared.stop.clone(),
+    };
+    let upgrade = upgrade.max_message_size(limits::MAX_SIGNAL).max_frame_size(limits::MAX_SIGNAL);
+    Ok(upgrade.on_upgrade(move |socket| signal::serve(session, socket, you, identity)))
+}
+
+async fn authorize<S: Accounts>(shared: &Shared<S>, headers: &HeaderMap) -> Result<Token, Refusal> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).and_then(AccessToken::parse);
+    let token = token.ok_or_else(Refusal::unauthorized)?;
+    shared.desk.store().token(&token.hash()).await?.ok_or_else(Refusal::unauthorized)
+}

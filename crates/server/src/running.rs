@@ -1,0 +1,191 @@
+//! A running server: everything started, and everything stopped again.
+
+use std::fs::{File, OpenOptions};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use getrandom::SysRng;
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use rand_core::UnwrapErr;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use undertone_keys::sign::{Server as Identity, VerifyingKey};
+use undertone_protocol::limits;
+use undertone_protocol::statement::Statement;
+use undertone_relay::shell::{Config as RelayConfig, Relay};
+
+use crate::accounts::Desk;
+use crate::config::Config;
+use crate::data::{DataError, DataFolder};
+use crate::http::{Shared, router};
+use crate::listener;
+use crate::signal::wall_time;
+use crate::store::{Sqlite, StoreError};
+use crate::switchboard::Switchboard;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    identity: VerifyingKey<Identity>,
+    domain: String,
+    store: Sqlite,
+    relay: Relay,
+    stop: watch::Sender<bool>,
+    listener: JoinHandle<()>,
+    _data: DataFolder,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The port.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The tap file.
+    #[error("cannot write the tap file {path}: {source}")]
+    Tap {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The TLS key or certificate.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+impl Server {
+    /// Opens the data folder, binds the port and begins to serve.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let rng = &mut UnwrapErr(SysRng);
+        let data = DataFolder::open(&config.data)?;
+        let domain = data.domain(&config.domain)?;
+        let identity = data.identity(rng)?;
+        let setup = data.opaque(rng)?;
+        let certificate = data.certificate(&names(config, &domain))?;
+        let store = Sqlite::open(&data.database()?).await?;
+
+        let tls = |error: rustls::Error| StartError::Tls(error.to_string());
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let tcp = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = tcp.local_addr().map_err(listen)?;
+        let udp = UdpSocket::bind(address).map_err(listen)?;
+        let endpoint = media_endpoint(udp, certificate.media().map_err(tls)?)?;
+        let acceptor = TlsAcceptor::from(Arc::new(certificate.http().map_err(tls)?));
+
+        let key_hash = certificate.key_hash().ok_or_else(|| StartError::Tls("unreadable certificate".into()))?;
+        let public = *identity.public();
+        let statement = Statement { identity: public, domain: domain.clone(), tls_key: key_hash, created: wall_time() };
+        let (stop, stopped) = watch::channel(false);
+        let relay_limits = undertone_relay::Limits {
+            rooms: config.limits.rooms,
+            members: config.limits.members,
+            ..undertone_relay::Limits::default()
+        };
+        let tap = config.tap.as_deref().map(open_tap).transpose()?;
+        let relay = Relay::start(endpoint, RelayConfig { server: public, limits: relay_limits, tap });
+        let statement = statement.sign(&identity);
+        let shared = Arc::new(Shared {
+            desk: Desk::new(store.clone(), setup, domain.clone(), config.registration(), &config.limits),
+            board: Arc::new(Switchboard::new(identity)),
+            statement,
+            limits: config.limits,
+            stop: stopped.clone(),
+        });
+        let listener = tokio::spawn(listener::run(tcp, acceptor, router(shared), config.limits, stopped));
+        Ok(Self { address, identity: public, domain, store, relay, stop, listener, _data: data })
+    }
+
+    /// Where it listens: the port that was chosen when 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The key that clients pin.
+    #[must_use]
+    pub const fn identity(&self) -> &VerifyingKey<Identity> {
+        &self.identity
+    }
+
+    /// The domain its users live on.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// What the relay counted.
+    #[must_use]
+    pub fn relay_stats(&self) -> undertone_relay::Stats {
+        self.relay.stats()
+    }
+
+    /// Tells everybody, ends all connections and closes the database.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        self.relay.stop().await;
+        let _ = self.listener.await;
+        self.store.close().await;
+    }
+}
+
+fn names(config: &Config, domain: &str) -> Vec<String> {
+    let mut names = vec![domain.to_owned(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+    names.extend(config.names.iter().cloned());
+    if !config.listen.ip().is_unspecified() {
+        names.push(config.listen.ip().to_string());
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn open_tap(path: &std::path::Path) -> Result<File, StartError> {
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
+    file.map_err(|source| StartError::Tap { path: path.display().to_string(), source })
+}
+
+fn media_endpoint(socket: UdpSocket, tls: rustls::ServerConfig) -> Result<Endpoint, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Tls(error.to_string());
+    let crypto = QuicServerConfig::try_from(tls).map_err(|error| failed(&error))?;
+    let idle = IdleTimeout::try_from(limits::LIVENESS * 2).map_err(|error| failed(&error))?;
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(idle))
+        // The rooms keep their own bounded queues; QUIC's is only for what is about to leave.
+        .datagram_send_buffer_size(32 * 1024)
+        .datagram_receive_buffer_size(Some(256 * 1024))
+        .ack_frequency_config(Some(AckFrequencyConfig::default()))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0));
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    server.transport_config(Arc::new(transport)).max_incoming(4096);
+    let mut endpoint = EndpointConfig::default();
+    // Another protocol will share this socket one day and is told apart by this bit.
+    endpoint.grease_quic_bit(false);
+    Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(|error| failed(&error))
+}
+
+/// How long a stop may take before the process ends anyway.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,146 @@
+//! One device's WebSocket.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::extract::ws::{Message, WebSocket};
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use tokio::sync::watch;
+use tokio::time::{Duration, timeout};
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Device, VerifyingKey};
+use undertone_keys::{RoomId, WallTime};
+use undertone_protocol::VERSION;
+use undertone_protocol::signal::{Reason, ToDevice, ToServer};
+
+use crate::config::Limits;
+use crate::rate::Bucket;
+use crate::store::Accounts;
+use crate::switchboard::{KEEP_ALIVE, Switchboard};
+
+/// A connection that says nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// The wall clock.
+#[must_use]
+pub fn wall_time() -> WallTime {
+    WallTime::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// What a connection needs of the server.
+#[derive(Debug)]
+pub struct Session<S> {
+    /// The accounts, to know whom one can call.
+    pub store: S,
+    /// Where messages go.
+    pub board: Arc<Switchboard>,
+    /// Rates.
+    pub limits: Limits,
+    /// True when the server goes down.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Serves one device until either side ends it.
+pub async fn serve<S: Accounts>(
+    session: Session<S>,
+    mut socket: WebSocket,
+    you: Address,
+    identity: VerifyingKey<Device>,
+) {
+    match timeout(Duration::from_secs(5), receive(&mut socket)).await {
+        Ok(Some(Ok(ToServer::Hello { version: VERSION }))) => {}
+        Ok(Some(Ok(ToServer::Hello { .. }))) => return close(socket, Reason::Version).await,
+        Ok(None) => return,
+        Ok(Some(_)) | Err(_) => return close(socket, Reason::Malformed).await,
+    }
+    let (number, mut messages) = session.board.connect(you.device, identity);
+    let welcome = ToDevice::Welcome { version: VERSION, now: wall_time(), you: you.clone() };
+    let mut bucket = Bucket::new(session.limits.signal_burst, session.limits.signal_rate);
+    let mut heard = Instant::now();
+    let mut alive = send(&mut socket, &welcome).await;
+    let (mut reason, mut stop) = (None, session.stop.clone());
+    while alive && reason.is_none() {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => reason = Some(Reason::ShuttingDown),
+            message = messages.recv() => match message {
+                Some(ToDevice::Closing { reason: why, .. }) => reason = Some(why),
+                Some(message) => alive = send(&mut socket, &message).await,
+                None => reason = Some(Reason::TooMany),
+            },
+            message = receive(&mut socket) => match message {
+                None => alive = false,
+                Some(Err(why)) => reason = Some(why),
+                Some(Ok(_)) if !bucket.take(Instant::now()) => reason = Some(Reason::TooMany),
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    match answer(&session, &you, message).await {
+                        Ok(Some(message)) => alive = send(&mut socket, &message).await,
+                        Ok(None) => {}
+                        Err(why) => reason = Some(why),
+                    }
+                }
+            },
+            () = tokio::time::sleep(KEEP_ALIVE) => {
+                alive = heard.elapsed() < SILENCE && send(&mut socket, &ToDevice::KeepAlive).await;
+            }
+        }
+    }
+    session.board.disconnect(you.device, number);
+    if let Some(reason) = reason {
+        close(socket, reason).await;
+    }
+}
+
+/// What a message gets for an answer; `Err` ends the connection.
+async fn answer<S: Accounts>(
+    session: &Session<S>,
+    you: &Address,
+    message: ToServer,
+) -> Result<Option<ToDevice>, Reason> {
+    match message {
+        ToServer::Hello { .. } => Err(Reason::Malformed),
+        ToServer::KeepAlive => Ok(None),
+        ToServer::OpenCall { number, call, callee, protection } => {
+            let known = session.store.list(&callee).await;
+            let result = match known {
+                Ok(Some(_)) => {
+                    let room = RoomId::random(&mut UnwrapErr(SysRng));
+                    session.board.open_call(you, call, callee, protection, room, wall_time())
+                }
+                Ok(None) => Err(Reason::UnknownUser),
+                Err(_) => Err(Reason::Unavailable),
+            };
+            Ok(Some(match result {
+                Ok(grant) => ToDevice::CallOpened { number, grant },
+                Err(reason) => ToDevice::Refused { number, reason },
+            }))
+        }
+        ToServer::Send { to, call, envelope } => {
+            let delivered = session.board.deliver(you, &to, call, envelope, wall_time());
+            Ok(delivered.is_err().then_some(ToDevice::Undelivered { to: to.device, call }))
+        }
+    }
+}
+
+async fn receive(socket: &mut WebSocket) -> Option<Result<ToServer, Reason>> {
+    loop {
+        match socket.recv().await? {
+            Ok(Message::Binary(bytes)) => return Some(ToServer::decode(&bytes).map_err(|_| Reason::Malformed)),
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            Ok(Message::Text(_)) => return Some(Err(Reason::Malformed)),
+            Ok(Message::Close(_)) | Err(_) => return None,
+        }
+    }
+}
+
+async fn send(socket: &mut WebSocket, message: &ToDevice) -> bool {
+    let sent = timeout(Duration::from_secs(10), socket.send(Message::Binary(message.encode().into()))).await;
+    matches!(sent, Ok(Ok(())))
+}
+
+async fn close(mut socket: WebSocket, reason: Reason) {
+    if send(&mut socket, &ToDevice::Closing { reason, version: VERSION }).await {
+        let _ = timeout(Duration::from_secs(1), socket.send(Message::Close(None))).await;
+    }
+}

@@ -1,0 +1,106 @@
+//! What the server keeps about accounts: a small contract, and SQLite as its first keeper.
+
+mod sqlite;
+
+use std::future::Future;
+
+pub use sqlite::Sqlite;
+use undertone_keys::{DeviceId, UserId, WallTime};
+
+/// An account as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Whose.
+    pub user: UserId,
+    /// OPAQUE password file.
+    pub opaque: Vec<u8>,
+    /// The account key, wrapped under the export key.
+    pub by_passphrase: Vec<u8>,
+    /// The account key, wrapped under the recovery key.
+    pub by_recovery: Vec<u8>,
+    /// When it was made.
+    pub created: WallTime,
+}
+
+/// A device's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// Whose device.
+    pub user: UserId,
+    /// Which device.
+    pub device: DeviceId,
+}
+
+/// A device list with its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredList {
+    /// Counts from 1.
+    pub version: u32,
+    /// The signed bytes.
+    pub list: Vec<u8>,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Somebody else was first: the name is taken, or the list has moved on.
+    #[error("it exists already")]
+    Conflict,
+    /// The invite token is not one, or was used.
+    #[error("no such invite")]
+    NoInvite,
+    /// What is stored cannot be read.
+    #[error("a stored record is damaged")]
+    Damaged,
+    /// The database cannot do it: full, locked, gone.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The database's tables could not be made.
+    #[error("the database could not be brought up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+/// Accounts, their device lists and tokens. Each call is all or nothing, and durable when it returns.
+pub trait Accounts: Send + Sync + 'static {
+    /// Makes an account with its first list and token; takes the invite with this hash if one is named.
+    fn create(
+        &self,
+        account: Account,
+        list: Vec<u8>,
+        token: Token,
+        invite: Option<[u8; 32]>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The account of this name.
+    fn account(&self, user: &UserId) -> impl Future<Output = Result<Option<Account>, StoreError>> + Send;
+
+    /// The newest list of this user.
+    fn list(&self, user: &UserId) -> impl Future<Output = Result<Option<StoredList>, StoreError>> + Send;
+
+    /// Adds the next list and the token of the device it adds. [`StoreError::Conflict`] when that version exists.
+    fn append_list(
+        &self,
+        user: &UserId,
+        list: StoredList,
+        token: Token,
+        now: WallTime,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The token with this hash.
+    fn token(&self, hash: &[u8; 32]) -> impl Future<Output = Result<Option<Token>, StoreError>> + Send;
+
+    /// Forgets a device's token.
+    fn revoke(&self, device: DeviceId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Keeps an invite by its hash.
+    fn add_invite(&self, hash: [u8; 32], now: WallTime) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Whether an invite with this hash is there to be used.
+    fn has_invite(&self, hash: &[u8; 32]) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+#[cfg(test)]
+pub(crate) mod conformance;

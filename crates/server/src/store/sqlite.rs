@@ -1,0 +1,196 @@
+//! SQLite in WAL mode, durable at every commit.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::Row;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use undertone_keys::{DeviceId, UserId, WallTime};
+
+use super::{Account, Accounts, StoreError, StoredList, Token};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// Accounts in one SQLite file.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    pool: SqlitePool,
+}
+
+impl Sqlite {
+    /// Opens the file and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+        MIGRATIONS.run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// Closes the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn seconds(time: WallTime) -> i64 {
+    i64::try_from(time.as_unix()).unwrap_or(i64::MAX)
+}
+
+fn user(row: &SqliteRow) -> Result<UserId, StoreError> {
+    row.try_get::<String, _>("user")?.parse().map_err(|_| StoreError::Damaged)
+}
+
+/// A broken uniqueness is somebody else's being first.
+fn conflict(error: sqlx::Error) -> StoreError {
+    match error.as_database_error() {
+        Some(database) if database.is_unique_violation() => StoreError::Conflict,
+        Some(_) | None => StoreError::Database(error),
+    }
+}
+
+async fn insert_token(connection: &mut sqlx::SqliteConnection, token: &Token, now: WallTime) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO tokens (hash, user, device, created) VALUES (?, ?, ?, ?)")
+        .bind(token.hash.as_slice())
+        .bind(token.user.as_str())
+        .bind(token.device.as_bytes().as_slice())
+        .bind(seconds(now))
+        .execute(connection)
+        .await
+        .map_err(conflict)?;
+    Ok(())
+}
+
+async fn insert_list(
+    connection: &mut sqlx::SqliteConnection,
+    user: &UserId,
+    list: &StoredList,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO device_lists (user, version, list) VALUES (?, ?, ?)")
+        .bind(user.as_str())
+        .bind(list.version)
+        .bind(list.list.as_slice())
+        .execute(connection)
+        .await
+        .map_err(conflict)?;
+    Ok(())
+}
+
+impl Accounts for Sqlite {
+    async fn create(
+        &self,
+        account: Account,
+        list: Vec<u8>,
+        token: Token,
+        invite: Option<[u8; 32]>,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        if let Some(invite) = invite {
+            let deleted = sqlx::query("DELETE FROM invites WHERE hash = ?").bind(invite.as_slice());
+            if deleted.execute(&mut *transaction).await?.rows_affected() != 1 {
+                return Err(StoreError::NoInvite);
+            }
+        }
+        sqlx::query("INSERT INTO accounts (user, opaque, by_passphrase, by_recovery, created) VALUES (?, ?, ?, ?, ?)")
+            .bind(account.user.as_str())
+            .bind(account.opaque)
+            .bind(account.by_passphrase)
+            .bind(account.by_recovery)
+            .bind(seconds(account.created))
+            .execute(&mut *transaction)
+            .await
+            .map_err(conflict)?;
+        insert_list(&mut transaction, &account.user, &StoredList { version: 1, list }).await?;
+        insert_token(&mut transaction, &token, account.created).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn account(&self, name: &UserId) -> Result<Option<Account>, StoreError> {
+        let query =
+            sqlx::query("SELECT user, opaque, by_passphrase, by_recovery, created FROM accounts WHERE user = ?");
+        let Some(row) = query.bind(name.as_str()).fetch_optional(&self.pool).await? else { return Ok(None) };
+        Ok(Some(Account {
+            user: user(&row)?,
+            opaque: row.try_get("opaque")?,
+            by_passphrase: row.try_get("by_passphrase")?,
+            by_recovery: row.try_get("by_recovery")?,
+            created: WallTime::from_unix(u64::try_from(row.try_get::<i64, _>("created")?).unwrap_or_default()),
+        }))
+    }
+
+    async fn list(&self, name: &UserId) -> Result<Option<StoredList>, StoreError> {
+        let query = sqlx::query("SELECT version, list FROM device_lists WHERE user = ? ORDER BY version DESC LIMIT 1");
+        let Some(row) = query.bind(name.as_str()).fetch_optional(&self.pool).await? else { return Ok(None) };
+        Ok(Some(StoredList { version: row.try_get("version")?, list: row.try_get("list")? }))
+    }
+
+    async fn append_list(
+        &self,
+        name: &UserId,
+        list: StoredList,
+        token: Token,
+        now: WallTime,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        insert_list(&mut transaction, name, &list).await?;
+        insert_token(&mut transaction, &token, now).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        let query = sqlx::query("SELECT user, device FROM tokens WHERE hash = ?").bind(hash.as_slice());
+        let Some(row) = query.fetch_optional(&self.pool).await? else { return Ok(None) };
+        let device: Vec<u8> = row.try_get("device")?;
+        let device = device.as_slice().try_into().map_err(|_| StoreError::Damaged)?;
+        Ok(Some(Token { hash: *hash, user: user(&row)?, device: DeviceId::from_bytes(device) }))
+    }
+
+    async fn revoke(&self, device: DeviceId) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM tokens WHERE device = ?").bind(device.as_bytes().as_slice());
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn add_invite(&self, hash: [u8; 32], now: WallTime) -> Result<(), StoreError> {
+        let query = sqlx::query("INSERT INTO invites (hash, created) VALUES (?, ?)");
+        query.bind(hash.as_slice()).bind(seconds(now)).execute(&self.pool).await.map_err(conflict)?;
+        Ok(())
+    }
+
+    async fn has_invite(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let query = sqlx::query("SELECT 1 FROM invites WHERE hash = ?").bind(hash.as_slice());
+        Ok(query.fetch_optional(&self.pool).await?.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sqlite_keeps_accounts() {
+        let folder = std::env::temp_dir().join(format!("undertone-sqlite-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("test.db");
+        let store = Sqlite::open(&path).await.unwrap();
+        super::super::conformance::run(&store).await;
+        store.close().await;
+        // What was committed is there after opening again.
+        let again = Sqlite::open(&path).await.unwrap();
+        assert!(again.account(&"ada@x".parse().unwrap()).await.unwrap().is_some());
+        again.close().await;
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

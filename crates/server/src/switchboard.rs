@@ -1,0 +1,234 @@
+//! Who is connected, and which calls were opened: all in memory, all bounded.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Device, Server, Signed, SigningKey, VerifyingKey};
+use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime};
+use undertone_protocol::grant::Rights;
+use undertone_protocol::signal::{Reason, ToDevice};
+use undertone_protocol::{Grant, Protection, limits};
+
+/// A connected device's place on the switchboard; dropping the receiver ends it.
+#[derive(Debug)]
+struct Line {
+    /// Tells one connection of a device from its next.
+    number: u64,
+    identity: VerifyingKey<Device>,
+    queue: mpsc::Sender<ToDevice>,
+}
+
+#[derive(Debug)]
+struct OpenedCall {
+    room: RoomId,
+    caller: UserId,
+    callee: UserId,
+    protection: Protection,
+    until: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: HashMap<DeviceId, Line>,
+    calls: HashMap<CallId, OpenedCall>,
+    next_line: u64,
+}
+
+/// Calls remembered at most.
+const MAX_CALLS: usize = 50_000;
+
+/// The switchboard.
+pub struct Switchboard {
+    state: Mutex<State>,
+    key: SigningKey<Server>,
+}
+
+impl std::fmt::Debug for Switchboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Switchboard")
+    }
+}
+
+impl Switchboard {
+    /// An empty one that signs grants with `key`.
+    #[must_use]
+    pub fn new(key: SigningKey<Server>) -> Self {
+        Self { state: Mutex::default(), key }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects a device; an older connection of it is told and ends. Returns the line's number and its messages.
+    pub fn connect(&self, device: DeviceId, identity: VerifyingKey<Device>) -> (u64, mpsc::Receiver<ToDevice>) {
+        let (queue, messages) = mpsc::channel(limits::SIGNAL_QUEUE);
+        let mut state = self.state();
+        let number = state.next_line;
+        state.next_line += 1;
+        if let Some(older) = state.lines.insert(device, Line { number, identity, queue }) {
+            let reason = ToDevice::Closing { reason: Reason::Replaced, version: undertone_protocol::VERSION };
+            let _ = older.queue.try_send(reason);
+        }
+        (number, messages)
+    }
+
+    /// Disconnects a device, unless it has connected again since.
+    pub fn disconnect(&self, device: DeviceId, number: u64) {
+        let mut state = self.state();
+        if state.lines.get(&device).is_some_and(|line| line.number == number) {
+            state.lines.remove(&device);
+        }
+    }
+
+    /// Ends a device's connection with a reason.
+    pub fn close(&self, device: DeviceId, reason: Reason) {
+        if let Some(line) = self.state().lines.remove(&device) {
+            let _ = line.queue.try_send(ToDevice::Closing { reason, version: undertone_protocol::VERSION });
+        }
+    }
+
+    /// Makes a room for a call and signs the caller's grant. The same call may be opened again by its caller.
+    ///
+    /// # Errors
+    /// A [`Reason`] for the device.
+    pub fn open_call(
+        &self,
+        from: &Address,
+        call: CallId,
+        callee: UserId,
+        protection: Protection,
+        room: RoomId,
+        now: WallTime,
+    ) -> Result<Signed, Reason> {
+        if protection != Protection::Blind {
+            return Err(Reason::Protection);
+        }
+        let mut state = self.state();
+        let identity = state.lines.get(&from.device).map(|line| line.identity).ok_or(Reason::Unavailable)?;
+        let at = Instant::now();
+        if state.calls.len() >= MAX_CALLS {
+            state.calls.retain(|_, call| call.until > at);
+        }
+        if state.calls.len() >= MAX_CALLS {
+            return Err(Reason::TooMany);
+        }
+        let until = at + limits::CALL_MEMORY;
+        let caller = from.user.clone();
+        let opened =
+            state.calls.entry(call).or_insert(OpenedCall { room, caller, callee: callee.clone(), protection, until });
+        if opened.caller != from.user || opened.callee != callee || opened.protection != protection {
+            return Err(Reason::Malformed);
+        }
+        Ok(self.grant(opened.room, call, from.clone(), identity, protection, now))
+    }
+
+    /// Hands an envelope to a device, with a grant when the call was opened for its user.
+    ///
+    /// # Errors
+    /// `Err` when the device is not connected, or its queue is full: it then loses its connection rather than
+    /// holding up anybody.
+    pub fn deliver(
+        &self,
+        from: &Address,
+        to: &Address,
+        call: CallId,
+        envelope: Vec<u8>,
+        now: WallTime,
+    ) -> Result<(), NotConnected> {
+        let mut state = self.state();
+        let line = state.lines.get(&to.device).ok_or(NotConnected)?;
+        let grant = state
+            .calls
+            .get(&call)
+            .filter(|opened| opened.callee == to.user && opened.caller == from.user && opened.until > Instant::now())
+            .map(|opened| self.grant(opened.room, call, to.clone(), line.identity, opened.protection, now));
+        let message = ToDevice::Deliver { from: from.clone(), call, envelope, grant };
+        if line.queue.try_send(message).is_err() {
+            state.lines.remove(&to.device);
+            return Err(NotConnected);
+        }
+        Ok(())
+    }
+
+    /// How many devices are connected.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.state().lines.len()
+    }
+
+    fn grant(
+        &self,
+        room: RoomId,
+        call: CallId,
+        member: Address,
+        identity: VerifyingKey<Device>,
+        protection: Protection,
+        now: WallTime,
+    ) -> Signed {
+        let rights = Rights { speak: true, moderate: false };
+        let expires = now.plus(limits::GRANT_LIFETIME.as_secs());
+        Grant { room, call, member, identity, protection, rights, expires }.sign(&self.key)
+    }
+}
+
+/// The device is not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the device is not connected")]
+pub struct NotConnected;
+
+/// How often a silent WebSocket is said something on.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use undertone_keys::testing::SeededRng;
+
+    use super::*;
+
+    fn address(name: &str, n: u8) -> Address {
+        Address { user: name.parse().unwrap(), device: DeviceId::from_bytes([n; 16]) }
+    }
+
+    #[tokio::test]
+    async fn rly_1_grants_go_to_the_two_users_of_a_call_and_nobody_else() {
+        let rng = &mut SeededRng::new(1);
+        let board = Switchboard::new(SigningKey::generate(rng));
+        let identity = *SigningKey::<Device>::generate(rng).public();
+        let (ada, bob, eve) = (address("ada@x", 1), address("bob@x", 2), address("eve@x", 3));
+        let (_, _ada) = board.connect(ada.device, identity);
+        let (_, mut bobs) = board.connect(bob.device, identity);
+        let (_, mut eves) = board.connect(eve.device, identity);
+        let (call, room, now) = (CallId::random(rng), RoomId::random(rng), WallTime::from_unix(1));
+        board.open_call(&ada, call, bob.user.clone(), Protection::Blind, room, now).unwrap();
+        // A stranger cannot take the call over, nor get a grant for it by writing into it.
+        let stolen = board.open_call(&eve, call, bob.user.clone(), Protection::Blind, room, now);
+        assert_eq!(stolen, Err(Reason::Malformed));
+        board.deliver(&ada, &bob, call, vec![1], now).unwrap();
+        board.deliver(&eve, &bob, call, vec![2], now).unwrap();
+        board.deliver(&ada, &eve, call, vec![3], now).unwrap();
+        let granted = |message: Option<ToDevice>| match message {
+            Some(ToDevice::Deliver { grant, .. }) => grant.is_some(),
+            other => panic!("{other:?}"),
+        };
+        assert!(granted(bobs.recv().await));
+        assert!(!granted(bobs.recv().await));
+        assert!(!granted(eves.recv().await));
+        assert_eq!(board.deliver(&ada, &address("bob@x", 9), call, vec![], now), Err(NotConnected));
+    }
+
+    #[tokio::test]
+    async fn a_device_that_does_not_read_loses_its_line_and_holds_up_nobody() {
+        let rng = &mut SeededRng::new(2);
+        let board = Switchboard::new(SigningKey::generate(rng));
+        let identity = *SigningKey::<Device>::generate(rng).public();
+        let (ada, bob) = (address("ada@x", 1), address("bob@x", 2));
+        let (_, _unread) = board.connect(bob.device, identity);
+        let send = || board.deliver(&ada, &bob, CallId::from_bytes([0; 16]), vec![], WallTime::from_unix(1));
+        assert_eq!((0..limits::SIGNAL_QUEUE + 5).filter(|_| send().is_ok()).count(), limits::SIGNAL_QUEUE);
+        assert_eq!(board.connected(), 0);
+    }
+}
