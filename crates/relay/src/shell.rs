@@ -14,6 +14,7 @@ use bytes::Bytes;
 use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{Time, WallTime};
@@ -47,7 +48,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Relay {
     endpoint: Endpoint,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     stats: watch::Receiver<Stats>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -76,11 +77,11 @@ impl Relay {
     /// Starts to accept connections on `endpoint`.
     #[must_use]
     pub fn start(endpoint: Endpoint, config: Config) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let (events, inbox) = mpsc::channel(EVENT_QUEUE);
         let (publish, stats) = watch::channel(Stats::default());
-        let rooms = tokio::spawn(run_rooms(config, inbox, publish, stopped.clone()));
-        let accepting = tokio::spawn(accept(endpoint.clone(), events, stopped));
+        let rooms = tokio::spawn(run_rooms(config, inbox, publish, stop.clone()));
+        let accepting = tokio::spawn(accept(endpoint.clone(), events, stop.clone()));
         Self { endpoint, stop, stats, tasks: [rooms, accepting] }
     }
 
@@ -92,7 +93,7 @@ impl Relay {
 
     /// Ends all connections and waits until their ends are told.
     pub async fn stop(self) {
-        let _ = self.stop.send(true);
+        self.stop.cancel();
         self.endpoint.close(VarInt::from_u32(0), b"shutting down");
         for task in self.tasks {
             let _ = task.await;
@@ -101,12 +102,12 @@ impl Relay {
     }
 }
 
-async fn accept(endpoint: Endpoint, events: mpsc::Sender<Event>, mut stop: watch::Receiver<bool>) {
+async fn accept(endpoint: Endpoint, events: mpsc::Sender<Event>, stop: CancellationToken) {
     let next = Arc::new(AtomicU64::new(0));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop.cancelled() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
@@ -222,7 +223,7 @@ async fn run_rooms(
     config: Config,
     mut inbox: mpsc::Receiver<Event>,
     publish: watch::Sender<Stats>,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     let start = Instant::now();
     let now = || Time::from_micros(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
@@ -232,7 +233,7 @@ async fn run_rooms(
     loop {
         let wait = rooms.poll_timeout().map_or(Duration::from_secs(3600), |at| at.since(now()));
         let input = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop.cancelled() => break,
             event = inbox.recv() => match event {
                 None => break,
                 Some(Event::Connected { id, connection, control, binding }) => {

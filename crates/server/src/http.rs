@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use undertone_keys::device_list::ClaimedList;
 use undertone_keys::envelope::Address;
@@ -42,7 +42,7 @@ pub struct Shared<S> {
     /// Rates.
     pub limits: Limits,
     /// True when the server goes down.
-    pub stop: watch::Receiver<bool>,
+    pub stop: CancellationToken,
 }
 
 /// The description of this interface.

@@ -10,10 +10,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::config::Limits;
@@ -55,13 +55,13 @@ pub async fn run(
     acceptor: TlsAcceptor,
     router: Router,
     limits: Limits,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     let counts = Counts::default();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop.cancelled() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
@@ -82,8 +82,8 @@ pub async fn run(
     connections.shutdown().await;
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+async fn stopped(stop: &mut CancellationToken) {
+    let () = stop.cancelled().await;
 }
 
 async fn serve(
@@ -91,7 +91,7 @@ async fn serve(
     peer: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
     place: Place,
 ) {
     let _ = stream.set_nodelay(true);
@@ -107,7 +107,7 @@ async fn serve(
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => if let Err(error) = result { debug!(%error, %peer, "HTTP connection ended"); },
-        () = stopped(&mut stop) => {
+        () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(Duration::from_secs(1), connection).await;
         }

@@ -11,9 +11,9 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use rand_core::UnwrapErr;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use undertone_keys::sign::{Server as Identity, VerifyingKey};
 use undertone_protocol::limits;
 use undertone_protocol::statement::Statement;
@@ -36,7 +36,7 @@ pub struct Server {
     domain: String,
     store: Sqlite,
     relay: Relay,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     listener: JoinHandle<()>,
     _data: DataFolder,
 }
@@ -97,7 +97,7 @@ impl Server {
         let key_hash = certificate.key_hash().ok_or_else(|| StartError::Tls("unreadable certificate".into()))?;
         let public = *identity.public();
         let statement = Statement { identity: public, domain: domain.clone(), tls_key: key_hash, created: wall_time() };
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let relay_limits = undertone_relay::Limits {
             rooms: config.limits.rooms,
             members: config.limits.members,
@@ -111,9 +111,9 @@ impl Server {
             board: Arc::new(Switchboard::new(identity)),
             statement,
             limits: config.limits,
-            stop: stopped.clone(),
+            stop: stop.clone(),
         });
-        let listener = tokio::spawn(listener::run(tcp, acceptor, router(shared), config.limits, stopped));
+        let listener = tokio::spawn(listener::run(tcp, acceptor, router(shared), config.limits, stop.clone()));
         Ok(Self { address, identity: public, domain, store, relay, stop, listener, _data: data })
     }
 
@@ -143,7 +143,7 @@ impl Server {
 
     /// Tells everybody, ends all connections and closes the database.
     pub async fn stop(self) {
-        let _ = self.stop.send(true);
+        self.stop.cancel();
         self.relay.stop().await;
         let _ = self.listener.await;
         self.store.close().await;

@@ -6,8 +6,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use axum::extract::ws::{Message, WebSocket};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
+use tokio_util::sync::CancellationToken;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Device, VerifyingKey};
 use undertone_keys::{RoomId, WallTime};
@@ -38,7 +38,7 @@ pub struct Session<S> {
     /// Rates.
     pub limits: Limits,
     /// True when the server goes down.
-    pub stop: watch::Receiver<bool>,
+    pub stop: CancellationToken,
 }
 
 /// Serves one device until either side ends it.
@@ -59,10 +59,10 @@ pub async fn serve<S: Accounts>(
     let mut bucket = Bucket::new(session.limits.signal_burst, session.limits.signal_rate);
     let mut heard = Instant::now();
     let mut alive = send(&mut socket, &welcome).await;
-    let (mut reason, mut stop) = (None, session.stop.clone());
+    let (mut reason, stop) = (None, session.stop.clone());
     while alive && reason.is_none() {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => reason = Some(Reason::ShuttingDown),
+            () = stop.cancelled() => reason = Some(Reason::ShuttingDown),
             message = messages.recv() => match message {
                 Some(ToDevice::Closing { reason: why, .. }) => reason = Some(why),
                 Some(message) => alive = send(&mut socket, &message).await,
