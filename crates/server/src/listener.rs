@@ -82,10 +82,6 @@ pub async fn run(
     connections.shutdown().await;
 }
 
-async fn stopped(stop: &mut CancellationToken) {
-    let () = stop.cancelled().await;
-}
-
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
