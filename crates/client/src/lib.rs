@@ -1,1 +1,34 @@
-//! x
+//! The client: an engine that computes, and drivers that move bytes.
+//!
+//! [`Engine`] is pure: signalling, calls, rosters and sealed media without a socket, a file or a clock. The module
+//! `native` (feature `native`, on by default) drives it with TLS, WebSocket, QUIC, Opus, sound cards and a store;
+//! another driver will do the same in a browser.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use undertone_client::native::{Client, Sound};
+//! use undertone_client::Event;
+//!
+//! let client = Client::open(std::path::Path::new("home"))?;
+//! let mut online = client.connect().await?;
+//! online.call("bob", Sound::silent()).await?;
+//! while let Some(event) = online.next_event().await {
+//!     println!("{event:?}");
+//!     if matches!(event, Event::Over { .. }) { break }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Security goals
+//! * A call's media leaves this process sealed under keys that both ends confirmed, or not at all.
+//! * The server's word decides who *may* join; who *is* in a call is decided by proofs this device checks.
+//!
+//! # Assumptions
+//! The home folder is readable by its owner alone; whoever reads it is the device.
+
+pub mod audio;
+pub mod engine;
+#[cfg(feature = "native")]
+pub mod native;
+
+pub use engine::{Engine, Event};

@@ -1,0 +1,265 @@
+//! The jitter buffer: frames arrive when they like, and one is played every 20 ms.
+//!
+//! It waits until it holds as many frames as the network's jitter asks for, then gives one per tick. A lost frame is
+//! rebuilt from the next one's forward error correction if that is there, else concealed. When nothing comes for a
+//! while it fills again from the start; when it holds more than it needs it skips a frame now and then.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use undertone_keys::Time;
+
+/// Frames held at least before the first is played.
+pub const MIN_DEPTH: usize = 2;
+/// Frames waited for at most: 500 ms.
+pub const MAX_DEPTH: usize = 25;
+/// Frames held at most, whatever comes.
+pub const CAPACITY: usize = 100;
+/// Concealed frames in a row before the stream counts as paused.
+const MAX_CONCEALED: u32 = 5;
+/// How many ticks the buffer must be too full before a frame is skipped.
+const PATIENCE: u32 = 50;
+const TICK: Duration = Duration::from_millis(20);
+
+/// What to play in one tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Play {
+    /// This frame.
+    Frame(Vec<u8>),
+    /// The frame before this one, from this one's error correction; this one is still to come.
+    Recover(Vec<u8>),
+    /// Something that sounds like what was before.
+    Conceal,
+    /// Nothing: the stream has not begun or paused.
+    Silence,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JitterStats {
+    /// Frames that came in time.
+    pub played: u64,
+    /// Frames rebuilt from the next one.
+    pub recovered: u64,
+    /// Frames concealed.
+    pub concealed: u64,
+    /// Frames that came after their time.
+    pub late: u64,
+    /// Frames skipped to catch up.
+    pub skipped: u64,
+}
+
+/// One sender's buffer.
+#[derive(Debug)]
+pub struct JitterBuffer {
+    frames: BTreeMap<u64, Vec<u8>>,
+    /// The frame to be played next; `None` until the buffer has filled.
+    next: Option<u64>,
+    /// Arrival of the first frame and its number, to tell early from late.
+    origin: Option<(Time, u64)>,
+    /// Smoothed lateness against the earliest frame, in microseconds.
+    floor: i64,
+    spread: i64,
+    concealed: u32,
+    too_full: u32,
+    stats: JitterStats,
+}
+
+impl Default for JitterBuffer {
+    fn default() -> Self {
+        Self {
+            frames: BTreeMap::new(),
+            next: None,
+            origin: None,
+            floor: 0,
+            spread: 0,
+            concealed: 0,
+            too_full: 0,
+            stats: JitterStats::default(),
+        }
+    }
+}
+
+impl JitterBuffer {
+    /// Takes a frame with its consecutive number.
+    pub fn push(&mut self, now: Time, number: u64, payload: Vec<u8>) {
+        self.measure(now, number);
+        if self.next.is_some_and(|next| number < next) {
+            self.stats.late += 1;
+            return;
+        }
+        self.frames.insert(number, payload);
+        while self.frames.len() > CAPACITY {
+            self.frames.pop_first();
+        }
+    }
+
+    /// Frames it waits for before it begins to play.
+    #[must_use]
+    pub fn target(&self) -> usize {
+        let frames = self.spread.max(0) / i64::try_from(TICK.as_micros()).unwrap_or(1);
+        (usize::try_from(frames).unwrap_or_default() + MIN_DEPTH).min(MAX_DEPTH)
+    }
+
+    /// What to play now; to be called every 20 ms.
+    pub fn pop(&mut self) -> Play {
+        let target = self.target();
+        let Some(next) = self.next else {
+            if self.frames.len() < target {
+                return Play::Silence;
+            }
+            self.next = self.frames.first_key_value().map(|(number, _)| *number);
+            return self.pop_filled(target);
+        };
+        // A jump ahead (a pause in sending does not count up, so this is loss) is not waited through frame by frame.
+        if let Some((first, _)) = self.frames.first_key_value()
+            && *first > next.saturating_add(u64::from(MAX_CONCEALED))
+        {
+            self.next = Some(*first - 1);
+        }
+        self.pop_filled(target)
+    }
+
+    fn pop_filled(&mut self, target: usize) -> Play {
+        let Some(next) = self.next else { return Play::Silence };
+        if self.frames.len() > target + 3 {
+            self.too_full += 1;
+            if self.too_full >= PATIENCE {
+                self.too_full = 0;
+                self.frames.remove(&next);
+                self.stats.skipped += 1;
+                self.next = Some(next.saturating_add(1));
+                return self.take(next.saturating_add(1));
+            }
+        } else {
+            self.too_full = 0;
+        }
+        self.take(next)
+    }
+
+    fn take(&mut self, next: u64) -> Play {
+        if let Some(frame) = self.frames.remove(&next) {
+            self.next = Some(next.saturating_add(1));
+            self.concealed = 0;
+            self.stats.played += 1;
+            return Play::Frame(frame);
+        }
+        if let Some(following) = self.frames.get(&next.saturating_add(1)) {
+            let following = following.clone();
+            self.next = Some(next.saturating_add(1));
+            self.concealed = 0;
+            self.stats.recovered += 1;
+            return Play::Recover(following);
+        }
+        self.concealed += 1;
+        if self.concealed > MAX_CONCEALED {
+            // Paused: begin anew with whatever comes. The pause says nothing about the network's jitter.
+            self.concealed = 0;
+            self.next = None;
+            self.origin = None;
+            self.floor = 0;
+            return Play::Silence;
+        }
+        self.stats.concealed += 1;
+        if self.frames.is_empty() {
+            // It is late rather than lost: wait for it, and hold more from now on.
+            self.spread += i64::try_from(TICK.as_micros()).unwrap_or_default() / 4;
+        } else {
+            self.next = Some(next.saturating_add(1));
+        }
+        Play::Conceal
+    }
+
+    /// How much later than the earliest ones frames come; quick to grow, slow to shrink.
+    fn measure(&mut self, now: Time, number: u64) {
+        let (start, first) = *self.origin.get_or_insert((now, number));
+        let due = i128::from(number) - i128::from(first);
+        let late = i128::from(now.as_micros()) - i128::from(start.as_micros()) - due * 20_000;
+        let late = i64::try_from(late).unwrap_or(i64::MAX).clamp(-60_000_000, 60_000_000);
+        // The floor follows the earliest frames at once and drifts up with the clocks.
+        self.floor = if late < self.floor { late } else { self.floor + (late - self.floor) / 2048 };
+        let above = late - self.floor;
+        self.spread = if above > self.spread { above } else { self.spread - (self.spread - above) / 256 };
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn stats(&self) -> JitterStats {
+        self.stats
+    }
+
+    /// Frames waiting to be played.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.frames.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(number: u64) -> Vec<u8> {
+        number.to_be_bytes().to_vec()
+    }
+
+    /// Plays a stream whose frame `n` arrives `delay(n)` ms after it was sent, or never.
+    fn play(frames: u64, delay: impl Fn(u64) -> Option<u64>) -> (Vec<Play>, JitterStats) {
+        let mut arrivals: Vec<(u64, u64)> =
+            (0..frames).filter_map(|n| delay(n).map(|late| (n * 20 + late, n))).collect();
+        arrivals.sort_unstable();
+        let (mut buffer, mut played, mut arrivals) =
+            (JitterBuffer::default(), Vec::new(), arrivals.into_iter().peekable());
+        for tick in 0..frames + 200 {
+            while let Some((at, number)) = arrivals.next_if(|(at, _)| *at <= tick * 20 + 10) {
+                buffer.push(Time::from_millis(at), number, frame(number));
+            }
+            played.push(buffer.pop());
+        }
+        (played, buffer.stats())
+    }
+
+    #[test]
+    fn an_even_stream_is_played_whole_and_in_order() {
+        let (played, stats) = play(200, |_| Some(30));
+        let frames: Vec<&Play> = played.iter().filter(|play| matches!(play, Play::Frame(_))).collect();
+        assert_eq!(frames.len(), 200);
+        assert!(frames.iter().enumerate().all(|(n, play)| **play == Play::Frame(frame(n as u64))));
+        assert_eq!(stats.late, 0);
+    }
+
+    #[test]
+    fn single_losses_are_recovered_from_the_next_frame() {
+        let (_, stats) = play(200, |n| (n % 10 != 7).then_some(30));
+        assert_eq!(stats.played, 180);
+        assert_eq!(stats.recovered, 20);
+    }
+
+    #[test]
+    fn jitter_is_learned() {
+        let jitter = |n: u64| Some(20 + (n * 7919 % 80));
+        let (_, stats) = play(1000, jitter);
+        assert!(stats.played >= 980, "{stats:?}");
+        assert!(stats.late <= 15, "{stats:?}");
+    }
+
+    #[test]
+    fn a_pause_does_not_end_the_stream() {
+        let (played, stats) = play(300, |n| Some(if n >= 150 { 3000 } else { 20 }));
+        assert!(stats.played >= 295, "{stats:?}");
+        assert!(played.iter().filter(|play| matches!(play, Play::Conceal)).count() <= 10);
+    }
+
+    #[test]
+    fn a_flood_is_bounded() {
+        let mut buffer = JitterBuffer::default();
+        for number in 0..10_000 {
+            buffer.push(Time::ZERO, number * 3, frame(number));
+        }
+        buffer.push(Time::ZERO, u64::MAX - 1, frame(0));
+        assert!(buffer.depth() <= CAPACITY);
+        for _ in 0..1000 {
+            buffer.pop();
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Joining a room, and believing nobody who is in it without proof (rules GRP-8, RLY-1).
+
+use undertone_call::Outcome;
+use undertone_keys::agreement::EphemeralKey;
+use undertone_keys::{JoinId, Time, WallTime};
+use undertone_media::Sender;
+use undertone_protocol::control::{Member, Refusal, ToMember, ToRelay};
+use undertone_protocol::{Grant, Join, VERSION};
+
+use super::{Engine, Event, Media, Output, PathState, Side};
+
+/// Why a member of the room is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stranger {
+    /// The server's grant does not hold, or is another one than the call agreed on.
+    Grant,
+    /// The join is not signed by the peer's proven device, or belongs elsewhere.
+    Join,
+    /// Index or join id were used before in this call.
+    Reused,
+}
+
+impl Media {
+    /// Checks a member and opens its frames from now on.
+    fn admit(
+        &mut self,
+        server: &undertone_keys::sign::VerifyingKey<undertone_keys::sign::Server>,
+        wall: WallTime,
+        member: &Member,
+    ) -> Result<(), Stranger> {
+        let grant = Grant::verify(&member.grant, server, wall).map_err(|_| Stranger::Grant)?;
+        if grant.member != self.peer_device || Grant::hash(&member.grant) != self.peer_grant {
+            return Err(Stranger::Grant);
+        }
+        let record = self.peer.device(grant.member.device).ok_or(Stranger::Join)?;
+        let join =
+            Join::verify(&member.join, &record.identity, &member.grant, &self.call).map_err(|_| Stranger::Join)?;
+        let peer = &self.peer_device;
+        let sender = Sender { user: peer.user.clone(), device: peer.device, join: join.join, index: member.index };
+        self.ring.admit(sender).map_err(|_| Stranger::Reused)
+    }
+
+    fn peer_index(&self) -> Option<u16> {
+        self.ring.senders().first().map(|sender| sender.index)
+    }
+}
+
+impl Engine {
+    pub(super) fn relay_up(&mut self, now: Time, binding: [u8; 32], rng: &mut impl rand_core::CryptoRng) {
+        let Some(media) = &mut self.media else {
+            self.outputs.push_back(Output::CloseRelay);
+            return;
+        };
+        media.path.connected(now);
+        let (join_id, ephemeral) = (JoinId::random(rng), EphemeralKey::generate(rng));
+        let join = Join {
+            grant: Grant::hash(&media.grant),
+            call: media.call,
+            join: join_id,
+            ephemeral: *ephemeral.public(),
+            binding,
+            min_index: media.ring.next_index(),
+        };
+        media._ephemeral = Some(ephemeral);
+        media.join = Some(join_id);
+        let join = join.sign(&self.local.identity);
+        let grant = media.grant.clone();
+        self.outputs.push_back(Output::Relay(ToRelay::Join { version: VERSION, grant, join }));
+    }
+
+    pub(super) fn relay(&mut self, now: Time, message: ToMember, rng: &mut impl rand_core::CryptoRng) {
+        let wall = self.wall(now);
+        let Some(media) = &mut self.media else { return };
+        media.path.heard(now);
+        match message {
+            ToMember::Joined { index, members } => {
+                let (Some(join), PathState::AwaitingJoin) = (media.join.take(), media.path.state()) else { return };
+                // Whoever was here before this join is to be proven again.
+                if let Some(before) = media.peer_index() {
+                    media.ring.dismiss(before);
+                }
+                let address = self.local.address.clone();
+                let me = Sender { user: address.user, device: address.device, join, index };
+                if media.ring.join(me).is_err() {
+                    return self.leave_room(now, "the relay gave an index that was given before", rng);
+                }
+                let (call, again) = (media.call, media.path.was_joined());
+                for member in &members {
+                    if let Err(stranger) = media.admit(&self.server, wall, member) {
+                        return self.leave_room(now, stranger_reason(stranger), rng);
+                    }
+                }
+                let present = media.peer_index().is_some();
+                media.path.joined(now, present);
+                if present {
+                    self.outputs.push_back(Output::Event(Event::Connected { call, again }));
+                }
+            }
+            ToMember::Arrived { member } => {
+                let call = media.call;
+                let again = media.ring.next_index() > 2;
+                if let Some(before) = media.peer_index() {
+                    media.ring.dismiss(before);
+                }
+                if let Err(stranger) = media.admit(&self.server, wall, &member) {
+                    return self.leave_room(now, stranger_reason(stranger), rng);
+                }
+                media.path.peer_present(now, true);
+                self.outputs.push_back(Output::Event(Event::Connected { call, again }));
+            }
+            ToMember::Gone { index, .. } => {
+                if media.peer_index() == Some(index) {
+                    media.ring.dismiss(index);
+                    media.path.peer_present(now, false);
+                    let call = media.call;
+                    self.outputs.push_back(Output::Event(Event::Interrupted { call, who: Side::There }));
+                }
+            }
+            ToMember::Refused { reason: Refusal::ShuttingDown | Refusal::Silent | Refusal::Full, .. } => {
+                let news = media.path.lost(now);
+                self.outputs.push_back(Output::CloseRelay);
+                self.path_news(now, news, rng);
+            }
+            ToMember::Refused { reason, .. } => self.leave_room(now, reason.as_str(), rng),
+            ToMember::Pong { .. } => {}
+        }
+    }
+
+    /// A roster that cannot be verified ends the call here (rule GRP-8).
+    fn leave_room(&mut self, now: Time, reason: &str, rng: &mut impl rand_core::CryptoRng) {
+        let reason = reason.to_owned();
+        self.outputs.push_back(Output::Event(Event::Refused { reason, outcome: Outcome::RefusedByProof }));
+        self.phone(now, undertone_call::Input::HangUp, rng);
+    }
+}
+
+const fn stranger_reason(stranger: Stranger) -> &'static str {
+    match stranger {
+        Stranger::Grant => "somebody is in the room whose grant is not the one that was agreed on",
+        Stranger::Join => "somebody is in the room without proof of being the peer",
+        Stranger::Reused => "somebody came into the room with numbers that were used before",
+    }
+}
