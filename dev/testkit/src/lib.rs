@@ -1,1 +1,16 @@
-//! x
+//! What tests and demonstrations share: folders that vanish, servers on loopback, and ears.
+
+pub mod ears;
+pub mod folder;
+pub mod server;
+
+pub use folder::Folder;
+pub use server::TestServer;
+
+use std::path::PathBuf;
+
+/// Ten seconds of speech by `ada` or `bob`; see `speech/PROVENANCE.md`.
+#[must_use]
+pub fn speech(who: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("speech").join(format!("{who}.wav"))
+}

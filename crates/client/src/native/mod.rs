@@ -1,1 +1,186 @@
-//! stub
+//! The native driver: a home folder, TLS, HTTP, WebSocket, QUIC, Opus and sound cards around the engine.
+
+mod account;
+mod connector;
+mod directory;
+mod error;
+mod home;
+mod links;
+mod online;
+mod rest;
+pub mod sound;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use undertone_call::Local;
+use undertone_keys::agreement::DeviceKey;
+use undertone_keys::device_list::DeviceList;
+use undertone_keys::envelope::Address;
+use undertone_keys::{UserId, WallTime};
+use undertone_transparency::PeerTrust;
+
+pub use account::{Login, Registered, Registration};
+pub use error::{ClientError, ExitClass};
+pub use home::{DeviceSecrets, Home, HomeError, ServerPin};
+pub use online::{Online, Status, TapReport};
+pub use sound::Sound;
+
+/// The operating system's random numbers.
+pub(crate) const fn rng() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
+}
+
+/// The wall clock of this machine.
+pub(crate) fn wall_time() -> WallTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    WallTime::from_unix(since.map_or(0, |since| since.as_secs()))
+}
+
+/// One device of one account, or a home folder that is to become one.
+#[derive(Clone, Debug)]
+pub struct Client {
+    home: Arc<Home>,
+}
+
+/// Where an account lives and what it is called.
+#[derive(Clone, Debug)]
+pub struct Whoami {
+    /// User and device.
+    pub address: Address,
+    /// What the device is called.
+    pub label: String,
+    /// The account key, which peers pin.
+    pub account: String,
+    /// Host and port of the server.
+    pub server: String,
+    /// The server's pinned identity key.
+    pub server_key: String,
+}
+
+impl Client {
+    /// Opens or makes a home folder and locks it: one process owns a home (rule STO-1).
+    ///
+    /// # Errors
+    /// [`HomeError`], [`HomeError::InUse`] among them.
+    pub fn open(folder: &Path) -> Result<Self, HomeError> {
+        Ok(Self { home: Arc::new(Home::open(folder)?) })
+    }
+
+    /// Makes an account with this device as its first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn register(&self, registration: Registration<'_>) -> Result<Registered, ClientError> {
+        account::register(&self.home, registration).await
+    }
+
+    /// Adds this device to an account by its passphrase.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn login(&self, login: Login<'_>) -> Result<(), ClientError> {
+        account::login(&self.home, login).await
+    }
+
+    /// Ends this device's access and forgets its keys.
+    ///
+    /// # Errors
+    /// [`ClientError`]; when the server cannot be reached nothing is forgotten.
+    pub async fn logout(&self) -> Result<(), ClientError> {
+        account::logout(&self.home).await
+    }
+
+    /// Who this device is.
+    ///
+    /// # Errors
+    /// [`ClientError::NotLoggedIn`].
+    pub fn whoami(&self) -> Result<Whoami, ClientError> {
+        let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
+        let server = self.home.server()?.ok_or(ClientError::NotLoggedIn)?;
+        Ok(Whoami {
+            address: device.address,
+            label: device.label,
+            account: device.account.fingerprint(),
+            server: server.address,
+            server_key: server.identity.fingerprint(),
+        })
+    }
+
+    /// The account's own devices, as the server has them and this device has checked them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn devices(&self) -> Result<DeviceList, ClientError> {
+        let directory = directory::Directory::open(self.home.clone()).await?;
+        directory.own_devices().await
+    }
+
+    /// A user by full or bare name; a bare name is one on this account's server.
+    ///
+    /// # Errors
+    /// [`ClientError::Name`].
+    pub fn user(&self, name: &str) -> Result<UserId, ClientError> {
+        let home = self.home.device()?.map_or_else(String::new, |device| device.address.user.domain().to_owned());
+        UserId::parse(name, &home).map_err(ClientError::Name)
+    }
+
+    /// What this device knows of a peer after looking once more; never an error for a changed key, which stands in
+    /// what is returned.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn peer(&self, user: &UserId) -> Result<PeerTrust, ClientError> {
+        let directory = directory::Directory::open(self.home.clone()).await?;
+        match directory.resolve(user).await {
+            Ok(_) | Err(ClientError::Trust(_)) => self.known_peer(user)?.ok_or(ClientError::UnknownPeer),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What this device knows of a peer without asking anybody.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn known_peer(&self, user: &UserId) -> Result<Option<PeerTrust>, ClientError> {
+        Ok(self.home.peer(user)?)
+    }
+
+    /// Records a person's decision about a peer's changed key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn decide(&self, user: &UserId, fingerprint: &str, accept: bool) -> Result<PeerTrust, ClientError> {
+        let mut trust = self.home.peer(user)?.ok_or(ClientError::UnknownPeer)?;
+        trust.decide(fingerprint, accept, wall_time())?;
+        self.home.put_peer(&trust)?;
+        Ok(trust)
+    }
+
+    /// Records that two people compared the peer's fingerprint or a call's SAS.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn verified(&self, user: &UserId, fingerprint: &str) -> Result<PeerTrust, ClientError> {
+        let mut trust = self.home.peer(user)?.ok_or(ClientError::UnknownPeer)?;
+        let key = trust.trusted().map(|(_, key)| key).filter(|key| key.fingerprint() == fingerprint);
+        trust.verified(&key.ok_or(ClientError::WrongFingerprint)?, wall_time())?;
+        self.home.put_peer(&trust)?;
+        Ok(trust)
+    }
+
+    /// Connects to the server and stays connected until [`Online::stop`].
+    ///
+    /// # Errors
+    /// [`ClientError`] when it cannot be reached at all; later interruptions are events.
+    pub async fn connect(&self) -> Result<Online, ClientError> {
+        let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
+        let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
+        let key: Arc<dyn DeviceKey> = Arc::new(device.agreement()?);
+        let identity = Arc::new(device.identity());
+        let local = Local { address: device.address, identity, agreement: *key.public() };
+        Online::start(self.home.clone(), directory, local, key).await
+    }
+}

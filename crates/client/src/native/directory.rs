@@ -1,0 +1,87 @@
+//! Looking users up: what the server says, as far as this device believes it.
+
+use std::sync::Arc;
+
+use tokio::sync::RwLock;
+use undertone_keys::device_list::{ClaimedList, DeviceList};
+use undertone_keys::{AccessToken, UserId};
+use undertone_protocol::rest::Devices;
+use undertone_transparency::{PeerTrust, TrustedPeer};
+
+use super::connector::Connector;
+use super::error::ClientError;
+use super::home::{Home, ServerPin};
+use super::rest;
+
+/// The way from names to proven devices.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    home: Arc<Home>,
+    pin: ServerPin,
+    token: AccessToken,
+    connector: RwLock<Connector>,
+}
+
+impl Directory {
+    /// Finds the pinned server.
+    pub(crate) async fn open(home: Arc<Home>) -> Result<Self, ClientError> {
+        let (Some(pin), Some(token)) = (home.server()?, home.token()?) else {
+            return Err(ClientError::NotLoggedIn);
+        };
+        let connector = RwLock::new(Connector::to_pinned(&pin).await?);
+        Ok(Self { home, pin, token, connector })
+    }
+
+    /// The present way to the server.
+    pub(crate) async fn connector(&self) -> Connector {
+        self.connector.read().await.clone()
+    }
+
+    /// Finds the server again: its TLS key may be a new one.
+    pub(crate) async fn reconnect(&self) -> Result<Connector, ClientError> {
+        let connector = Connector::to_pinned(&self.pin).await?;
+        *self.connector.write().await = connector.clone();
+        Ok(connector)
+    }
+
+    pub(crate) const fn pin(&self) -> &ServerPin {
+        &self.pin
+    }
+
+    pub(crate) const fn token(&self) -> &AccessToken {
+        &self.token
+    }
+
+    async fn fetch(&self, user: &UserId) -> Result<DeviceList, ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/v1/users/{}/devices", escaped(user.as_str()));
+        let stream = connector.tcp().await?;
+        let devices: Devices = rest::get(stream, connector.address(), &path, Some(&self.token)).await?;
+        Ok(ClaimedList::from_bytes(&devices.list.0)?.verify(user)?)
+    }
+
+    /// A user's devices, if this device trusts their account key. What was seen is remembered either way.
+    pub(crate) async fn resolve(&self, user: &UserId) -> Result<TrustedPeer, ClientError> {
+        let list = self.fetch(user).await?;
+        let mut trust = self.home.peer(user)?.unwrap_or_else(|| PeerTrust::pin(&list));
+        let before = trust.to_bytes();
+        let peer = trust.observe(&list);
+        if trust.to_bytes() != before || self.home.peer(user)?.is_none() {
+            self.home.put_peer(&trust)?;
+        }
+        peer.map_err(ClientError::Trust)
+    }
+
+    /// The own account's devices: pinned when this device became one of them.
+    pub(crate) async fn own_devices(&self) -> Result<DeviceList, ClientError> {
+        let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
+        self.resolve(&device.address.user).await?;
+        self.fetch(&device.address.user).await
+    }
+}
+
+/// A path segment: whatever is not a letter, digit or one of `-._~@` is percent-encoded.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}

@@ -1,0 +1,124 @@
+//! What can go wrong for a person, and what to do about it.
+
+use undertone_keys::name::NameError;
+use undertone_keys::recovery::RecoveryError;
+use undertone_protocol::statement::StatementError;
+use undertone_transparency::trust::{DecisionError, TrustError};
+
+use super::home::HomeError;
+use super::sound::SoundError;
+
+/// An error of the client as people see it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The home folder.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// No account here.
+    #[error("this home has no account: run `undertone register NAME` or `undertone login NAME`")]
+    NotLoggedIn,
+    /// An account is here already.
+    #[error("this home belongs to {0} already: choose another with --home, or `undertone logout` first")]
+    LoggedIn(String),
+    /// Not a name.
+    #[error(transparent)]
+    Name(NameError),
+    /// The passphrase is empty.
+    #[error("the passphrase is empty")]
+    EmptyPassphrase,
+    /// Nobody answers at the server's address.
+    #[error("the server {server} cannot be reached: {source}")]
+    Unreachable {
+        /// Host and port.
+        server: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The server answered something that is no answer.
+    #[error("the server's answer cannot be read: is {0} an Undertone server of this version?")]
+    BadAnswer(String),
+    /// The server proved to be another than the pinned one.
+    #[error(
+        "the server at {server} is not the one this home trusts: it shows the key {shown}, pinned is {pinned}. \
+         Somebody may stand between you and your server; ask its operator before you trust it anew"
+    )]
+    ServerChanged {
+        /// Host and port.
+        server: String,
+        /// The key it shows.
+        shown: String,
+        /// The key pinned at `register` or `login`.
+        pinned: String,
+    },
+    /// The server's statement does not hold.
+    #[error("the server cannot show that its TLS key is its own: {0}")]
+    Statement(#[from] StatementError),
+    /// The server refused; its sentence says why.
+    #[error("{message}")]
+    Refused {
+        /// The word for programs.
+        code: String,
+        /// The sentence for people.
+        message: String,
+    },
+    /// Wrong passphrase, or a name that does not exist.
+    #[error("wrong name or passphrase")]
+    WrongCredentials,
+    /// OPAQUE failed otherwise.
+    #[error("the login protocol failed: {0}")]
+    Login(String),
+    /// A peer is not trusted.
+    #[error("{0}")]
+    Trust(TrustError),
+    /// A decision could not be recorded.
+    #[error(transparent)]
+    Decision(#[from] DecisionError),
+    /// Nothing is known of this peer.
+    #[error("nothing is known of this peer yet")]
+    UnknownPeer,
+    /// The fingerprint is not that of the trusted key.
+    #[error("that is not the fingerprint of the key this home trusts: do not go on before you know why")]
+    WrongFingerprint,
+    /// The server showed a list that does not hold.
+    #[error("the server showed a device list that does not hold: {0}")]
+    List(#[from] undertone_keys::device_list::ListError),
+    /// Not a recovery key.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// Sound.
+    #[error(transparent)]
+    Sound(#[from] SoundError),
+    /// The driver has stopped.
+    #[error("the connection was closed")]
+    Stopped,
+}
+
+/// What an error means for a command's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitClass {
+    /// 1: refused or failed.
+    Failed,
+    /// 2: wrong usage.
+    Usage,
+    /// 3: a peer's key changed and needs a decision.
+    PeerChanged,
+    /// 4: a proof failed.
+    ProofFailed,
+    /// 5: the server cannot be reached.
+    Unreachable,
+}
+
+impl ClientError {
+    /// The class of this error.
+    #[must_use]
+    pub const fn class(&self) -> ExitClass {
+        match self {
+            Self::Name(_) | Self::EmptyPassphrase | Self::Recovery(_) => ExitClass::Usage,
+            Self::Trust(TrustError::Changed { .. } | TrustError::Refused { .. }) => ExitClass::PeerChanged,
+            Self::Trust(_) | Self::List(_) | Self::ServerChanged { .. } | Self::Statement(_) => ExitClass::ProofFailed,
+            Self::Unreachable { .. } => ExitClass::Unreachable,
+            _ => ExitClass::Failed,
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The home folder of one device: a small transactional store with one owner at a time (rules STO-1, STO-2).
+//!
+//! `undertone.redb`, mode 0600 in a folder of mode 0700: records by name, versioned by their first CBOR field.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use minicbor::{Decode, Encode};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition};
+use undertone_keys::agreement::SoftwareKey;
+use undertone_keys::cbor;
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Account, Device, Server, SigningKey, VerifyingKey};
+use undertone_keys::{AccessToken, CallId, Secret, UserId, WallTime};
+use undertone_transparency::PeerTrust;
+use zeroize::{Zeroize, Zeroizing};
+
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+const SERVER: &str = "server";
+const DEVICE: &str = "device";
+const TOKEN: &str = "token";
+const PEER: &str = "peer/";
+const ACCEPTED: &str = "accepted/";
+
+/// A home folder, locked by this process.
+pub struct Home {
+    database: Database,
+    folder: PathBuf,
+}
+
+/// Why a home folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// The file system said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which path.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// Another process owns this home.
+    #[error("another undertone process is using {}: end it, or choose another --home", .0.display())]
+    InUse(PathBuf),
+    /// A record cannot be read.
+    #[error("the record {0:?} of this home is damaged")]
+    Damaged(String),
+    /// The store failed.
+    #[error("the home's store failed: {0}")]
+    Store(Box<redb::Error>),
+}
+
+impl<E: Into<redb::Error>> From<E> for HomeError {
+    fn from(error: E) -> Self {
+        Self::Store(Box::new(error.into()))
+    }
+}
+
+/// The server an account lives on, and the key it was pinned by.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ServerPin {
+    #[n(0)]
+    format: u8,
+    /// Host and port.
+    #[n(1)]
+    pub address: String,
+    /// Its identity key.
+    #[n(2)]
+    pub identity: VerifyingKey<Server>,
+    /// The domain of its users.
+    #[n(3)]
+    pub domain: String,
+}
+
+impl ServerPin {
+    /// A pin.
+    #[must_use]
+    pub const fn new(address: String, identity: VerifyingKey<Server>, domain: String) -> Self {
+        Self { format: 1, address, identity, domain }
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct DeviceRecord {
+    #[n(0)]
+    format: u8,
+    #[n(1)]
+    address: Address,
+    #[n(2)]
+    label: String,
+    #[n(3)]
+    account: VerifyingKey<Account>,
+    #[cbor(n(4), with = "minicbor::bytes")]
+    identity: Vec<u8>,
+    #[cbor(n(5), with = "minicbor::bytes")]
+    agreement: Vec<u8>,
+}
+
+impl Drop for DeviceRecord {
+    fn drop(&mut self) {
+        self.identity.zeroize();
+        self.agreement.zeroize();
+    }
+}
+
+/// This device: who it is, and its private keys.
+#[derive(Debug)]
+pub struct DeviceSecrets {
+    /// User and device.
+    pub address: Address,
+    /// What its owner calls it.
+    pub label: String,
+    /// The account key's public half.
+    pub account: VerifyingKey<Account>,
+    pub(super) identity_seed: Secret<32>,
+    pub(super) agreement_scalar: Secret<32>,
+}
+
+impl DeviceSecrets {
+    /// The identity key.
+    #[must_use]
+    pub fn identity(&self) -> SigningKey<Device> {
+        SigningKey::from_seed(Secret::filled_by(|out| out.copy_from_slice(self.identity_seed.expose())))
+    }
+
+    /// The agreement key.
+    ///
+    /// # Errors
+    /// [`HomeError::Damaged`].
+    pub fn agreement(&self) -> Result<SoftwareKey, HomeError> {
+        let scalar = Secret::filled_by(|out| out.copy_from_slice(self.agreement_scalar.expose()));
+        SoftwareKey::from_scalar(scalar).ok_or_else(|| HomeError::Damaged(DEVICE.into()))
+    }
+}
+
+impl Home {
+    /// Opens or makes a home.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn open(folder: &Path) -> Result<Self, HomeError> {
+        let io = |source| HomeError::Io { path: folder.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+        let path = folder.join("undertone.redb");
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = options.map_err(|source| HomeError::Io { path: path.clone(), source })?;
+        let opened = redb::backends::FileBackend::new(file)
+            .and_then(|backend| Builder::new().set_check_integrity_on_open(true).create_with_backend(backend));
+        match opened {
+            Ok(database) => Ok(Self { database, folder: folder.to_owned() }),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Err(HomeError::InUse(folder.to_owned())),
+            Err(DatabaseError::Storage(redb::StorageError::Io(source))) => Err(HomeError::Io { path, source }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, HomeError> {
+        match self.database.begin_read()?.open_table(RECORDS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            table => Ok(table?.get(name)?.map(|bytes| Zeroizing::new(bytes.value().to_vec()))),
+        }
+    }
+
+    /// Writes all of `records` or none, durable on return. `None` removes.
+    fn put(&self, records: &[(&str, Option<&[u8]>)]) -> Result<(), HomeError> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(RECORDS)?;
+            for (name, bytes) in records {
+                match bytes {
+                    Some(bytes) => table.insert(*name, *bytes)?,
+                    None => table.remove(*name)?,
+                };
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn names(&self, prefix: &str) -> Result<Vec<String>, HomeError> {
+        let table = match self.database.begin_read()?.open_table(RECORDS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            table => table?,
+        };
+        let mut names = Vec::new();
+        for entry in table.range(prefix..)? {
+            let (name, _) = entry?;
+            if !name.value().starts_with(prefix) {
+                break;
+            }
+            names.push(name.value().to_owned());
+        }
+        Ok(names)
+    }
+
+    fn read<T: for<'b> Decode<'b, ()> + Encode<()>>(&self, name: &str) -> Result<Option<T>, HomeError> {
+        let Some(bytes) = self.get(name)? else { return Ok(None) };
+        cbor::decode(&bytes).map(Some).map_err(|_| HomeError::Damaged(name.to_owned()))
+    }
+
+    /// The pinned server.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn server(&self) -> Result<Option<ServerPin>, HomeError> {
+        self.read(SERVER)
+    }
+
+    /// This device.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn device(&self) -> Result<Option<DeviceSecrets>, HomeError> {
+        let Some(record) = self.read::<DeviceRecord>(DEVICE)? else { return Ok(None) };
+        let damaged = || HomeError::Damaged(DEVICE.into());
+        Ok(Some(DeviceSecrets {
+            address: record.address.clone(),
+            label: record.label.clone(),
+            account: record.account,
+            identity_seed: Secret::from_slice(&record.identity).ok_or_else(damaged)?,
+            agreement_scalar: Secret::from_slice(&record.agreement).ok_or_else(damaged)?,
+        }))
+    }
+
+    /// The device's token.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn token(&self) -> Result<Option<AccessToken>, HomeError> {
+        Ok(self.get(TOKEN)?.and_then(|bytes| AccessToken::from_slice(&bytes)))
+    }
+
+    /// Makes this home a device of an account: server, device, token and the pin of the own account, all at once.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn settle(
+        &self,
+        server: &ServerPin,
+        device: &DeviceSecrets,
+        token: &AccessToken,
+        own: &PeerTrust,
+    ) -> Result<(), HomeError> {
+        let record = DeviceRecord {
+            format: 1,
+            address: device.address.clone(),
+            label: device.label.clone(),
+            account: device.account,
+            identity: device.identity_seed.expose().to_vec(),
+            agreement: device.agreement_scalar.expose().to_vec(),
+        };
+        let record = Zeroizing::new(cbor::encode(&record));
+        let peer = format!("{PEER}{}", own.user());
+        self.put(&[
+            (SERVER, Some(&cbor::encode(server))),
+            (DEVICE, Some(&record)),
+            (TOKEN, Some(token.expose())),
+            (&peer, Some(&own.to_bytes())),
+        ])
+    }
+
+    /// Forgets device and token; what is known of peers stays.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn forget(&self) -> Result<(), HomeError> {
+        self.put(&[(DEVICE, None), (TOKEN, None)])
+    }
+
+    /// What is known of a peer.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn peer(&self, user: &UserId) -> Result<Option<PeerTrust>, HomeError> {
+        let name = format!("{PEER}{user}");
+        let Some(bytes) = self.get(&name)? else { return Ok(None) };
+        PeerTrust::from_bytes(&bytes).map(Some).map_err(|_| HomeError::Damaged(name))
+    }
+
+    /// Keeps what is known of a peer.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn put_peer(&self, peer: &PeerTrust) -> Result<(), HomeError> {
+        self.put(&[(&format!("{PEER}{}", peer.user()), Some(&peer.to_bytes()))])
+    }
+
+    /// Keeps that a call was accepted; forgets those whose time is over.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn put_accepted(&self, call: CallId, until: WallTime, now: WallTime) -> Result<(), HomeError> {
+        let over: Vec<String> = self
+            .accepted()?
+            .into_iter()
+            .filter(|(_, until)| *until < now)
+            .map(|(call, _)| format!("{ACCEPTED}{call}"))
+            .collect();
+        let (name, time) = (format!("{ACCEPTED}{call}"), until.as_unix().to_be_bytes());
+        let mut records: Vec<(&str, Option<&[u8]>)> = over.iter().map(|name| (name.as_str(), None)).collect();
+        records.push((&name, Some(&time)));
+        self.put(&records)
+    }
+
+    /// The calls that were accepted.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn accepted(&self) -> Result<Vec<(CallId, WallTime)>, HomeError> {
+        let mut accepted = Vec::new();
+        for name in self.names(ACCEPTED)? {
+            let call = name.strip_prefix(ACCEPTED).and_then(CallId::parse);
+            let time = self.get(&name)?.and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok());
+            let (Some(call), Some(time)) = (call, time) else { return Err(HomeError::Damaged(name)) };
+            accepted.push((call, WallTime::from_unix(u64::from_be_bytes(time))));
+        }
+        Ok(accepted)
+    }
+}
+
+impl std::fmt::Debug for Home {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Home({})", self.folder.display())
+    }
+}

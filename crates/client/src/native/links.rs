@@ -1,0 +1,300 @@
+//! The two connections of a device: a WebSocket that comes back by itself, and a QUIC connection per join.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tracing::debug;
+use undertone_protocol::control::{ToMember, ToRelay, Unframer};
+use undertone_protocol::limits::{LIVENESS, MAX_SIGNAL};
+use undertone_protocol::signal::{Reason, ToDevice, ToServer};
+use undertone_protocol::{VERSION, labels};
+
+use super::connector::{Connector, host};
+use super::directory::Directory;
+
+/// Messages waiting for the server.
+const OUTBOX: usize = 256;
+/// Pauses between attempts to connect: short enough to be back within seconds of the server's return.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Say something on a silent WebSocket.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// A WebSocket on which nothing comes for so long is dead.
+const SILENCE: Duration = Duration::from_secs(25);
+/// One attempt to reach the relay.
+const RELAY_ATTEMPT: Duration = Duration::from_millis(1500);
+
+/// What a WebSocket reports.
+#[derive(Debug)]
+pub(super) enum SignalEvent {
+    Up,
+    Down,
+    Message(ToDevice),
+}
+
+/// Keeps a WebSocket to the server until dropped.
+#[derive(Debug)]
+pub(super) struct SignalLink {
+    outbox: mpsc::Sender<ToServer>,
+    task: JoinHandle<()>,
+}
+
+impl SignalLink {
+    pub(super) fn start(directory: Arc<Directory>, events: mpsc::Sender<SignalEvent>) -> Self {
+        let (outbox, messages) = mpsc::channel(OUTBOX);
+        Self { outbox, task: tokio::spawn(keep_signal(directory, events, messages)) }
+    }
+
+    /// Sends, if there is a connection. What is lost is sent again by the call machine.
+    pub(super) fn send(&self, message: ToServer) {
+        if self.outbox.try_send(message).is_err() {
+            debug!("a signal was dropped: the server is slow or away");
+        }
+    }
+}
+
+impl Drop for SignalLink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn keep_signal(
+    directory: Arc<Directory>,
+    events: mpsc::Sender<SignalEvent>,
+    mut messages: mpsc::Receiver<ToServer>,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match run_signal(&directory, &events, &mut messages).await {
+            Ended::ForGood => return,
+            Ended::AfterWelcome => pause = FIRST_PAUSE,
+            Ended::Early => {
+                // The server may be another process with another TLS key by now.
+                let _ = directory.reconnect().await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        if events.send(SignalEvent::Down).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        while messages.try_recv().is_ok() {}
+    }
+}
+
+enum Ended {
+    Early,
+    AfterWelcome,
+    /// The server said that coming back is no use.
+    ForGood,
+}
+
+async fn run_signal(
+    directory: &Directory,
+    events: &mpsc::Sender<SignalEvent>,
+    messages: &mut mpsc::Receiver<ToServer>,
+) -> Ended {
+    let connector = directory.connector().await;
+    let Ok(stream) = connector.tcp().await else { return Ended::Early };
+    let request = format!("wss://{}/v1/signal", connector.address()).into_client_request();
+    let bearer = HeaderValue::try_from(format!("Bearer {}", directory.token().to_text()));
+    let (Ok(mut request), Ok(mut bearer)) = (request, bearer) else { return Ended::ForGood };
+    bearer.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, bearer);
+    let config = WebSocketConfig::default().max_message_size(Some(MAX_SIGNAL)).max_frame_size(Some(MAX_SIGNAL));
+    let connecting = client_async_with_config(request, stream, Some(config));
+    let mut socket = match timeout(Duration::from_secs(5), connecting).await {
+        Ok(Ok((socket, _))) => socket,
+        Ok(Err(tokio_tungstenite::tungstenite::Error::Http(response))) if response.status() == 401 => {
+            let revoked = ToDevice::Closing { reason: Reason::Revoked, version: VERSION };
+            let _ = events.send(SignalEvent::Message(revoked)).await;
+            return Ended::ForGood;
+        }
+        Ok(Err(_)) | Err(_) => return Ended::Early,
+    };
+    let hello = ToServer::Hello { version: VERSION };
+    if socket.send(Message::Binary(hello.encode().into())).await.is_err() {
+        return Ended::Early;
+    }
+    if events.send(SignalEvent::Up).await.is_err() {
+        return Ended::ForGood;
+    }
+    let (mut ended, mut heard) = (Ended::Early, tokio::time::Instant::now());
+    loop {
+        let sent = tokio::select! {
+            message = messages.recv() => match message {
+                None => return Ended::ForGood,
+                Some(message) => socket.send(Message::Binary(message.encode().into())).await,
+            },
+            () = tokio::time::sleep(KEEP_ALIVE) => {
+                if heard.elapsed() > SILENCE { return ended }
+                socket.send(Message::Binary(ToServer::KeepAlive.encode().into())).await
+            }
+            message = socket.next() => {
+                heard = tokio::time::Instant::now();
+                let Some(Ok(message)) = message else { return ended };
+                let Message::Binary(bytes) = message else { continue };
+                let Ok(message) = ToDevice::decode(&bytes) else { return ended };
+                let over = match &message {
+                    ToDevice::Welcome { .. } => { ended = Ended::AfterWelcome; false }
+                    ToDevice::Closing { reason: Reason::Replaced | Reason::Revoked | Reason::Version, .. } => true,
+                    _ => false,
+                };
+                if events.send(SignalEvent::Message(message)).await.is_err() || over {
+                    return Ended::ForGood;
+                }
+                continue;
+            }
+        };
+        if sent.is_err() {
+            return ended;
+        }
+    }
+}
+
+/// What a relay connection reports; `generation` tells one from the next.
+#[derive(Debug)]
+pub(super) struct RelayEvent {
+    pub(super) generation: u64,
+    pub(super) kind: RelayEventKind,
+}
+
+#[derive(Debug)]
+pub(super) enum RelayEventKind {
+    Up { connection: Connection, binding: [u8; 32] },
+    Control(ToMember),
+    Datagram(Bytes),
+    Down,
+}
+
+/// One connection to the relay, or the attempt to make one. Ends in order when dropped: what was queued is sent.
+#[derive(Debug)]
+pub(super) struct RelayLink {
+    pub(super) generation: u64,
+    control: mpsc::Sender<ToRelay>,
+    pub(super) connection: Option<Connection>,
+}
+
+impl RelayLink {
+    pub(super) fn open(generation: u64, connector: Connector, events: mpsc::Sender<RelayEvent>) -> Self {
+        let (control, outbox) = mpsc::channel(64);
+        tokio::spawn(async move {
+            let report = |kind| events.send(RelayEvent { generation, kind });
+            if let Err(reason) = run_relay(generation, &connector, &events, outbox).await {
+                debug!(reason, "relay connection ended");
+            }
+            let _ = report(RelayEventKind::Down).await;
+        });
+        Self { generation, control, connection: None }
+    }
+
+    pub(super) fn send(&self, message: ToRelay) {
+        let _ = self.control.try_send(message);
+    }
+}
+
+fn endpoint(remote: SocketAddr) -> std::io::Result<Endpoint> {
+    let any = match remote {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let mut config = EndpointConfig::default();
+    config.grease_quic_bit(false);
+    Endpoint::new(config, None, UdpSocket::bind(any)?, Arc::new(TokioRuntime))
+}
+
+fn client_config(connector: &Connector) -> Result<ClientConfig, &'static str> {
+    let tls = connector.media().map_err(|_| "TLS")?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|_| "QUIC needs AES-128-GCM")?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(IdleTimeout::try_from(LIVENESS * 2).ok())
+        // A hundred frames: what is older than that is not worth sending.
+        .datagram_send_buffer_size(32 * 1024)
+        .datagram_receive_buffer_size(Some(256 * 1024))
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+async fn run_relay(
+    generation: u64,
+    connector: &Connector,
+    events: &mpsc::Sender<RelayEvent>,
+    mut outbox: mpsc::Receiver<ToRelay>,
+) -> Result<(), &'static str> {
+    let mut addresses = tokio::net::lookup_host(connector.address()).await.map_err(|_| "no such host")?;
+    let remote = addresses.next().ok_or("no such host")?;
+    let endpoint = endpoint(remote).map_err(|_| "no UDP socket")?;
+    let connecting = endpoint
+        .connect_with(client_config(connector)?, remote, host(connector.address()))
+        .map_err(|_| "not a host name")?;
+    let attempt = timeout(RELAY_ATTEMPT, connecting).await;
+    let connection = attempt.map_err(|_| "no answer")?.map_err(|_| "handshake failed")?;
+    let mut binding = [0; 32];
+    connection
+        .export_keying_material(&mut binding, labels::CHANNEL_BINDING.as_bytes(), &[])
+        .map_err(|_| "no exporter")?;
+    let (mut send, mut receive) = connection.open_bi().await.map_err(|_| "connection lost")?;
+    let report = |kind| events.send(RelayEvent { generation, kind });
+    if report(RelayEventKind::Up { connection: connection.clone(), binding }).await.is_err() {
+        return Ok(());
+    }
+    let writing = async {
+        while let Some(message) = outbox.recv().await {
+            send.write_all(&message.frame()).await.map_err(|_| "connection lost")?;
+        }
+        // The driver let go: say what is left to say and wait until it was heard.
+        let _ = send.finish();
+        let _ = timeout(Duration::from_millis(300), send.stopped()).await;
+        Ok(())
+    };
+    let reading = async {
+        let (mut unframer, mut buffer) = (Unframer::default(), vec![0; 4096]);
+        loop {
+            while let Some(body) = unframer.next_message().map_err(|_| "malformed control stream")? {
+                let message = ToMember::decode(&body).map_err(|_| "malformed control message")?;
+                if report(RelayEventKind::Control(message)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            match receive.read(&mut buffer).await {
+                Ok(Some(length)) => unframer.push(buffer.get(..length).unwrap_or_default()),
+                Ok(None) | Err(_) => return Err("connection lost"),
+            }
+        }
+    };
+    let listening = async {
+        while let Ok(packet) = connection.read_datagram().await {
+            if report(RelayEventKind::Datagram(packet)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Err("connection lost")
+    };
+    let result = tokio::select! {
+        result = writing => result,
+        result = reading => result,
+        result = listening => result,
+    };
+    connection.close(VarInt::from_u32(0), b"");
+    let _ = timeout(Duration::from_millis(300), endpoint.wait_idle()).await;
+    result
+}

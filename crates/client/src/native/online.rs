@@ -1,0 +1,469 @@
+//! The driver: one task that owns the engine and carries out what it says, and a handle to it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, warn};
+use undertone_call::Local;
+use undertone_keys::agreement::{DeviceKey, Refused};
+use undertone_keys::{Time, UserId};
+use undertone_media::packet::MAX_PACKET;
+use undertone_protocol::Protection;
+use undertone_transparency::TrustedPeer;
+
+use super::directory::Directory;
+use super::error::ClientError;
+use super::home::Home;
+use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
+use super::sound::{Sound, SoundPath};
+use super::{rng, wall_time};
+use crate::audio::FRAME_MS;
+use crate::engine::{Engine, Event, Input, Output, Unresolved};
+
+/// Events that nobody has read yet. A program that lets so many pile up loses the newest.
+const EVENTS: usize = 1024;
+/// How long the first connection may take.
+const FIRST_WELCOME: Duration = Duration::from_secs(10);
+
+/// How a call goes, ten times a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Loudness of what this device sends, in decibels below full scale.
+    pub level_out: f32,
+    /// Loudness of what it plays.
+    pub level_in: f32,
+    /// Frames of the peer's that did not come in time, in percent of the last five seconds.
+    pub loss_percent: f32,
+    /// Round trip to the relay.
+    pub rtt_ms: f32,
+    /// Sound held back against jitter.
+    pub buffer_ms: u32,
+    /// Frames sealed and sent.
+    pub sealed: u64,
+    /// Frames opened.
+    pub opened: u64,
+    /// Packets that did not open.
+    pub refused: u64,
+    /// Frames played as they came.
+    pub played: u64,
+    /// Frames rebuilt by forward error correction.
+    pub recovered: u64,
+    /// Frames concealed.
+    pub concealed: u64,
+    /// From the peer's microphone to this loudspeaker, as far as it can be known here: buffer and half a round trip.
+    pub latency_ms: f32,
+}
+
+/// What a member finds in a relay's tap file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TapReport {
+    /// Packets in the file.
+    pub packets: u64,
+    /// Packets that open under this call's keys.
+    pub opened: u64,
+}
+
+enum Command {
+    Dial { peer: TrustedPeer, protection: Protection, sound: Sound },
+    Accept { sound: Sound },
+    Decline,
+    HangUp,
+    Mute(bool),
+    CheckTap { path: PathBuf, answer: oneshot::Sender<std::io::Result<TapReport>> },
+    Stop,
+}
+
+/// A connected device. Dropping it ends the connection without ceremony; [`Online::stop`] hangs up first.
+#[derive(Debug)]
+pub struct Online {
+    directory: Arc<Directory>,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Receiver<Event>,
+    status: watch::Receiver<Status>,
+    driver: JoinHandle<()>,
+}
+
+impl Online {
+    pub(super) async fn start(
+        home: Arc<Home>,
+        directory: Arc<Directory>,
+        local: Local,
+        key: Arc<dyn DeviceKey>,
+    ) -> Result<Self, ClientError> {
+        let engine = Engine::new(local, directory.pin().identity, home.accepted()?);
+        let (commands, inbox) = mpsc::channel(64);
+        let (out, events) = mpsc::channel(EVENTS);
+        let (publish, status) = watch::channel(Status::default());
+        let driver = Driver::new(engine, home, directory.clone(), key, out, publish);
+        let task = tokio::spawn(driver.run(inbox));
+        let mut online = Self { directory, commands, events, status, driver: task };
+        match tokio::time::timeout(FIRST_WELCOME, online.next_event()).await {
+            Ok(Some(Event::Online)) => Ok(online),
+            Ok(Some(Event::Offline { reason: Some(reason) })) => {
+                Err(ClientError::Refused { code: "closing".into(), message: reason.as_str().into() })
+            }
+            _ => {
+                let source = std::io::Error::new(std::io::ErrorKind::TimedOut, "no welcome");
+                Err(ClientError::Unreachable { server: online.directory.pin().address.clone(), source })
+            }
+        }
+    }
+
+    /// Looks a user up and calls them; what follows are events.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] when the peer's key changed, and what looking up can bring.
+    pub async fn call(&self, name: &str, sound: Sound) -> Result<(), ClientError> {
+        self.call_as(name, Protection::Blind, sound).await
+    }
+
+    /// The same with a protection asked for.
+    ///
+    /// # Errors
+    /// See [`Online::call`].
+    pub async fn call_as(&self, name: &str, protection: Protection, sound: Sound) -> Result<(), ClientError> {
+        let user = UserId::parse(name, &self.directory.pin().domain).map_err(ClientError::Name)?;
+        let peer = self.directory.resolve(&user).await?;
+        self.command(Command::Dial { peer, protection, sound }).await
+    }
+
+    /// Takes the call that rings.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn accept(&self, sound: Sound) -> Result<(), ClientError> {
+        self.command(Command::Accept { sound }).await
+    }
+
+    /// Declines the call that rings.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn decline(&self) -> Result<(), ClientError> {
+        self.command(Command::Decline).await
+    }
+
+    /// Ends whatever call there is.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn hang_up(&self) -> Result<(), ClientError> {
+        self.command(Command::HangUp).await
+    }
+
+    /// Sends silence, or sound again.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn mute(&self, muted: bool) -> Result<(), ClientError> {
+        self.command(Command::Mute(muted)).await
+    }
+
+    /// Tries the packets of a relay's tap file under the present call's keys.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`], or the file's own.
+    pub async fn check_tap(&self, path: PathBuf) -> Result<TapReport, ClientError> {
+        let (answer, report) = oneshot::channel();
+        self.command(Command::CheckTap { path: path.clone(), answer }).await?;
+        let report = report.await.map_err(|_| ClientError::Stopped)?;
+        report.map_err(|source| super::home::HomeError::Io { path, source }.into())
+    }
+
+    async fn command(&self, command: Command) -> Result<(), ClientError> {
+        self.commands.send(command).await.map_err(|_| ClientError::Stopped)
+    }
+
+    /// The next event; `None` when the driver has stopped.
+    pub async fn next_event(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// How the call goes now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Hangs up, says goodbye and waits until it was heard.
+    pub async fn stop(self) {
+        let _ = self.commands.send(Command::Stop).await;
+        drop(self.commands);
+        let _ = tokio::time::timeout(Duration::from_secs(3), self.driver).await;
+    }
+}
+
+struct Driver {
+    start: Instant,
+    engine: Engine,
+    home: Arc<Home>,
+    directory: Arc<Directory>,
+    key: Arc<dyn DeviceKey>,
+    out: mpsc::Sender<Event>,
+    publish: watch::Sender<Status>,
+    signal: SignalLink,
+    signals: mpsc::Receiver<SignalEvent>,
+    relay: Option<RelayLink>,
+    relay_out: mpsc::Sender<RelayEvent>,
+    relay_events: mpsc::Receiver<RelayEvent>,
+    generation: u64,
+    /// Look-ups and agreements under way.
+    answers: JoinSet<Input>,
+    sound: Option<SoundPath>,
+    muted: bool,
+}
+
+impl Driver {
+    fn new(
+        engine: Engine,
+        home: Arc<Home>,
+        directory: Arc<Directory>,
+        key: Arc<dyn DeviceKey>,
+        out: mpsc::Sender<Event>,
+        publish: watch::Sender<Status>,
+    ) -> Self {
+        let (signal_out, signals) = mpsc::channel(256);
+        let (relay_out, relay_events) = mpsc::channel(1024);
+        Self {
+            start: Instant::now(),
+            engine,
+            home,
+            signal: SignalLink::start(directory.clone(), signal_out),
+            directory,
+            key,
+            out,
+            publish,
+            signals,
+            relay: None,
+            relay_out,
+            relay_events,
+            generation: 0,
+            answers: JoinSet::new(),
+            sound: None,
+            muted: false,
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(u64::from(FRAME_MS)));
+        // Sound has to keep its rate: what was missed is made up for at once.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        loop {
+            let wait = self.engine.poll_timeout().map_or(Duration::from_secs(3600), |at| at.since(self.now()));
+            let sounding = self.sound.as_ref().is_some_and(SoundPath::is_running);
+            if !sounding {
+                ticks.reset();
+            }
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop) | None => break,
+                    Some(command) => self.command(command),
+                },
+                Some(event) = self.signals.recv() => self.input(match event {
+                    SignalEvent::Up => Input::SignalUp,
+                    SignalEvent::Down => Input::SignalDown,
+                    SignalEvent::Message(message) => Input::Signal(message),
+                }),
+                Some(event) = self.relay_events.recv() => self.relay_event(event),
+                Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
+                _ = ticks.tick(), if sounding => self.sound_tick(),
+                () = tokio::time::sleep(wait) => self.input(Input::Tick),
+            }
+            self.carry_out().await;
+        }
+        self.input(Input::HangUp);
+        self.carry_out().await;
+        self.relay = None;
+        if let Some(sound) = self.sound.take() {
+            sound.finish();
+        }
+        // Let the goodbye leave before the connections go with this task.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.now();
+        self.engine.handle_input(now, input, &mut rng());
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Dial { peer, protection, sound } => {
+                self.prepare(sound);
+                self.input(Input::Dial { peer, protection });
+            }
+            Command::Accept { sound } => {
+                self.prepare(sound);
+                self.input(Input::Accept);
+            }
+            Command::Decline => self.input(Input::Decline),
+            Command::HangUp => self.input(Input::HangUp),
+            Command::Mute(muted) => self.muted = muted,
+            Command::CheckTap { path, answer } => {
+                let report = std::fs::read(path).map(|bytes| self.tap_report(&bytes));
+                let _ = answer.send(report);
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn prepare(&mut self, sound: Sound) {
+        if self.sound.as_ref().is_some_and(SoundPath::is_running) {
+            return;
+        }
+        match SoundPath::new(sound) {
+            Ok(path) => self.sound = Some(path),
+            Err(error) => warn!(%error, "no sound"),
+        }
+    }
+
+    fn tap_report(&self, mut file: &[u8]) -> TapReport {
+        let mut report = TapReport::default();
+        while let Some((length, rest)) = file.split_first_chunk() {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+            let Some((packet, rest)) = rest.get(16..).and_then(|rest| rest.split_at_checked(length)) else { break };
+            report.packets += 1;
+            report.opened += u64::from(self.engine.would_open(packet));
+            file = rest;
+        }
+        report
+    }
+
+    fn relay_event(&mut self, event: RelayEvent) {
+        let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == event.generation) else { return };
+        match event.kind {
+            RelayEventKind::Up { connection, binding } => {
+                relay.connection = Some(connection);
+                self.input(Input::RelayUp(binding));
+            }
+            RelayEventKind::Control(message) => self.input(Input::Relay(message)),
+            RelayEventKind::Down => {
+                self.relay = None;
+                self.input(Input::RelayDown);
+            }
+            RelayEventKind::Datagram(bytes) => {
+                let now = self.now();
+                let mut packet = [0; MAX_PACKET];
+                let Some(packet) = packet.get_mut(..bytes.len()) else { return };
+                packet.copy_from_slice(&bytes);
+                if let Some(heard) = self.engine.open_packet(now, packet)
+                    && let Some(sound) = &mut self.sound
+                {
+                    sound.heard(now, &heard);
+                }
+            }
+        }
+    }
+
+    /// Twenty milliseconds of sound, out and in.
+    fn sound_tick(&mut self) {
+        let can_send = self.engine.can_send();
+        let Some(sound) = &mut self.sound else { return };
+        if can_send && let Some(frame) = sound.capture(self.muted) {
+            let mut packet = [0; MAX_PACKET];
+            match self.engine.seal_audio(frame.codec, frame.captured_ms, frame.payload, &mut packet) {
+                Ok(length) => {
+                    let connection = self.relay.as_ref().and_then(|relay| relay.connection.as_ref());
+                    let bytes = packet.get(..length).map(bytes::Bytes::copy_from_slice);
+                    if let (Some(connection), Some(bytes)) = (connection, bytes)
+                        && let Err(error) = connection.send_datagram(bytes)
+                    {
+                        debug!(%error, "a packet was not sent");
+                    }
+                }
+                Err(error) => debug!(%error, "a frame was not sealed"),
+            }
+        }
+        if let Err(error) = sound.play() {
+            warn!(%error, "sound cannot be played");
+        }
+        if sound.ticks().is_multiple_of(5) {
+            let rtt = self.relay.as_ref().and_then(|relay| relay.connection.as_ref()).map(|c| c.rtt());
+            let media = self.engine.media_stats();
+            let mut status = sound.status();
+            status.rtt_ms = rtt.map_or(0.0, |rtt| rtt.as_secs_f32() * 1000.0);
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a buffer")]
+            let buffered = status.buffer_ms as f32;
+            status.latency_ms = buffered + status.rtt_ms;
+            (status.sealed, status.opened, status.refused) = (media.sealed, media.opened, media.refused);
+            self.publish.send_replace(status);
+        }
+    }
+
+    /// Does what the engine says, in order.
+    async fn carry_out(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Signal(message) => self.signal.send(message),
+                Output::Relay(message) => {
+                    if let Some(relay) = &self.relay {
+                        relay.send(message);
+                    }
+                }
+                Output::OpenRelay => {
+                    self.generation += 1;
+                    let connector = self.directory.connector().await;
+                    self.relay = Some(RelayLink::open(self.generation, connector, self.relay_out.clone()));
+                }
+                Output::CloseRelay => self.relay = None,
+                Output::Store { call, until } => self.store(call, until).await,
+                Output::Agree { request, peer } => {
+                    let key = self.key.clone();
+                    // A token may take its time.
+                    self.answers.spawn(async move {
+                        let agreed = tokio::task::spawn_blocking(move || key.agree(&peer)).await;
+                        Input::Agreed { request, secret: agreed.unwrap_or(Err(Refused::Unavailable)) }
+                    });
+                }
+                Output::Resolve(user) => {
+                    let directory = self.directory.clone();
+                    self.answers.spawn(async move {
+                        let peer = directory.resolve(&user).await.map_err(|error| match error {
+                            ClientError::Trust(_) | ClientError::List(_) => Unresolved::Untrusted,
+                            _ => Unresolved::Unavailable,
+                        });
+                        Input::Resolved { user, peer }
+                    });
+                }
+                Output::Event(event) => self.event(event),
+            }
+        }
+    }
+
+    async fn store(&mut self, call: undertone_keys::CallId, until: undertone_keys::WallTime) {
+        let home = self.home.clone();
+        let stored = tokio::task::spawn_blocking(move || home.put_accepted(call, until, wall_time())).await;
+        if !matches!(stored, Ok(Ok(()))) {
+            // What could not be made durable must not be acted on.
+            warn!("the home folder cannot be written: the call is not taken");
+            self.input(Input::Decline);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match &event {
+            Event::Connected { .. } => {
+                if let Some(sound) = &mut self.sound {
+                    sound.run();
+                }
+            }
+            Event::Over { .. } => {
+                if let Some(sound) = self.sound.take() {
+                    sound.finish();
+                }
+            }
+            _ => {}
+        }
+        if self.out.try_send(event).is_err() {
+            debug!("an event was dropped: nobody reads them");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! One JSON request over one TLS connection.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use undertone_keys::AccessToken;
+use undertone_protocol::limits::MAX_JSON;
+use undertone_protocol::rest::{Problem, code};
+
+use super::error::ClientError;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `GET path`.
+pub(crate) async fn get<T: DeserializeOwned>(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    path: &str,
+    token: Option<&AccessToken>,
+) -> Result<T, ClientError> {
+    let body = exchange(stream, server, Method::GET, path, token, Bytes::new()).await?;
+    serde_json::from_slice(&body).map_err(|_| ClientError::BadAnswer(server.to_owned()))
+}
+
+/// `POST path` with a JSON body, for a JSON answer.
+pub(crate) async fn post<T: DeserializeOwned>(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, ClientError> {
+    let body = serde_json::to_vec(body).map_err(|_| ClientError::BadAnswer(server.to_owned()))?;
+    let answer = exchange(stream, server, Method::POST, path, None, body.into()).await?;
+    serde_json::from_slice(&answer).map_err(|_| ClientError::BadAnswer(server.to_owned()))
+}
+
+/// `POST path` without a body, for no answer.
+pub(crate) async fn post_empty(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    path: &str,
+    token: &AccessToken,
+) -> Result<(), ClientError> {
+    exchange(stream, server, Method::POST, path, Some(token), Bytes::new()).await.map(|_| ())
+}
+
+async fn exchange(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    method: Method,
+    path: &str,
+    token: Option<&AccessToken>,
+    body: Bytes,
+) -> Result<Bytes, ClientError> {
+    let bad = || ClientError::BadAnswer(server.to_owned());
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, server)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONNECTION, "close");
+    if let Some(token) = token {
+        let mut bearer = header::HeaderValue::try_from(format!("Bearer {}", token.to_text())).map_err(|_| bad())?;
+        bearer.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, bearer);
+    }
+    let request = request.body(Full::new(body)).map_err(|_| bad())?;
+    let exchange = async {
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(64 * 1024)
+            .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .await?;
+        let answer = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_JSON).collect().await.map(|body| body.to_bytes());
+            Ok::<_, hyper::Error>((status, body))
+        };
+        // The connection is polled beside the request and dropped with it.
+        let mut connection = std::pin::pin!(connection);
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            ended = &mut connection => {
+                ended?;
+                answer.await
+            }
+        }
+    };
+    let late = || ClientError::Unreachable {
+        server: server.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer"),
+    };
+    let lost = |error: hyper::Error| ClientError::Unreachable {
+        server: server.to_owned(),
+        source: std::io::Error::other(error),
+    };
+    let (status, body) = timeout(PATIENCE, exchange).await.map_err(|_| late())?.map_err(lost)?;
+    let body = body.map_err(|_| bad())?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let problem: Problem = serde_json::from_slice(&body).map_err(|_| bad())?;
+    Err(match problem.code.as_str() {
+        code::WRONG_CREDENTIALS => ClientError::WrongCredentials,
+        _ => ClientError::Refused { code: problem.code, message: problem.message },
+    })
+}

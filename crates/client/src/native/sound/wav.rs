@@ -1,0 +1,146 @@
+//! WAV files of any rate, width and channel count, in and out.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+
+use super::resample::{self, RATES, Stream, to_f32, to_i16};
+use super::{Pcm, Sink, SoundError, Source};
+use crate::audio::{FRAME, RATE};
+
+/// Samples of a file at most, all channels together: an hour and a half of stereo at 48 kHz.
+const MAX_SAMPLES: usize = 1 << 29;
+
+fn fault(path: &Path, reason: impl std::fmt::Display) -> SoundError {
+    SoundError::Wav { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+/// A file that is read once, mixed to mono.
+#[derive(Debug)]
+pub struct WavSource {
+    samples: VecDeque<i16>,
+}
+
+impl WavSource {
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// [`SoundError::Wav`] says what is wrong with it.
+    pub fn open(path: &Path) -> Result<Self, SoundError> {
+        let reader = WavReader::open(path).map_err(|error| fault(path, error))?;
+        let spec = reader.spec();
+        if !RATES.contains(&spec.sample_rate) {
+            return Err(fault(path, format!("a rate of {} Hz", spec.sample_rate)));
+        }
+        let samples: Result<Vec<f32>, hound::Error> = match spec.sample_format {
+            SampleFormat::Float => reader.into_samples::<f32>().take(MAX_SAMPLES).collect(),
+            SampleFormat::Int => {
+                let full = 2_f32.powi(i32::from(spec.bits_per_sample) - 1);
+                #[expect(clippy::cast_precision_loss, reason = "24 bits of sound are enough")]
+                let scale = |sample: i32| sample as f32 / full;
+                reader.into_samples::<i32>().take(MAX_SAMPLES).map(|sample| sample.map(scale)).collect()
+            }
+        };
+        let samples = samples.map_err(|error| fault(path, error))?;
+        let channels = usize::from(spec.channels).max(1);
+        let share = 1.0 / f32::from(spec.channels.max(1));
+        let mono = samples.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() * share);
+        let mono = mono.map(|sample| if sample.is_finite() { sample } else { 0.0 }).collect();
+        let samples = resample::clip(mono, spec.sample_rate, RATE)?;
+        Ok(Self { samples: samples.into_iter().map(to_i16).collect() })
+    }
+}
+
+impl Source for WavSource {
+    fn read(&mut self, frame: &mut Pcm) -> bool {
+        let length = self.samples.len().min(FRAME);
+        if length == 0 {
+            return false;
+        }
+        frame.fill(0);
+        frame.iter_mut().zip(self.samples.drain(..length)).for_each(|(to, from)| *to = from);
+        true
+    }
+}
+
+/// The shape of a file to be written: 16-bit samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WavFormat {
+    /// Samples per second.
+    pub rate: u32,
+    /// Channels, all the same.
+    pub channels: u16,
+}
+
+impl Default for WavFormat {
+    fn default() -> Self {
+        Self { rate: RATE, channels: 1 }
+    }
+}
+
+/// A file that is written as sound comes.
+pub struct WavSink {
+    writer: Option<WavWriter<BufWriter<File>>>,
+    stream: Stream,
+    channels: u16,
+    path: PathBuf,
+}
+
+impl WavSink {
+    /// Makes the file anew.
+    ///
+    /// # Errors
+    /// [`SoundError`].
+    pub fn create(path: &Path, format: WavFormat) -> Result<Self, SoundError> {
+        if format.channels == 0 || format.channels > 64 {
+            return Err(fault(path, "it would have no channel, or too many"));
+        }
+        let stream = Stream::new(RATE, format.rate)?;
+        let spec = WavSpec {
+            channels: format.channels,
+            sample_rate: format.rate,
+            bits_per_sample: 16,
+            sample_format: SampleFormat::Int,
+        };
+        let writer = WavWriter::create(path, spec).map_err(|error| fault(path, error))?;
+        Ok(Self { writer: Some(writer), stream, channels: format.channels, path: path.to_owned() })
+    }
+}
+
+impl Sink for WavSink {
+    fn write(&mut self, frame: &Pcm) -> Result<(), SoundError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let (channels, mut result) = (self.channels, Ok(()));
+        let samples: Vec<f32> = frame.iter().copied().map(to_f32).collect();
+        self.stream.push(&samples, |ready| {
+            for sample in ready {
+                for _ in 0..channels {
+                    if result.is_ok() {
+                        result = writer.write_sample(to_i16(*sample));
+                    }
+                }
+            }
+        })?;
+        result.map_err(|error| fault(&self.path, error))
+    }
+
+    fn finish(&mut self) -> Result<(), SoundError> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        writer.finalize().map_err(|error| fault(&self.path, error))
+    }
+}
+
+impl Drop for WavSink {
+    fn drop(&mut self) {
+        let _ = self.finish();
+    }
+}
+
+impl std::fmt::Debug for WavSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WavSink({})", self.path.display())
+    }
+}
