@@ -1,1 +1,110 @@
-fn main() {}
+//! `undertone`: calls from a terminal.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
+
+mod account;
+mod arguments;
+mod call;
+mod live;
+mod output;
+mod peer;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use undertone_client::native::{Client, ClientError, ExitClass};
+use undertone_client::trust::TrustError;
+
+use crate::arguments::{Cli, Command};
+use crate::output::Output;
+
+/// How a command ended, other than by an error of the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// Exit code 0.
+    Well,
+    /// Exit code 1: what was said already is all there is to say.
+    Badly,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let output = Output::new(cli.json);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.failure("runtime", &error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(&cli, &output));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match result {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::Badly) => ExitCode::FAILURE,
+        Err(error) => {
+            let (code, word) = match error.class() {
+                ExitClass::Failed => (1, "failed"),
+                ExitClass::Usage => (2, "usage"),
+                ExitClass::PeerChanged => (3, "peer_changed"),
+                ExitClass::ProofFailed => (4, "proof_failed"),
+                ExitClass::Unreachable => (5, "unreachable"),
+            };
+            output.failure(word, &advice(&error));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The error's own words, and what to run next where there is something.
+fn advice(error: &ClientError) -> String {
+    match error {
+        ClientError::Trust(changed) => trust_advice(changed),
+        ClientError::Unreachable { .. } => format!("{error}\nIs the server running? Start one with `make run`."),
+        _ => error.to_string(),
+    }
+}
+
+/// Words for peers that are not trusted.
+fn trust_advice(error: &TrustError) -> String {
+    match error {
+        TrustError::Changed { user, new, .. } | TrustError::Refused { user, new } => format!(
+            "{error}\nEither {user} lost all devices and began anew, or somebody stands between you. Ask them by \
+             another way. If the new key is theirs: undertone peer trust {user} --accept {}",
+            new.fingerprint()
+        ),
+        _ => error.to_string(),
+    }
+}
+
+async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
+    if let Command::Completions { shell } = cli.command {
+        arguments::completions(shell);
+        return Ok(Done::Well);
+    }
+    let client = Client::open(&cli.home())?;
+    match &cli.command {
+        Command::Register(options) => account::register(&client, options, output).await,
+        Command::Login(options) => account::login(&client, options, output).await,
+        Command::Logout => account::logout(&client, output).await,
+        Command::Whoami => account::whoami(&client, output),
+        Command::Devices => account::devices(&client, output).await,
+        Command::Peer { command } => peer::run(&client, command, output).await,
+        Command::Call(options) => call::call(&client, options, output).await,
+        Command::Answer(options) => call::answer(&client, options, output).await,
+        Command::Doctor => account::doctor(&client, output).await,
+        Command::Completions { .. } => Ok(Done::Well),
+    }
+}

@@ -51,6 +51,7 @@ pub(crate) struct Checked {
 }
 
 /// Checks an invite against its envelope, the proven sender and the server's grant.
+#[expect(clippy::too_many_arguments, reason = "everything an invite is checked against")]
 pub(crate) fn check(
     local: &Local,
     peer: &TrustedPeer,
@@ -90,6 +91,7 @@ pub(crate) fn grant_fits(grant: &Signed, local: &Local, call: CallId, terms: &un
 
 /// Where the call stands on this side.
 #[derive(Debug)]
+#[expect(clippy::enum_variant_names, reason = "states are named for what they await")]
 pub(crate) enum IncomingState {
     /// It rings; a person decides.
     AwaitingDecision,

@@ -31,6 +31,16 @@
 //! * Both sides have confirmed the same keys and terms before either is told that the call is established (CALL-1,
 //!   NEG-1).
 //! * A call id is accepted once, and an invite only while it is fresh (CALL-5).
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
 
 pub mod local;
 pub mod outcome;

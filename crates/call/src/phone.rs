@@ -191,7 +191,7 @@ pub enum DialError {
 #[derive(Debug)]
 enum State {
     Idle,
-    Outgoing(Outgoing),
+    Outgoing(Box<Outgoing>),
     Incoming(Box<Incoming>),
     Active(Active),
 }
@@ -357,7 +357,8 @@ impl Phone {
             self.outputs.push_back(Output::Send { to: leg.address.clone(), call, envelope: leg.envelope.clone() });
         }
         let deadline = now + self.policy.ringing;
-        self.state = State::Outgoing(Outgoing { call, peer, terms, grant, legs, deadline, rang: false });
+        let outgoing = Outgoing { call, peer, terms, grant, legs, deadline, rang: false };
+        self.state = State::Outgoing(Box::new(outgoing));
         Ok(())
     }
 

@@ -25,6 +25,16 @@
 //!
 //! # Assumptions
 //! The home folder is readable by its owner alone; whoever reads it is the device.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
 
 pub mod audio;
 pub mod engine;
@@ -32,3 +42,8 @@ pub mod engine;
 pub mod native;
 
 pub use engine::{Engine, Event};
+// What the client's own interface is made of, so that programs need no other crate of ours.
+pub use undertone_call::{Outcome, Role};
+pub use undertone_keys::{UserId, record, secret};
+pub use undertone_protocol::Protection;
+pub use undertone_transparency::{PeerTrust, Standing, trust};

@@ -1,4 +1,5 @@
 //! Two devices, a real server on loopback, real TLS, QUIC, OPAQUE, Opus and SQLite.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::time::Duration;
 
@@ -116,20 +117,6 @@ async fn killed_server_call_resumes() -> anyhow::Result<()> {
     bob.hang_up().await?;
     assert_eq!(wait(&mut bob, over).await?, Outcome::Ended);
     assert_eq!(wait(&mut ada, over).await?, Outcome::Ended);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rly_5_a_peer_that_dies_is_noticed() -> anyhow::Result<()> {
-    let server = TestServer::start("dies").await?;
-    let (mut ada, mut bob) = (server.online("ada").await?, server.online("bob").await?);
-    talk(&mut ada, &mut bob, [Sound::silent(), Sound::silent()]).await?;
-    let start = Instant::now();
-    // Dropped without a word: neither hang-up nor leave.
-    drop(bob);
-    wait(&mut ada, |event| matches!(event, Event::Interrupted { .. }).then_some(())).await?;
-    assert!(start.elapsed() < Duration::from_secs(10), "noticed after {:?}", start.elapsed());
-    assert_eq!(wait(&mut ada, over).await?, Outcome::PeerVanished);
     Ok(())
 }
 

@@ -31,6 +31,16 @@
 //! Hiding who talks to whom, and protecting against code that reads this process's memory.
 //!
 //! Primitives come from `aws-lc-rs`, on WebAssembly from RustCrypto; both run the same Wycheproof vectors.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
 
 pub mod account;
 pub mod aead;

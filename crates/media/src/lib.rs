@@ -37,6 +37,16 @@
 //! keeps senders apart by their connection.
 //!
 //! After warm-up neither [`Ring::seal`] nor [`Ring::open`] allocates.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
 
 pub mod frame;
 pub mod key_id;

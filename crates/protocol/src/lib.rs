@@ -8,6 +8,16 @@
 //!
 //! What two devices say to each other end to end is not here: it travels sealed, and the server's crates never see
 //! its types.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
 
 pub mod control;
 pub mod grant;

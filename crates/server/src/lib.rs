@@ -5,6 +5,16 @@
 //! layers` checks that.
 //!
 //! [`Server::start`] is the whole of it: the binary and the tests start the same thing.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
 
 pub mod accounts;
 pub mod config;

@@ -106,7 +106,7 @@ async fn answer<S: Accounts>(
             let result = match known {
                 Ok(Some(_)) => {
                     let room = RoomId::random(&mut UnwrapErr(SysRng));
-                    session.board.open_call(you, call, callee, protection, room, wall_time())
+                    session.board.open_call(you, call, &callee, protection, room, wall_time())
                 }
                 Ok(None) => Err(Reason::UnknownUser),
                 Err(_) => Err(Reason::Unavailable),

@@ -99,7 +99,7 @@ impl Switchboard {
         &self,
         from: &Address,
         call: CallId,
-        callee: UserId,
+        callee: &UserId,
         protection: Protection,
         room: RoomId,
         now: WallTime,
@@ -118,9 +118,14 @@ impl Switchboard {
         }
         let until = at + limits::CALL_MEMORY;
         let caller = from.user.clone();
-        let opened =
-            state.calls.entry(call).or_insert(OpenedCall { room, caller, callee: callee.clone(), protection, until });
-        if opened.caller != from.user || opened.callee != callee || opened.protection != protection {
+        let opened = state.calls.entry(call).or_insert_with(|| OpenedCall {
+            room,
+            caller,
+            callee: callee.clone(),
+            protection,
+            until,
+        });
+        if opened.caller != from.user || opened.callee != *callee || opened.protection != protection {
             return Err(Reason::Malformed);
         }
         Ok(self.grant(opened.room, call, from.clone(), identity, protection, now))
@@ -203,9 +208,9 @@ mod tests {
         let (_, mut bobs) = board.connect(bob.device, identity);
         let (_, mut eves) = board.connect(eve.device, identity);
         let (call, room, now) = (CallId::random(rng), RoomId::random(rng), WallTime::from_unix(1));
-        board.open_call(&ada, call, bob.user.clone(), Protection::Blind, room, now).unwrap();
+        board.open_call(&ada, call, &bob.user, Protection::Blind, room, now).unwrap();
         // A stranger cannot take the call over, nor get a grant for it by writing into it.
-        let stolen = board.open_call(&eve, call, bob.user.clone(), Protection::Blind, room, now);
+        let stolen = board.open_call(&eve, call, &bob.user, Protection::Blind, room, now);
         assert_eq!(stolen, Err(Reason::Malformed));
         board.deliver(&ada, &bob, call, vec![1], now).unwrap();
         board.deliver(&eve, &bob, call, vec![2], now).unwrap();

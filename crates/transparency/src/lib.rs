@@ -6,6 +6,16 @@
 //!
 //! For now the first list seen is pinned (trust on first use); a key directory that cannot lie unnoticed will stand
 //! in front of the same door.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
 
 pub mod trust;
 

@@ -1,1 +1,48 @@
-fn main() {}
+//! Scenes that show Undertone at work, with the programs that people run: `make demo`, `SCENE=call make demo`.
+#![allow(clippy::indexing_slicing, reason = "JSON values answer null where there is nothing")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a demonstration talks to people")]
+
+mod call;
+mod process;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// Shows Undertone at work and exits with 0 only if everything shown holds.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Which scene; all of them if none is named.
+    #[arg(long, env = "SCENE", value_enum)]
+    scene: Option<Scene>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scene {
+    /// Two people talk through a relay that can open nothing.
+    Call,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let scenes = options.scene.map_or_else(|| Scene::value_variants().to_vec(), |scene| vec![scene]);
+    let mut good = true;
+    for scene in scenes {
+        let result = match scene {
+            Scene::Call => call::play(),
+        };
+        match result {
+            Ok(table) => {
+                println!("{table}");
+                good &= table.holds();
+            }
+            Err(error) => {
+                eprintln!("demo: {error:#}");
+                good = false;
+            }
+        }
+    }
+    println!("{}", if good { "demo: everything holds" } else { "demo: something does not hold" });
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

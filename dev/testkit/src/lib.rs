@@ -1,7 +1,18 @@
 //! What tests and demonstrations share: folders that vanish, servers on loopback, and ears.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
 
 pub mod ears;
 pub mod folder;
+pub mod locksmith;
 pub mod server;
 
 pub use folder::Folder;

@@ -196,8 +196,10 @@ impl World {
         }
         let delay = Duration::from_millis(5 + self.rng.next_u64() % 100);
         self.sequence += 1;
-        if self.rng.next_u64() % 100 < self.doubled {
-            if let Packet::Deliver { from, to, envelope, grant } = &packet {
+        {
+            if let Packet::Deliver { from, to, envelope, grant } = &packet
+                && self.rng.next_u64() % 100 < self.doubled
+            {
                 let twin =
                     Packet::Deliver { from: from.clone(), to: *to, envelope: envelope.clone(), grant: grant.clone() };
                 self.in_flight.push((self.now + delay * 3, self.sequence, twin));

@@ -50,7 +50,7 @@ pub struct JitterStats {
 }
 
 /// One sender's buffer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct JitterBuffer {
     frames: BTreeMap<u64, Vec<u8>>,
     /// The frame to be played next; `None` until the buffer has filled.
@@ -63,21 +63,6 @@ pub struct JitterBuffer {
     concealed: u32,
     too_full: u32,
     stats: JitterStats,
-}
-
-impl Default for JitterBuffer {
-    fn default() -> Self {
-        Self {
-            frames: BTreeMap::new(),
-            next: None,
-            origin: None,
-            floor: 0,
-            spread: 0,
-            concealed: 0,
-            too_full: 0,
-            stats: JitterStats::default(),
-        }
-    }
 }
 
 impl JitterBuffer {

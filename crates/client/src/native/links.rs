@@ -234,12 +234,8 @@ fn client_config(connector: &Connector) -> Result<ClientConfig, &'static str> {
     Ok(config)
 }
 
-async fn run_relay(
-    generation: u64,
-    connector: &Connector,
-    events: &mpsc::Sender<RelayEvent>,
-    mut outbox: mpsc::Receiver<ToRelay>,
-) -> Result<(), &'static str> {
+/// A handshake with the relay: endpoint and connection.
+async fn reach_relay(connector: &Connector) -> Result<(Endpoint, Connection), &'static str> {
     let mut addresses = tokio::net::lookup_host(connector.address()).await.map_err(|_| "no such host")?;
     let remote = addresses.next().ok_or("no such host")?;
     let endpoint = endpoint(remote).map_err(|_| "no UDP socket")?;
@@ -248,6 +244,25 @@ async fn run_relay(
         .map_err(|_| "not a host name")?;
     let attempt = timeout(RELAY_ATTEMPT, connecting).await;
     let connection = attempt.map_err(|_| "no answer")?.map_err(|_| "handshake failed")?;
+    Ok((endpoint, connection))
+}
+
+/// Whether UDP gets through to the relay, and how fast.
+pub(super) async fn probe_relay(connector: &Connector) -> Result<Duration, &'static str> {
+    let (endpoint, connection) = reach_relay(connector).await?;
+    let rtt = connection.rtt();
+    connection.close(VarInt::from_u32(0), b"");
+    let _ = timeout(Duration::from_millis(300), endpoint.wait_idle()).await;
+    Ok(rtt)
+}
+
+async fn run_relay(
+    generation: u64,
+    connector: &Connector,
+    events: &mpsc::Sender<RelayEvent>,
+    mut outbox: mpsc::Receiver<ToRelay>,
+) -> Result<(), &'static str> {
+    let (endpoint, connection) = reach_relay(connector).await?;
     let mut binding = [0; 32];
     connection
         .export_keying_material(&mut binding, labels::CHANNEL_BINDING.as_bytes(), &[])

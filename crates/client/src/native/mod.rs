@@ -3,6 +3,7 @@
 mod account;
 mod connector;
 mod directory;
+mod doctor;
 mod error;
 mod home;
 mod links;
@@ -23,6 +24,7 @@ use undertone_keys::{UserId, WallTime};
 use undertone_transparency::PeerTrust;
 
 pub use account::{Login, Registered, Registration};
+pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
 pub use home::{DeviceSecrets, Home, HomeError, ServerPin};
 pub use online::{Online, Status, TapReport};
@@ -169,6 +171,11 @@ impl Client {
         trust.verified(&key.ok_or(ClientError::WrongFingerprint)?, wall_time())?;
         self.home.put_peer(&trust)?;
         Ok(trust)
+    }
+
+    /// Looks at everything a call needs, from the home folder to the sound card.
+    pub async fn doctor(&self) -> Vec<Finding> {
+        doctor::examine(&self.home).await
     }
 
     /// Connects to the server and stays connected until [`Online::stop`].

@@ -68,7 +68,7 @@ pub struct TapReport {
 }
 
 enum Command {
-    Dial { peer: TrustedPeer, protection: Protection, sound: Sound },
+    Dial { peer: Box<TrustedPeer>, protection: Protection, sound: Sound },
     Accept { sound: Sound },
     Decline,
     HangUp,
@@ -77,7 +77,7 @@ enum Command {
     Stop,
 }
 
-/// A connected device. Dropping it ends the connection without ceremony; [`Online::stop`] hangs up first.
+/// A connected device. Dropping it hangs up; [`Online::stop`] also waits until that was said.
 #[derive(Debug)]
 pub struct Online {
     directory: Arc<Directory>,
@@ -127,7 +127,7 @@ impl Online {
     /// See [`Online::call`].
     pub async fn call_as(&self, name: &str, protection: Protection, sound: Sound) -> Result<(), ClientError> {
         let user = UserId::parse(name, &self.directory.pin().domain).map_err(ClientError::Name)?;
-        let peer = self.directory.resolve(&user).await?;
+        let peer = Box::new(self.directory.resolve(&user).await?);
         self.command(Command::Dial { peer, protection, sound }).await
     }
 
@@ -298,7 +298,7 @@ impl Driver {
         match command {
             Command::Dial { peer, protection, sound } => {
                 self.prepare(sound);
-                self.input(Input::Dial { peer, protection });
+                self.input(Input::Dial { peer: *peer, protection });
             }
             Command::Accept { sound } => {
                 self.prepare(sound);

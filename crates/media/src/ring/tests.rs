@@ -263,7 +263,7 @@ proptest! {
 
     #[test]
     fn nonce_never_repeats(steps in proptest::collection::vec((any::<bool>(), step()), 1..200)) {
-        let seals = seals(&steps, |rng| JoinId::random(rng));
+        let seals = seals(&steps, JoinId::random);
         prop_assert!(!repeats(seals));
     }
 }
@@ -291,7 +291,7 @@ fn restarted_device_never_reuses_a_key() {
         (false, Step::Rejoin),
         (false, Step::Seal(0)),
     ];
-    let mut keys: Vec<[u8; 32]> = seals(&steps, |rng| JoinId::random(rng)).into_iter().map(|(key, _)| key).collect();
+    let mut keys: Vec<[u8; 32]> = seals(&steps, JoinId::random).into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys.len(), 3);
     keys.dedup();
     assert_eq!(keys.len(), 3, "a key was sealed under before and after a restart");

@@ -32,6 +32,18 @@ pub fn devices() -> (Vec<String>, Vec<String>) {
     (inputs, outputs)
 }
 
+/// Whether this machine plainly has no sound. Asking ALSA would make it complain on stderr at length.
+fn is_mute() -> bool {
+    if !cfg!(target_os = "linux") || std::env::var_os("PULSE_SERVER").is_some() {
+        return false;
+    }
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from).unwrap_or_default();
+    let sockets = ["pulse/native", "pipewire-0"];
+    let cards = std::fs::read_to_string("/proc/asound/cards").unwrap_or_default();
+    let none = cards.trim().is_empty() || cards.contains("no soundcards");
+    none && !sockets.iter().any(|socket| runtime.join(socket).exists())
+}
+
 /// The default microphone.
 pub struct Microphone {
     _stream: cpal::Stream,
@@ -47,7 +59,10 @@ impl Microphone {
     /// [`SoundError::Device`] when there is none that works.
     pub fn open() -> Result<Self, SoundError> {
         let fault = |error: cpal::Error| SoundError::Device("microphone", error.to_string());
-        let none = || SoundError::Device("microphone", "there is none".into());
+        let none = || SoundError::Device("microphone", "this machine has no sound card".into());
+        if is_mute() {
+            return Err(none());
+        }
         let device = cpal::default_host().default_input_device().ok_or_else(none)?;
         let supported = device.default_input_config().map_err(fault)?;
         let (config, queue) = (supported.config(), Queue::default());
@@ -122,7 +137,10 @@ impl Speaker {
     /// [`SoundError::Device`] when there is none that works.
     pub fn open() -> Result<Self, SoundError> {
         let fault = |error: cpal::Error| SoundError::Device("loudspeaker", error.to_string());
-        let none = || SoundError::Device("loudspeaker", "there is none".into());
+        let none = || SoundError::Device("loudspeaker", "this machine has no sound card".into());
+        if is_mute() {
+            return Err(none());
+        }
         let device = cpal::default_host().default_output_device().ok_or_else(none)?;
         let supported = device.default_output_config().map_err(fault)?;
         let (config, queue) = (supported.config(), Queue::default());

@@ -16,6 +16,7 @@ pub(super) const CODEC: Codec = Codec::OPUS_32K;
 /// Bytes of a packet at most.
 pub(super) const MAX_PAYLOAD: usize = 400;
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
 fn failed(error: opus::Error) -> SoundError {
     SoundError::Codec(error.to_string())
 }

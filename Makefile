@@ -1,0 +1,51 @@
+# The front door. Nothing to install first but git and rustup's Rust: the rest is looked for and installed by
+# dev/setup.sh, which says what and why.
+
+SERVER_FLAGS ?=
+
+.PHONY: help build run demo test check fuzz docs clean
+
+help:
+	@echo "make run    start a server on this machine, with everything it needs"
+	@echo "make demo   watch two people talk through it (SCENE=call)"
+	@echo "make test   run every test"
+	@echo "make check  format, lints and layers only"
+	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
+	@echo "make docs   build the documentation"
+
+build:
+	@sh dev/setup.sh build
+	cargo build --workspace --bins
+
+run:
+	@sh dev/setup.sh build
+	cargo build --package undertone-server --package undertone-cli
+	@echo
+	@echo "Next, in two other terminals:"
+	@echo "  target/debug/undertone --home /tmp/ada register ada     then: target/debug/undertone --home /tmp/ada answer"
+	@echo "  target/debug/undertone --home /tmp/bob register bob     then: target/debug/undertone --home /tmp/bob call ada"
+	@echo "(no sound card? add --wav-in dev/testkit/speech/ada.wav --wav-out heard.wav)"
+	@echo
+	@exec target/debug/undertone-server serve $(SERVER_FLAGS)
+
+demo: build
+	@target/debug/undertone-demo
+
+test:
+	@sh dev/setup.sh test
+	@cargo xtask test
+
+check:
+	@sh dev/setup.sh build
+	cargo fmt --all --check
+	cargo xtask layers
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fuzz:
+	@sh dev/fuzz/run.sh
+
+docs:
+	cargo doc --workspace --no-deps --open
+
+clean:
+	cargo clean

@@ -1,0 +1,149 @@
+//! `register`, `login`, `logout`, `whoami`, `devices`, `doctor`.
+
+use std::io::IsTerminal;
+
+use serde_json::json;
+use undertone_client::native::{Client, ClientError, HomeError, Login as LoginRequest, Registration};
+use undertone_client::record::Status;
+use undertone_client::secret::SecretBytes;
+
+use crate::Done;
+use crate::arguments::{Login, Place, Register};
+use crate::output::Output;
+
+fn io(source: std::io::Error) -> ClientError {
+    HomeError::Io { path: "passphrase".into(), source }.into()
+}
+
+/// The passphrase from stdin or a prompt, never from the arguments.
+fn passphrase(place: &Place, confirm: bool) -> Result<SecretBytes, ClientError> {
+    if place.passphrase_stdin {
+        let mut line = String::with_capacity(4096);
+        std::io::stdin().read_line(&mut line).map_err(io)?;
+        line.truncate(line.trim_end_matches(['\r', '\n']).len());
+        return Ok(SecretBytes::new(line.into_bytes()));
+    }
+    if !std::io::stdin().is_terminal() {
+        let reason = "there is no terminal to ask on: use --passphrase-stdin";
+        return Err(io(std::io::Error::other(reason)));
+    }
+    let first = SecretBytes::new(rpassword::prompt_password("Passphrase: ").map_err(io)?.into_bytes());
+    if confirm {
+        let again = SecretBytes::new(rpassword::prompt_password("The same once more: ").map_err(io)?.into_bytes());
+        if first.as_slice() != again.as_slice() {
+            return Err(io(std::io::Error::other("the two passphrases differ")));
+        }
+    }
+    Ok(first)
+}
+
+pub(crate) async fn register(client: &Client, options: &Register, output: &Output) -> Result<Done, ClientError> {
+    let passphrase = passphrase(&options.place, true)?;
+    if !output.is_json() {
+        eprintln!("Making keys and stretching the passphrase ...");
+    }
+    let registration = Registration {
+        server: &options.place.server,
+        name: &options.name,
+        passphrase: &passphrase,
+        label: &options.place.label,
+        invite: options.invite.as_deref(),
+    };
+    let registered = client.register(registration).await?;
+    let recovery = registered.recovery.to_text();
+    let object = json!({
+        "event": "registered", "user": registered.user.as_str(), "recovery_key": recovery,
+        "server_key": registered.server_key, "account_key": registered.account,
+    });
+    let text = format!(
+        "You are {}.\n\nRecovery key, shown this once; write it down and keep it from your devices:\n\n  {}\n\n\
+         Server key, trusted from now on:  {}\nYour account key, for others to compare:  {}\n\n\
+         Next: `undertone answer` waits for a call, `undertone call NAME` makes one.",
+        registered.user.display(),
+        recovery,
+        registered.server_key,
+        registered.account
+    );
+    output.result(&object, &text);
+    Ok(Done::Well)
+}
+
+pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> Result<Done, ClientError> {
+    let passphrase = passphrase(&options.place, false)?;
+    let login = LoginRequest {
+        server: &options.place.server,
+        name: &options.name,
+        passphrase: &passphrase,
+        label: &options.place.label,
+    };
+    client.login(login).await?;
+    let me = client.whoami()?;
+    let object = json!({
+        "event": "logged_in", "user": me.address.user.as_str(), "device": me.address.device.to_string(),
+        "server_key": me.server_key,
+    });
+    let text = format!(
+        "This device is now one of {}'s.\nServer key, trusted from now on:  {}",
+        me.address.user, me.server_key
+    );
+    output.result(&object, &text);
+    Ok(Done::Well)
+}
+
+pub(crate) async fn logout(client: &Client, output: &Output) -> Result<Done, ClientError> {
+    let user = client.whoami()?.address.user;
+    client.logout().await?;
+    output.result(
+        &json!({ "event": "logged_out", "user": user.as_str() }),
+        &format!("This device is no longer one of {user}'s; its keys are gone."),
+    );
+    Ok(Done::Well)
+}
+
+pub(crate) fn whoami(client: &Client, output: &Output) -> Result<Done, ClientError> {
+    let me = client.whoami()?;
+    let object = json!({
+        "user": me.address.user.as_str(), "device": me.address.device.to_string(), "label": me.label,
+        "account_key": me.account, "server": me.server, "server_key": me.server_key,
+    });
+    let text = format!(
+        "{} on device {} ({})\naccount key  {}\nserver       {}\nserver key   {}",
+        me.address.user.display(),
+        me.address.device,
+        me.label,
+        me.account,
+        me.server,
+        me.server_key
+    );
+    output.result(&object, &text);
+    Ok(Done::Well)
+}
+
+pub(crate) async fn devices(client: &Client, output: &Output) -> Result<Done, ClientError> {
+    let here = client.whoami()?.address.device;
+    let list = client.devices().await?;
+    let mut lines = Vec::new();
+    let mut devices = Vec::new();
+    for record in list.records() {
+        let status = if record.status == Status::Active { "active" } else { "revoked" };
+        let mark = if record.device == here { "  (this one)" } else { "" };
+        lines.push(format!("{}  {:16}  {status}{mark}", record.device, record.label));
+        devices.push(json!({
+            "device": record.device.to_string(), "label": record.label, "status": status,
+            "created": record.created.as_unix(), "this": record.device == here,
+            "agreement": if record.agreement.is_some() { "p256" } else { "none" },
+        }));
+    }
+    output.result(&json!({ "version": list.version(), "devices": devices }), &lines.join("\n"));
+    Ok(Done::Well)
+}
+
+pub(crate) async fn doctor(client: &Client, output: &Output) -> Result<Done, ClientError> {
+    let findings = client.doctor().await;
+    for finding in &findings {
+        let object = json!({ "what": finding.what, "good": finding.good, "seen": finding.seen });
+        let mark = if finding.good { "good " } else { "amiss" };
+        output.result(&object, &format!("{mark}  {:14} {}", finding.what, finding.seen));
+    }
+    Ok(if findings.iter().all(|finding| finding.good) { Done::Well } else { Done::Badly })
+}

@@ -1,0 +1,219 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use undertone_client::Protection;
+
+/// Calls that the server carries and cannot hear.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Where this device is kept [default: $XDG_DATA_HOME/undertone or ~/.local/share/undertone].
+    #[arg(long, global = true, value_name = "DIR", env = "UNDERTONE_HOME")]
+    home: Option<PathBuf>,
+    /// One JSON object a line on stdout; everything else on stderr.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  undertone register ada               make an account on the server of this machine
+  undertone answer                     wait for a call and take it
+  undertone call bob                   call bob on the same server
+  undertone call bob --wav-in hello.wav --wav-out reply.wav --seconds 10
+  undertone --home /tmp/second login ada
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a peer's key changed and needs a decision, 4 a proof failed,
+5 the server cannot be reached.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an account; this device is its first.
+    #[command(after_help = "Examples:
+  undertone register ada
+  undertone register ada --server calls.example.org:4433 --invite 1f0c...
+  echo 'a long passphrase' | undertone register ada --passphrase-stdin
+
+The recovery key is shown once. Write it down: with it, or the passphrase, the account can be had back.")]
+    Register(Register),
+    /// Add this device to an account by its passphrase.
+    #[command(after_help = "Examples:
+  undertone login ada
+  undertone --home ~/second login ada --label \"second laptop\"")]
+    Login(Login),
+    /// End this device's access and forget its keys.
+    Logout,
+    /// Show who this device is.
+    Whoami,
+    /// Show the account's devices.
+    Devices,
+    /// Show and decide about the keys of others.
+    Peer {
+        #[command(subcommand)]
+        command: Peer,
+    },
+    /// Call somebody.
+    #[command(after_help = "Examples:
+  undertone call bob
+  undertone call bob --wav-in hello.wav --wav-out reply.wav --seconds 10
+
+During a call: m mutes, v says that the pictures are the same on both sides, q or Ctrl-C hangs up.")]
+    Call(Call),
+    /// Wait for the next call and take it.
+    #[command(after_help = "Examples:
+  undertone answer
+  undertone answer --wav-out heard.wav
+  undertone answer --decline")]
+    Answer(Answer),
+    /// Look at everything a call needs and say what to do where something is amiss.
+    Doctor,
+    /// Print completions for a shell.
+    #[command(after_help = "Example:
+  undertone completions bash > ~/.local/share/bash-completion/completions/undertone")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Host and port of the server.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4433", env = "UNDERTONE_SERVER")]
+    pub(crate) server: String,
+    /// What this device is called.
+    #[arg(long, default_value = "terminal")]
+    pub(crate) label: String,
+    /// Read the passphrase from the first line of stdin instead of asking.
+    #[arg(long)]
+    pub(crate) passphrase_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Register {
+    /// The name wanted: `ada`, or `ada@domain`.
+    pub(crate) name: String,
+    /// An invite token, where the server wants one.
+    #[arg(long)]
+    pub(crate) invite: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The account's name.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Peer {
+    /// Show what is known of somebody.
+    Show {
+        /// Who.
+        name: String,
+    },
+    /// Decide about a changed key.
+    #[command(group = clap::ArgGroup::new("verdict").required(true))]
+    Trust {
+        /// Whose key.
+        name: String,
+        /// Use the new key with this fingerprint.
+        #[arg(long, value_name = "FINGERPRINT", group = "verdict")]
+        accept: Option<String>,
+        /// Do not use it.
+        #[arg(long, value_name = "FINGERPRINT", group = "verdict")]
+        refuse: Option<String>,
+    },
+    /// Say that you compared somebody's fingerprint with them and found it the same.
+    Verify {
+        /// Whose.
+        name: String,
+        /// The fingerprint they read to you.
+        fingerprint: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SoundOptions {
+    /// Say what is in this WAV file instead of using the microphone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) wav_in: Option<PathBuf>,
+    /// Write what is heard to this WAV file instead of playing it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) wav_out: Option<PathBuf>,
+    /// Samples per second of that file.
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(4_000..=384_000))]
+    pub(crate) wav_out_rate: u32,
+    /// Channels of that file.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) wav_out_channels: u16,
+    /// Use neither microphone nor loudspeaker where no file is named.
+    #[arg(long)]
+    pub(crate) no_devices: bool,
+    /// Hang up this many seconds after sound began to flow.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+    /// Before hanging up, try the packets of a relay's tap file under this call's keys.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) check_tap: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ProtectionOption {
+    /// Only the two of you can open it.
+    Blind,
+    /// The relay can open it too.
+    Hop,
+}
+
+impl From<ProtectionOption> for Protection {
+    fn from(option: ProtectionOption) -> Self {
+        match option {
+            ProtectionOption::Blind => Self::Blind,
+            ProtectionOption::Hop => Self::Hop,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// Whom: `bob`, or `bob@domain`.
+    pub(crate) peer: String,
+    /// Who can open the sound.
+    #[arg(long, value_enum, default_value = "blind")]
+    pub(crate) protection: ProtectionOption,
+    #[command(flatten)]
+    pub(crate) sound: SoundOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Answer {
+    /// Decline the call instead.
+    #[arg(long)]
+    pub(crate) decline: bool,
+    #[command(flatten)]
+    pub(crate) sound: SoundOptions,
+}
+
+impl Cli {
+    /// Where this device is kept.
+    pub(crate) fn home(&self) -> PathBuf {
+        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        let default = || data.or_else(home).unwrap_or_default().join("undertone");
+        self.home.clone().unwrap_or_else(default)
+    }
+}
+
+/// Prints a shell's completions.
+pub(crate) fn completions(shell: clap_complete::Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "undertone", &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
+}

@@ -1,0 +1,297 @@
+//! `call` and `answer`: one call from beginning to end.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, MissedTickBehavior};
+use undertone_client::engine::{CallInfo, Side};
+use undertone_client::native::sound::{Microphone, Silence, Sink, Source, Speaker, WavFormat, WavSink, WavSource};
+use undertone_client::native::{Client, ClientError, Online, Sound};
+use undertone_client::{Event, Outcome, Role};
+
+use crate::Done;
+use crate::arguments::{Answer, Call, SoundOptions};
+use crate::live::{Key, Live};
+use crate::output::Output;
+use crate::peer::standing;
+
+/// Opens files and devices; done before anybody's phone rings.
+fn sound(options: &SoundOptions) -> Result<Sound, ClientError> {
+    let source: Box<dyn Source> = match &options.wav_in {
+        Some(path) => Box::new(WavSource::open(path)?),
+        None if options.no_devices => Box::new(Silence),
+        None => Box::new(Microphone::open()?),
+    };
+    let sink: Box<dyn Sink> = match &options.wav_out {
+        Some(path) => {
+            let format = WavFormat { rate: options.wav_out_rate, channels: options.wav_out_channels };
+            Box::new(WavSink::create(path, format)?)
+        }
+        None if options.no_devices => Box::new(Silence),
+        None => Box::new(Speaker::open()?),
+    };
+    Ok(Sound { source, sink })
+}
+
+pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Result<Done, ClientError> {
+    let sound = sound(&options.sound)?;
+    let online = client.connect().await?;
+    online.call_as(&options.peer, options.protection.into(), sound).await?;
+    follow(client, online, &options.sound, None, false, *output).await
+}
+
+pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -> Result<Done, ClientError> {
+    let sound = if options.decline { Sound::silent() } else { sound(&options.sound)? };
+    let online = client.connect().await?;
+    let me = client.whoami()?.address.user;
+    output.event(&json!({ "event": "waiting", "user": me.as_str() }), &format!("{me} can be called now."));
+    follow(client, online, &options.sound, Some(sound), options.decline, *output).await
+}
+
+/// What is known of the call so far.
+#[derive(Default)]
+struct Progress {
+    info: Option<CallInfo>,
+    began: Option<Instant>,
+    muted: bool,
+    checked: bool,
+    ending: bool,
+}
+
+/// Follows one call from its first event to its end.
+async fn follow(
+    client: &Client,
+    mut online: Online,
+    options: &SoundOptions,
+    mut waiting: Option<Sound>,
+    decline: bool,
+    output: Output,
+) -> Result<Done, ClientError> {
+    let (mut live, mut keys) = (None::<Live>, None::<tokio::sync::mpsc::Receiver<Key>>);
+    let mut progress = Progress::default();
+    let mut draw = tokio::time::interval(Duration::from_millis(100));
+    draw.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut ticks = 0_u64;
+    let (mut interrupt, mut terminate) = (signal_stream(true), signal_stream(false));
+    let done = loop {
+        let end = progress.began.zip(options.seconds).map(|(began, seconds)| began + Duration::from_secs(seconds));
+        let pressed = async {
+            match &mut keys {
+                Some(keys) => keys.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = online.next_event() => {
+                let Some(event) = event else { break Done::Badly };
+                if let Some(live) = &live { live.clear(); }
+                report(&event, output, &progress);
+                match event {
+                    Event::Incoming { .. } => match waiting.take() {
+                        Some(_) if decline => online.decline().await?,
+                        Some(sound) => online.accept(sound).await?,
+                        None => {}
+                    },
+                    Event::Established(info) => {
+                        progress.info = Some(*info);
+                        let (screen, pressed) = Live::start(!output.is_json());
+                        (live, keys) = (Some(screen), Some(pressed));
+                    }
+                    Event::Connected { .. } => { progress.began.get_or_insert_with(Instant::now); }
+                    Event::Over { outcome, .. } => {
+                        let well = outcome == Outcome::Ended || (decline && outcome == Outcome::Declined);
+                        break if well { Done::Well } else { Done::Badly };
+                    }
+                    Event::Refused { .. } if progress.info.is_none() => break Done::Badly,
+                    _ => {}
+                }
+            }
+            key = pressed => match key {
+                Some(Key::HangUp) | None if progress.ending => {}
+                Some(Key::HangUp) | None => end_call(&online, options, &mut progress, output).await?,
+                Some(Key::Mute) => {
+                    progress.muted = !progress.muted;
+                    online.mute(progress.muted).await?;
+                }
+                Some(Key::Same) => if let Some(info) = &progress.info {
+                    client.verified(&info.peer.user, &info.account.fingerprint())?;
+                    if let Some(live) = &live { live.clear(); }
+                    let text = format!("{} is verified from now on.\r", info.peer.user);
+                    output.event(&json!({ "event": "verified", "user": info.peer.user.as_str() }), &text);
+                },
+            },
+            _ = draw.tick(), if progress.began.is_some() => {
+                ticks += 1;
+                let (status, seconds) = (online.status(), progress.began.map_or(0, |began| began.elapsed().as_secs()));
+                if let (Some(live), Some(info)) = (&live, &progress.info) {
+                    live.draw(seconds, progress.muted, info, &status);
+                }
+                if output.is_json() && ticks.is_multiple_of(10) {
+                    output.event(&status_object(&status), "");
+                }
+            }
+            () = sleep_until(end), if !progress.ending => end_call(&online, options, &mut progress, output).await?,
+            () = next_signal(&mut interrupt) => {
+                if progress.info.is_none() && waiting.is_some() { break Done::Well }
+                end_call(&online, options, &mut progress, output).await?;
+            }
+            () = next_signal(&mut terminate) => end_call(&online, options, &mut progress, output).await?,
+        }
+    };
+    drop(live);
+    online.stop().await;
+    Ok(done)
+}
+
+type Signals = Option<tokio::signal::unix::Signal>;
+
+fn signal_stream(interrupt: bool) -> Signals {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(if interrupt { SignalKind::interrupt() } else { SignalKind::terminate() }).ok()
+}
+
+async fn next_signal(signals: &mut Signals) {
+    match signals {
+        Some(signals) => {
+            signals.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Looks at the tap while the keys are still there, then hangs up.
+async fn end_call(
+    online: &Online,
+    options: &SoundOptions,
+    progress: &mut Progress,
+    output: Output,
+) -> Result<(), ClientError> {
+    progress.ending = true;
+    if let Some(path) = options.check_tap.clone().filter(|_| !progress.checked) {
+        progress.checked = true;
+        // The relay writes its tap in pieces.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let report = online.check_tap(path).await?;
+        output.event(
+            &json!({ "event": "tap", "packets": report.packets, "opened": report.opened }),
+            &format!("The relay recorded {} packets; {} open with this call's key.", report.packets, report.opened),
+        );
+    }
+    if output.is_json() {
+        output.event(&status_object(&online.status()), "");
+    }
+    online.hang_up().await
+}
+
+fn status_object(status: &undertone_client::native::Status) -> serde_json::Value {
+    json!({
+        "event": "status", "level_out_db": status.level_out, "level_in_db": status.level_in,
+        "loss_percent": status.loss_percent, "latency_ms": status.latency_ms, "rtt_ms": status.rtt_ms,
+        "buffer_ms": status.buffer_ms, "sealed": status.sealed, "opened": status.opened,
+        "refused": status.refused, "played": status.played, "recovered": status.recovered,
+        "concealed": status.concealed,
+    })
+}
+
+/// Tells a person and a program what happened.
+fn report(event: &Event, output: Output, progress: &Progress) {
+    match event {
+        Event::Online => output.event(&json!({ "event": "online" }), "The server is back."),
+        Event::Offline { reason } => {
+            let why = reason.map_or("the connection broke", |reason| reason.as_str());
+            output.event(&json!({ "event": "offline", "reason": why }), &format!("The server is away: {why}."));
+        }
+        Event::Calling { call, peer, standing: known } => output.event(
+            &json!({ "event": "calling", "call": call.to_string(), "peer": peer.as_str(), "standing": standing(*known) }),
+            &format!("Calling {} ({}) ...", peer.display(), standing(*known)),
+        ),
+        Event::Ringing { call } => {
+            output.event(&json!({ "event": "ringing", "call": call.to_string() }), "It rings.");
+        }
+        Event::Incoming { call, peer, standing: known, protection } => output.event(
+            &json!({
+                "event": "incoming", "call": call.to_string(), "peer": peer.user.as_str(),
+                "device": peer.device.to_string(), "standing": standing(*known), "protection": protection.as_str(),
+            }),
+            &format!("{} calls ({}).", peer.user.display(), standing(*known)),
+        ),
+        Event::Established(info) => established(info, output),
+        Event::Connected { call, again } => output.event(
+            &json!({ "event": "connected", "call": call.to_string(), "again": again }),
+            if *again { "Connected again.\r" } else { "" },
+        ),
+        Event::Hearing { call } => output.event(&json!({ "event": "hearing", "call": call.to_string() }), ""),
+        Event::Interrupted { call, who } => {
+            let (who, text) = match who {
+                Side::Here => ("here", "The relay does not answer; trying to come back ...\r"),
+                Side::There => ("there", "The other side is gone; waiting for it to come back ...\r"),
+            };
+            output.event(&json!({ "event": "interrupted", "call": call.to_string(), "who": who }), text);
+        }
+        Event::Over { call, outcome } => {
+            let seconds = progress.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+            output.event(
+                &json!({
+                    "event": "over", "call": call.to_string(), "result": outcome.as_str(),
+                    "seconds": (seconds * 10.0).round() / 10.0,
+                }),
+                &format!("{}\r", outcome_text(*outcome)),
+            );
+        }
+        Event::Refused { reason, outcome } => output.event(
+            &json!({ "event": "refused", "result": outcome.as_str(), "reason": reason }),
+            &format!("No call: {reason}.\r"),
+        ),
+        Event::Rejected { reason } => {
+            output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}.\r"));
+        }
+    }
+}
+
+fn established(info: &CallInfo, output: Output) {
+    let emoji = info.sas.emoji();
+    let (pictures, names): (Vec<&str>, Vec<&str>) = emoji.iter().copied().unzip();
+    let object = json!({
+        "event": "established", "call": info.call.to_string(),
+        "role": if info.role == Role::Caller { "caller" } else { "callee" },
+        "peer": info.peer.user.as_str(), "device": info.peer.device.to_string(),
+        "standing": standing(info.standing), "account_key": info.account.fingerprint(),
+        "protection": info.protection.as_str(), "key": "p256", "forward_secrecy": true, "epoch": info.epoch,
+        "sas": { "emoji": names, "digits": info.sas.to_string() },
+    });
+    let text = format!(
+        "Talking with {} ({}), {}: only the two of you can open it.\n  {}\n  {}   or  {}\n\
+         Read these to each other; if they are the same, nobody sits between you.\n\
+         Keys: m mute, v they are the same, q hang up.",
+        info.peer.user.display(),
+        standing(info.standing),
+        info.protection.as_str(),
+        pictures.join("  "),
+        names.join(", "),
+        info.sas
+    );
+    output.event(&object, &text);
+}
+
+const fn outcome_text(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ended => "The call has ended.",
+        Outcome::Declined => "Declined.",
+        Outcome::Busy => "Busy: they are in another call.",
+        Outcome::Cancelled => "Cancelled.",
+        Outcome::NoAnswer => "No answer.",
+        Outcome::Offline => "Offline: none of their devices is connected.",
+        Outcome::PeerVanished => "The other side vanished.",
+        Outcome::RefusedByProof => "Refused: something that should have been proven was not.",
+        Outcome::RefusedByPolicy => "Refused by policy.",
+        Outcome::Taken => "Answered on another device.",
+        _ => "Over.",
+    }
+}

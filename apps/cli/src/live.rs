@@ -1,0 +1,123 @@
+//! What is seen of a call while it goes on: one line that is drawn again, and keys.
+
+use std::io::{IsTerminal, Write};
+
+use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
+use tokio::sync::mpsc;
+use undertone_client::engine::CallInfo;
+use undertone_client::native::Status;
+
+/// What a person pressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    HangUp,
+    Mute,
+    Same,
+}
+
+/// A terminal in raw mode, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Live {
+    shown: bool,
+    raw: bool,
+    /// Without a keyboard nothing is pressed, which is not the same as its being gone.
+    _keys: mpsc::Sender<Key>,
+}
+
+impl Live {
+    /// Takes over the terminal, where there is one and a person wants to look. Keys come on the channel.
+    pub(crate) fn start(wanted: bool) -> (Self, mpsc::Receiver<Key>) {
+        let shown = wanted && std::io::stderr().is_terminal();
+        let (keys, received) = mpsc::channel(8);
+        let raw = shown && std::io::stdin().is_terminal() && crossterm::terminal::enable_raw_mode().is_ok();
+        if raw {
+            let keys = keys.clone();
+            // Ends with the process; the terminal has no other way to be waited for.
+            std::thread::spawn(move || {
+                while let Ok(event) = crossterm::event::read() {
+                    if let Some(key) = key(&event)
+                        && keys.blocking_send(key).is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+        (Self { shown, raw, _keys: keys }, received)
+    }
+
+    /// Draws the line.
+    pub(crate) fn draw(&self, seconds: u64, muted: bool, info: &CallInfo, status: &Status) {
+        if !self.shown {
+            return;
+        }
+        let quality = match status.loss_percent {
+            loss if loss < 2.0 => "good",
+            loss if loss < 8.0 => "fair",
+            _ => "poor",
+        };
+        let line = format!(
+            "\r\x1b[2K{:02}:{:02}  you {}{}  them {}  {quality}  {:.0} % lost  {:.0} ms  epoch {}  {}",
+            seconds / 60,
+            seconds % 60,
+            bar(if muted { -96.0 } else { status.level_out }),
+            if muted { " muted" } else { "" },
+            bar(status.level_in),
+            status.loss_percent,
+            status.latency_ms,
+            info.epoch,
+            info.protection.as_str(),
+        );
+        let mut stderr = std::io::stderr().lock();
+        let _ = stderr.write_all(line.as_bytes()).and_then(|()| stderr.flush());
+    }
+
+    /// Makes room for ordinary lines.
+    pub(crate) fn clear(&self) {
+        if self.shown {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.clear();
+        if self.raw {
+            let _ = crossterm::terminal::disable_raw_mode();
+        }
+    }
+}
+
+fn key(event: &Event) -> Option<Key> {
+    let Event::Key(key) = event else { return None };
+    if key.kind != KeyEventKind::Press {
+        return None;
+    }
+    match key.code {
+        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::HangUp),
+        KeyCode::Char('q') | KeyCode::Esc => Some(Key::HangUp),
+        KeyCode::Char('m') => Some(Key::Mute),
+        KeyCode::Char('v') => Some(Key::Same),
+        _ => None,
+    }
+}
+
+/// Ten cells from -50 to 0 decibels.
+fn bar(level: f32) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=10")]
+    let filled = ((level + 50.0) / 5.0).clamp(0.0, 10.0) as usize;
+    format!("[{}{}]", "=".repeat(filled), " ".repeat(10 - filled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_fill_with_loudness() {
+        assert_eq!(bar(-96.0), "[          ]");
+        assert_eq!(bar(-25.0), "[=====     ]");
+        assert_eq!(bar(3.0), "[==========]");
+    }
+}

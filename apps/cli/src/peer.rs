@@ -1,0 +1,92 @@
+//! `peer show|trust|verify`.
+
+use serde_json::{Value, json};
+use undertone_client::native::{Client, ClientError};
+use undertone_client::trust::Verdict;
+use undertone_client::{PeerTrust, Standing};
+
+use crate::Done;
+use crate::arguments::Peer;
+use crate::output::Output;
+
+pub(crate) async fn run(client: &Client, command: &Peer, output: &Output) -> Result<Done, ClientError> {
+    let trust = match command {
+        Peer::Show { name } => client.peer(&client.user(name)?).await?,
+        Peer::Trust { name, accept, refuse } => {
+            let user = client.user(name)?;
+            match (accept, refuse) {
+                (Some(fingerprint), _) => client.decide(&user, fingerprint, true)?,
+                (None, Some(fingerprint)) => client.decide(&user, fingerprint, false)?,
+                (None, None) => client.peer(&user).await?,
+            }
+        }
+        Peer::Verify { name, fingerprint } => client.verified(&client.user(name)?, fingerprint)?,
+    };
+    output.result(&object(&trust), &text(&trust));
+    Ok(Done::Well)
+}
+
+/// The word for a standing.
+pub(crate) const fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Pinned => "pinned",
+        Standing::Verified => "verified",
+        Standing::Overridden => "overridden",
+    }
+}
+
+fn object(trust: &PeerTrust) -> Value {
+    let decisions: Vec<Value> = trust
+        .decisions()
+        .iter()
+        .map(|decision| {
+            let verdict = match decision.verdict {
+                Verdict::Verified => "verified",
+                Verdict::Accepted => "accepted",
+                Verdict::Refused => "refused",
+            };
+            json!({
+                "verdict": verdict, "old": decision.old.fingerprint(), "new": decision.new.fingerprint(),
+                "at": decision.at.as_unix(),
+            })
+        })
+        .collect();
+    let (state, key) = match trust.trusted() {
+        Some((known, key)) => (standing(known), Some(key.fingerprint())),
+        None => ("changed", None),
+    };
+    let change = trust.change().map(|(old, new)| json!({ "old": old.fingerprint(), "new": new.fingerprint() }));
+    json!({
+        "user": trust.user().as_str(), "state": state, "account_key": key, "change": change, "decisions": decisions,
+    })
+}
+
+fn text(trust: &PeerTrust) -> String {
+    let user = trust.user();
+    match (trust.trusted(), trust.change()) {
+        (Some((known, key)), _) => {
+            let meaning = match known {
+                Standing::Pinned => "the first key seen; compare it with them to be sure",
+                Standing::Verified => "you compared it with them",
+                Standing::Overridden => "you accepted a changed key without comparing",
+            };
+            format!(
+                "{}\nstate        {} ({meaning})\naccount key  {}",
+                user.display(),
+                standing(known),
+                key.fingerprint()
+            )
+        }
+        (None, Some((old, new))) => format!(
+            "{}\nstate        changed: nobody is called or answered under the new key until you decide\n\
+             known key    {}\nnew key      {}\n\nAsk them by another way. Then one of:\n  \
+             undertone peer trust {user} --accept {}\n  undertone peer trust {user} --refuse {}",
+            user.display(),
+            old.fingerprint(),
+            new.fingerprint(),
+            new.fingerprint(),
+            new.fingerprint()
+        ),
+        (None, None) => user.display(),
+    }
+}
