@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 
 use serde_json::json;
 use undertone_client::native::{Client, ClientError, HomeError, Login as LoginRequest, Registration};
-use undertone_client::record::Status;
 use undertone_client::secret::SecretBytes;
 
 use crate::Done;
@@ -125,7 +124,7 @@ pub(crate) async fn devices(client: &Client, output: &Output) -> Result<Done, Cl
     let mut lines = Vec::new();
     let mut devices = Vec::new();
     for record in list.records() {
-        let status = if record.status == Status::Active { "active" } else { "revoked" };
+        let status = if list.is_revoked(record.device) { "revoked" } else { "active" };
         let mark = if record.device == here { "  (this one)" } else { "" };
         lines.push(format!("{}  {:16}  {status}{mark}", record.device, record.label));
         devices.push(json!({

@@ -110,11 +110,8 @@ impl Mailbox {
     fn verify(&self, bytes: &[u8], peer: &TrustedPeer) -> Result<VerifiedEnvelope, EnvelopeError> {
         let envelope = Envelope::from_bytes(bytes)?;
         let claimed = envelope.claimed();
-        if claimed.sender.user != *peer.user() {
-            return Err(EnvelopeError::Signature);
-        }
         let device = peer.device(claimed.sender.device).ok_or(EnvelopeError::Signature)?;
         let context = claimed.context;
-        envelope.verify(&device.identity, &self.local.address, Purpose::CallSignal, &context)
+        envelope.verify(device, &self.local.address, Purpose::CallSignal, &context)
     }
 }

@@ -44,6 +44,6 @@ pub mod native;
 pub use engine::{Engine, Event};
 // What the client's own interface is made of, so that programs need no other crate of ours.
 pub use undertone_call::{Outcome, Role};
-pub use undertone_keys::{UserId, record, secret};
+pub use undertone_keys::{UserId, secret};
 pub use undertone_protocol::Protection;
 pub use undertone_transparency::{PeerTrust, Standing, trust};

@@ -130,7 +130,7 @@ impl CallKeys {
             confirm_caller: ConfirmKey(prk.derive(labels::CALL_CONFIRM_CALLER, &[])),
             confirm_callee: ConfirmKey(prk.derive(labels::CALL_CONFIRM_CALLEE, &[])),
             media: MediaKey(prk.derive(labels::CALL_MEDIA, &[])),
-            sas: SasKey(prk.derive(labels::SAS, &[])),
+            sas: SasKey(prk.derive(labels::SAS_KEY, &[])),
         }
     }
 }

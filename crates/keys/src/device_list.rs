@@ -11,7 +11,7 @@ use crate::cbor;
 use crate::digest::sha256;
 use crate::labels;
 use crate::name::UserId;
-use crate::record::{DeviceRecord, RecordError, Status};
+use crate::record::{DeviceRecord, RecordError};
 use crate::sign::{Account, Signed, SigningKey, VerifyingKey};
 
 /// The only list format so far.
@@ -34,6 +34,9 @@ struct Body {
     previous: Option<[u8; 32]>,
     #[n(5)]
     records: Vec<Signed>,
+    /// Devices that may not act any more. Their records stay, so that nobody takes their ids for new ones.
+    #[n(6)]
+    revoked: Vec<DeviceId>,
 }
 
 /// A list as somebody handed it over: bytes, not yet believed. CBOR `[body, signature]`.
@@ -56,8 +59,8 @@ pub enum ListError {
     /// The account key named in it did not sign it.
     #[error("the device list is not signed by its account key")]
     Signature,
-    /// More than [`MAX_RECORDS`] records, or one device twice.
-    #[error("the device list has too many records or names a device twice")]
+    /// More than [`MAX_RECORDS`] records, one device twice, or something of an earlier list taken back.
+    #[error("the device list has too many records, names a device twice or takes something back")]
     Records,
     /// One of its records does not hold.
     #[error(transparent)]
@@ -106,6 +109,11 @@ impl ClaimedList {
             }
             records.push(record);
         }
+        let ordered = body.revoked.is_sorted_by(|a, b| a < b);
+        let listed = |id: &DeviceId| records.iter().any(|record| record.device == *id);
+        if !ordered || !body.revoked.iter().all(listed) {
+            return Err(ListError::Records);
+        }
         Ok(DeviceList { signed: self.0.clone(), body, records })
     }
 }
@@ -124,13 +132,13 @@ impl DeviceList {
     /// # Errors
     /// [`ListError`] when the record is not one of `user`'s.
     pub fn first(account: &SigningKey<Account>, user: &UserId, record: Signed) -> Result<Self, ListError> {
-        Self::build(account, user, 1, None, vec![record])
+        Self::build(account, user, 1, None, vec![record], Vec::new())
     }
 
     /// The list that follows this one with `record` added, or put in the place of an older one of its device.
     ///
     /// # Errors
-    /// [`ListError`] when the record is not one of this list's user, or the list is full.
+    /// [`ListError`] when the record is not one of this list's user or not a newer one, or the list is full.
     pub fn with(&self, account: &SigningKey<Account>, record: Signed) -> Result<Self, ListError> {
         let device = DeviceRecord::verify(&record)?.device;
         let mut records: Vec<Signed> = self
@@ -142,7 +150,33 @@ impl DeviceList {
             .map(|(signed, _)| signed.clone())
             .collect();
         records.push(record);
-        Self::build(account, &self.body.user, self.body.version.saturating_add(1), Some(self.hash()), records)
+        self.next(account, records, self.body.revoked.clone())
+    }
+
+    /// The list that follows this one with a device revoked: the account key's word alone, as the device may be lost.
+    ///
+    /// # Errors
+    /// [`ListError::Records`] when no such device may act.
+    pub fn revoke(&self, account: &SigningKey<Account>, device: DeviceId) -> Result<Self, ListError> {
+        if self.device(device).is_none() {
+            return Err(ListError::Records);
+        }
+        let mut revoked = self.body.revoked.clone();
+        revoked.push(device);
+        revoked.sort_unstable();
+        self.next(account, self.body.records.clone(), revoked)
+    }
+
+    fn next(
+        &self,
+        account: &SigningKey<Account>,
+        records: Vec<Signed>,
+        revoked: Vec<DeviceId>,
+    ) -> Result<Self, ListError> {
+        let version = self.body.version.saturating_add(1);
+        let next = Self::build(account, &self.body.user, version, Some(self.hash()), records, revoked)?;
+        next.keeps(self)?;
+        Ok(next)
     }
 
     fn build(
@@ -151,8 +185,11 @@ impl DeviceList {
         version: u32,
         previous: Option<[u8; 32]>,
         records: Vec<Signed>,
+        revoked: Vec<DeviceId>,
     ) -> Result<Self, ListError> {
-        let body = Body { format: FORMAT, user: user.clone(), account: *account.public(), version, previous, records };
+        let account_key = *account.public();
+        let body =
+            Body { format: FORMAT, user: user.clone(), account: account_key, version, previous, records, revoked };
         ClaimedList(Signed::new(account, labels::DEVICE_LIST, cbor::encode(&body))).verify(user)
     }
 
@@ -171,7 +208,23 @@ impl DeviceList {
         {
             return Err(ListError::Chain);
         }
-        Ok(())
+        self.keeps(earlier)
+    }
+
+    /// Whether nothing of `earlier` was taken back: no record gone or older, no revocation undone.
+    fn keeps(&self, earlier: &Self) -> Result<(), ListError> {
+        let kept = |old: &DeviceRecord| {
+            self.records.iter().any(|new| new.device == old.device && (new == old || new.version > old.version))
+        };
+        let still_revoked = |id: &DeviceId| self.body.revoked.contains(id);
+        let whole = earlier.records.iter().all(kept) && earlier.body.revoked.iter().all(still_revoked);
+        if whole { Ok(()) } else { Err(ListError::Records) }
+    }
+
+    /// Whether this device was revoked.
+    #[must_use]
+    pub fn is_revoked(&self, id: DeviceId) -> bool {
+        self.body.revoked.contains(&id)
     }
 
     /// The exact bytes that were signed, with the signature.
@@ -212,7 +265,7 @@ impl DeviceList {
 
     /// The devices that may act.
     pub fn active(&self) -> impl Iterator<Item = &DeviceRecord> {
-        self.records.iter().filter(|record| record.status == Status::Active)
+        self.records.iter().filter(|record| !self.is_revoked(record.device))
     }
 
     /// The active device with this id.

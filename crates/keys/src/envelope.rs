@@ -17,8 +17,9 @@ use crate::choice::Agreement;
 use crate::hpke;
 use crate::labels;
 use crate::name::UserId;
+use crate::record::DeviceRecord;
 use crate::secret::SecretBytes;
-use crate::sign::{Device, Signature, SigningKey, VerifyingKey};
+use crate::sign::{Device, Signature, SigningKey};
 use crate::{DeviceId, RequestId, WallTime};
 
 /// The only envelope format so far.
@@ -190,13 +191,14 @@ impl Envelope {
         &self.header
     }
 
-    /// Checks that it is signed by `sender` and meant for `recipient`, `purpose` and `context`.
+    /// Checks that it is signed by the device of this proven record and meant for `recipient`, `purpose` and
+    /// `context`.
     ///
     /// # Errors
     /// [`EnvelopeError`] says which of these does not hold.
     pub fn verify(
         self,
-        sender: &VerifyingKey<Device>,
+        sender: &DeviceRecord,
         recipient: &Address,
         purpose: Purpose,
         context: &[u8; 16],
@@ -210,10 +212,13 @@ impl Envelope {
         if self.header.purpose != purpose || self.header.context != *context {
             return Err(EnvelopeError::Place);
         }
-        if self.header.sender.device != DeviceId::of(sender) {
+        if self.header.sender.device != sender.device || self.header.sender.user != sender.user {
             return Err(EnvelopeError::Signature);
         }
-        sender.verify(labels::ENVELOPE, &self.signed, &self.signature).map_err(|_| EnvelopeError::Signature)?;
+        sender
+            .identity
+            .verify(labels::ENVELOPE, &self.signed, &self.signature)
+            .map_err(|_| EnvelopeError::Signature)?;
         Ok(VerifiedEnvelope { header: self.header, header_bytes: self.header_bytes, sealed: self.sealed })
     }
 }

@@ -47,8 +47,10 @@ pub const CALL_CONFIRM_CALLEE: Label = Label::declare("undertone/CALL-1/confirm-
 pub const CALL_MEDIA: Label = Label::declare("undertone/CALL-1/media/v1");
 /// The commitment of a caller to its half of the short authentication string.
 pub const SAS_COMMITMENT: Label = Label::declare("undertone/CALL-4/commitment/v1");
-/// The short authentication string.
-pub const SAS: Label = Label::declare("undertone/CALL-4/sas/v1");
+/// The key of the short authentication string.
+pub const SAS_KEY: Label = Label::declare("undertone/CALL-4/sas-key/v1");
+/// The short authentication string itself.
+pub const SAS_TEXT: Label = Label::declare("undertone/CALL-4/sas-text/v1");
 
 /// All of them, for the test that none is used twice and for the documentation.
 pub const ALL: &[Label] = &[
@@ -63,7 +65,8 @@ pub const ALL: &[Label] = &[
     CALL_CONFIRM_CALLEE,
     CALL_MEDIA,
     SAS_COMMITMENT,
-    SAS,
+    SAS_KEY,
+    SAS_TEXT,
 ];
 
 #[cfg(test)]

@@ -59,12 +59,12 @@ impl UserId {
     /// [`NameError`] says which half is wrong.
     pub fn new(name: &str, domain: &str) -> Result<Self, NameError> {
         // PRECIS allows everything visible; a name must also survive a shell, a URL and a file.
-        let shape = |c: char| c == '@' || c == '/' || c == '\\' || c.is_control() || c.is_whitespace();
+        let shape = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"._-+".contains(c);
         if name.is_empty() || name.len() > 4 * MAX_NAME || name.contains(shape) {
             return Err(NameError::Name);
         }
         let name = UsernameCaseMapped::new().enforce(name).map_err(|_| NameError::Name)?;
-        if name.is_empty() || name.len() > MAX_NAME || name.contains(shape) {
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(shape) || name.starts_with(['.', '-']) {
             return Err(NameError::Name);
         }
         let domain = domain.to_ascii_lowercase();
@@ -174,6 +174,11 @@ mod tests {
             ("", Err(NameError::Name)),
             ("a b", Err(NameError::Name)),
             ("a/b", Err(NameError::Name)),
+            ("..", Err(NameError::Name)),
+            ("-rf", Err(NameError::Name)),
+            ("$(x)", Err(NameError::Name)),
+            ("a%2fb", Err(NameError::Name)),
+            ("a.b-c_d+e", Ok("a.b-c_d+e@localhost")),
             ("a\u{0}b", Err(NameError::Name)),
             ("ada@", Err(NameError::Domain)),
             ("ada@-x", Err(NameError::Domain)),

@@ -15,20 +15,8 @@ pub const FORMAT: u8 = 1;
 /// Bytes of a device's label at most.
 pub const MAX_LABEL: usize = 64;
 
-/// Whether a device may still act for its user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Status {
-    /// It may.
-    #[n(1)]
-    Active,
-    /// It was revoked, and stays in the list so that nobody takes its id for a new one.
-    #[n(2)]
-    Revoked,
-}
-
 /// One device of one user. CBOR map; keys 5 (RSA-2048 SPKI), 7 (Curve25519) and 8 (MLS) belong to layers that do
-/// not exist yet.
+/// not exist yet. Whether the device may still act is not for itself to say: the list says it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DeviceRecord {
@@ -53,9 +41,6 @@ pub struct DeviceRecord {
     /// When the device was made.
     #[n(9)]
     pub created: WallTime,
-    /// Whether it may act.
-    #[n(10)]
-    pub status: Status,
     /// What its owner calls it, at most [`MAX_LABEL`] bytes.
     #[n(11)]
     pub label: String,
@@ -100,7 +85,6 @@ impl DeviceRecord {
             agreement: Some(agreement),
             identity,
             created,
-            status: Status::Active,
             label,
         }
     }

@@ -38,8 +38,9 @@ impl RecoveryKey {
     /// Fourteen groups of four digits, the last five digits a checksum.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut bytes = zeroize::Zeroizing::new(self.0.expose().to_vec());
-        bytes.reserve_exact(3);
+        // Room for all of it from the start: growing would leave the key behind in freed memory.
+        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(35));
+        bytes.extend_from_slice(self.0.expose());
         bytes.extend_from_slice(sha256(&[self.0.expose()]).get(..3).unwrap_or_default());
         let mut text = String::with_capacity(DIGITS + DIGITS / 4);
         for five in bytes.chunks(5) {

@@ -17,7 +17,7 @@ use crate::labels;
 use crate::secret::Secret;
 
 /// One side's random half: 32 bytes, not secret once opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Half([u8; 32]);
 
 impl Half {
@@ -65,7 +65,7 @@ impl Sas {
     #[must_use]
     pub fn derive(key: &SasKey, transcript: &Transcript, caller: &Half, callee: &Half) -> Self {
         let prk = Prk::<Sha256>::extract(transcript.as_bytes(), &[key.0.expose()]);
-        let bytes: Secret<16> = prk.derive(labels::SAS, &[&caller.0, &callee.0]);
+        let bytes: Secret<16> = prk.derive(labels::SAS_TEXT, &[&caller.0, &callee.0]);
         let value = u128::from_be_bytes(*bytes.expose());
         let half = |value: u128| u64::try_from(value & u128::from(u64::MAX)).unwrap_or_default();
         Self { emoji: half(value >> 64) >> (64 - 42), digits: half(value) % 1_000_000_000_000 }
@@ -85,6 +85,12 @@ impl Sas {
     pub fn digits(&self) -> [u16; 3] {
         let group = |value: u64| u16::try_from(value % 10_000).unwrap_or_default();
         [group(self.digits / 100_000_000), group(self.digits / 10_000), group(self.digits)]
+    }
+}
+
+impl fmt::Debug for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Half")
     }
 }
 

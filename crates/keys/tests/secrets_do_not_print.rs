@@ -40,6 +40,7 @@ fn every_debug() {
         format!("{:?}", AccountWrap::from_export_key(&[0; 64], &user)),
         format!("{:?}", AeadKey::new(&Secret::random(rng))),
         format!("{:?}", AccessToken::random(rng)),
+        format!("{:?}", Half::random(rng)),
     ];
     insta::assert_snapshot!(lines.join("\n"), @r#"
     Secret<32>
@@ -55,6 +56,7 @@ fn every_debug() {
     AccountWrap { key: AeadKey, label: Label("undertone/ID-6/passphrase/v1") }
     AeadKey
     AccessToken(Secret<32>)
+    Half
     "#);
 }
 

@@ -36,7 +36,8 @@
 //! Authenticity of a sender among the members: every member could derive every sender's key (MED-11). The relay
 //! keeps senders apart by their connection.
 //!
-//! After warm-up neither [`Ring::seal`] nor [`Ring::open`] allocates.
+//! After warm-up neither [`Ring::seal`] nor [`Ring::open`] allocates. A frame that names a new source of a sender costs
+//! two key derivations before its tag can be checked; forged ones displace each other and nothing else.
 #![cfg_attr(
     test,
     allow(

@@ -7,8 +7,8 @@ const WORDS: usize = 16;
 /// Which counters of one sender key were opened. Moved by authenticated frames only.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayWindow {
-    /// One more than the newest counter seen.
-    next: u64,
+    /// The newest counter seen.
+    newest: Option<u64>,
     /// Bit `c % 1024` stands for counter `c` of the last 1024.
     seen: [u64; WORDS],
 }
@@ -17,18 +17,24 @@ impl ReplayWindow {
     /// Whether `counter` may still be opened. Asked before the tag is checked, changes nothing.
     #[must_use]
     pub fn is_fresh(&self, counter: u64) -> bool {
-        counter >= self.next || (self.next - counter <= WINDOW && !self.bit(counter))
+        match self.newest {
+            Some(newest) if counter <= newest => newest - counter < WINDOW && !self.bit(counter),
+            Some(_) | None => true,
+        }
     }
 
     /// Marks `counter` as opened, after its tag was checked.
     pub fn mark(&mut self, counter: u64) {
-        if counter >= self.next {
-            if counter - self.next >= WINDOW {
-                self.seen = [0; WORDS];
-            } else {
-                (self.next..counter).for_each(|skipped| self.set(skipped, false));
+        match self.newest {
+            Some(newest) if counter <= newest => {}
+            Some(newest) if counter - newest <= WINDOW => {
+                (newest + 1..counter).for_each(|skipped| self.set(skipped, false));
+                self.newest = Some(counter);
             }
-            self.next = counter.saturating_add(1);
+            Some(_) | None => {
+                self.seen = [0; WORDS];
+                self.newest = Some(counter);
+            }
         }
         self.set(counter, true);
     }
@@ -81,6 +87,9 @@ mod tests {
 
     #[test]
     fn med_4_the_last_counter_does_not_wrap() {
+        let mut window = ReplayWindow::default();
+        window.mark(u64::MAX);
+        assert!(!window.is_fresh(u64::MAX), "the last counter opens once");
         let mut window = ReplayWindow::default();
         window.mark(u64::MAX - 1);
         assert!(!window.is_fresh(u64::MAX - 1));

@@ -4,9 +4,10 @@
 use minicbor::{Decode, Encode};
 use undertone_keys::agreement::AgreementPublicKey;
 use undertone_keys::cbor;
-use undertone_keys::sign::{Device, Signed, SigningKey, VerifyingKey};
-use undertone_keys::{CallId, JoinId};
+use undertone_keys::sign::{Device, Server, Signed, SigningKey, VerifyingKey};
+use undertone_keys::{CallId, DeviceId, JoinId, WallTime};
 
+use crate::grant::{Grant, GrantError};
 use crate::labels;
 
 /// Bytes of a channel binding: an exporter of the TLS session that the join is sent in.
@@ -41,6 +42,9 @@ pub struct Join {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
+    /// The grant is not good.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     /// Not a join.
     #[error("the join is malformed")]
     Malformed,
@@ -58,22 +62,39 @@ impl Join {
     pub fn sign(&self, key: &SigningKey<Device>) -> Signed {
         Signed::new(key, labels::JOIN, cbor::encode(self))
     }
+}
 
-    /// Reads and checks a join by this device, for this grant and call.
+/// A grant and the join that uses it, checked as a pair. What is left to check is the looker's own: the relay compares
+/// the channel binding with its connection's, a member compares device and identity key with the proven list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The server's permission.
+    pub grant: Grant,
+    /// The device's own word.
+    pub join: Join,
+}
+
+impl Entry {
+    /// Checks that `grant` is this server's and still good, and that `join` is by the very device it is for, about the
+    /// same call and this grant.
     ///
     /// # Errors
     /// [`JoinError`].
     pub fn verify(
-        signed: &Signed,
-        key: &VerifyingKey<Device>,
         grant: &Signed,
-        call: &CallId,
+        join: &Signed,
+        server: &VerifyingKey<Server>,
+        now: WallTime,
     ) -> Result<Self, JoinError> {
-        let bytes = signed.verify(key, labels::JOIN).map_err(|_| JoinError::Signature)?;
-        let join: Self = cbor::decode(bytes).map_err(|_| JoinError::Malformed)?;
-        if join.call != *call || join.grant != crate::Grant::hash(grant) {
+        let granted = Grant::verify(grant, server, now)?;
+        if granted.member.device != DeviceId::of(&granted.identity) {
             return Err(JoinError::Place);
         }
-        Ok(join)
+        let bytes = join.verify(&granted.identity, labels::JOIN).map_err(|_| JoinError::Signature)?;
+        let joined: Join = cbor::decode(bytes).map_err(|_| JoinError::Malformed)?;
+        if joined.call != granted.call || joined.grant != Grant::hash(grant) {
+            return Err(JoinError::Place);
+        }
+        Ok(Self { grant: granted, join: joined })
     }
 }

@@ -12,5 +12,8 @@ pub const JOIN: Label = Label::declare("undertone/GRP-8/join/v1");
 /// exports the same bytes).
 pub const CHANNEL_BINDING: Label = Label::declare("undertone/GRP-8/channel-binding/v1");
 
+/// The context of every OPAQUE login.
+pub const LOGIN: Label = Label::declare("undertone/ID-6/opaque/v1");
+
 /// All of them.
-pub const ALL: &[Label] = &[STATEMENT, GRANT, JOIN, CHANNEL_BINDING];
+pub const ALL: &[Label] = &[STATEMENT, GRANT, JOIN, CHANNEL_BINDING, LOGIN];

@@ -31,7 +31,7 @@ pub mod statement;
 pub mod terms;
 
 pub use grant::Grant;
-pub use join::Join;
+pub use join::{Entry, Join};
 pub use terms::{Protection, Terms};
 
 /// The protocol version spoken on WebSocket and control stream. Any other is refused by name (rule MED-10).

@@ -7,7 +7,7 @@ use opaque_ke::{CipherSuite, Identifiers, Ristretto255, TripleDh, rand};
 use sha2_010::Sha512;
 
 /// Ties every login to this protocol and version.
-pub const CONTEXT: &[u8] = b"undertone/ID-6/opaque/v1";
+pub const CONTEXT: &[u8] = crate::labels::LOGIN.as_bytes();
 
 /// Argon2id memory in KiB.
 const MEMORY: u32 = 64 * 1024;

@@ -14,6 +14,8 @@
 //!
 //! The last four but `POST /v1/devices` want `Authorization: Bearer` with a device's token. Errors are [`Problem`].
 
+use core::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -67,7 +69,7 @@ pub struct ServerInfo {
 }
 
 /// Begins a registration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RegisterStart {
     /// The name wanted.
     pub user: Name,
@@ -75,6 +77,13 @@ pub struct RegisterStart {
     pub request: Bytes,
     /// An invite token, where the server wants one.
     pub invite: Option<String>,
+}
+
+impl fmt::Debug for RegisterStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The invite is as good as an account.
+        write!(f, "RegisterStart({})", self.user.0)
+    }
 }
 
 /// The server's half of a registration.
@@ -106,10 +115,16 @@ pub struct RegisterFinish {
 }
 
 /// A device is part of its account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Enrolled {
     /// The device's token, 64 hexadecimal digits. Shown once; the server keeps a hash.
     pub token: String,
+}
+
+impl fmt::Debug for Enrolled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Enrolled")
+    }
 }
 
 /// Begins a login.

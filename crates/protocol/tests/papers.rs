@@ -11,7 +11,7 @@ use undertone_protocol::grant::{GrantError, Rights};
 use undertone_protocol::join::JoinError;
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
 use undertone_protocol::statement::{Statement, StatementError};
-use undertone_protocol::{Grant, Join, Protection};
+use undertone_protocol::{Entry, Grant, Join, Protection};
 
 struct Papers {
     server: SigningKey<Server>,
@@ -62,18 +62,27 @@ fn rly_1_a_grant_is_good_from_its_server_and_until_its_end() {
 
 #[test]
 fn grp_8_a_join_counts_for_its_device_grant_and_call_only() {
-    let Papers { server, device, mut grant, join } = papers();
-    let signed_grant = grant.sign(&server);
-    let signed = join.sign(&device);
-    assert_eq!(Join::verify(&signed, device.public(), &signed_grant, &grant.call), Ok(join));
+    let Papers { server, device, grant, join } = papers();
+    let now = WallTime::from_unix(1);
+    let enter = |grant: &Grant, join: &Join, key: &SigningKey<Device>| {
+        let (grant, key_of_server) = (grant.sign(&server), server.public());
+        let join = Join { grant: Grant::hash(&grant), ..join.clone() };
+        Entry::verify(&grant, &join.sign(key), key_of_server, now)
+    };
+    assert!(enter(&grant, &join, &device).is_ok());
     let other = SigningKey::generate(&mut SeededRng::new(3));
-    let stolen = Join::verify(&signed, other.public(), &signed_grant, &grant.call);
-    assert_eq!(stolen, Err(JoinError::Signature));
-    let elsewhere = CallId::from_bytes([0; 16]);
-    assert_eq!(Join::verify(&signed, device.public(), &signed_grant, &elsewhere), Err(JoinError::Place));
-    grant.rights.moderate = true;
-    let better = grant.sign(&server);
-    assert_eq!(Join::verify(&signed, device.public(), &better, &grant.call), Err(JoinError::Place));
+    assert_eq!(enter(&grant, &join, &other), Err(JoinError::Signature));
+    // A grant for one call does not go with a join for another.
+    let elsewhere = Grant { call: CallId::from_bytes([0; 16]), ..grant.clone() };
+    assert_eq!(enter(&elsewhere, &join, &device), Err(JoinError::Place));
+    // A grant whose device id is not that of its key.
+    let mut renamed = grant.clone();
+    renamed.member.device = DeviceId::from_bytes([9; 16]);
+    assert_eq!(enter(&renamed, &join, &device), Err(JoinError::Place));
+    // A join made for a lesser grant does not go with a better one.
+    let lesser = join.sign(&device);
+    let better = Grant { rights: Rights { speak: true, moderate: true }, ..grant };
+    assert_eq!(Entry::verify(&better.sign(&server), &lesser, server.public(), now), Err(JoinError::Place));
 }
 
 #[test]

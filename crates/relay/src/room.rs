@@ -56,8 +56,10 @@ pub struct Room<P> {
     protection: P,
 }
 
-/// A returning device may be ahead of a relay that forgot the call, but not by more than this many joins.
+/// A returning device may be ahead of a relay that forgot the call, but not by more than this many joins ...
 const MAX_INDEX_STEP: u16 = 4096;
+/// ... nor by more than this once somebody else is in: nobody can use up the others' indices.
+const MAX_INDEX_STEP_LATER: u16 = 16;
 
 impl<P> Room<P> {
     pub(crate) const fn new(protection: P, queue_limit: usize) -> Self {
@@ -96,7 +98,8 @@ impl<P> Room<P> {
         min_index: u16,
         now: Time,
     ) -> Option<u16> {
-        if min_index.saturating_sub(self.next_index) > MAX_INDEX_STEP {
+        let most = if self.next_index == 0 { MAX_INDEX_STEP } else { MAX_INDEX_STEP_LATER };
+        if min_index.saturating_sub(self.next_index) > most {
             return None;
         }
         let index = self.next_index.max(min_index);

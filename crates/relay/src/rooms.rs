@@ -7,8 +7,8 @@ use bytes::Bytes;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::{RoomId, Time, WallTime};
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
-use undertone_protocol::join::BINDING_LENGTH;
-use undertone_protocol::{Grant, Join, Protection, VERSION, limits};
+use undertone_protocol::join::{BINDING_LENGTH, JoinError};
+use undertone_protocol::{Entry, Protection, VERSION, limits};
 
 use crate::room::{Blind, Room, Verdict};
 
@@ -16,6 +16,8 @@ use crate::room::{Blind, Room, Verdict};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// Members shown in one message: each has two signed papers of less than a kilobyte together.
+const MEMBERS_AT_ONCE: usize = 8;
 /// How often liveness is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -252,11 +254,14 @@ impl Rooms {
         if version != VERSION {
             return Err(Refusal::Version);
         }
-        let granted = Grant::verify(&grant, &self.server, wall).map_err(|_| Refusal::Grant)?;
+        let entry = Entry::verify(&grant, &join, &self.server, wall).map_err(|error| match error {
+            JoinError::Grant(_) => Refusal::Grant,
+            _ => Refusal::Join,
+        })?;
+        let Entry { grant: granted, join: joined } = entry;
         if granted.protection != Protection::Blind {
             return Err(Refusal::Protection);
         }
-        let joined = Join::verify(&join, &granted.identity, &grant, &granted.call).map_err(|_| Refusal::Join)?;
         if joined.binding != *binding {
             return Err(Refusal::Join);
         }
@@ -274,7 +279,7 @@ impl Rooms {
         if room.len() >= self.limits.members {
             return Err(Refusal::Full);
         }
-        let members = room.members().iter().map(super::room::Member::shown).collect();
+        let members: Vec<_> = room.members().iter().map(super::room::Member::shown).collect();
         let entered = room.enter(connection, device, granted.rights, grant, join, joined.min_index, now);
         let Some(index) = entered else {
             if room.is_empty() {
@@ -283,7 +288,13 @@ impl Rooms {
             return Err(Refusal::Full);
         };
         self.connections.insert(connection, Connection::InRoom(granted.room));
-        self.outputs.push_back(Output::Control { connection, message: ToMember::Joined { index, members } });
+        // A message has room for a few members; the others arrive behind it.
+        let mut members = members.into_iter();
+        let first = members.by_ref().take(MEMBERS_AT_ONCE).collect();
+        self.outputs.push_back(Output::Control { connection, message: ToMember::Joined { index, members: first } });
+        for member in members {
+            self.outputs.push_back(Output::Control { connection, message: ToMember::Arrived { member } });
+        }
         let newcomer = room.members().iter().find(|member| member.index == index).map(super::room::Member::shown);
         for member in room.members().iter().filter(|member| member.index != index) {
             if let Some(member_shown) = newcomer.clone() {

@@ -276,8 +276,8 @@ fn carry_out(rooms: &mut Rooms, peers: &mut HashMap<ConnectionId, Peer>) {
         match output {
             Output::Control { connection, message } => {
                 let Some(peer) = peers.get_mut(&connection) else { continue };
-                let full = peer.control.as_ref().is_some_and(|queue| queue.try_send(message.frame()).is_err());
-                if full {
+                let sent = |queue: &mpsc::Sender<Vec<u8>>| message.frame().is_some_and(|f| queue.try_send(f).is_ok());
+                if peer.control.as_ref().is_some_and(|queue| !sent(queue)) {
                     peer.connection.close(VarInt::from_u32(3), b"control messages unread");
                 }
             }

@@ -5,13 +5,14 @@
 //! pinned | verified | overridden --another account key--> changed
 //! changed --accepted by a person--> overridden      changed --refused by a person--> refused
 //! overridden --SAS or code compared--> verified     refused --accepted by a person--> overridden
+//! refused --the old key comes back--> what it was before     refused --a third key--> changed
 //! ```
-//! Peers are pinned by account key, so a new phone is no alarm. A change is never undone by the old list coming
-//! back: a person decides.
+//! Peers are pinned by account key, so a new phone is no alarm. An alarm does not go away because the old list comes
+//! back: a person decides. A key that was refused stays refused until a person accepts it.
 
 use minicbor::{Decode, Encode};
 use undertone_keys::cbor;
-use undertone_keys::device_list::{ClaimedList, DeviceList, ListError};
+use undertone_keys::device_list::{ClaimedList, DeviceList};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Account, VerifyingKey};
 use undertone_keys::{DeviceId, UserId, WallTime};
@@ -68,10 +69,11 @@ pub enum Verdict {
 enum State {
     #[n(0)]
     Trusted(#[n(0)] Standing, #[n(1)] VerifyingKey<Account>),
+    /// Standing before, key before, key now.
     #[n(1)]
-    Changed(#[n(0)] VerifyingKey<Account>, #[n(1)] VerifyingKey<Account>),
+    Changed(#[n(0)] Standing, #[n(1)] VerifyingKey<Account>, #[n(2)] VerifyingKey<Account>),
     #[n(2)]
-    Refused(#[n(0)] VerifyingKey<Account>, #[n(1)] VerifyingKey<Account>),
+    Refused(#[n(0)] Standing, #[n(1)] VerifyingKey<Account>, #[n(2)] VerifyingKey<Account>),
 }
 
 /// What this device knows of one peer. Its stored form is the deterministic CBOR of [`PeerTrust::to_bytes`].
@@ -121,7 +123,7 @@ pub enum TrustError {
         /// The version seen before.
         known: u32,
     },
-    /// Two lists of the same version, or one that is not chained to the one before it.
+    /// Two lists of the same version, one that is not chained to its forerunner, or a stored list that cannot be read.
     #[error("two different histories of the device list of {user} were shown")]
     Fork {
         /// Whose.
@@ -165,29 +167,40 @@ impl PeerTrust {
             return Err(TrustError::OtherUser);
         }
         let new = *list.account();
-        match &self.state {
-            State::Trusted(standing, key) if *key == new => {
-                let standing = *standing;
-                self.advance(list)?;
-                Ok(TrustedPeer { list: list.clone(), standing })
+        let user = || self.user.clone();
+        match self.state {
+            State::Trusted(standing, key) if key == new => self.trust(standing, list),
+            // They went back to the key they had, and a person has said no to the other.
+            State::Refused(standing, old, _) if old == new => self.trust(standing, list),
+            State::Changed(_, old, alarming) if old == new => {
+                Err(TrustError::Changed { user: user(), old, new: alarming })
             }
-            State::Refused(_, refused) if *refused == new => Err(TrustError::Refused { user: self.user.clone(), new }),
-            State::Trusted(_, old) | State::Changed(old, _) | State::Refused(old, _) => {
-                let old = *old;
-                self.state = State::Changed(old, new);
-                Err(TrustError::Changed { user: self.user.clone(), old, new })
+            _ if self.was_refused(&new) => Err(TrustError::Refused { user: user(), new }),
+            State::Trusted(standing, old) | State::Changed(standing, old, _) | State::Refused(standing, old, _) => {
+                let error = TrustError::Changed { user: user(), old, new };
+                self.state = State::Changed(standing, old, new);
+                Err(error)
             }
         }
     }
 
-    /// The trusted key's lists only go forward.
+    fn trust(&mut self, standing: Standing, list: &DeviceList) -> Result<TrustedPeer, TrustError> {
+        self.advance(list)?;
+        self.state = State::Trusted(standing, *list.account());
+        Ok(TrustedPeer { list: list.clone(), standing })
+    }
+
+    /// Whether the last word about this key was no.
+    fn was_refused(&self, key: &VerifyingKey<Account>) -> bool {
+        self.decisions.iter().rev().find(|decision| decision.new == *key).is_some_and(|d| d.verdict == Verdict::Refused)
+    }
+
+    /// The trusted key's lists only go forward. Where versions in between were not seen, the account key's signature
+    /// stands for them until the directory proves the whole history.
     fn advance(&mut self, list: &DeviceList) -> Result<(), TrustError> {
         let known = ClaimedList::from_bytes(&self.list).and_then(|claimed| claimed.verify(&self.user));
-        let Ok(known) = known else {
-            // The list of the key before an override: nothing to compare with.
-            self.list = list.to_bytes();
-            return Ok(());
-        };
+        let fork = || TrustError::Fork { user: self.user.clone() };
+        let known = known.map_err(|_| fork())?;
         if known.account() == list.account() {
             if list.version() < known.version() {
                 let (shown, known) = (list.version(), known.version());
@@ -196,7 +209,7 @@ impl PeerTrust {
             let same = list.version() == known.version();
             let next = list.version() == known.version().saturating_add(1);
             if (same && list.hash() != known.hash()) || (next && list.follows(&known).is_err()) {
-                return Err(TrustError::Fork { user: self.user.clone() });
+                return Err(fork());
             }
         }
         self.list = list.to_bytes();
@@ -223,7 +236,7 @@ impl PeerTrust {
     /// # Errors
     /// [`DecisionError`].
     pub fn decide(&mut self, fingerprint: &str, accept: bool, at: WallTime) -> Result<(), DecisionError> {
-        let (State::Changed(old, new) | State::Refused(old, new)) = self.state else {
+        let (State::Changed(standing, old, new) | State::Refused(standing, old, new)) = self.state else {
             return Err(DecisionError::NothingToDecide);
         };
         if new.fingerprint() != fingerprint {
@@ -231,7 +244,8 @@ impl PeerTrust {
         }
         let verdict = if accept { Verdict::Accepted } else { Verdict::Refused };
         self.decisions.push(Decision { old, new, at, verdict });
-        self.state = if accept { State::Trusted(Standing::Overridden, new) } else { State::Refused(old, new) };
+        self.state =
+            if accept { State::Trusted(Standing::Overridden, new) } else { State::Refused(standing, old, new) };
         Ok(())
     }
 
@@ -254,7 +268,7 @@ impl PeerTrust {
     #[must_use]
     pub const fn change(&self) -> Option<(VerifyingKey<Account>, VerifyingKey<Account>)> {
         match &self.state {
-            State::Changed(old, new) | State::Refused(old, new) => Some((*old, *new)),
+            State::Changed(_, old, new) | State::Refused(_, old, new) => Some((*old, *new)),
             State::Trusted(..) => None,
         }
     }
@@ -276,7 +290,9 @@ impl PeerTrust {
     /// # Errors
     /// [`cbor::Malformed`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, cbor::Malformed> {
-        cbor::decode(bytes)
+        let trust: Self = cbor::decode(bytes)?;
+        let list = ClaimedList::from_bytes(&trust.list).and_then(|claimed| claimed.verify(&trust.user));
+        list.map(|_| trust).map_err(|_| cbor::Malformed)
     }
 }
 
@@ -288,18 +304,6 @@ pub struct TrustedPeer {
 }
 
 impl TrustedPeer {
-    /// Oneself: the list this device has signed or verified against its own account key.
-    ///
-    /// # Errors
-    /// [`ListError::Signature`] when the list is of another account key.
-    pub fn own(list: DeviceList, account: &VerifyingKey<Account>) -> Result<Self, ListError> {
-        if list.account() == account {
-            Ok(Self { list, standing: Standing::Verified })
-        } else {
-            Err(ListError::Signature)
-        }
-    }
-
     /// Who.
     #[must_use]
     pub const fn user(&self) -> &UserId {

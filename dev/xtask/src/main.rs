@@ -1,14 +1,4 @@
 //! The project's own chores: `cargo xtask layers`, `cargo xtask test`.
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test may fail"
-    )
-)]
 #![allow(clippy::indexing_slicing, reason = "JSON values answer null where there is nothing")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "chores talk to people")]
 

@@ -5,7 +5,8 @@ use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::{JoinId, Time, WallTime};
 use undertone_media::Sender;
 use undertone_protocol::control::{Member, Refusal, ToMember, ToRelay};
-use undertone_protocol::{Grant, Join, VERSION};
+use undertone_protocol::join::JoinError;
+use undertone_protocol::{Entry, Grant, Join, VERSION};
 
 use super::{Engine, Event, Media, Output, PathState, Side};
 
@@ -28,13 +29,22 @@ impl Media {
         wall: WallTime,
         member: &Member,
     ) -> Result<(), Stranger> {
-        let grant = Grant::verify(&member.grant, server, wall).map_err(|_| Stranger::Grant)?;
-        if grant.member != self.peer_device || Grant::hash(&member.grant) != self.peer_grant {
+        let Entry { grant, join } =
+            Entry::verify(&member.grant, &member.join, server, wall).map_err(|error| match error {
+                JoinError::Grant(_) => Stranger::Grant,
+                _ => Stranger::Join,
+            })?;
+        if grant.member != self.peer_device || grant.call != self.call {
+            return Err(Stranger::Grant);
+        }
+        // The very grant that the call's transcript names (rule NEG-1).
+        if Grant::hash(&member.grant) != self.peer_grant {
             return Err(Stranger::Grant);
         }
         let record = self.peer.device(grant.member.device).ok_or(Stranger::Join)?;
-        let join =
-            Join::verify(&member.join, &record.identity, &member.grant, &self.call).map_err(|_| Stranger::Join)?;
+        if record.identity != grant.identity {
+            return Err(Stranger::Join);
+        }
         let peer = &self.peer_device;
         let sender = Sender { user: peer.user.clone(), device: peer.device, join: join.join, index: member.index };
         self.ring.admit(sender).map_err(|_| Stranger::Reused)
@@ -51,6 +61,9 @@ impl Engine {
             self.outputs.push_back(Output::CloseRelay);
             return;
         };
+        let Some(min_index) = media.ring.next_index() else {
+            return self.leave_room(now, "the call has had more joins than there are sender indices", rng);
+        };
         media.path.connected(now);
         let (join_id, ephemeral) = (JoinId::random(rng), EphemeralKey::generate(rng));
         let join = Join {
@@ -59,7 +72,7 @@ impl Engine {
             join: join_id,
             ephemeral: *ephemeral.public(),
             binding,
-            min_index: media.ring.next_index(),
+            min_index,
         };
         media._ephemeral = Some(ephemeral);
         media.join = Some(join_id);
@@ -98,7 +111,7 @@ impl Engine {
             }
             ToMember::Arrived { member } => {
                 let call = media.call;
-                let again = media.ring.next_index() > 2;
+                let again = media.ring.next_index() > Some(2);
                 if let Some(before) = media.peer_index() {
                     media.ring.dismiss(before);
                 }

@@ -274,7 +274,8 @@ async fn run_relay(
     }
     let writing = async {
         while let Some(message) = outbox.recv().await {
-            send.write_all(&message.frame()).await.map_err(|_| "connection lost")?;
+            let frame = message.frame().ok_or("a control message is too long")?;
+            send.write_all(&frame).await.map_err(|_| "connection lost")?;
         }
         // The driver let go: say what is left to say and wait until it was heard.
         let _ = send.finish();

@@ -38,16 +38,43 @@ fn id_2_lists_grow_by_a_signed_chain() {
 }
 
 #[test]
-fn id_2_a_revoked_device_stays_listed_and_may_not_act() {
+fn id_6_the_account_key_alone_revokes_a_lost_device_for_good() {
     let rng = &mut SeededRng::new(2);
     let account = SigningKey::generate(rng);
-    let (key, mut laptop) = record(rng, "ada");
+    let (key, laptop) = record(rng, "ada");
+    let (lost_key, lost) = record(rng, "ada");
     let first = DeviceList::first(&account, &user("ada"), laptop.sign(&key)).unwrap();
-    laptop.status = Status::Revoked;
-    laptop.version = 2;
+    let second = first.with(&account, lost.sign(&lost_key)).unwrap();
+    let third = second.revoke(&account, lost.device).unwrap();
+    assert_eq!(third.follows(&second), Ok(()));
+    assert_eq!(third.records().len(), 2);
+    assert!(third.device(lost.device).is_none() && third.is_revoked(lost.device));
+    assert_eq!(third.revoke(&account, lost.device), Err(ListError::Records));
+
+    // Neither the thief nor a later list brings it back.
+    let mut renewed = lost;
+    renewed.version = 2;
+    let fourth = third.with(&account, renewed.sign(&lost_key)).unwrap();
+    assert!(fourth.device(renewed.device).is_none());
+    let undone =
+        DeviceList::build(&account, &user("ada"), 4, Some(third.hash()), third.body.records.clone(), Vec::new());
+    assert_eq!(undone.unwrap().follows(&third), Err(ListError::Records));
+    let dropped =
+        DeviceList::build(&account, &user("ada"), 3, Some(second.hash()), first.body.records.clone(), Vec::new());
+    assert_eq!(dropped.unwrap().follows(&second), Err(ListError::Records));
+}
+
+#[test]
+fn id_2_an_older_record_does_not_replace_a_newer_one() {
+    let rng = &mut SeededRng::new(6);
+    let account = SigningKey::generate(rng);
+    let (key, mut laptop) = record(rng, "ada");
+    let old = laptop.sign(&key);
+    let first = DeviceList::first(&account, &user("ada"), old.clone()).unwrap();
+    (laptop.version, laptop.label) = (2, "desk".into());
     let second = first.with(&account, laptop.sign(&key)).unwrap();
-    assert_eq!(second.records().len(), 1);
-    assert!(second.device(laptop.device).is_none());
+    assert_eq!(second.records()[0].label, "desk");
+    assert_eq!(second.with(&account, old), Err(ListError::Records));
 }
 
 #[test]

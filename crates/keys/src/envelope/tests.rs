@@ -6,12 +6,16 @@ struct Party {
     address: Address,
     identity: SigningKey<Device>,
     agreement: SoftwareKey,
+    record: DeviceRecord,
 }
 
 fn party(rng: &mut SeededRng, name: &str) -> Party {
     let identity = SigningKey::generate(rng);
     let address = Address { user: UserId::parse(name, "x").unwrap(), device: DeviceId::of(identity.public()) };
-    Party { address, identity, agreement: SoftwareKey::generate(rng) }
+    let agreement = SoftwareKey::generate(rng);
+    let made = WallTime::from_unix(1);
+    let record = DeviceRecord::new(address.user.clone(), *identity.public(), *agreement.public(), made, name.into());
+    Party { address, identity, agreement, record }
 }
 
 fn header(rng: &mut SeededRng, from: &Party, to: &Party) -> Header {
@@ -35,7 +39,7 @@ fn sealed(rng: &mut SeededRng, from: &Party, to: &Party, text: &[u8]) -> Vec<u8>
 }
 
 fn verified(bytes: &[u8], from: &Party, to: &Party) -> Result<VerifiedEnvelope, EnvelopeError> {
-    Envelope::from_bytes(bytes)?.verify(from.identity.public(), &to.address, Purpose::CallSignal, &[9; 16])
+    Envelope::from_bytes(bytes)?.verify(&from.record, &to.address, Purpose::CallSignal, &[9; 16])
 }
 
 #[test]
@@ -58,9 +62,14 @@ fn id_4_envelope_opens_for_nobody_else_and_nowhere_else() {
     let bytes = sealed(rng, &a, &b, b"key");
     assert_eq!(verified(&bytes, &a, &c).unwrap_err(), EnvelopeError::Recipient);
     assert_eq!(verified(&bytes, &c, &b).unwrap_err(), EnvelopeError::Signature);
-    let place =
-        Envelope::from_bytes(&bytes).unwrap().verify(a.identity.public(), &b.address, Purpose::CallSignal, &[8; 16]);
+    let place = Envelope::from_bytes(&bytes).unwrap().verify(&a.record, &b.address, Purpose::CallSignal, &[8; 16]);
     assert_eq!(place.unwrap_err(), EnvelopeError::Place);
+    // Eve signs with her own device's key and writes Ada's name over it.
+    let mut forged = header(rng, &c, &b);
+    forged.sender.user = a.address.user.clone();
+    let bytes_of_eve = seal(rng, &c.identity, &forged, b.agreement.public(), b"key").unwrap();
+    assert_eq!(verified(&bytes_of_eve, &c, &b).unwrap_err(), EnvelopeError::Signature);
+    assert_eq!(verified(&bytes_of_eve, &a, &b).unwrap_err(), EnvelopeError::Signature);
     let envelope = verified(&bytes, &a, &b).unwrap();
     let shared = c.agreement.agree(envelope.agree_with()).unwrap();
     assert!(envelope.open(b.agreement.public(), &shared).is_err());

@@ -76,6 +76,9 @@ impl Ed25519Pair {
 }
 
 pub(crate) fn ed25519_verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    if super::is_of_small_order(key) {
+        return false;
+    }
     UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
 }
 

@@ -126,6 +126,35 @@ fn wycheproof_hkdf_sha256() {
     assert!(run >= 80, "only {run} vectors ran");
 }
 
+/// With the identity for a key and for R, and 0 for S, one signature would verify every message.
+#[test]
+fn keys_of_small_order_verify_nothing() {
+    use super::{aws_lc, is_of_small_order, rustcrypto};
+    let mut signature = [0; 64];
+    signature[0] = 1;
+    let mut refused = 0;
+    for low in 0..=255_u8 {
+        for (middle, high) in [(0, 0), (0, 0x80), (0xff, 0x7f), (0xff, 0xff)] {
+            let key = super::repeated(low, middle, high);
+            assert!(
+                !aws_lc::ed25519_verify(&key, b"any", &signature)
+                    && !rustcrypto::ed25519_verify(&key, b"any", &signature)
+            );
+            let weak = ed25519_dalek::VerifyingKey::from_bytes(&key).is_ok_and(|key| key.is_weak());
+            assert!(!weak || is_of_small_order(&key), "{key:02x?} is weak");
+            refused += u32::from(is_of_small_order(&key));
+        }
+    }
+    assert_eq!(refused, 10);
+    let mut of_order_eight = super::repeated(0, 0, 0);
+    let digits = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05";
+    for (i, byte) in of_order_eight.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).unwrap();
+    }
+    assert!(ed25519_dalek::VerifyingKey::from_bytes(&of_order_eight).unwrap().is_weak());
+    assert!(is_of_small_order(&of_order_eight));
+}
+
 #[test]
 fn both_sets_give_the_same_answers() {
     use super::{aws_lc, rustcrypto};

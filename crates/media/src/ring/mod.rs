@@ -13,8 +13,8 @@ use undertone_keys::{CallId, DeviceId, JoinId, Time, UserId};
 use crate::frame::{Frame, FrameInfo, associated};
 use crate::key_id::{Context, Epoch, KeyId, SenderIndex};
 use crate::packet::{Codec, Kind};
-use crate::sframe::{Header, SealError, Sealer, SframeKey};
-use slot::Slot;
+use crate::sframe::{Header, MAX_FRAMES, SealError, Sealer, SframeKey};
+use slot::{Remembered, Slot};
 
 /// How long the previous epoch's video still opens.
 pub const PREVIOUS_VIDEO: Duration = Duration::from_secs(120);
@@ -117,9 +117,15 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Ring {
     call: CallId,
-    /// Oldest first; `current` is the place of the one that seals.
+    /// By epoch, oldest first.
     slots: Vec<Slot>,
-    current: usize,
+    /// The epoch that seals; its slot is there.
+    sealing: Option<Epoch>,
+    /// The newest epoch that ever sealed. What is not newer and not in the ring never comes back: its counters would
+    /// begin anew.
+    floor: Option<Epoch>,
+    /// Replay windows of waiting epochs that ran out of time, in case they are installed again.
+    remembered: Vec<(Epoch, Remembered)>,
     me: Option<Sender>,
     senders: Vec<Sender>,
     used: Vec<(SenderIndex, JoinId)>,
@@ -133,7 +139,9 @@ impl Ring {
         Self {
             call,
             slots: Vec::with_capacity(2 + MAX_PENDING),
-            current: 0,
+            sealing: None,
+            floor: None,
+            remembered: Vec::new(),
             me: None,
             senders: Vec::new(),
             used: Vec::new(),
@@ -150,18 +158,25 @@ impl Ring {
         if let Some(slot) = self.slots.iter().find(|slot| slot.epoch == epoch) {
             return if slot.has_key(&key) { Ok(Installed::Held) } else { Err(InstallError::Conflict(epoch)) };
         }
-        if self.current_epoch().is_some_and(|current| epoch < current) {
+        if self.floor.is_some_and(|floor| epoch <= floor) {
             return Err(InstallError::Old(epoch));
         }
         if self.slots.iter().any(|slot| slot.epoch.0 % 256 == epoch.0 % 256) {
             return Err(InstallError::Ambiguous(epoch));
         }
-        if self.slots.len().saturating_sub(self.current + 1) >= MAX_PENDING {
+        if self.slots.iter().filter(|slot| Some(slot.epoch) > self.floor).count() >= MAX_PENDING {
             return Err(InstallError::Full);
         }
-        let first = self.slots.is_empty();
+        let first = self.floor.is_none();
+        let mut slot = Slot::new(epoch, key, (!first).then(|| now + PENDING));
+        if let Some(place) = self.remembered.iter().position(|(remembered, _)| *remembered == epoch) {
+            slot.remember(self.remembered.remove(place).1);
+        }
         let place = self.slots.iter().take_while(|slot| slot.epoch < epoch).count();
-        self.slots.insert(place, Slot::new(epoch, key, (!first).then(|| now + PENDING)));
+        self.slots.insert(place, slot);
+        if first {
+            (self.sealing, self.floor) = (Some(epoch), Some(epoch));
+        }
         Ok(Installed::New)
     }
 
@@ -172,58 +187,53 @@ impl Ring {
     /// [`NotPending`].
     pub fn promote(&mut self, now: Time, epoch: Epoch, removed: bool) -> Result<(), NotPending> {
         self.expire(now);
-        if self.current_epoch() == Some(epoch) {
+        if self.sealing == Some(epoch) {
             return Ok(());
         }
-        let place = self.slots.iter().position(|slot| slot.epoch == epoch).ok_or(NotPending(epoch))?;
-        if place < self.current {
+        let waits = self.slots.iter().any(|slot| slot.epoch == epoch) && Some(epoch) > self.floor;
+        if !waits {
             return Err(NotPending(epoch));
         }
-        let later = self.slots.split_off(place);
-        self.slots.truncate(self.current + 1);
-        if self.current > 0 {
-            self.slots.drain(..self.current);
+        let previous = self.sealing;
+        self.slots.retain(|slot| Some(slot.epoch) == previous || slot.epoch >= epoch);
+        let (audio, other) =
+            if removed { (PREVIOUS_AFTER_REMOVAL, PREVIOUS_AFTER_REMOVAL) } else { (PREVIOUS_AUDIO, PREVIOUS_VIDEO) };
+        for slot in &mut self.slots {
+            if Some(slot.epoch) == previous {
+                slot.expire_at(now + audio, now + other);
+            } else if slot.epoch == epoch {
+                slot.keep();
+            }
         }
-        if let Some(previous) = self.slots.first_mut() {
-            let (audio, other) = if removed {
-                (PREVIOUS_AFTER_REMOVAL, PREVIOUS_AFTER_REMOVAL)
-            } else {
-                (PREVIOUS_AUDIO, PREVIOUS_VIDEO)
-            };
-            previous.expire_at(now + audio, now + other);
-        }
-        self.slots.extend(later);
-        self.current = 1.min(self.slots.len().saturating_sub(1));
-        if let Some(slot) = self.slots.get_mut(self.current) {
-            slot.keep();
-        }
+        (self.sealing, self.floor) = (Some(epoch), Some(epoch));
+        self.remembered.retain(|(remembered, _)| *remembered > epoch);
         self.sealers.clear();
         Ok(())
     }
 
-    /// Forgets an epoch at once: its key is wiped. Retiring the current one leaves nothing to seal under.
+    /// Forgets an epoch at once: its key is wiped. Without the current one there is nothing to seal under until
+    /// another is promoted.
     pub fn retire(&mut self, epoch: Epoch) {
-        let Some(place) = self.slots.iter().position(|slot| slot.epoch == epoch) else { return };
-        if place == self.current {
-            self.slots.clear();
-            self.current = 0;
-            self.sealers.clear();
-        } else {
-            self.slots.remove(place);
-            if place < self.current {
-                self.current -= 1;
-            }
-        }
+        self.forget(|slot| slot.epoch == epoch);
     }
 
     /// Drops what has outlived its time.
     pub fn expire(&mut self, now: Time) {
-        for place in (0..self.slots.len()).rev() {
-            if place != self.current && self.slots.get(place).is_some_and(|slot| slot.is_over(now)) {
-                self.slots.remove(place);
-                if place < self.current {
-                    self.current -= 1;
+        let sealing = self.sealing;
+        self.forget(|slot| Some(slot.epoch) != sealing && slot.is_over(now));
+    }
+
+    fn forget(&mut self, over: impl Fn(&Slot) -> bool) {
+        for slot in self.slots.extract_if(.., |slot| over(slot)) {
+            if self.sealing == Some(slot.epoch) {
+                self.sealing = None;
+                self.sealers.clear();
+            } else if Some(slot.epoch) > self.floor {
+                // It may come again, by a second delivery of its key; what it has opened it must not open again.
+                if self.remembered.len() >= 2 * MAX_PENDING {
+                    self.remembered.remove(0);
                 }
+                self.remembered.push((slot.epoch, slot.into_remembered()));
             }
         }
     }
@@ -231,14 +241,13 @@ impl Ring {
     /// When [`Self::expire`] next has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let others = self.slots.iter().enumerate().filter(|(place, _)| *place != self.current);
-        others.filter_map(|(_, slot)| slot.end()).min()
+        self.slots.iter().filter(|slot| Some(slot.epoch) != self.sealing).filter_map(Slot::end).min()
     }
 
     /// The epoch that seals.
     #[must_use]
-    pub fn current_epoch(&self) -> Option<Epoch> {
-        self.slots.get(self.current).map(|slot| slot.epoch)
+    pub const fn current_epoch(&self) -> Option<Epoch> {
+        self.sealing
     }
 
     /// Seals as `me` from now on. Each join brings a fresh join id, so that nothing is ever sealed under a key that
@@ -278,10 +287,11 @@ impl Ring {
         &self.senders
     }
 
-    /// The smallest index that no join in this call has had, as far as this member knows.
+    /// The smallest index above all that joins in this call have had, as far as this member knows; `None` when
+    /// indices have run out.
     #[must_use]
-    pub fn next_index(&self) -> SenderIndex {
-        self.used.iter().map(|(index, _)| index.saturating_add(1)).max().unwrap_or(0)
+    pub fn next_index(&self) -> Option<SenderIndex> {
+        self.used.iter().map(|(index, _)| *index).max().map_or(Some(0), |newest| newest.checked_add(1))
     }
 
     fn use_up(&mut self, sender: &Sender) -> Result<(), AdmitError> {
@@ -300,7 +310,7 @@ impl Ring {
     /// # Errors
     /// [`SealError`].
     pub fn seal(&mut self, info: FrameInfo, payload: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
-        let slot = self.slots.get(self.current).ok_or(SealError::NoKey)?;
+        let slot = self.slots.iter().find(|slot| Some(slot.epoch) == self.sealing).ok_or(SealError::NoKey)?;
         let me = self.me.as_ref().ok_or(SealError::NoKey)?;
         let place = match self.sealers.iter().position(|(context, _)| *context == info.context) {
             Some(place) => place,
@@ -327,6 +337,9 @@ impl Ring {
     ) -> Result<Frame<'b>, OpenError> {
         let (header, header_length) = Header::decode(frame).map_err(|_| OpenError::Malformed)?;
         let key_id = KeyId::from_u64(header.key_id).ok_or(OpenError::Malformed)?;
+        if header.counter >= MAX_FRAMES {
+            return Err(OpenError::Malformed);
+        }
         if self.me.as_ref().is_some_and(|me| me.index == key_id.sender) {
             return Err(OpenError::Reflected);
         }
@@ -353,7 +366,8 @@ impl Ring {
         Frame::parse(key_id, header.counter, text).ok_or(OpenError::Malformed)
     }
 
-    /// Whether a recorded frame opens under a key of this ring, without counting as received.
+    /// Whether a recorded frame opens under a key that is still in this ring, without counting as received and
+    /// whether or not it was received before. For showing what a relay's records are worth.
     #[must_use]
     pub fn would_open(&self, kind: Kind, codec: Codec, frame: &[u8]) -> bool {
         let Ok((header, header_length)) = Header::decode(frame) else { return false };
@@ -365,7 +379,7 @@ impl Ring {
             .flat_map(|slot| senders.clone().map(move |sender| slot.sender_key(&self.call, sender, key_id.context)))
             .any(|key: SframeKey| {
                 let opener = crate::sframe::Opener::new(key);
-                let mut copy = frame.to_vec();
+                let mut copy = zeroize::Zeroizing::new(frame.to_vec());
                 opener.open(header, header_length, &associated(&self.call, kind, codec), &mut copy).is_ok()
             })
     }

@@ -21,6 +21,9 @@ pub(super) struct Source {
     confirmed: bool,
 }
 
+/// What an epoch has opened, without the means to open more.
+pub(super) type Remembered = Vec<((SenderIndex, Context), ReplayWindow)>;
+
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) epoch: Epoch,
@@ -28,11 +31,24 @@ pub(super) struct Slot {
     audio_until: Option<Time>,
     other_until: Option<Time>,
     sources: Vec<Source>,
+    /// From an earlier stay in the ring.
+    remembered: Remembered,
 }
 
 impl Slot {
     pub(super) const fn new(epoch: Epoch, key: MediaKey, until: Option<Time>) -> Self {
-        Self { epoch, key, audio_until: until, other_until: until, sources: Vec::new() }
+        Self { epoch, key, audio_until: until, other_until: until, sources: Vec::new(), remembered: Vec::new() }
+    }
+
+    pub(super) fn remember(&mut self, remembered: Remembered) {
+        self.remembered = remembered;
+    }
+
+    pub(super) fn into_remembered(self) -> Remembered {
+        let mut remembered = self.remembered;
+        let opened = self.sources.into_iter().filter(|source| source.confirmed);
+        remembered.extend(opened.map(|source| (source.id, source.window)));
+        remembered
     }
 
     pub(super) fn has_key(&self, key: &MediaKey) -> bool {
@@ -93,7 +109,10 @@ impl Slot {
                     self.sources.remove(idle.ok_or(OpenError::TooManySources)?);
                 }
                 let opener = Opener::new(self.sender_key(call, sender, context));
-                self.sources.push(Source { id, opener, window: ReplayWindow::default(), confirmed: false });
+                let seen = self.remembered.iter().position(|(remembered, _)| *remembered == id);
+                let seen = seen.map(|place| self.remembered.swap_remove(place).1);
+                let (confirmed, window) = (seen.is_some(), seen.unwrap_or_default());
+                self.sources.push(Source { id, opener, window, confirmed });
                 self.sources.len() - 1
             }
         };

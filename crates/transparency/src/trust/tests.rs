@@ -34,8 +34,9 @@ fn kt_10_a_new_phone_is_no_alarm_and_a_new_account_key_is() {
     assert_eq!(trust.observe(&list(1, 2)).unwrap().devices().count(), 2);
     let (old, new) = (*account(1).public(), *account(2).public());
     assert_eq!(trust.observe(&list(2, 1)), Err(TrustError::Changed { user: bob(), old, new }));
-    // The old list coming back does not make the alarm go away.
-    assert!(trust.observe(&list(1, 2)).is_err());
+    // The old list coming back does not make the alarm go away, nor change what it is about.
+    assert_eq!(trust.observe(&list(1, 2)), Err(TrustError::Changed { user: bob(), old, new }));
+    assert_eq!(trust.change(), Some((old, new)));
     assert_eq!(trust.trusted(), None);
 }
 
@@ -69,6 +70,19 @@ fn id_2_lists_only_go_forward() {
     let after = forked.with(&account(1), record(rng)).unwrap();
     assert!(matches!(trust.observe(&after), Err(TrustError::Fork { .. })));
     assert!(trust.observe(&list(1, 3)).is_ok());
+}
+
+#[test]
+fn kt_10_a_refused_key_stays_refused_and_the_old_one_may_come_back() {
+    let mut trust = PeerTrust::pin(&list(1, 1));
+    trust.verified(account(1).public(), NOW).unwrap();
+    trust.observe(&list(2, 1)).unwrap_err();
+    trust.decide(&account(2).public().fingerprint(), false, NOW).unwrap();
+    // A third key in between does not turn the refused one into a merely changed one.
+    assert!(matches!(trust.observe(&list(3, 1)), Err(TrustError::Changed { .. })));
+    assert!(matches!(trust.observe(&list(2, 1)), Err(TrustError::Refused { .. })));
+    trust.decide(&account(3).public().fingerprint(), false, NOW).unwrap();
+    assert_eq!(trust.observe(&list(1, 1)).unwrap().standing(), Standing::Verified);
 }
 
 #[derive(Clone, Debug)]
