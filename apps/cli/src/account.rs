@@ -94,7 +94,10 @@ pub(crate) async fn logout(client: &Client, output: &Output) -> Result<Done, Cli
     client.logout().await?;
     output.result(
         &json!({ "event": "logged_out", "user": user.as_str() }),
-        &format!("This device is no longer one of {user}'s; its keys are gone."),
+        &format!(
+            "This device can no longer act for {user}; its keys are gone. It stays in the account's list of devices \
+             until it is revoked there."
+        ),
     );
     Ok(Done::Well)
 }

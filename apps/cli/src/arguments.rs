@@ -37,7 +37,8 @@ pub(crate) enum Command {
   undertone register ada --server calls.example.org:4433 --invite 1f0c...
   echo 'a long passphrase' | undertone register ada --passphrase-stdin
 
-The recovery key is shown once. Write it down: with it, or the passphrase, the account can be had back.")]
+The recovery key is shown once. Write it down: it opens the account key without the passphrase, for the day when every
+device is lost.")]
     Register(Register),
     /// Add this device to an account by its passphrase.
     #[command(after_help = "Examples:

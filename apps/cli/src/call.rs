@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{CallInfo, Side};
 use undertone_client::native::sound::{Microphone, Silence, Sink, Source, Speaker, WavFormat, WavSink, WavSource};
 use undertone_client::native::{Client, ClientError, Online, Sound};
-use undertone_client::{Event, Outcome, Role};
+use undertone_client::{Event, Outcome, Reason, Role};
 
 use crate::Done;
 use crate::arguments::{Answer, Call, SoundOptions};
@@ -102,7 +102,13 @@ async fn follow(
                         let well = outcome == Outcome::Ended || (decline && outcome == Outcome::Declined);
                         break if well { Done::Well } else { Done::Badly };
                     }
-                    Event::Refused { .. } if progress.info.is_none() => break Done::Badly,
+                    // The server will not have this device again; without a call there is nothing to wait for.
+                    Event::Refused { .. }
+                    | Event::Offline { reason: Some(Reason::Revoked | Reason::Replaced | Reason::Version) }
+                        if progress.info.is_none() =>
+                    {
+                        break Done::Badly;
+                    }
                     _ => {}
                 }
             }
@@ -131,11 +137,10 @@ async fn follow(
                 }
             }
             () = sleep_until(end), if !progress.ending => end_call(&online, options, &mut progress, output).await?,
-            () = next_signal(&mut interrupt) => {
+            () = next_signal(&mut interrupt, &mut terminate) => {
                 if progress.info.is_none() && waiting.is_some() { break Done::Well }
                 end_call(&online, options, &mut progress, output).await?;
             }
-            () = next_signal(&mut terminate) => end_call(&online, options, &mut progress, output).await?,
         }
     };
     drop(live);
@@ -150,12 +155,17 @@ fn signal_stream(interrupt: bool) -> Signals {
     signal(if interrupt { SignalKind::interrupt() } else { SignalKind::terminate() }).ok()
 }
 
-async fn next_signal(signals: &mut Signals) {
-    match signals {
+/// The next of both.
+async fn next_signal(first: &mut Signals, second: &mut Signals) {
+    let next = async |signals: &mut Signals| match signals {
         Some(signals) => {
             signals.recv().await;
         }
         None => std::future::pending().await,
+    };
+    tokio::select! {
+        () = next(first) => {}
+        () = next(second) => {}
     }
 }
 
@@ -221,6 +231,10 @@ fn report(event: &Event, output: Output, progress: &Progress) {
                 "device": peer.device.to_string(), "standing": standing(*known), "protection": protection.as_str(),
             }),
             &format!("{} calls ({}).", peer.user.display(), standing(*known)),
+        ),
+        Event::Yielded { ours, theirs } => output.event(
+            &json!({ "event": "yielded", "ours": ours.to_string(), "theirs": theirs.to_string() }),
+            "They called you at the same moment; that call goes on.",
         ),
         Event::Established(info) => established(info, output),
         Event::Connected { call, again } => output.event(

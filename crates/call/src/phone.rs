@@ -8,7 +8,7 @@ use undertone_keys::choice::{ChoiceError, LegacyPolicy};
 use undertone_keys::envelope::{Address, EnvelopeError};
 use undertone_keys::sas::Sas;
 use undertone_keys::sign::Signed;
-use undertone_keys::{CallId, DeviceId, Time, WallTime};
+use undertone_keys::{CallId, DeviceId, Time, UserId, WallTime};
 use undertone_protocol::Terms;
 use undertone_transparency::{Standing, TrustedPeer};
 
@@ -67,6 +67,8 @@ pub enum Input {
     Decline,
     /// A person ends whatever there is: a ringing call is cancelled, an established one ended.
     HangUp,
+    /// The media path cannot go on: ends an established call with this outcome, which the peer is told.
+    End(Outcome),
     /// The media path says that the peer is gone and did not come back.
     PeerGone,
     /// The time that `poll_timeout` named has come.
@@ -121,6 +123,14 @@ pub enum Event {
         standing: Standing,
         /// What the call is to be like.
         terms: Terms,
+    },
+    /// Both called each other at the same moment: the lower call id survives (rule CALL-5). Theirs goes on in the place
+    /// of ours and is accepted by itself.
+    Yielded {
+        /// The call that is given up.
+        ours: CallId,
+        /// The call that goes on.
+        theirs: CallId,
     },
     /// Both sides confirmed the same keys.
     Established(Box<Established>),
@@ -282,6 +292,7 @@ impl Phone {
             Input::Accept => self.accept(now),
             Input::Decline => self.decline(rng),
             Input::HangUp => self.hang_up(rng),
+            Input::End(outcome) => self.end(outcome, rng),
             Input::PeerGone => {
                 if let State::Active(active) = &self.state {
                     let call = active.call;
@@ -313,6 +324,17 @@ impl Phone {
                 }
                 IncomingState::AwaitingDecision | IncomingState::AwaitingAgreement { .. } => Some(incoming.deadline),
             },
+        }
+    }
+
+    /// Who is calling, while a person's decision is awaited.
+    #[must_use]
+    pub fn ringing_from(&self) -> Option<&UserId> {
+        match &self.state {
+            State::Incoming(incoming) if matches!(incoming.state, IncomingState::AwaitingDecision) => {
+                Some(&incoming.caller.user)
+            }
+            State::Idle | State::Outgoing(_) | State::Incoming(_) | State::Active(_) => None,
         }
     }
 
@@ -601,7 +623,11 @@ impl Phone {
                 self.over(call, outcome);
             }
             State::Active(active) if active.call == call && active.peer.device == sender => {
-                self.over(call, Outcome::Ended);
+                let outcome = match outcome {
+                    Outcome::RefusedByProof | Outcome::RefusedByPolicy => outcome,
+                    _ => Outcome::Ended,
+                };
+                self.over(call, outcome);
             }
             State::Idle | State::Outgoing(_) | State::Incoming(_) | State::Active(_) => {}
         }
@@ -654,7 +680,7 @@ impl Phone {
                 let ours = outgoing.call;
                 self.end_legs(Outcome::Cancelled, rng);
                 self.state = State::Idle;
-                self.outputs.push_back(Output::Event(Event::Over { call: ours, outcome: Outcome::Taken }));
+                self.outputs.push_back(Output::Event(Event::Yielded { ours, theirs: call }));
                 glare = true;
             }
             State::Incoming(incoming) if incoming.call() == call => return,
@@ -777,12 +803,15 @@ impl Phone {
                 self.over(call, Outcome::Cancelled);
             }
             State::Incoming(_) => self.decline(rng),
-            State::Active(active) => {
-                let (call, peer, key) = (active.call, active.peer.clone(), active.key);
-                self.tell(&peer, &key, call, &Signal::Over(Outcome::Ended), rng);
-                self.over(call, Outcome::Ended);
-            }
+            State::Active(_) => self.end(Outcome::Ended, rng),
         }
+    }
+
+    fn end(&mut self, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
+        let State::Active(active) = &self.state else { return };
+        let (call, peer, key) = (active.call, active.peer.clone(), active.key);
+        self.tell(&peer, &key, call, &Signal::Over(outcome), rng);
+        self.over(call, outcome);
     }
 
     fn tick(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {

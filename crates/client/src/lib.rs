@@ -46,4 +46,5 @@ pub use engine::{Engine, Event};
 pub use undertone_call::{Outcome, Role};
 pub use undertone_keys::{UserId, secret};
 pub use undertone_protocol::Protection;
+pub use undertone_protocol::signal::Reason;
 pub use undertone_transparency::{PeerTrust, Standing, trust};

@@ -4,13 +4,15 @@ use core::time::Duration;
 
 /// Bytes of a WebSocket message at most.
 pub const MAX_SIGNAL: usize = 128 * 1024;
+/// Bytes of an envelope that the server hands on at most: a call's signals need less than two thousand.
+pub const MAX_ENVELOPE: usize = 8 * 1024;
 /// Bytes of a control-stream message at most.
 pub const MAX_CONTROL: usize = 16 * 1024;
-/// Bytes of a JSON body at most. Configurable.
+/// Bytes of a JSON body at most.
 pub const MAX_JSON: usize = 256 * 1024;
 /// OPAQUE exchanges in flight at most, over all addresses. Configurable.
 pub const MAX_LOGINS: usize = 1_000;
-/// OPAQUE exchanges in flight at most for one account or from one address. Configurable.
+/// OPAQUE exchanges in flight at most for one account; eight times as many from one address. Configurable.
 pub const MAX_LOGINS_PER_ACCOUNT: usize = 8;
 /// How long an OPAQUE exchange may take.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -20,14 +19,19 @@ use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{Time, WallTime};
 use undertone_protocol::control::Unframer;
 use undertone_protocol::join::BINDING_LENGTH;
-use undertone_protocol::labels;
+use undertone_protocol::{labels, limits};
 
 use crate::rooms::{ConnectionId, Input, Limits, Output, Rooms, Stats};
 
 /// Events from connections to the rooms. When it is full, connections wait, and QUIC drops their oldest datagrams.
 const EVENT_QUEUE: usize = 4096;
-/// Control messages to one member. Whoever leaves so many unread is closed.
-const CONTROL_QUEUE: usize = 256;
+/// Control messages to one member: enough for everybody of a full room to come and go. Whoever leaves so many unread is
+/// closed.
+const CONTROL_QUEUE: usize = 4 * limits::MAX_MEMBERS;
+/// How long a member may take to read one control message.
+const CONTROL_PATIENCE: Duration = Duration::from_secs(5);
+/// Connections from one address at most (for IPv6, from one /64).
+const PER_ADDRESS: usize = 256;
 /// From this many connections on, an address must prove itself before it costs us a handshake.
 const VALIDATE_FROM: usize = 512;
 /// Connections at most.
@@ -54,23 +58,10 @@ pub struct Relay {
 }
 
 enum Event {
-    Connected {
-        id: ConnectionId,
-        connection: Connection,
-        control: mpsc::Sender<Vec<u8>>,
-        binding: [u8; BINDING_LENGTH],
-    },
-    Control {
-        id: ConnectionId,
-        body: Vec<u8>,
-    },
-    Datagram {
-        id: ConnectionId,
-        bytes: Bytes,
-    },
-    Disconnected {
-        id: ConnectionId,
-    },
+    Connected { id: ConnectionId, peer: Peer, binding: [u8; BINDING_LENGTH] },
+    Control { id: ConnectionId, body: Vec<u8> },
+    Datagram { id: ConnectionId, bytes: Bytes },
+    Disconnected { id: ConnectionId },
 }
 
 impl Relay {
@@ -103,28 +94,53 @@ impl Relay {
 }
 
 async fn accept(endpoint: Endpoint, events: mpsc::Sender<Event>, stop: CancellationToken) {
-    let next = Arc::new(AtomicU64::new(0));
+    let mut next = 0;
+    let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if let Ok(address) = ended
+                    && let Some(count) = by_address.get_mut(&address)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        by_address.remove(&address);
+                    }
+                }
+            }
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
-                if connections.len() >= MAX_CONNECTIONS {
+                let address = network(incoming.remote_address().ip());
+                let crowded = by_address.get(&address).is_some_and(|count| *count >= PER_ADDRESS);
+                if connections.len() >= MAX_CONNECTIONS || crowded {
                     incoming.refuse();
                 } else if connections.len() >= VALIDATE_FROM && !incoming.remote_address_validated() {
                     if let Err(error) = incoming.retry() {
                         error.into_incoming().refuse();
                     }
                 } else {
-                    let id = ConnectionId(next.fetch_add(1, Ordering::Relaxed));
-                    connections.spawn(serve(id, incoming, events.clone()));
+                    let (id, events) = (ConnectionId(next), events.clone());
+                    next += 1;
+                    *by_address.entry(address).or_default() += 1;
+                    connections.spawn(async move {
+                        serve(id, incoming, events).await;
+                        address
+                    });
                 }
             }
         }
     }
     connections.shutdown().await;
+}
+
+/// What counts as one address: for IPv6 the /64 that one customer has.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
 }
 
 /// One connection from handshake to end.
@@ -138,10 +154,12 @@ async fn serve(id: ConnectionId, incoming: Incoming, events: mpsc::Sender<Event>
         return connection.close(VarInt::from_u32(1), b"no exporter");
     }
     let (control, outbox) = mpsc::channel(CONTROL_QUEUE);
-    if events.send(Event::Connected { id, connection: connection.clone(), control, binding }).await.is_err() {
+    let closing = CancellationToken::new();
+    let peer = Peer { connection: connection.clone(), control: Some(control), closing: closing.clone() };
+    if events.send(Event::Connected { id, peer, binding }).await.is_err() {
         return;
     }
-    let reason = read(id, &connection, &events, outbox).await;
+    let reason = read(id, &connection, &events, outbox, closing).await;
     debug!(connection = id.0, reason, "connection ended");
     let _ = events.send(Event::Disconnected { id }).await;
 }
@@ -151,6 +169,7 @@ async fn read(
     connection: &Connection,
     events: &mpsc::Sender<Event>,
     outbox: mpsc::Receiver<Vec<u8>>,
+    closing: CancellationToken,
 ) -> &'static str {
     let accepted = tokio::time::timeout(Duration::from_secs(5), connection.accept_bi()).await;
     let Ok(Ok((send, mut receive))) = accepted else {
@@ -161,6 +180,7 @@ async fn read(
     let reason = tokio::select! {
         reason = read_control(id, &mut receive, events) => reason,
         reason = read_datagrams(id, connection, events) => reason,
+        () = closing.cancelled() => "closed by the relay",
     };
     // The writer ends with the rooms' half of the queue, after what is still to be said.
     let _ = events.send(Event::Disconnected { id }).await;
@@ -203,8 +223,9 @@ async fn read_datagrams(id: ConnectionId, connection: &Connection, events: &mpsc
 
 async fn write(connection: Connection, mut stream: SendStream, mut outbox: mpsc::Receiver<Vec<u8>>) {
     while let Some(frame) = outbox.recv().await {
-        if stream.write_all(&frame).await.is_err() {
-            return;
+        let written = tokio::time::timeout(CONTROL_PATIENCE, stream.write_all(&frame)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return connection.close(VarInt::from_u32(3), b"control messages unread");
         }
     }
     let _ = stream.finish();
@@ -216,6 +237,8 @@ struct Peer {
     connection: Connection,
     /// Dropped to close the connection once everything queued is written.
     control: Option<mpsc::Sender<Vec<u8>>>,
+    /// Ends the connection's reading, so that it cannot outlive its welcome.
+    closing: CancellationToken,
 }
 
 /// The one task that owns the rooms.
@@ -236,8 +259,8 @@ async fn run_rooms(
             () = stop.cancelled() => break,
             event = inbox.recv() => match event {
                 None => break,
-                Some(Event::Connected { id, connection, control, binding }) => {
-                    peers.insert(id, Peer { connection, control: Some(control) });
+                Some(Event::Connected { id, peer, binding }) => {
+                    peers.insert(id, peer);
                     Input::Connected { connection: id, binding }
                 }
                 Some(Event::Control { id, body }) => Input::Control { connection: id, body, wall: wall_time() },
@@ -284,6 +307,7 @@ fn carry_out(rooms: &mut Rooms, peers: &mut HashMap<ConnectionId, Peer>) {
             Output::Close { connection } => {
                 if let Some(peer) = peers.get_mut(&connection) {
                     peer.control = None;
+                    peer.closing.cancel();
                 }
             }
         }

@@ -224,10 +224,11 @@ impl<S: Accounts> Desk<S> {
             return Err(AccountError::ExchangeOver);
         };
         let message = CredentialFinalization::deserialize(&request.finalization.0)?;
-        if state.finish(message, self.parameters(&user)).is_err() {
+        let finished = state.finish(message, self.parameters(&user));
+        let (Ok(_), Some(account)) = (finished, account) else {
+            self.exchanges.put(&mut rng(), user, address, Step::Failed);
             return Err(AccountError::WrongCredentials);
-        }
-        let account = account.ok_or(AccountError::WrongCredentials)?;
+        };
         let list = self.store.list(&user).await?.ok_or(AccountError::Store(StoreError::Damaged))?;
         let challenge = EphemeralKey::generate(&mut rng());
         let public = Bytes(challenge.public().as_bytes().to_vec());

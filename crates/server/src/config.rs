@@ -14,8 +14,8 @@ pub struct Config {
     pub data: PathBuf,
     /// One port, TCP and UDP.
     pub listen: SocketAddr,
-    /// The domain users live on. Set at the first start, fixed after that.
-    pub domain: String,
+    /// The domain users live on. Set at the first start (default `localhost`), fixed after that.
+    pub domain: Option<String>,
     /// Who may register. The default depends on `listen`: anybody on loopback, invited people elsewhere.
     pub registration: Option<Registration>,
     /// Names and addresses the certificate is for, besides the domain.
@@ -42,7 +42,7 @@ pub enum Registration {
 pub struct Limits {
     /// OPAQUE exchanges in flight.
     pub logins: usize,
-    /// OPAQUE exchanges in flight for one account, or from one address.
+    /// OPAQUE exchanges in flight for one account; an address may have eight times as many.
     pub logins_per_account: usize,
     /// Signals a device may send in a burst.
     pub signal_burst: u32,
@@ -78,7 +78,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("undertone-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 4433)),
-            domain: "localhost".into(),
+            domain: None,
             registration: None,
             names: Vec::new(),
             tap: None,

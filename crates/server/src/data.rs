@@ -5,7 +5,8 @@
 //! | `identity.key` | 0600 | seed of the Ed25519 key that clients pin |
 //! | `opaque.key` | 0600 | OPAQUE server setup; lost, nobody can log in any more |
 //! | `tls.key`, `tls.crt` | 0600 | TLS key (PKCS#8 DER) and certificate (DER); may be replaced |
-//! | `domain` | 0644 | the domain, fixed at the first start |
+//! | `domain` | 0600 | the domain, fixed at the first start |
+//! | `lock` | 0600 | held while a server runs |
 //! | `undertone.db` | 0600 | accounts |
 
 use std::fs::{self, File, OpenOptions};
@@ -19,6 +20,9 @@ use undertone_keys::sign::{Server, SigningKey};
 use undertone_protocol::opaque::{Rng, Suite};
 
 use crate::tls::Certificate;
+
+/// The domain of a server that was told none.
+pub const DEFAULT_DOMAIN: &str = "localhost";
 
 /// The data folder of one server.
 #[derive(Debug)]
@@ -116,7 +120,11 @@ impl DataFolder {
     /// [`DataError`].
     pub fn certificate(&self, names: &[String]) -> Result<Certificate, DataError> {
         let (key, chain) = (self.path.join("tls.key"), self.path.join("tls.crt"));
-        if !key.exists() || !chain.exists() {
+        if key.exists() != chain.exists() {
+            // Half of an operator's own pair: making a new one would overwrite the other half.
+            return Err(DataError::Damaged(if key.exists() { chain } else { key }));
+        }
+        if !key.exists() {
             let made = Certificate::self_signed(names).map_err(|error| DataError::Certificate(error.to_string()))?;
             self.write_new("tls.key", &made.key)?;
             self.write_new("tls.crt", &made.certificate)?;
@@ -125,14 +133,17 @@ impl DataFolder {
         Certificate::from_der(read(&chain)?, read(&key)?).ok_or(DataError::Damaged(chain))
     }
 
-    /// The domain: what was set at the first start.
+    /// The domain: what was set at the first start, [`DEFAULT_DOMAIN`] if nothing was.
     ///
     /// # Errors
-    /// [`DataError`].
-    pub fn domain(&self, asked: &str) -> Result<String, DataError> {
-        let bytes = self.read_or_make("domain", || asked.as_bytes().to_vec())?;
+    /// [`DataError`], [`DataError::Domain`] when another one is asked for.
+    pub fn domain(&self, asked: Option<&str>) -> Result<String, DataError> {
+        let bytes = self.read_or_make("domain", || asked.unwrap_or(DEFAULT_DOMAIN).as_bytes().to_vec())?;
         let stored = String::from_utf8(bytes).map_err(|_| DataError::Damaged(self.path.join("domain")))?;
-        if stored == asked { Ok(stored) } else { Err(DataError::Domain { stored, asked: asked.to_owned() }) }
+        match asked {
+            Some(asked) if asked != stored => Err(DataError::Domain { stored, asked: asked.to_owned() }),
+            Some(_) | None => Ok(stored),
+        }
     }
 
     fn read_or_make(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, DataError> {

@@ -1,7 +1,7 @@
 //! Half-done registrations and logins, bounded in number and time.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub enum Step {
         /// The account, if there is one.
         account: Option<Box<Account>>,
     },
+    /// Nothing: a login failed. It keeps its place until its time is over, so that guessing has a rate.
+    Failed,
     /// The new device's list, after a login.
     Enrol {
         /// To prove possession against.
@@ -70,13 +72,14 @@ impl Exchanges {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         open.retain(|_, exchange| exchange.until > now);
-        let of_user = open.values().filter(|exchange| exchange.user == *user).count();
-        let of_address = open.values().filter(|exchange| exchange.address == address).count();
-        // Many people may sit behind one address; one account has one person.
-        if open.len() >= self.most || of_user >= self.most_each || of_address >= 8 * self.most_each {
-            return Err(TooMany);
-        }
-        Ok(())
+        let address = network(address);
+        let count = |pick: &dyn Fn(&Exchange) -> bool| open.values().filter(|exchange| pick(exchange)).count();
+        // Many people may sit behind one address. One person logs in to one account from one place; that others try
+        // from elsewhere must not keep them out.
+        let here = count(&|exchange| exchange.user == *user && exchange.address == address) < self.most_each;
+        let place = count(&|exchange| exchange.address == address) < 8 * self.most_each;
+        let account = count(&|exchange| exchange.user == *user) < 16 * self.most_each;
+        if open.len() < self.most && here && place && account { Ok(()) } else { Err(TooMany) }
     }
 
     /// Keeps a step and returns the name under which it waits.
@@ -84,7 +87,7 @@ impl Exchanges {
         let id = RequestId::random(rng);
         let until = Instant::now() + self.lifetime;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(id, Exchange { user, address, until, step });
+        open.insert(id, Exchange { user, address: network(address), until, step });
         id
     }
 
@@ -93,6 +96,14 @@ impl Exchanges {
         let id = RequestId::parse(id)?;
         let exchange = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
         (exchange.until > Instant::now()).then_some((exchange.user, exchange.address, exchange.step))
+    }
+}
+
+/// What counts as one address: for IPv6 the /64 that one customer has.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
     }
 }
 
@@ -121,6 +132,7 @@ mod tests {
         let first = exchanges.put(rng, user(0), home, step());
         exchanges.put(rng, user(0), home, step());
         assert_eq!(exchanges.allow(&user(0), home), Err(TooMany));
+        assert_eq!(exchanges.allow(&user(0), IpAddr::from([127, 0, 0, 2])), Ok(()), "others do not keep one out");
         for n in 1..4 {
             assert_eq!(exchanges.allow(&user(n), home), Ok(()));
             exchanges.put(rng, user(n), home, step());

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::ws::WebSocketUpgrade;
@@ -26,9 +27,13 @@ use utoipa::OpenApi;
 
 use crate::accounts::{AccountError, Desk};
 use crate::config::Limits;
+use crate::listener::Place;
 use crate::signal::{self, Session, wall_time};
 use crate::store::{Accounts, Token};
 use crate::switchboard::Switchboard;
+
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(20);
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -130,7 +135,9 @@ where
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let Json(body) = Json::from_request(request, state).await.map_err(|rejection: JsonRejection| {
+        let read = tokio::time::timeout(BODY, Json::from_request(request, state)).await;
+        let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, code::BAD_REQUEST, "the body took too long");
+        let Json(body) = read.map_err(late)?.map_err(|rejection: JsonRejection| {
             Refusal::new(rejection.status(), code::BAD_REQUEST, rejection.body_text())
         })?;
         Ok(Self(body))
@@ -227,6 +234,7 @@ async fn logout<S: Accounts>(State(shared): Desks<S>, headers: HeaderMap) -> Res
 /// The device's WebSocket.
 async fn open_signal<S: Accounts + Clone>(
     State(shared): Desks<S>,
+    Extension(place): Extension<Arc<Place>>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
@@ -244,7 +252,11 @@ async fn open_signal<S: Accounts + Clone>(
         stop: shared.stop.clone(),
     };
     let upgrade = upgrade.max_message_size(limits::MAX_SIGNAL).max_frame_size(limits::MAX_SIGNAL);
-    Ok(upgrade.on_upgrade(move |socket| signal::serve(session, socket, you, identity)))
+    Ok(upgrade.on_upgrade(async move |socket| {
+        signal::serve(session, socket, you, identity).await;
+        // The connection counts for its address until here.
+        drop(place);
+    }))
 }
 
 async fn authorize<S: Accounts>(shared: &Shared<S>, headers: &HeaderMap) -> Result<Token, Refusal> {

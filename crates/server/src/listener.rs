@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::config::Limits;
+use crate::exchanges::network;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(10);
@@ -25,7 +26,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// Gives an address's place back when its connection ends.
-struct Place(Counts, IpAddr);
+#[derive(Debug)]
+pub(crate) struct Place(Counts, IpAddr);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -66,9 +68,9 @@ pub async fn run(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     if connections.len() >= limits.connections { continue }
-                    let Some(place) = take_place(&counts, peer.ip(), limits.connections_per_address) else { continue };
-                    let service = router.clone().layer(Extension(peer));
-                    connections.spawn(serve(stream, peer, acceptor.clone(), service, stop.clone(), place));
+                    let Some(place) = take_place(&counts, network(peer.ip()), limits.connections_per_address) else { continue };
+                    let service = router.clone().layer(Extension(peer)).layer(Extension(Arc::new(place)));
+                    connections.spawn(serve(stream, peer, acceptor.clone(), service, stop.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others will close.
@@ -82,14 +84,7 @@ pub async fn run(
     connections.shutdown().await;
 }
 
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    acceptor: TlsAcceptor,
-    router: Router,
-    stop: CancellationToken,
-    place: Place,
-) {
+async fn serve(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
@@ -108,5 +103,4 @@ async fn serve(
             let _ = timeout(Duration::from_secs(1), connection).await;
         }
     }
-    drop(place);
 }

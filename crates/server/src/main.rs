@@ -117,12 +117,11 @@ fn configuration(options: &Serve) -> anyhow::Result<Config> {
     };
     config.data = options.data.clone().unwrap_or(config.data);
     config.listen = options.listen.unwrap_or(config.listen);
-    config.domain = options.domain.clone().unwrap_or(config.domain);
+    config.domain = options.domain.clone().or(config.domain).map(|domain| domain.to_ascii_lowercase());
     config.tap = options.tap.clone().or(config.tap);
-    if undertone_keys::UserId::new("somebody", &config.domain).is_err() {
-        bail!("{:?} is no domain: letters, digits, dots and hyphens", config.domain);
+    if let Some(domain) = config.domain.as_deref().filter(|d| undertone_keys::UserId::new("somebody", d).is_err()) {
+        bail!("{domain:?} is no domain: letters, digits, dots and hyphens");
     }
-    config.domain = config.domain.to_ascii_lowercase();
     Ok(config)
 }
 

@@ -80,7 +80,7 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let rng = &mut UnwrapErr(SysRng);
         let data = DataFolder::open(&config.data)?;
-        let domain = data.domain(&config.domain)?;
+        let domain = data.domain(config.domain.as_deref())?;
         let identity = data.identity(rng)?;
         let setup = data.opaque(rng)?;
         let certificate = data.certificate(&names(config, &domain))?;

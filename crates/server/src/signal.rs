@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Device, VerifyingKey};
 use undertone_keys::{RoomId, WallTime};
-use undertone_protocol::VERSION;
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
+use undertone_protocol::{VERSION, limits};
 
 use crate::config::Limits;
 use crate::rate::Bucket;
@@ -21,6 +21,9 @@ use crate::switchboard::{KEEP_ALIVE, Switchboard};
 
 /// A connection that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Calls a device may open in a burst, and then one a second.
+const OPEN_CALLS: u32 = 16;
 
 /// The wall clock.
 #[must_use]
@@ -54,10 +57,14 @@ pub async fn serve<S: Accounts>(
         Ok(None) => return,
         Ok(Some(_)) | Err(_) => return close(socket, Reason::Malformed).await,
     }
-    let (number, mut messages) = session.board.connect(you.device, identity);
+    let (number, mut messages) = session.board.connect(you.clone(), identity);
     let welcome = ToDevice::Welcome { version: VERSION, now: wall_time(), you: you.clone() };
     let mut bucket = Bucket::new(session.limits.signal_burst, session.limits.signal_rate);
+    let mut opens = Bucket::new(OPEN_CALLS, 1);
     let mut heard = Instant::now();
+    // One clock for the whole connection: what is received does not put off the next look at it.
+    let mut ticks = tokio::time::interval(KEEP_ALIVE);
+    ticks.reset();
     let mut alive = send(&mut socket, &welcome).await;
     let (mut reason, stop) = (None, session.stop.clone());
     while alive && reason.is_none() {
@@ -72,6 +79,9 @@ pub async fn serve<S: Accounts>(
                 None => alive = false,
                 Some(Err(why)) => reason = Some(why),
                 Some(Ok(_)) if !bucket.take(Instant::now()) => reason = Some(Reason::TooMany),
+                Some(Ok(ToServer::OpenCall { number, .. })) if !opens.take(Instant::now()) => {
+                    alive = send(&mut socket, &ToDevice::Refused { number, reason: Reason::TooMany }).await;
+                }
                 Some(Ok(message)) => {
                     heard = Instant::now();
                     match answer(&session, &you, message).await {
@@ -81,7 +91,7 @@ pub async fn serve<S: Accounts>(
                     }
                 }
             },
-            () = tokio::time::sleep(KEEP_ALIVE) => {
+            _ = ticks.tick() => {
                 alive = heard.elapsed() < SILENCE && send(&mut socket, &ToDevice::KeepAlive).await;
             }
         }
@@ -100,7 +110,7 @@ async fn answer<S: Accounts>(
 ) -> Result<Option<ToDevice>, Reason> {
     match message {
         ToServer::Hello { .. } => Err(Reason::Malformed),
-        ToServer::KeepAlive => Ok(None),
+        ToServer::KeepAlive => Ok(Some(ToDevice::KeepAlive)),
         ToServer::OpenCall { number, call, callee, protection } => {
             let known = session.store.list(&callee).await;
             let result = match known {
@@ -116,6 +126,7 @@ async fn answer<S: Accounts>(
                 Err(reason) => ToDevice::Refused { number, reason },
             }))
         }
+        ToServer::Send { envelope, .. } if envelope.len() > limits::MAX_ENVELOPE => Err(Reason::Malformed),
         ToServer::Send { to, call, envelope } => {
             let delivered = session.board.deliver(you, &to, call, envelope, wall_time());
             Ok(delivered.is_err().then_some(ToDevice::Undelivered { to: to.device, call }))

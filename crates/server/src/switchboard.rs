@@ -17,6 +17,7 @@ use undertone_protocol::{Grant, Protection, limits};
 struct Line {
     /// Tells one connection of a device from its next.
     number: u64,
+    you: Address,
     identity: VerifyingKey<Device>,
     queue: mpsc::Sender<ToDevice>,
 }
@@ -64,12 +65,12 @@ impl Switchboard {
     }
 
     /// Connects a device; an older connection of it is told and ends. Returns the line's number and its messages.
-    pub fn connect(&self, device: DeviceId, identity: VerifyingKey<Device>) -> (u64, mpsc::Receiver<ToDevice>) {
+    pub fn connect(&self, you: Address, identity: VerifyingKey<Device>) -> (u64, mpsc::Receiver<ToDevice>) {
         let (queue, messages) = mpsc::channel(limits::SIGNAL_QUEUE);
         let mut state = self.state();
         let number = state.next_line;
         state.next_line += 1;
-        if let Some(older) = state.lines.insert(device, Line { number, identity, queue }) {
+        if let Some(older) = state.lines.insert(you.device, Line { number, you, identity, queue }) {
             let reason = ToDevice::Closing { reason: Reason::Replaced, version: undertone_protocol::VERSION };
             let _ = older.queue.try_send(reason);
         }
@@ -134,8 +135,8 @@ impl Switchboard {
     /// Hands an envelope to a device, with a grant when the call was opened for its user.
     ///
     /// # Errors
-    /// `Err` when the device is not connected, or its queue is full: it then loses its connection rather than
-    /// holding up anybody.
+    /// `Err` when no such device of this user is connected. A device that does not read loses what does not fit into
+    /// its queue: signals are sent again, and nobody else can make it lose its connection.
     pub fn deliver(
         &self,
         from: &Address,
@@ -144,16 +145,15 @@ impl Switchboard {
         envelope: Vec<u8>,
         now: WallTime,
     ) -> Result<(), NotConnected> {
-        let mut state = self.state();
-        let line = state.lines.get(&to.device).ok_or(NotConnected)?;
+        let state = self.state();
+        let line = state.lines.get(&to.device).filter(|line| line.you == *to).ok_or(NotConnected)?;
         let grant = state
             .calls
             .get(&call)
             .filter(|opened| opened.callee == to.user && opened.caller == from.user && opened.until > Instant::now())
             .map(|opened| self.grant(opened.room, call, to.clone(), line.identity, opened.protection, now));
         let message = ToDevice::Deliver { from: from.clone(), call, envelope, grant };
-        if line.queue.try_send(message).is_err() {
-            state.lines.remove(&to.device);
+        if let Err(mpsc::error::TrySendError::Closed(_)) = line.queue.try_send(message) {
             return Err(NotConnected);
         }
         Ok(())
@@ -204,9 +204,9 @@ mod tests {
         let board = Switchboard::new(SigningKey::generate(rng));
         let identity = *SigningKey::<Device>::generate(rng).public();
         let (ada, bob, eve) = (address("ada@x", 1), address("bob@x", 2), address("eve@x", 3));
-        let (_, _ada) = board.connect(ada.device, identity);
-        let (_, mut bobs) = board.connect(bob.device, identity);
-        let (_, mut eves) = board.connect(eve.device, identity);
+        let (_, _ada) = board.connect(ada.clone(), identity);
+        let (_, mut bobs) = board.connect(bob.clone(), identity);
+        let (_, mut eves) = board.connect(eve.clone(), identity);
         let (call, room, now) = (CallId::random(rng), RoomId::random(rng), WallTime::from_unix(1));
         board.open_call(&ada, call, &bob.user, Protection::Blind, room, now).unwrap();
         // A stranger cannot take the call over, nor get a grant for it by writing into it.
@@ -223,17 +223,24 @@ mod tests {
         assert!(!granted(bobs.recv().await));
         assert!(!granted(eves.recv().await));
         assert_eq!(board.deliver(&ada, &address("bob@x", 9), call, vec![], now), Err(NotConnected));
+        // Eve's device under Bob's name gets nothing, least of all a grant.
+        assert_eq!(board.deliver(&ada, &address("bob@x", 3), call, vec![], now), Err(NotConnected));
     }
 
     #[tokio::test]
-    async fn a_device_that_does_not_read_loses_its_line_and_holds_up_nobody() {
+    async fn a_device_that_does_not_read_loses_signals_and_not_its_line() {
         let rng = &mut SeededRng::new(2);
         let board = Switchboard::new(SigningKey::generate(rng));
         let identity = *SigningKey::<Device>::generate(rng).public();
         let (ada, bob) = (address("ada@x", 1), address("bob@x", 2));
-        let (_, _unread) = board.connect(bob.device, identity);
+        let (_, mut unread) = board.connect(bob.clone(), identity);
         let send = || board.deliver(&ada, &bob, CallId::from_bytes([0; 16]), vec![], WallTime::from_unix(1));
-        assert_eq!((0..limits::SIGNAL_QUEUE + 5).filter(|_| send().is_ok()).count(), limits::SIGNAL_QUEUE);
-        assert_eq!(board.connected(), 0);
+        assert!((0..limits::SIGNAL_QUEUE + 5).all(|_| send().is_ok()));
+        assert_eq!(board.connected(), 1);
+        let mut read = 0;
+        while unread.try_recv().is_ok() {
+            read += 1;
+        }
+        assert_eq!(read, limits::SIGNAL_QUEUE);
     }
 }

@@ -273,6 +273,7 @@ impl World {
             .map(|event| match event {
                 Event::Ringing { .. } => "ringing".into(),
                 Event::Incoming { .. } => "incoming".into(),
+                Event::Yielded { .. } => "yielded".into(),
                 Event::Established(_) => "established".into(),
                 Event::Over { outcome, .. } => outcome.as_str().into(),
                 Event::Rejected { reason } => format!("rejected: {reason}"),

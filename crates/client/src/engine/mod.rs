@@ -33,6 +33,8 @@ use path::{Path, PathNews};
 
 /// The first epoch of a one-to-one call.
 const FIRST_EPOCH: Epoch = Epoch(1);
+/// How long the server may take to open a call.
+const OPENING: core::time::Duration = core::time::Duration::from_secs(10);
 /// Envelopes that wait for their sender to be looked up.
 const MAX_UNRESOLVED: usize = 32;
 /// How long a looked-up peer is used for signals that follow each other.
@@ -158,6 +160,13 @@ pub enum Event {
         standing: Standing,
         /// How the call would be protected.
         protection: Protection,
+    },
+    /// Both called each other at the same moment: theirs goes on in the place of ours, and is taken by itself.
+    Yielded {
+        /// The call that is given up.
+        ours: CallId,
+        /// The call that goes on.
+        theirs: CallId,
     },
     /// Both sides confirmed the same keys.
     Established(Box<CallInfo>),
@@ -285,6 +294,7 @@ struct Dialling {
     call: CallId,
     peer: TrustedPeer,
     protection: Protection,
+    deadline: Time,
 }
 
 /// The engine of one device.
@@ -360,7 +370,14 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         let media = self.media.as_ref().and_then(|media| media.path.poll_timeout());
-        [self.phone.poll_timeout(), media].into_iter().flatten().min()
+        let dialling = self.dialling.as_ref().map(|dialling| dialling.deadline);
+        [self.phone.poll_timeout(), media, dialling].into_iter().flatten().min()
+    }
+
+    /// Whether there is a call in whatever state.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.phone.is_busy() || self.dialling.is_some()
     }
 
     /// Whether the server is connected.
@@ -456,8 +473,12 @@ impl Engine {
     }
 
     fn signal_down(&mut self, now: Time, reason: Option<Reason>) {
-        if core::mem::replace(&mut self.online, false) {
+        // A server that refuses us says why before we were ever online.
+        if core::mem::replace(&mut self.online, false) || reason.is_some() {
             self.outputs.push_back(Output::Event(Event::Offline { reason }));
+        }
+        if self.dialling.take().is_some() {
+            self.refuse("the server went away before it could open the call".into(), Outcome::Offline);
         }
         if let Some(media) = &mut self.media {
             // The relay lives in the same house: look at once whether it is still there.
@@ -549,7 +570,7 @@ impl Engine {
     // ---- calls
 
     fn dial(&mut self, now: Time, peer: TrustedPeer, protection: Protection, rng: &mut impl rand_core::CryptoRng) {
-        if self.phone.is_busy() || self.dialling.is_some() {
+        if self.is_busy() {
             return self.refuse("there is a call already".into(), Outcome::Busy);
         }
         if !self.online {
@@ -562,11 +583,16 @@ impl Engine {
         let standing = peer.standing();
         self.outputs.push_back(Output::Event(Event::Calling { call, peer: callee.clone(), standing }));
         self.outputs.push_back(Output::Signal(ToServer::OpenCall { number, call, callee, protection }));
-        self.dialling = Some(Dialling { number, call, peer, protection });
+        let deadline = now + OPENING;
+        self.dialling = Some(Dialling { number, call, peer, protection, deadline });
     }
 
     fn place_call(&mut self, now: Time, dialling: Dialling, grant: Signed, rng: &mut impl rand_core::CryptoRng) {
         let Dialling { call, peer, protection, .. } = dialling;
+        if self.phone.ringing_from() == Some(peer.user()) {
+            // They called us while the server opened our call: both want the same.
+            return self.phone(now, undertone_call::Input::Accept, rng);
+        }
         let (terms, wall) = (Terms::one_to_one(protection), self.wall(now));
         let input = undertone_call::Input::Dial { peer, call, terms, grant, wall };
         if let Err(error) = self.phone.handle_input(now, input, rng) {
@@ -604,6 +630,7 @@ impl Engine {
                     self.event(Event::Incoming { call, peer: caller, standing, protection: terms.protection });
                 }
                 CallOutput::Event(CallEvent::Established(call)) => self.established(now, *call, rng),
+                CallOutput::Event(CallEvent::Yielded { ours, theirs }) => self.event(Event::Yielded { ours, theirs }),
                 CallOutput::Event(CallEvent::Over { call, outcome }) => self.call_over(call, outcome),
                 CallOutput::Event(CallEvent::Rejected { reason }) => self.reject(reason),
             }
@@ -656,6 +683,9 @@ impl Engine {
     fn tick(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         if self.phone.poll_timeout().is_some_and(|at| at <= now) {
             self.phone(now, undertone_call::Input::Tick, rng);
+        }
+        if self.dialling.take_if(|dialling| dialling.deadline <= now).is_some() {
+            self.refuse("the server did not open the call".into(), Outcome::Offline);
         }
         if let Some(media) = &mut self.media {
             media.ring.expire(now);

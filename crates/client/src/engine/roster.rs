@@ -50,6 +50,11 @@ impl Media {
         self.ring.admit(sender).map_err(|_| Stranger::Reused)
     }
 
+    fn dismiss_all_but(&mut self, stays: impl Fn(u16) -> bool) {
+        let gone: Vec<u16> = self.ring.senders().iter().map(|sender| sender.index).filter(|i| !stays(*i)).collect();
+        gone.into_iter().for_each(|index| self.ring.dismiss(index));
+    }
+
     fn peer_index(&self) -> Option<u16> {
         self.ring.senders().first().map(|sender| sender.index)
     }
@@ -62,7 +67,8 @@ impl Engine {
             return;
         };
         let Some(min_index) = media.ring.next_index() else {
-            return self.leave_room(now, "the call has had more joins than there are sender indices", rng);
+            let reason = "the call has had more joins than there are sender indices";
+            return self.leave_room(now, reason, Outcome::RefusedByPolicy, rng);
         };
         media.path.connected(now);
         let (join_id, ephemeral) = (JoinId::random(rng), EphemeralKey::generate(rng));
@@ -88,21 +94,20 @@ impl Engine {
         match message {
             ToMember::Joined { index, members } => {
                 let (Some(join), PathState::AwaitingJoin) = (media.join.take(), media.path.state()) else { return };
-                // Whoever was here before this join is to be proven again.
-                if let Some(before) = media.peer_index() {
-                    media.ring.dismiss(before);
-                }
                 let address = self.local.address.clone();
                 let me = Sender { user: address.user, device: address.device, join, index };
                 if media.ring.join(me).is_err() {
-                    return self.leave_room(now, "the relay gave an index that was given before", rng);
+                    let reason = "the relay gave an index that was given before";
+                    return self.leave_room(now, reason, Outcome::RefusedByProof, rng);
                 }
                 let (call, again) = (media.call, media.path.was_joined());
+                // A peer that stayed while we were away is still the same join and keeps its replay window.
                 for member in &members {
                     if let Err(stranger) = media.admit(&self.server, wall, member) {
-                        return self.leave_room(now, stranger_reason(stranger), rng);
+                        return self.leave_room(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
                     }
                 }
+                media.dismiss_all_but(|index| members.iter().any(|member| member.index == index));
                 let present = media.peer_index().is_some();
                 media.path.joined(now, present);
                 if present {
@@ -112,12 +117,10 @@ impl Engine {
             ToMember::Arrived { member } => {
                 let call = media.call;
                 let again = media.ring.next_index() > Some(2);
-                if let Some(before) = media.peer_index() {
-                    media.ring.dismiss(before);
-                }
                 if let Err(stranger) = media.admit(&self.server, wall, &member) {
-                    return self.leave_room(now, stranger_reason(stranger), rng);
+                    return self.leave_room(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
                 }
+                media.dismiss_all_but(|index| index == member.index);
                 media.path.peer_present(now, true);
                 self.outputs.push_back(Output::Event(Event::Connected { call, again }));
             }
@@ -134,16 +137,17 @@ impl Engine {
                 self.outputs.push_back(Output::CloseRelay);
                 self.path_news(now, news, rng);
             }
-            ToMember::Refused { reason, .. } => self.leave_room(now, reason.as_str(), rng),
+            ToMember::Refused { reason, .. } => {
+                self.leave_room(now, reason.as_str(), Outcome::RefusedByPolicy, rng);
+            }
             ToMember::Pong { .. } => {}
         }
     }
 
     /// A roster that cannot be verified ends the call here (rule GRP-8).
-    fn leave_room(&mut self, now: Time, reason: &str, rng: &mut impl rand_core::CryptoRng) {
-        let reason = reason.to_owned();
-        self.outputs.push_back(Output::Event(Event::Refused { reason, outcome: Outcome::RefusedByProof }));
-        self.phone(now, undertone_call::Input::HangUp, rng);
+    fn leave_room(&mut self, now: Time, reason: &str, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
+        self.outputs.push_back(Output::Event(Event::Refused { reason: reason.to_owned(), outcome }));
+        self.phone(now, undertone_call::Input::End(outcome), rng);
     }
 }
 

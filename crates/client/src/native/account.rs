@@ -118,8 +118,9 @@ async fn meet(home: &Home, server: &str, name: &str, passphrase: &SecretBytes) -
         return Err(ClientError::EmptyPassphrase);
     }
     let (statement, _, connector) = Connector::introduce(server).await?;
-    let known = home.server()?.filter(|pin| pin.address == server);
-    if let Some(known) = known.filter(|pin| pin.identity != statement.identity) {
+    // The same server by another spelling, or another server for the same names.
+    let same = |pin: &ServerPin| pin.address.eq_ignore_ascii_case(server) || pin.domain == statement.domain;
+    if let Some(known) = home.server()?.filter(|pin| same(pin) && pin.identity != statement.identity) {
         return Err(ClientError::ServerChanged {
             server: server.to_owned(),
             shown: statement.identity.fingerprint(),
@@ -127,7 +128,7 @@ async fn meet(home: &Home, server: &str, name: &str, passphrase: &SecretBytes) -
         });
     }
     let user = UserId::parse(name, &statement.domain).map_err(ClientError::Name)?;
-    Ok(Met { pin: ServerPin::new(server.to_owned(), statement.identity, statement.domain), connector, user })
+    Ok(Met { pin: ServerPin::new(server.to_owned(), &statement), connector, user })
 }
 
 async fn post<T: DeserializeOwned>(connector: &Connector, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
@@ -232,7 +233,7 @@ pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<(), ClientErr
 
 pub(super) async fn logout(home: &Home) -> Result<(), ClientError> {
     let (Some(pin), Some(token)) = (home.server()?, home.token()?) else { return Err(ClientError::NotLoggedIn) };
-    let connector = Connector::to_pinned(&pin).await?;
+    let (_, connector) = Connector::to_pinned(&pin).await?;
     match rest::post_empty(connector.tcp().await?, connector.address(), "/v1/logout", &token).await {
         // A token that is gone already is what was wanted.
         Ok(()) => {}

@@ -124,7 +124,7 @@ impl Connector {
     }
 
     /// Finds the pinned server again.
-    pub(crate) async fn to_pinned(pin: &ServerPin) -> Result<Self, ClientError> {
+    pub(crate) async fn to_pinned(pin: &ServerPin) -> Result<(Statement, Self), ClientError> {
         let (statement, _, connector) = Self::introduce(&pin.address).await?;
         if statement.identity != pin.identity {
             return Err(ClientError::ServerChanged {
@@ -133,7 +133,10 @@ impl Connector {
                 pinned: pin.identity.fingerprint(),
             });
         }
-        Ok(connector)
+        if pin.is_replaced(&statement) {
+            return Err(ClientError::ReplacedKey(pin.address.clone()));
+        }
+        Ok((statement, connector))
     }
 
     fn check(&self) -> Arc<KeyCheck> {

@@ -28,8 +28,8 @@ impl Directory {
         let (Some(pin), Some(token)) = (home.server()?, home.token()?) else {
             return Err(ClientError::NotLoggedIn);
         };
-        let connector = RwLock::new(Connector::to_pinned(&pin).await?);
-        Ok(Self { home, pin, token, connector })
+        let (pin, connector) = meet_again(&home, pin).await?;
+        Ok(Self { home, pin, token, connector: RwLock::new(connector) })
     }
 
     /// The present way to the server.
@@ -39,7 +39,9 @@ impl Directory {
 
     /// Finds the server again: its TLS key may be a new one.
     pub(crate) async fn reconnect(&self) -> Result<Connector, ClientError> {
-        let connector = Connector::to_pinned(&self.pin).await?;
+        // What was seen since may be newer than what this began with.
+        let pin = self.home.server()?.unwrap_or_else(|| self.pin.clone());
+        let (_, connector) = meet_again(&self.home, pin).await?;
         *self.connector.write().await = connector.clone();
         Ok(connector)
     }
@@ -63,13 +65,12 @@ impl Directory {
     /// A user's devices, if this device trusts their account key. What was seen is remembered either way.
     pub(crate) async fn resolve(&self, user: &UserId) -> Result<TrustedPeer, ClientError> {
         let list = self.fetch(user).await?;
-        let mut trust = self.home.peer(user)?.unwrap_or_else(|| PeerTrust::pin(&list));
-        let before = trust.to_bytes();
-        let peer = trust.observe(&list);
-        if trust.to_bytes() != before || self.home.peer(user)?.is_none() {
-            self.home.put_peer(&trust)?;
-        }
-        peer.map_err(ClientError::Trust)
+        let observed = self.home.change_peer(user, |known| {
+            let mut trust = known.unwrap_or_else(|| PeerTrust::pin(&list));
+            let peer = trust.observe(&list);
+            (Some(trust), peer)
+        })?;
+        observed.map_err(ClientError::Trust)
     }
 
     /// The own account's devices: pinned when this device became one of them.
@@ -78,6 +79,16 @@ impl Directory {
         self.resolve(&device.address.user).await?;
         self.fetch(&device.address.user).await
     }
+}
+
+/// Finds the pinned server and remembers the newest it says of its TLS key.
+async fn meet_again(home: &Home, mut pin: ServerPin) -> Result<(ServerPin, Connector), ClientError> {
+    let (statement, connector) = Connector::to_pinned(&pin).await?;
+    if statement.created > pin.newest {
+        (pin.newest, pin.tls_key) = (statement.created, statement.tls_key);
+        home.put_server(&pin)?;
+    }
+    Ok((pin, connector))
 }
 
 /// A path segment: whatever is not a letter, digit or one of `-._~@` is percent-encoded.

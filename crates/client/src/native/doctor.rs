@@ -43,7 +43,7 @@ pub(super) async fn examine(home: &Home) -> Vec<Finding> {
     }
     if let Ok(Some(pin)) = home.server() {
         match Connector::to_pinned(&pin).await {
-            Ok(connector) => {
+            Ok((_, connector)) => {
                 let seen = format!("{} is the pinned one, {}", pin.address, pin.identity.fingerprint());
                 findings.push(finding("server", true, seen));
                 findings.push(match links::probe_relay(&connector).await {

@@ -51,6 +51,12 @@ pub enum ClientError {
         /// The key pinned at `register` or `login`.
         pinned: String,
     },
+    /// The server shows a TLS key that it has replaced since.
+    #[error(
+        "the server at {0} shows a TLS key that was replaced since: it may be a stolen one, or the server's clock went \
+         back. Ask its operator"
+    )]
+    ReplacedKey(String),
     /// The server's statement does not hold.
     #[error("the server cannot show that its TLS key is its own: {0}")]
     Statement(#[from] StatementError),
@@ -116,7 +122,9 @@ impl ClientError {
         match self {
             Self::Name(_) | Self::EmptyPassphrase | Self::Recovery(_) => ExitClass::Usage,
             Self::Trust(TrustError::Changed { .. } | TrustError::Refused { .. }) => ExitClass::PeerChanged,
-            Self::Trust(_) | Self::List(_) | Self::ServerChanged { .. } | Self::Statement(_) => ExitClass::ProofFailed,
+            Self::Trust(_) | Self::List(_) | Self::ServerChanged { .. } | Self::ReplacedKey(_) | Self::Statement(_) => {
+                ExitClass::ProofFailed
+            }
             Self::Unreachable { .. } => ExitClass::Unreachable,
             _ => ExitClass::Failed,
         }

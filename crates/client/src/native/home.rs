@@ -7,12 +7,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use minicbor::{Decode, Encode};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use undertone_keys::agreement::SoftwareKey;
 use undertone_keys::cbor;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, Server, SigningKey, VerifyingKey};
 use undertone_keys::{AccessToken, CallId, Secret, UserId, WallTime};
+use undertone_protocol::statement::Statement;
 use undertone_transparency::PeerTrust;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -73,13 +74,33 @@ pub struct ServerPin {
     /// The domain of its users.
     #[n(3)]
     pub domain: String,
+    /// When the newest statement seen was made.
+    #[n(4)]
+    pub newest: WallTime,
+    /// Which TLS key that statement was about.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub tls_key: [u8; 32],
 }
 
 impl ServerPin {
-    /// A pin.
+    /// Pins the server that made this statement.
     #[must_use]
-    pub const fn new(address: String, identity: VerifyingKey<Server>, domain: String) -> Self {
-        Self { format: 1, address, identity, domain }
+    pub fn new(address: String, statement: &Statement) -> Self {
+        Self {
+            format: 1,
+            address,
+            identity: statement.identity,
+            domain: statement.domain.clone(),
+            newest: statement.created,
+            tls_key: statement.tls_key,
+        }
+    }
+
+    /// Whether a statement of this server's is an old one about another TLS key than the newest seen: one that was
+    /// replaced, perhaps since it was stolen.
+    #[must_use]
+    pub fn is_replaced(&self, statement: &Statement) -> bool {
+        statement.created < self.newest && statement.tls_key != self.tls_key
     }
 }
 
@@ -216,6 +237,14 @@ impl Home {
         self.read(SERVER)
     }
 
+    /// Keeps what was seen of the pinned server.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn put_server(&self, server: &ServerPin) -> Result<(), HomeError> {
+        self.put(&[(SERVER, Some(&cbor::encode(server)))])
+    }
+
     /// This device.
     ///
     /// # Errors
@@ -287,12 +316,31 @@ impl Home {
         PeerTrust::from_bytes(&bytes).map(Some).map_err(|_| HomeError::Damaged(name))
     }
 
-    /// Keeps what is known of a peer.
+    /// Changes what is known of a peer in one step, so that an alarm and a decision never overwrite each other.
+    /// Nothing is written where `change` leaves it as it was.
     ///
     /// # Errors
     /// [`HomeError`].
-    pub fn put_peer(&self, peer: &PeerTrust) -> Result<(), HomeError> {
-        self.put(&[(&format!("{PEER}{}", peer.user()), Some(&peer.to_bytes()))])
+    pub fn change_peer<T>(
+        &self,
+        user: &UserId,
+        change: impl FnOnce(Option<PeerTrust>) -> (Option<PeerTrust>, T),
+    ) -> Result<T, HomeError> {
+        let name = format!("{PEER}{user}");
+        let transaction = self.database.begin_write()?;
+        let result = {
+            let mut table = transaction.open_table(RECORDS)?;
+            let before = table.get(name.as_str())?.map(|bytes| bytes.value().to_vec());
+            let known = before.as_deref().map(PeerTrust::from_bytes).transpose();
+            let (after, result) = change(known.map_err(|_| HomeError::Damaged(name.clone()))?);
+            let after = after.map(|trust| trust.to_bytes());
+            if let Some(bytes) = after.filter(|after| Some(after) != before.as_ref()) {
+                table.insert(name.as_str(), bytes.as_slice())?;
+            }
+            result
+        };
+        transaction.commit()?;
+        Ok(result)
     }
 
     /// Keeps that a call was accepted; forgets those whose time is over.

@@ -135,13 +135,15 @@ async fn run_signal(
         return Ended::ForGood;
     }
     let (mut ended, mut heard) = (Ended::Early, tokio::time::Instant::now());
+    let mut ticks = tokio::time::interval(KEEP_ALIVE);
+    ticks.reset();
     loop {
         let sent = tokio::select! {
             message = messages.recv() => match message {
                 None => return Ended::ForGood,
                 Some(message) => socket.send(Message::Binary(message.encode().into())).await,
             },
-            () = tokio::time::sleep(KEEP_ALIVE) => {
+            _ = ticks.tick() => {
                 if heard.elapsed() > SILENCE { return ended }
                 socket.send(Message::Binary(ToServer::KeepAlive.encode().into())).await
             }

@@ -125,8 +125,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Name`].
     pub fn user(&self, name: &str) -> Result<UserId, ClientError> {
-        let home = self.home.device()?.map_or_else(String::new, |device| device.address.user.domain().to_owned());
-        UserId::parse(name, &home).map_err(ClientError::Name)
+        let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
+        UserId::parse(name, device.address.user.domain()).map_err(ClientError::Name)
     }
 
     /// What this device knows of a peer after looking once more; never an error for a changed key, which stands in
@@ -155,10 +155,13 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn decide(&self, user: &UserId, fingerprint: &str, accept: bool) -> Result<PeerTrust, ClientError> {
-        let mut trust = self.home.peer(user)?.ok_or(ClientError::UnknownPeer)?;
-        trust.decide(fingerprint, accept, wall_time())?;
-        self.home.put_peer(&trust)?;
-        Ok(trust)
+        self.home.change_peer(user, |known| {
+            let Some(mut trust) = known else { return (None, Err(ClientError::UnknownPeer)) };
+            match trust.decide(fingerprint, accept, wall_time()) {
+                Ok(()) => (Some(trust.clone()), Ok(trust)),
+                Err(error) => (None, Err(error.into())),
+            }
+        })?
     }
 
     /// Records that two people compared the peer's fingerprint or a call's SAS.
@@ -166,11 +169,15 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn verified(&self, user: &UserId, fingerprint: &str) -> Result<PeerTrust, ClientError> {
-        let mut trust = self.home.peer(user)?.ok_or(ClientError::UnknownPeer)?;
-        let key = trust.trusted().map(|(_, key)| key).filter(|key| key.fingerprint() == fingerprint);
-        trust.verified(&key.ok_or(ClientError::WrongFingerprint)?, wall_time())?;
-        self.home.put_peer(&trust)?;
-        Ok(trust)
+        self.home.change_peer(user, |known| {
+            let Some(mut trust) = known else { return (None, Err(ClientError::UnknownPeer)) };
+            let key = trust.trusted().map(|(_, key)| key).filter(|key| key.fingerprint() == fingerprint);
+            match key.map(|key| trust.verified(&key, wall_time())) {
+                Some(Ok(())) => (Some(trust.clone()), Ok(trust)),
+                Some(Err(error)) => (None, Err(error.into())),
+                None => (None, Err(ClientError::WrongFingerprint)),
+            }
+        })?
     }
 
     /// Looks at everything a call needs, from the home folder to the sound card.

@@ -54,7 +54,8 @@ pub struct Status {
     pub recovered: u64,
     /// Frames concealed.
     pub concealed: u64,
-    /// From the peer's microphone to this loudspeaker, as far as it can be known here: buffer and half a round trip.
+    /// From the peer's encoder to this loudspeaker, as far as it can be known here: what is buffered and one round trip
+    /// to the relay, half of it standing for the peer's way there.
     pub latency_ms: f32,
 }
 
@@ -104,7 +105,8 @@ impl Online {
         match tokio::time::timeout(FIRST_WELCOME, online.next_event()).await {
             Ok(Some(Event::Online)) => Ok(online),
             Ok(Some(Event::Offline { reason: Some(reason) })) => {
-                Err(ClientError::Refused { code: "closing".into(), message: reason.as_str().into() })
+                let message = format!("the server does not let this device in: {}", reason.as_str());
+                Err(ClientError::Refused { code: "closing".into(), message })
             }
             _ => {
                 let source = std::io::Error::new(std::io::ErrorKind::TimedOut, "no welcome");
@@ -455,14 +457,16 @@ impl Driver {
                     sound.run();
                 }
             }
-            Event::Over { .. } => {
+            Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
                 if let Some(sound) = self.sound.take() {
                     sound.finish();
                 }
             }
             _ => {}
         }
-        if self.out.try_send(event).is_err() {
+        // Noise leaves room for what matters.
+        let noise = matches!(event, Event::Rejected { .. }) && self.out.capacity() < EVENTS / 2;
+        if noise || self.out.try_send(event).is_err() {
             debug!("an event was dropped: nobody reads them");
         }
     }

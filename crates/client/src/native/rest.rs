@@ -111,6 +111,10 @@ async fn exchange(
     let problem: Problem = serde_json::from_slice(&body).map_err(|_| bad())?;
     Err(match problem.code.as_str() {
         code::WRONG_CREDENTIALS => ClientError::WrongCredentials,
-        _ => ClientError::Refused { code: problem.code, message: problem.message },
+        // What a server says goes to a terminal: words, no control sequences.
+        _ => ClientError::Refused {
+            code: problem.code,
+            message: problem.message.chars().filter(|c| !c.is_control()).take(500).collect(),
+        },
     })
 }

@@ -95,8 +95,12 @@ impl SoundPath {
             return;
         }
         if !self.streams.contains_key(&heard.sender) {
-            if self.streams.len() >= MAX_STREAMS {
-                return;
+            // Indices only grow, so the lowest is the one that is gone the longest.
+            if self.streams.len() >= MAX_STREAMS
+                && let Some(oldest) = self.streams.keys().min().copied()
+                && let Some(stream) = self.streams.remove(&oldest)
+            {
+                self.past = sum(self.past, stream.buffer.stats());
             }
             let Ok(decoder) = Decoder::new() else { return };
             self.streams.insert(heard.sender, Stream { buffer: JitterBuffer::default(), decoder });
@@ -144,14 +148,7 @@ impl SoundPath {
         let (due, missing) = self.window.iter().fold((0, 0), |(d, m), (due, missing)| (d + due, m + missing));
         #[expect(clippy::cast_precision_loss, reason = "a few hundred ticks")]
         let loss = if due == 0 { 0.0 } else { 100.0 * missing as f32 / due as f32 };
-        let stats =
-            self.streams.values().map(|stream| stream.buffer.stats()).fold(self.past, |sum, stats| JitterStats {
-                played: sum.played + stats.played,
-                recovered: sum.recovered + stats.recovered,
-                concealed: sum.concealed + stats.concealed,
-                late: sum.late + stats.late,
-                skipped: sum.skipped + stats.skipped,
-            });
+        let stats = self.streams.values().map(|stream| stream.buffer.stats()).fold(self.past, sum);
         let depth = self.streams.values().map(|stream| stream.buffer.depth()).max().unwrap_or_default();
         Status {
             level_out: self.meter_out.level(),
@@ -170,5 +167,15 @@ impl SoundPath {
         if let Err(error) = self.sound.sink.finish() {
             tracing::warn!(%error, "sound was not completed");
         }
+    }
+}
+
+const fn sum(a: JitterStats, b: JitterStats) -> JitterStats {
+    JitterStats {
+        played: a.played + b.played,
+        recovered: a.recovered + b.recovered,
+        concealed: a.concealed + b.concealed,
+        late: a.late + b.late,
+        skipped: a.skipped + b.skipped,
     }
 }

@@ -1,0 +1,183 @@
+//! A server among clients that are broken, old or hostile: clear answers, nothing lost, others undisturbed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use undertone_client::native::Home;
+use undertone_protocol::VERSION;
+use undertone_protocol::signal::{Reason, ToDevice, ToServer};
+use undertone_testkit::TestServer;
+
+#[derive(Debug)]
+struct Anybody(Arc<rustls::crypto::CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth();
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+/// Sends a request as it stands; returns status and body.
+async fn request(server: &TestServer, head: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = connect(server).await;
+    let request = format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // A server that has seen enough may close before it has read all.
+    let _ = stream.write_all(body).await;
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(10), reading).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_requests_get_clear_answers() {
+    let server = TestServer::start("bad-requests").await.unwrap();
+    let post = "POST /v1/login/start HTTP/1.1\r\ncontent-type: application/json";
+    let long = vec![b' '; 400 * 1024];
+    let cases: [(&str, &[u8], u16); 9] = [
+        (post, b"", 400),
+        (post, b"{", 400),
+        (post, b"{\"user\":\"ada@localhost\"}", 422),
+        (post, b"{\"user\":\"a b@localhost\",\"request\":\"\"}", 422),
+        (post, b"{\"user\":\"ada@localhost\",\"request\":\"%%%\"}", 422),
+        (post, b"{\"user\":\"ada@localhost\",\"request\":\"AAAA\"}", 400),
+        (post, &long, 413),
+        ("GET /v1/users/ada@localhost/devices HTTP/1.1", b"", 401),
+        ("GET /v1/signal HTTP/1.1\r\nauthorization: Bearer nonsense", b"", 400),
+    ];
+    for (head, body, expected) in cases {
+        let (status, answer) = request(&server, head, body).await;
+        assert_eq!(status, expected, "{head} {}: {answer}", String::from_utf8_lossy(&body[..body.len().min(60)]));
+        let problem: Option<serde_json::Value> = serde_json::from_str(&answer).ok();
+        let says = problem.is_some_and(|problem| problem["message"].as_str().is_some_and(|text| !text.is_empty()));
+        assert!(says || head.contains("signal"), "{head}: no sentence in {answer:?}");
+    }
+    // A login to a name that does not exist looks like any other.
+    let (status, description) = request(&server, "GET /v1/openapi.json HTTP/1.1", b"").await;
+    assert!(status == 200 && description.contains("/v1/register/start"));
+    assert!(server.register("ada").await.is_ok(), "others are served as before");
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<TlsStream<TcpStream>>;
+
+/// A device's WebSocket, before anything was said on it.
+async fn socket(server: &TestServer, name: &str) -> Socket {
+    drop(server.register(name).await.unwrap());
+    let token = Home::open(&server.join(name)).unwrap().token().unwrap().unwrap().to_text();
+    let mut request = format!("wss://{}/v1/signal", server.address()).into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    tokio_tungstenite::client_async(request, connect(server).await).await.unwrap().0
+}
+
+/// What the server says last.
+async fn last_word(mut socket: Socket) -> Option<ToDevice> {
+    let mut last = None;
+    let reading = async {
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Binary(bytes) = message {
+                last = ToDevice::decode(&bytes).ok();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reading).await.expect("the server closes");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn med_10_another_version_is_refused_by_name() {
+    let server = TestServer::start("versions").await.unwrap();
+    let mut socket = socket(&server, "ada").await;
+    socket.send(Message::Binary(ToServer::Hello { version: VERSION + 1 }.encode().into())).await.unwrap();
+    assert_eq!(last_word(socket).await, Some(ToDevice::Closing { reason: Reason::Version, version: VERSION }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_and_excessive_signals_end_their_own_connection_only() {
+    let server = TestServer::start("malformed").await.unwrap();
+    let mut bystander = server.online("bob").await.unwrap();
+    let hello = || Message::Binary(ToServer::Hello { version: VERSION }.encode().into());
+
+    let mut malformed = socket(&server, "ada").await;
+    malformed.send(hello()).await.unwrap();
+    malformed.send(Message::Binary(vec![0xff; 100].into())).await.unwrap();
+    let closing = |reason| Some(ToDevice::Closing { reason, version: VERSION });
+    assert_eq!(last_word(malformed).await, closing(Reason::Malformed));
+
+    let mut text = socket(&server, "eve").await;
+    text.send(Message::text("hello?")).await.unwrap();
+    assert_eq!(last_word(text).await, closing(Reason::Malformed));
+
+    let mut flood = socket(&server, "flo").await;
+    flood.send(hello()).await.unwrap();
+    for _ in 0..500 {
+        if flood.send(Message::Binary(ToServer::KeepAlive.encode().into())).await.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(last_word(flood).await, None | Some(ToDevice::Closing { .. } | ToDevice::Welcome { .. })));
+
+    let mut large = socket(&server, "lou").await;
+    large.send(hello()).await.unwrap();
+    let _ = large.send(Message::Binary(vec![0; 2_000_000].into())).await;
+    let _ = last_word(large).await;
+
+    // Somebody else's connection went on through all of it.
+    let quiet = tokio::time::timeout(Duration::from_millis(300), bystander.next_event()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    assert!(bystander.call("ada", undertone_client::native::Sound::silent()).await.is_ok());
+}

@@ -1,0 +1,320 @@
+//! The relay's core, in virtual time: who gets in, what goes out, who is thrown out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use undertone_keys::agreement::EphemeralKey;
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Device, Server, Signed, SigningKey};
+use undertone_keys::testing::SeededRng;
+use undertone_keys::{CallId, DeviceId, JoinId, RoomId, Time, UserId, WallTime};
+use undertone_media::packet::{Codec, Flags, Kind};
+use undertone_media::sframe::{Sealer, SframeKey};
+use undertone_media::{Context, Epoch, KeyId, MediaHeader};
+use undertone_protocol::control::{Refusal, ToMember, ToRelay};
+use undertone_protocol::grant::Rights;
+use undertone_protocol::limits::{LIVENESS, RECEIVER_QUEUE};
+use undertone_protocol::{Grant, Join, Protection, VERSION};
+use undertone_relay::{ConnectionId, Input, Limits, Output, Rooms};
+
+const WALL: WallTime = WallTime::from_unix(1_000);
+const CALL: CallId = CallId::from_bytes([1; 16]);
+const ROOM: RoomId = RoomId::from_bytes([2; 16]);
+
+struct World {
+    rng: SeededRng,
+    server: SigningKey<Server>,
+    rooms: Rooms,
+    now: Time,
+    next: u64,
+    /// What each connection was told.
+    told: HashMap<ConnectionId, Vec<ToMember>>,
+    closed: Vec<ConnectionId>,
+}
+
+/// What a device brings to a relay.
+struct Papers {
+    grant: Signed,
+    join: Signed,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut rng = SeededRng::new(1);
+        let server = SigningKey::generate(&mut rng);
+        let rooms = Rooms::new(*server.public(), Limits::default());
+        Self { rng, server, rooms, now: Time::ZERO, next: 0, told: HashMap::new(), closed: Vec::new() }
+    }
+
+    fn device(&mut self) -> SigningKey<Device> {
+        SigningKey::generate(&mut self.rng)
+    }
+
+    fn grant(&self, device: &SigningKey<Device>) -> Grant {
+        let member = Address { user: UserId::parse("ada", "x").unwrap(), device: DeviceId::of(device.public()) };
+        Grant {
+            room: ROOM,
+            call: CALL,
+            member,
+            identity: *device.public(),
+            protection: Protection::Blind,
+            rights: Rights { speak: true, moderate: false },
+            expires: WALL.plus(60),
+        }
+    }
+
+    fn papers(&mut self, device: &SigningKey<Device>, grant: &Grant, binding: [u8; 32], min_index: u16) -> Papers {
+        let grant = grant.sign(&self.server);
+        let join = Join {
+            grant: Grant::hash(&grant),
+            call: CALL,
+            join: JoinId::random(&mut self.rng),
+            ephemeral: *EphemeralKey::generate(&mut self.rng).public(),
+            binding,
+            min_index,
+        };
+        Papers { grant, join: join.sign(device) }
+    }
+
+    fn connect(&mut self) -> (ConnectionId, [u8; 32]) {
+        self.next += 1;
+        let (connection, binding) = (ConnectionId(self.next), [u8::try_from(self.next).unwrap(); 32]);
+        self.input(Input::Connected { connection, binding });
+        (connection, binding)
+    }
+
+    fn say(&mut self, connection: ConnectionId, message: &ToRelay) {
+        let body = message.frame().unwrap()[2..].to_vec();
+        self.input(Input::Control { connection, body, wall: WALL });
+    }
+
+    fn enter(&mut self, connection: ConnectionId, papers: Papers) {
+        self.say(connection, &ToRelay::Join { version: VERSION, grant: papers.grant, join: papers.join });
+    }
+
+    /// A fresh device in the room; its connection and index.
+    fn member(&mut self) -> (ConnectionId, u16) {
+        let device = self.device();
+        let (connection, binding) = self.connect();
+        let grant = self.grant(&device);
+        let papers = self.papers(&device, &grant, binding, 0);
+        self.enter(connection, papers);
+        (connection, self.index(connection).unwrap())
+    }
+
+    fn index(&self, connection: ConnectionId) -> Option<u16> {
+        self.told.get(&connection)?.iter().find_map(|message| match message {
+            ToMember::Joined { index, .. } => Some(*index),
+            _ => None,
+        })
+    }
+
+    fn refusal(&self, connection: ConnectionId) -> Option<Refusal> {
+        self.told.get(&connection)?.iter().find_map(|message| match message {
+            ToMember::Refused { reason, .. } => Some(*reason),
+            _ => None,
+        })
+    }
+
+    fn input(&mut self, input: Input) {
+        self.rooms.handle_input(self.now, input);
+        while let Some(output) = self.rooms.poll_output() {
+            match output {
+                Output::Control { connection, message } => self.told.entry(connection).or_default().push(message),
+                Output::Close { connection } => self.closed.push(connection),
+            }
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, packet: &[u8]) {
+        self.input(Input::Datagram { connection, bytes: Bytes::copy_from_slice(packet) });
+    }
+
+    fn received(&mut self, connection: ConnectionId) -> Vec<Bytes> {
+        std::iter::from_fn(|| self.rooms.poll_media(connection)).collect()
+    }
+
+    fn pass(&mut self, seconds: u64, mut each: impl FnMut(&mut Self)) {
+        for _ in 0..seconds * 2 {
+            self.now = Time::from_millis(self.now.as_millis() + 500);
+            each(self);
+            self.input(Input::Tick);
+        }
+    }
+}
+
+/// A packet as this sender would seal it.
+fn packet(index: u16, number: u32) -> Vec<u8> {
+    let header = MediaHeader {
+        flags: Flags::default(),
+        kind: Kind::Audio,
+        codec: Codec::OPUS_32K,
+        stream: 0,
+        fec_ratio: 0,
+        sequence: number,
+        timestamp_ms: number * 20,
+        fec_block: 0,
+    };
+    let key_id = KeyId::new(Context::MAIN_AUDIO, index, Epoch(1)).to_u64();
+    let mut sealed = [0; 200];
+    let length = Sealer::new(SframeKey::derive(&[9; 32], key_id)).seal(&[], &[b"sealed"], &mut sealed).unwrap();
+    [header.encode().as_slice(), &sealed[..length]].concat()
+}
+
+#[test]
+fn rly_2_blind_rooms_forward_bytes_as_they_are() {
+    let mut world = World::new();
+    let (a, index) = world.member();
+    let ((b, _), (c, _)) = (world.member(), world.member());
+    let sent: Vec<Vec<u8>> = (0..20).map(|n| packet(index, n)).collect();
+    for packet in &sent {
+        world.send(a, packet);
+    }
+    for receiver in [b, c] {
+        let received = world.received(receiver);
+        assert!(received.iter().zip(&sent).all(|(got, sent)| got == sent) && received.len() == sent.len());
+    }
+    assert!(world.received(a).is_empty(), "nobody hears themselves");
+}
+
+#[test]
+fn rly_1_nobody_enters_without_a_good_grant_and_their_own_join() {
+    let mut world = World::new();
+    let (device, other) = (world.device(), world.device());
+    let good = world.grant(&device);
+    let attempt = |world: &mut World, change: &dyn Fn(&mut World, [u8; 32]) -> Papers| {
+        let (connection, binding) = world.connect();
+        let papers = change(world, binding);
+        world.enter(connection, papers);
+        (world.refusal(connection), world.index(connection), world.closed.contains(&connection))
+    };
+    let refused = |reason| (Some(reason), None, true);
+
+    let forged = attempt(&mut world, &|world, binding| {
+        let mut papers = world.papers(&device, &good, binding, 0);
+        papers.grant = good.sign(&SigningKey::generate(&mut SeededRng::new(9)));
+        papers
+    });
+    assert_eq!(forged, refused(Refusal::Grant));
+    let expired = attempt(&mut world, &|world, binding| {
+        let late = Grant { expires: WALL, ..good.clone() };
+        world.papers(&device, &late, binding, 0)
+    });
+    assert_eq!(expired, refused(Refusal::Grant));
+    let hop = attempt(&mut world, &|world, binding| {
+        let hop = Grant { protection: Protection::Hop, ..good.clone() };
+        world.papers(&device, &hop, binding, 0)
+    });
+    assert_eq!(hop, refused(Refusal::Protection));
+    let stolen = attempt(&mut world, &|world, binding| world.papers(&other, &good, binding, 0));
+    assert_eq!(stolen, refused(Refusal::Join));
+    // A join that was signed over another connection: a replay.
+    let replayed = attempt(&mut world, &|world, _| world.papers(&device, &good, [0xee; 32], 0));
+    assert_eq!(replayed, refused(Refusal::Join));
+    let fine = attempt(&mut world, &|world, binding| world.papers(&device, &good, binding, 0));
+    assert_eq!(fine, (None, Some(0), false));
+
+    let (connection, binding) = world.connect();
+    let papers = world.papers(&device, &good, binding, 0);
+    world.say(connection, &ToRelay::Join { version: VERSION + 1, grant: papers.grant, join: papers.join });
+    assert_eq!(world.refusal(connection), Some(Refusal::Version));
+    let (connection, _) = world.connect();
+    world.input(Input::Control { connection, body: vec![0xff; 40], wall: WALL });
+    assert_eq!(world.refusal(connection), Some(Refusal::Malformed));
+}
+
+#[test]
+fn med_11_a_frame_under_another_senders_index_is_dropped() {
+    let mut world = World::new();
+    let (a, index) = world.member();
+    let (b, other) = world.member();
+    world.send(a, &packet(other, 1));
+    world.send(a, b"no packet at all");
+    world.send(a, &vec![2; 3000]);
+    assert!(world.received(b).is_empty());
+    assert_eq!(world.rooms.stats().refused, 3);
+    world.send(a, &packet(index, 1));
+    assert_eq!(world.received(b).len(), 1);
+}
+
+#[test]
+fn rly_4_a_receiver_that_reads_nothing_loses_the_oldest_and_delays_nobody() {
+    let mut world = World::new();
+    let (a, index) = world.member();
+    let ((slow, _), (quick, _)) = (world.member(), world.member());
+    let count = u32::try_from(RECEIVER_QUEUE).unwrap() * 3;
+    for number in 0..count {
+        world.send(a, &packet(index, number));
+        assert_eq!(world.received(quick).len(), 1);
+    }
+    let left = world.received(slow);
+    assert_eq!(left.len(), RECEIVER_QUEUE);
+    assert_eq!(left.last().map(|bytes| bytes.to_vec()), Some(packet(index, count - 1)));
+}
+
+#[test]
+fn rly_5_silence_leave_and_crash_reach_all_members() {
+    let mut world = World::new();
+    let ((a, _), (b, index_b), (c, index_c)) = (world.member(), world.member(), world.member());
+    world.say(c, &ToRelay::Leave);
+    let gone = |index, reason| ToMember::Gone { index, reason };
+    for member in [a, b] {
+        assert_eq!(world.told[&member].last(), Some(&gone(index_c, Refusal::Left)));
+    }
+    // B falls silent; A goes on pinging.
+    let seconds = LIVENESS.as_secs() + 1;
+    assert!(seconds < 10);
+    world.pass(seconds, |world| world.say(a, &ToRelay::Ping { sent_ms: 1 }));
+    assert!(world.told[&a].contains(&gone(index_b, Refusal::Silent)));
+    assert_eq!(world.refusal(b), Some(Refusal::Silent));
+    assert!(world.closed.contains(&b) && !world.closed.contains(&a));
+    // Somebody who connects and never joins is let go as well.
+    let (idle, _) = world.connect();
+    world.pass(6, |world| world.say(a, &ToRelay::Ping { sent_ms: 1 }));
+    assert_eq!(world.refusal(idle), Some(Refusal::Silent));
+}
+
+#[test]
+fn med_2_indices_are_never_given_twice_also_by_a_relay_that_forgot_the_call() {
+    let mut world = World::new();
+    let ((_, first), (b, second)) = (world.member(), world.member());
+    assert_eq!((first, second), (0, 1));
+    world.say(b, &ToRelay::Leave);
+    assert_eq!(world.member().1, 2);
+
+    // After a restart a member that has seen indices up to 2 joins first.
+    let mut world = World::new();
+    let device = world.device();
+    let grant = world.grant(&device);
+    let (connection, binding) = world.connect();
+    let papers = world.papers(&device, &grant, binding, 3);
+    world.enter(connection, papers);
+    assert_eq!(world.index(connection), Some(3));
+    assert_eq!(world.member().1, 4);
+    // Nobody can use up the others' indices.
+    let greedy = world.device();
+    let grant = world.grant(&greedy);
+    let (connection, binding) = world.connect();
+    let papers = world.papers(&greedy, &grant, binding, 60_000);
+    world.enter(connection, papers);
+    assert_eq!(world.refusal(connection), Some(Refusal::Full));
+}
+
+#[test]
+fn a_device_that_joins_again_replaces_itself() {
+    let mut world = World::new();
+    let (a, _) = world.member();
+    let device = world.device();
+    let grant = world.grant(&device);
+    let mut indices = Vec::new();
+    for _ in 0..2 {
+        let (connection, binding) = world.connect();
+        let papers = world.papers(&device, &grant, binding, 0);
+        world.enter(connection, papers);
+        indices.push((connection, world.index(connection).unwrap()));
+    }
+    assert_eq!(world.refusal(indices[0].0), Some(Refusal::Replaced));
+    assert_ne!(indices[0].1, indices[1].1);
+    assert!(world.told[&a].contains(&ToMember::Gone { index: indices[0].1, reason: Refusal::Replaced }));
+}

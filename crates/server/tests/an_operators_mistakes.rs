@@ -1,0 +1,76 @@
+//! What an operator can get wrong gets a sentence that says what to do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// A folder that is gone after the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("undertone-operator-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn server(arguments: &[&str]) -> Output {
+    // Whatever goes wrong goes wrong at once; one that starts after all is ended by the time limit.
+    let mut command = Command::new("timeout");
+    command.arg("10").arg(env!("CARGO_BIN_EXE_undertone-server")).args(arguments);
+    command.stdin(Stdio::null()).env_remove("RUST_LOG").output().unwrap()
+}
+
+fn fails(output: &Output, words: &str) {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(words), "{text:?} does not say {words:?}");
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let (folder, taken) = (Folder::new("port"), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = taken.local_addr().unwrap().to_string();
+    let data = folder.0.join("data").display().to_string();
+    let output = server(&["serve", "--data", &data, "--listen", &address]);
+    fails(&output, &format!("port {} is taken", taken.local_addr().unwrap().port()));
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_named() {
+    let folder = Folder::new("readonly");
+    let file = folder.0.join("a-file");
+    std::fs::write(&file, "not a folder").unwrap();
+    let data = file.join("data").display().to_string();
+    fails(&server(&["serve", "--data", &data, "--listen", "127.0.0.1:0"]), "a-file");
+}
+
+#[test]
+fn damaged_keys_are_not_replaced_in_silence() {
+    let folder = Folder::new("damaged");
+    std::fs::write(folder.0.join("identity.key"), "short").unwrap();
+    let data = folder.0.display().to_string();
+    fails(&server(&["serve", "--data", &data, "--listen", "127.0.0.1:0"]), "is damaged");
+    assert_eq!(std::fs::read(folder.0.join("identity.key")).unwrap(), b"short");
+}
+
+#[test]
+fn a_wrong_configuration_is_explained() {
+    let folder = Folder::new("config");
+    let file = folder.0.join("undertone.toml");
+    std::fs::write(&file, "lisen = \"127.0.0.1:1\"").unwrap();
+    let path = file.display().to_string();
+    fails(&server(&["serve", "--config", &path]), "unknown field `lisen`");
+    fails(&server(&["serve", "--config", "/nowhere.toml"]), "cannot read /nowhere.toml");
+    let data = folder.0.join("data").display().to_string();
+    fails(&server(&["serve", "--data", &data, "--domain", "no domain"]), "is no domain");
+    fails(&server(&["admin", "invite", "--data", &data]), "there is no server");
+}

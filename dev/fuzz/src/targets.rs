@@ -1,0 +1,213 @@
+//! The entries.
+
+use bytes::Bytes;
+use undertone_call::signal::{Answer, Invite, Signal};
+use undertone_keys::agreement::AgreementPublicKey;
+use undertone_keys::cbor;
+use undertone_keys::device_list::ClaimedList;
+use undertone_keys::envelope::Envelope;
+use undertone_keys::record::DeviceRecord;
+use undertone_keys::recovery::RecoveryKey;
+use undertone_keys::sign::{Server, Signed, SigningKey};
+use undertone_keys::testing::SeededRng;
+use undertone_keys::{CallId, DeviceId, JoinId, Secret, Time, UserId, WallTime};
+use undertone_media::packet::{Codec, Kind};
+use undertone_media::{Epoch, MediaHeader, Ring, Sender, sframe};
+use undertone_protocol::Entry;
+use undertone_protocol::control::{ToMember, ToRelay, Unframer};
+use undertone_protocol::signal::{ToDevice, ToServer};
+use undertone_protocol::statement::Statement;
+use undertone_relay::{ConnectionId, Input, Limits, Rooms};
+use undertone_transparency::PeerTrust;
+
+use crate::Target;
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("media_header", media_header),
+    ("sframe_header", sframe_header),
+    ("sealed_frame", sealed_frame),
+    ("jitter", jitter),
+    ("envelope", envelope),
+    ("device_list", device_list),
+    ("device_record", device_record),
+    ("call_signal", call_signal),
+    ("peer_trust", peer_trust),
+    ("names", names),
+    ("recovery_key", recovery_key),
+    ("to_server", to_server),
+    ("to_device", to_device),
+    ("papers", papers),
+    ("control_stream", control_stream),
+    ("relay", relay),
+];
+
+fn same(kind: &str, written: &[u8], read: &[u8]) {
+    assert!(written == read, "{kind}: what was accepted is written differently");
+}
+
+fn media_header(bytes: &[u8]) {
+    if let Ok((header, payload)) = MediaHeader::decode(bytes) {
+        same("media header", &[header.encode().as_slice(), payload].concat(), bytes);
+    }
+}
+
+fn sframe_header(bytes: &[u8]) {
+    if let Ok((header, length)) = sframe::Header::decode(bytes) {
+        let mut out = [0; sframe::MAX_HEADER];
+        let written = header.encode(&mut out);
+        same("SFrame header", out.get(..written).unwrap_or_default(), bytes.get(..length).unwrap_or_default());
+    }
+}
+
+/// A ring that is handed frames of a stranger's making: none may open, none may disturb it.
+fn sealed_frame(bytes: &[u8]) {
+    let id = |n| [n; 16];
+    let sender = |n: u8| {
+        let user = UserId::parse("ada", "x").ok()?;
+        let (device, join) = (DeviceId::from_bytes(id(n)), JoinId::from_bytes(id(n)));
+        Some(Sender { user, device, join, index: u16::from(n) })
+    };
+    let mut ring = Ring::new(CallId::from_bytes(id(1)));
+    let key = undertone_keys::call_agreement::MediaKey::new(Secret::filled_by(|key| key.fill(7)));
+    let ready = ring.install(Time::ZERO, Epoch(1), key).is_ok()
+        && sender(0).is_some_and(|me| ring.join(me).is_ok())
+        && sender(1).is_some_and(|peer| ring.admit(peer).is_ok());
+    assert!(ready, "the ring is not ready");
+    let mut frame = bytes.to_vec();
+    let opened = ring.open(Time::ZERO, Kind::Audio, Codec::OPUS_32K, &mut frame).is_ok();
+    assert!(!opened, "a frame opened that nobody sealed");
+}
+
+fn jitter(bytes: &[u8]) {
+    use undertone_client::audio::jitter::{CAPACITY, JitterBuffer};
+    let mut buffer = JitterBuffer::default();
+    for (i, chunk) in bytes.chunks(9).enumerate() {
+        let number = chunk.iter().skip(1).fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+        buffer.push(Time::from_millis(u64::try_from(i).unwrap_or(0) * 7), number, vec![0; 3]);
+        for _ in 0..chunk.first().map_or(0, |byte| byte % 4) {
+            buffer.pop();
+        }
+        assert!(buffer.depth() <= CAPACITY, "the buffer grows without end");
+    }
+}
+
+fn envelope(bytes: &[u8]) {
+    if let Ok(envelope) = Envelope::from_bytes(bytes) {
+        assert!(envelope.claimed().format == undertone_keys::envelope::FORMAT, "an unknown format was read");
+    }
+}
+
+fn device_list(bytes: &[u8]) {
+    let Ok(user) = UserId::parse("ada", "localhost") else { return };
+    if let Ok(list) = ClaimedList::from_bytes(bytes).and_then(|claimed| claimed.verify(&user)) {
+        same("device list", &list.to_bytes(), bytes);
+    }
+}
+
+fn device_record(bytes: &[u8]) {
+    if let Ok(signed) = cbor::decode::<Signed>(bytes) {
+        same("signed bytes", &cbor::encode(&signed), bytes);
+        let _ = DeviceRecord::verify(&signed);
+    }
+}
+
+fn call_signal(bytes: &[u8]) {
+    if let Ok(signal) = Signal::decode(bytes) {
+        same("signal", &signal.encode(), bytes);
+    }
+    if let Ok(invite) = cbor::decode::<Invite>(bytes) {
+        same("invite", &cbor::encode(&invite), bytes);
+    }
+    if let Ok(answer) = cbor::decode::<Answer>(bytes) {
+        same("answer", &cbor::encode(&answer), bytes);
+    }
+}
+
+fn peer_trust(bytes: &[u8]) {
+    if let Ok(trust) = PeerTrust::from_bytes(bytes) {
+        same("peer trust", &trust.to_bytes(), bytes);
+    }
+}
+
+fn names(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(user) = UserId::parse(&text, "localhost") {
+        let again = user.as_str().parse::<UserId>();
+        assert!(again.as_ref() == Ok(&user), "{:?} is not its own name: {again:?}", user.as_str());
+        assert!(!user.display().is_empty(), "a name that shows nothing");
+    }
+    let _ = AgreementPublicKey::from_sec1(bytes);
+}
+
+fn recovery_key(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(key) = RecoveryKey::parse(&text) {
+        assert!(RecoveryKey::parse(&key.to_text()).is_ok(), "a key that cannot be read again");
+    }
+}
+
+fn to_server(bytes: &[u8]) {
+    if let Ok(message) = ToServer::decode(bytes) {
+        same("message", &message.encode(), bytes);
+    }
+}
+
+fn to_device(bytes: &[u8]) {
+    if let Ok(message) = ToDevice::decode(bytes) {
+        same("message", &message.encode(), bytes);
+    }
+}
+
+fn papers(bytes: &[u8]) {
+    let server = SigningKey::<Server>::generate(&mut SeededRng::new(1));
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    if let (Ok(grant), Ok(join)) = (cbor::decode::<Signed>(first), cbor::decode::<Signed>(second)) {
+        let entry = Entry::verify(&grant, &join, server.public(), WallTime::from_unix(1));
+        assert!(entry.is_err(), "papers that nobody signed");
+    }
+    let _ = Statement::verify(bytes, &[0; 32]);
+}
+
+fn control_stream(bytes: &[u8]) {
+    let mut unframer = Unframer::default();
+    for piece in bytes.chunks(5) {
+        unframer.push(piece);
+        loop {
+            match unframer.next_message() {
+                Ok(Some(body)) => {
+                    let framed = |frame: Option<Vec<u8>>| frame.and_then(|frame| frame.get(2..).map(<[u8]>::to_vec));
+                    if let Ok(message) = ToRelay::decode(&body) {
+                        same("control message", &framed(message.frame()).unwrap_or_default(), &body);
+                    }
+                    if let Ok(message) = ToMember::decode(&body) {
+                        same("control message", &framed(message.frame()).unwrap_or_default(), &body);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// A connection without papers says anything at all to a relay.
+fn relay(bytes: &[u8]) {
+    let server = SigningKey::<Server>::generate(&mut SeededRng::new(1));
+    let mut rooms = Rooms::new(*server.public(), Limits::default());
+    let connection = ConnectionId(1);
+    rooms.handle_input(Time::ZERO, Input::Connected { connection, binding: [0; 32] });
+    for (i, piece) in bytes.chunks(64).enumerate() {
+        let now = Time::from_millis(u64::try_from(i).unwrap_or(0));
+        let input = if i % 2 == 0 {
+            Input::Control { connection, body: piece.to_vec(), wall: WallTime::from_unix(1) }
+        } else {
+            Input::Datagram { connection, bytes: Bytes::copy_from_slice(piece) }
+        };
+        rooms.handle_input(now, input);
+        while rooms.poll_output().is_some() {}
+    }
+    rooms.handle_input(Time::from_millis(60_000), Input::Tick);
+    assert!(rooms.stats().joins == 0, "somebody joined without papers");
+    assert!(rooms.room_id(connection).is_none(), "somebody is in a room without papers");
+}

@@ -1,0 +1,141 @@
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn corpus(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
+}
+
+#[test]
+fn the_corpus_is_replayed() {
+    let mut inputs = 0;
+    for (name, target) in TARGETS {
+        for entry in std::fs::read_dir(corpus(name)).unwrap_or_else(|_| panic!("{name} has no corpus")) {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            target(&bytes);
+            // Each input also cut short, and with each of its first bytes changed.
+            for cut in 0..bytes.len().min(300) {
+                target(&bytes[..cut]);
+                let mut changed = bytes.clone();
+                changed[cut] ^= 1 << (cut % 8);
+                target(&changed);
+            }
+            inputs += 1;
+        }
+    }
+    assert!(inputs >= TARGETS.len(), "only {inputs} inputs");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn random_bytes_are_refused_in_order(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        for (_, target) in TARGETS {
+            target(&bytes);
+        }
+    }
+
+    /// Bytes that look like CBOR get further than random ones.
+    #[test]
+    fn bytes_that_look_right_are_refused_in_order(bytes in proptest::collection::vec(
+        prop_oneof![Just(0x80_u8), Just(0xa1), Just(0x58), Just(0x40), Just(0x82), Just(2), Just(0), any::<u8>()], 0..200)) {
+        for (_, target) in TARGETS {
+            target(&bytes);
+        }
+    }
+}
+
+/// Writes one good input for each target; run by hand when a format changes:
+/// `UNDERTONE_WRITE_CORPUS=1 cargo test -p undertone-fuzz`.
+#[test]
+fn the_corpus_has_good_inputs() {
+    use undertone_call::signal::Signal;
+    use undertone_keys::agreement::{DeviceKey, SoftwareKey};
+    use undertone_keys::cbor;
+    use undertone_keys::choice::Agreement;
+    use undertone_keys::device_list::DeviceList;
+    use undertone_keys::envelope::{self, Address, Header, Purpose};
+    use undertone_keys::record::DeviceRecord;
+    use undertone_keys::recovery::RecoveryKey;
+    use undertone_keys::sign::SigningKey;
+    use undertone_keys::testing::SeededRng;
+    use undertone_keys::{CallId, DeviceId, RequestId, UserId, WallTime};
+    use undertone_media::packet::{Codec, Flags, Kind};
+    use undertone_media::{MediaHeader, sframe};
+    use undertone_protocol::control::ToRelay;
+    use undertone_protocol::signal::{ToDevice, ToServer};
+    use undertone_protocol::statement::Statement;
+    use undertone_transparency::PeerTrust;
+
+    let rng = &mut SeededRng::new(42);
+    let user = UserId::parse("ada", "localhost").unwrap();
+    let (account, identity, agreement) =
+        (SigningKey::generate(rng), SigningKey::generate(rng), SoftwareKey::generate(rng));
+    let now = WallTime::from_unix(1_000);
+    let record = DeviceRecord::new(user.clone(), *identity.public(), *agreement.public(), now, "laptop".into());
+    let signed = record.sign(&identity);
+    let list = DeviceList::first(&account, &user, signed.clone()).unwrap();
+    let address = Address { user, device: DeviceId::of(identity.public()) };
+    let call = CallId::random(rng);
+    let header = Header {
+        format: envelope::FORMAT,
+        algorithm: Agreement::P256,
+        purpose: Purpose::CallSignal,
+        context: *call.as_bytes(),
+        term: 0,
+        epoch: 0,
+        not_before: now,
+        sender: address.clone(),
+        recipient: address.clone(),
+        request: RequestId::random(rng),
+    };
+    let media = MediaHeader {
+        flags: Flags::default(),
+        kind: Kind::Audio,
+        codec: Codec::OPUS_32K,
+        stream: 0,
+        fec_ratio: 0,
+        sequence: 7,
+        timestamp_ms: 140,
+        fec_block: 0,
+    };
+    let mut frame = [0; 100];
+    let key = sframe::SframeKey::derive(&[1; 32], 0x01_01);
+    let length = sframe::Sealer::new(key).seal(&[], &[b"sound"], &mut frame).unwrap();
+    let server = SigningKey::generate(rng);
+    let statement =
+        Statement { identity: *server.public(), domain: "localhost".into(), tls_key: [0; 32], created: now };
+    let hello = ToRelay::Join { version: 1, grant: signed.clone(), join: signed.clone() };
+    let inputs: Vec<(&str, Vec<u8>)> = vec![
+        ("media_header", [media.encode().as_slice(), &frame[..length]].concat()),
+        ("sframe_header", frame[..length].to_vec()),
+        ("sealed_frame", frame[..length].to_vec()),
+        ("jitter", (0..90).collect()),
+        ("envelope", envelope::seal(rng, &identity, &header, agreement.public(), b"text").unwrap()),
+        ("device_list", list.to_bytes()),
+        ("device_record", cbor::encode(&signed)),
+        ("call_signal", Signal::Confirm { half: [1; 32], mac: [2; 32] }.encode()),
+        ("peer_trust", PeerTrust::pin(&list).to_bytes()),
+        ("names", "Zoë@Example.org".as_bytes().to_vec()),
+        ("recovery_key", RecoveryKey::generate(rng).to_text().into_bytes()),
+        ("to_server", ToServer::Send { to: address.clone(), call, envelope: vec![1, 2] }.encode()),
+        ("to_device", ToDevice::Welcome { version: 1, now, you: address }.encode()),
+        ("papers", statement.sign(&server)),
+        ("control_stream", [hello.frame().unwrap(), ToRelay::Leave.frame().unwrap()].concat()),
+        ("relay", hello.frame().unwrap()[2..].to_vec()),
+    ];
+    assert_eq!(inputs.len(), TARGETS.len());
+    for (name, bytes) in inputs {
+        let folder = corpus(name);
+        if std::env::var_os("UNDERTONE_WRITE_CORPUS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("good"), &bytes).unwrap();
+        }
+        let target = TARGETS.iter().find(|(target, _)| *target == name).unwrap().1;
+        target(&bytes);
+        assert_eq!(std::fs::read(folder.join("good")).unwrap(), bytes, "{name}: the format changed: see above");
+    }
+}
