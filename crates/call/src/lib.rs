@@ -28,8 +28,8 @@
 //!
 //! # Security goals
 //! * A call begins only with a [`undertone_transparency::TrustedPeer`]; there is no other constructor.
-//! * Both sides have confirmed the same keys and terms before either is told that the call is established (CALL-1,
-//!   NEG-1).
+//! * Neither side is told that a call is established before the other has proven the same keys and terms by its MAC,
+//!   so no frame is sealed to somebody who could not open it (CALL-1, NEG-1).
 //! * A call id is accepted once, and an invite only while it is fresh (CALL-5).
 #![cfg_attr(
     test,

@@ -107,6 +107,12 @@ impl Mailbox {
         }
     }
 
+    /// Takes an envelope for unseen again: it could not be opened now, and its sender will repeat it.
+    pub(crate) fn unsee(&mut self, opening: &Opening) {
+        let header = opening.envelope.header();
+        self.seen.retain(|seen| *seen != (header.sender.device, header.request));
+    }
+
     fn verify(&self, bytes: &[u8], peer: &TrustedPeer) -> Result<VerifiedEnvelope, EnvelopeError> {
         let envelope = Envelope::from_bytes(bytes)?;
         let claimed = envelope.claimed();

@@ -546,7 +546,10 @@ impl Phone {
                     Some(signal) => self.signal(now, *opening, signal, wall, rng),
                     None => self.reject("an envelope did not open"),
                 },
-                Err(_) => self.reject("the device key refused to open an envelope"),
+                Err(_) => {
+                    self.mailbox.unsee(&opening);
+                    self.reject("the device key refused to open an envelope");
+                }
             },
             Purpose::Caller(call, device, share) => self.caller_agreed(now, (call, device, share), secret, rng),
             Purpose::Callee(call, share) => self.callee_agreed(now, call, share, secret, rng),

@@ -189,15 +189,15 @@ impl fmt::Debug for EphemeralKey {
     }
 }
 
-/// A device proves to whoever enrols it that it holds its agreement key (rule ID-2): a MAC over its record under
-/// a key from the agreement with a challenge. An agreement key can do nothing else than agree, so the proof is to
+/// A device proves to whoever enrols it that it holds its agreement key (rule ID-2): a MAC over the
+/// hash of the list that enrols it, under a key from the agreement with a challenge. An agreement key can do nothing else than agree, so the proof is to
 /// the asker alone; a peer gets its own with every call's confirmation.
 #[must_use]
-pub fn prove_possession(shared: &SharedSecret, challenge: &AgreementPublicKey, record: &[u8]) -> [u8; 32] {
+pub fn prove_possession(shared: &SharedSecret, challenge: &AgreementPublicKey, list: &[u8]) -> [u8; 32] {
     let prk = crate::hkdf::Prk::<crate::hkdf::Sha256>::extract(&[], &[shared.expose()]);
     let key: Secret<32> = prk.derive(crate::labels::AGREEMENT_POSSESSION, &[challenge.as_bytes()]);
     let mut mac = [0; 64];
-    primitives::hmac_sha256(key.expose(), &[record], &mut mac);
+    primitives::hmac_sha256(key.expose(), &[list], &mut mac);
     core::array::from_fn(|i| mac.get(i).copied().unwrap_or_default())
 }
 
@@ -207,11 +207,11 @@ pub fn prove_possession(shared: &SharedSecret, challenge: &AgreementPublicKey, r
 pub fn possession_is_proven(
     shared: &SharedSecret,
     challenge: &AgreementPublicKey,
-    record: &[u8],
+    list: &[u8],
     proof: &[u8; 32],
 ) -> bool {
     use subtle::ConstantTimeEq;
-    prove_possession(shared, challenge, record).ct_eq(proof).into()
+    prove_possession(shared, challenge, list).ct_eq(proof).into()
 }
 
 /// What every adapter of [`DeviceKey`] must do.

@@ -71,7 +71,8 @@ pub struct Header {
     /// The epoch the text belongs to; 0 where there is none.
     #[n(5)]
     pub epoch: u32,
-    /// Not to be used before.
+    /// By the sender's clock, not to be used before. A call's signals carry their moment of sealing, and what counts for
+    /// them is the invite's own creation time; keys that are sent ahead of their epoch will be held until then.
     #[n(6)]
     pub not_before: WallTime,
     /// Who sealed it.

@@ -12,11 +12,12 @@ pub const MAX_CONTROL: usize = 16 * 1024;
 pub const MAX_JSON: usize = 256 * 1024;
 /// OPAQUE exchanges in flight at most, over all addresses. Configurable.
 pub const MAX_LOGINS: usize = 1_000;
-/// OPAQUE exchanges in flight at most for one account; eight times as many from one address. Configurable.
+/// OPAQUE exchanges in flight at most for one account from one address; eight times as many from one address, sixteen
+/// times as many for one account. Failed logins count until their time is over. Configurable.
 pub const MAX_LOGINS_PER_ACCOUNT: usize = 8;
 /// How long an OPAQUE exchange may take.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Signals queued for one slow device before its connection is closed.
+/// Signals queued for one slow device; what comes on top is lost, and sent again by whoever sent it.
 pub const SIGNAL_QUEUE: usize = 256;
 /// Signals a device may send in a burst, and per second after that. Configurable.
 pub const SIGNAL_BURST: u32 = 200;
@@ -32,8 +33,6 @@ pub const RECEIVER_QUEUE: usize = 64;
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that answers nothing for this long is removed (rule RLY-5: within 10 s).
 pub const LIVENESS: Duration = Duration::from_secs(8);
-/// How often each side says something when it has nothing to say.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long a grant is good for.
 pub const GRANT_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// How long the server remembers who may be handed a grant for a call that was opened.

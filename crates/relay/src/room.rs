@@ -1,5 +1,6 @@
 //! One room: who is in it, and what each of them is still to be sent.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -52,10 +53,14 @@ pub struct Room<P> {
     /// Indices are never given twice in a call (rule MED-2).
     next_index: u16,
     queue_limit: usize,
+    /// Since when nobody is in.
+    empty_since: Option<Time>,
     #[expect(dead_code, reason = "the type says what the room may do; Blind has nothing to say it with")]
     protection: P,
 }
 
+/// How long an empty room is kept: longer than a member tries to come back.
+const KEEP_EMPTY: Duration = Duration::from_secs(120);
 /// A returning device may be ahead of a relay that forgot the call, but not by more than this many joins ...
 const MAX_INDEX_STEP: u16 = 4096;
 /// ... nor by more than this once somebody else is in: nobody can use up the others' indices.
@@ -63,7 +68,7 @@ const MAX_INDEX_STEP_LATER: u16 = 16;
 
 impl<P> Room<P> {
     pub(crate) const fn new(protection: P, queue_limit: usize) -> Self {
-        Self { members: Vec::new(), next_index: 0, queue_limit, protection }
+        Self { members: Vec::new(), next_index: 0, queue_limit, empty_since: None, protection }
     }
 
     /// How many are in.
@@ -76,6 +81,21 @@ impl<P> Room<P> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// Whether a join that has seen all indices below `min_index` given can be given one.
+    pub(crate) const fn has_index_for(&self, min_index: u16) -> bool {
+        let most = if self.next_index == 0 { MAX_INDEX_STEP } else { MAX_INDEX_STEP_LATER };
+        min_index.saturating_sub(self.next_index) <= most
+    }
+
+    pub(crate) fn left_at(&mut self, now: Time) {
+        self.empty_since = self.members.is_empty().then_some(now);
+    }
+
+    /// Whether an empty room has been kept for long enough.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        self.empty_since.is_some_and(|since| now.since(since) >= KEEP_EMPTY)
     }
 
     pub(crate) fn members(&self) -> &[Member] {
@@ -98,10 +118,10 @@ impl<P> Room<P> {
         min_index: u16,
         now: Time,
     ) -> Option<u16> {
-        let most = if self.next_index == 0 { MAX_INDEX_STEP } else { MAX_INDEX_STEP_LATER };
-        if min_index.saturating_sub(self.next_index) > most {
+        if !self.has_index_for(min_index) {
             return None;
         }
+        self.empty_since = None;
         let index = self.next_index.max(min_index);
         self.next_index = index.checked_add(1)?;
         let queue = VecDeque::with_capacity(self.queue_limit);

@@ -161,7 +161,7 @@ impl Rooms {
             }
             Input::Control { connection, body, wall } => self.control(now, connection, &body, wall),
             Input::Datagram { connection, bytes } => self.datagram(now, connection, &bytes),
-            Input::Disconnected { connection } => self.remove(connection, Refusal::Left),
+            Input::Disconnected { connection } => self.remove(now, connection, Refusal::Left),
             Input::Tick => self.tick(now),
         }
     }
@@ -215,7 +215,7 @@ impl Rooms {
 
     fn control(&mut self, now: Time, connection: ConnectionId, body: &[u8], wall: WallTime) {
         let Ok(message) = ToRelay::decode(body) else {
-            return self.refuse(connection, Refusal::Malformed);
+            return self.refuse(now, connection, Refusal::Malformed);
         };
         match (message, self.connections.get(&connection)) {
             (_, None) => {}
@@ -223,7 +223,7 @@ impl Rooms {
                 let binding = *binding;
                 match self.admit(now, connection, &binding, version, grant, join, wall) {
                     Ok(()) => self.stats.joins += 1,
-                    Err(reason) => self.refuse(connection, reason),
+                    Err(reason) => self.refuse(now, connection, reason),
                 }
             }
             (ToRelay::Ping { sent_ms }, Some(Connection::InRoom(room))) => {
@@ -233,10 +233,10 @@ impl Rooms {
                 self.outputs.push_back(Output::Control { connection, message: ToMember::Pong { sent_ms } });
             }
             (ToRelay::Leave, Some(_)) => {
-                self.remove(connection, Refusal::Left);
+                self.remove(now, connection, Refusal::Left);
                 self.outputs.push_back(Output::Close { connection });
             }
-            (ToRelay::Join { .. } | ToRelay::Ping { .. }, Some(_)) => self.refuse(connection, Refusal::Malformed),
+            (ToRelay::Join { .. } | ToRelay::Ping { .. }, Some(_)) => self.refuse(now, connection, Refusal::Malformed),
         }
     }
 
@@ -271,22 +271,19 @@ impl Rooms {
         let device = granted.member.device;
         let room = self.rooms.get(&granted.room);
         let older = room.and_then(|room| room.members().iter().find(|member| member.device == device));
-        if let Some(older) = older.map(|member| member.connection) {
-            self.refuse(older, Refusal::Replaced);
+        let older = older.map(|member| member.connection);
+        let others = room.map_or(0, Room::len) - usize::from(older.is_some());
+        if others >= self.limits.members || room.is_some_and(|room| !room.has_index_for(joined.min_index)) {
+            return Err(Refusal::Full);
+        }
+        if let Some(older) = older {
+            self.refuse(now, older, Refusal::Replaced);
         }
         let queue = self.limits.receiver_queue;
         let room = self.rooms.entry(granted.room).or_insert_with(|| Room::new(Blind, queue));
-        if room.len() >= self.limits.members {
-            return Err(Refusal::Full);
-        }
         let members: Vec<_> = room.members().iter().map(super::room::Member::shown).collect();
         let entered = room.enter(connection, device, granted.rights, grant, join, joined.min_index, now);
-        let Some(index) = entered else {
-            if room.is_empty() {
-                self.rooms.remove(&granted.room);
-            }
-            return Err(Refusal::Full);
-        };
+        let Some(index) = entered else { return Err(Refusal::Full) };
         self.connections.insert(connection, Connection::InRoom(granted.room));
         // A message has room for a few members; the others arrive behind it.
         let mut members = members.into_iter();
@@ -327,17 +324,17 @@ impl Rooms {
     }
 
     /// Says no and lets go.
-    fn refuse(&mut self, connection: ConnectionId, reason: Refusal) {
+    fn refuse(&mut self, now: Time, connection: ConnectionId, reason: Refusal) {
         if self.connections.contains_key(&connection) {
             let message = ToMember::Refused { reason, version: VERSION };
             self.outputs.push_back(Output::Control { connection, message });
             self.outputs.push_back(Output::Close { connection });
-            self.remove(connection, reason);
+            self.remove(now, connection, reason);
         }
     }
 
     /// Takes a connection out of everything and tells its room.
-    fn remove(&mut self, connection: ConnectionId, reason: Refusal) {
+    fn remove(&mut self, now: Time, connection: ConnectionId, reason: Refusal) {
         let Some(Connection::InRoom(id)) = self.connections.remove(&connection) else { return };
         let Some(room) = self.rooms.get_mut(&id) else { return };
         if let Some(index) = room.leave(connection) {
@@ -346,9 +343,8 @@ impl Rooms {
                 self.outputs.push_back(Output::Control { connection: member.connection, message });
             }
         }
-        if room.is_empty() {
-            self.rooms.remove(&id);
-        }
+        // An empty room is kept for a while: whoever comes back must not be given an index that was given before.
+        room.left_at(now);
     }
 
     fn tick(&mut self, now: Time) {
@@ -367,12 +363,14 @@ impl Rooms {
             })
             .collect();
         for (connection, reason) in late {
-            self.refuse(connection, reason);
+            self.refuse(now, connection, reason);
         }
+        self.rooms.retain(|_, room| !room.is_over(now));
         // What did not fit into a slow connection gets another chance.
         let waits = |id: &ConnectionId| self.next_size(*id).is_some();
         let waiting: Vec<ConnectionId> = self.connections.keys().copied().filter(waits).collect();
         self.ready.extend(waiting);
-        self.next_tick = (!self.connections.is_empty()).then(|| now + TICK);
+        let idle = self.connections.is_empty() && self.rooms.is_empty();
+        self.next_tick = (!idle).then(|| now + TICK);
     }
 }

@@ -82,7 +82,7 @@ impl Relay {
         *self.stats.borrow()
     }
 
-    /// Ends all connections and waits until their ends are told.
+    /// Closes all connections and waits until the closing was sent.
     pub async fn stop(self) {
         self.stop.cancel();
         self.endpoint.close(VarInt::from_u32(0), b"shutting down");

@@ -283,6 +283,17 @@ fn med_2_indices_are_never_given_twice_also_by_a_relay_that_forgot_the_call() {
     world.say(b, &ToRelay::Leave);
     assert_eq!(world.member().1, 2);
 
+    // An emptied room remembers for as long as somebody may try to come back, and no longer.
+    let mut world = World::new();
+    let (a, _) = world.member();
+    world.say(a, &ToRelay::Leave);
+    world.pass(60, |_| {});
+    let (b, index) = world.member();
+    assert_eq!(index, 1);
+    world.say(b, &ToRelay::Leave);
+    world.pass(121, |_| {});
+    assert_eq!(world.member().1, 0);
+
     // After a restart a member that has seen indices up to 2 joins first.
     let mut world = World::new();
     let device = world.device();

@@ -254,7 +254,9 @@ impl<S: Accounts> Desk<S> {
         let known = read_list(&stored.list, &user).map_err(|_| AccountError::Store(StoreError::Damaged))?;
         let list = read_list(&request.list.0, &user)?;
         list.follows(&known).map_err(|_| AccountError::BadList)?;
-        if known.records().iter().any(|record| record.device == device) {
+        // One device more, and no other than the one that proves its key here.
+        let one_more = list.records().len() == known.records().len() + 1;
+        if !one_more || known.records().iter().any(|record| record.device == device) {
             return Err(AccountError::BadList);
         }
         let record = list.device(device).ok_or(AccountError::BadList)?;

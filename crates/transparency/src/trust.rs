@@ -175,7 +175,14 @@ impl PeerTrust {
             State::Changed(_, old, alarming) if old == new => {
                 Err(TrustError::Changed { user: user(), old, new: alarming })
             }
-            _ if self.was_refused(&new) => Err(TrustError::Refused { user: user(), new }),
+            State::Trusted(standing, old) | State::Changed(standing, old, _) | State::Refused(standing, old, _)
+                if self.was_refused(&new) =>
+            {
+                // Remembered as shown, so that a person may still think again.
+                let error = TrustError::Refused { user: user(), new };
+                self.state = State::Refused(standing, old, new);
+                Err(error)
+            }
             State::Trusted(standing, old) | State::Changed(standing, old, _) | State::Refused(standing, old, _) => {
                 let error = TrustError::Changed { user: user(), old, new };
                 self.state = State::Changed(standing, old, new);

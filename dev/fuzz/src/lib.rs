@@ -6,13 +6,7 @@
 //! corpus.
 #![cfg_attr(
     test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test may fail"
-    )
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")
 )]
 #![allow(clippy::panic, reason = "a target says by a panic that it found something")]
 

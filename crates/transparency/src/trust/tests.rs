@@ -81,8 +81,13 @@ fn kt_10_a_refused_key_stays_refused_and_the_old_one_may_come_back() {
     // A third key in between does not turn the refused one into a merely changed one.
     assert!(matches!(trust.observe(&list(3, 1)), Err(TrustError::Changed { .. })));
     assert!(matches!(trust.observe(&list(2, 1)), Err(TrustError::Refused { .. })));
+    assert!(matches!(trust.observe(&list(3, 1)), Err(TrustError::Changed { .. })));
     trust.decide(&account(3).public().fingerprint(), false, NOW).unwrap();
     assert_eq!(trust.observe(&list(1, 1)).unwrap().standing(), Standing::Verified);
+    // Shown again it is still refused, and a person may think again.
+    assert!(matches!(trust.observe(&list(2, 1)), Err(TrustError::Refused { .. })));
+    trust.decide(&account(2).public().fingerprint(), true, NOW).unwrap();
+    assert_eq!(trust.observe(&list(2, 1)).unwrap().standing(), Standing::Overridden);
 }
 
 #[derive(Clone, Debug)]
