@@ -36,7 +36,16 @@ fn passphrase(place: &Place, confirm: bool) -> Result<SecretBytes, ClientError> 
     Ok(first)
 }
 
+/// Nobody should type a passphrase twice to hear that the home is taken.
+fn must_be_free(client: &Client) -> Result<(), ClientError> {
+    match client.whoami() {
+        Ok(me) => Err(ClientError::LoggedIn(me.address.user.to_string())),
+        Err(_) => Ok(()),
+    }
+}
+
 pub(crate) async fn register(client: &Client, options: &Register, output: &Output) -> Result<Done, ClientError> {
+    must_be_free(client)?;
     let passphrase = passphrase(&options.place, true)?;
     if !output.is_json() {
         eprintln!("Making keys and stretching the passphrase ...");
@@ -68,6 +77,7 @@ pub(crate) async fn register(client: &Client, options: &Register, output: &Outpu
 }
 
 pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> Result<Done, ClientError> {
+    must_be_free(client)?;
     let passphrase = passphrase(&options.place, false)?;
     let login = LoginRequest {
         server: &options.place.server,

@@ -54,6 +54,8 @@ struct Progress {
     info: Option<CallInfo>,
     began: Option<Instant>,
     muted: bool,
+    /// Sound does not flow.
+    away: bool,
     checked: bool,
     ending: bool,
 }
@@ -97,7 +99,11 @@ async fn follow(
                         let (screen, pressed) = Live::start(!output.is_json());
                         (live, keys) = (Some(screen), Some(pressed));
                     }
-                    Event::Connected { .. } => { progress.began.get_or_insert_with(Instant::now); }
+                    Event::Connected { .. } => {
+                        progress.away = false;
+                        progress.began.get_or_insert_with(Instant::now);
+                    }
+                    Event::Interrupted { .. } => progress.away = true,
                     Event::Over { outcome, .. } => {
                         let well = outcome == Outcome::Ended || (decline && outcome == Outcome::Declined);
                         break if well { Done::Well } else { Done::Badly };
@@ -130,7 +136,7 @@ async fn follow(
                 ticks += 1;
                 let (status, seconds) = (online.status(), progress.began.map_or(0, |began| began.elapsed().as_secs()));
                 if let (Some(live), Some(info)) = (&live, &progress.info) {
-                    live.draw(seconds, progress.muted, info, &status);
+                    live.draw(seconds, progress.muted, progress.away, info, &status);
                 }
                 if output.is_json() && ticks.is_multiple_of(10) {
                     output.event(&status_object(&status), "");

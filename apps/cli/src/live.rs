@@ -47,17 +47,18 @@ impl Live {
     }
 
     /// Draws the line.
-    pub(crate) fn draw(&self, seconds: u64, muted: bool, info: &CallInfo, status: &Status) {
+    pub(crate) fn draw(&self, seconds: u64, muted: bool, away: bool, info: &CallInfo, status: &Status) {
         if !self.shown {
             return;
         }
         let quality = match status.loss_percent {
+            _ if away => "away",
             loss if loss < 2.0 => "good",
             loss if loss < 8.0 => "fair",
             _ => "poor",
         };
         let line = format!(
-            "\r\x1b[2K{:02}:{:02}  you {}{}  them {}  {quality}  {:.0} % lost  {:.0} ms  epoch {}  {}",
+            "{:02}:{:02}  you {}{}  them {}  {quality}  {:.0} % lost  {:.0} ms  epoch {}  {}",
             seconds / 60,
             seconds % 60,
             bar(if muted { -96.0 } else { status.level_out }),
@@ -68,6 +69,10 @@ impl Live {
             info.epoch,
             info.protection.as_str(),
         );
+        // A line that wraps would scroll everything else away.
+        let width = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+        let line: String = line.chars().take(width.saturating_sub(1)).collect();
+        let line = format!("\r\x1b[2K{line}");
         let mut stderr = std::io::stderr().lock();
         let _ = stderr.write_all(line.as_bytes()).and_then(|()| stderr.flush());
     }

@@ -154,10 +154,11 @@ async fn every_failure_has_its_exit_code_and_its_advice() {
     says(&stranger.run(&["call", "bob", "--no-devices"]), 1, "undertone register");
     says(&stranger.run(&["frobnicate"]), 2, "Usage");
     says(&stranger.with_passphrase("", &["register", "ada"]), 2, "empty");
-    says(&stranger.with_passphrase("x", &["register", "a b"]), 2, "a name has");
+    says(&stranger.with_passphrase("short", &["register", "carl"]), 2, "at least 8");
+    says(&stranger.with_passphrase("long enough", &["register", "a b"]), 2, "a name has");
 
     let ada = Terminal::registered(&server, "ada");
-    says(&stranger.with_passphrase("x", &["register", "ada"]), 1, "taken");
+    says(&stranger.with_passphrase("long enough", &["register", "ada"]), 1, "taken");
     says(&stranger.with_passphrase("x", &["login", "ada"]), 1, "wrong name or passphrase");
     says(&stranger.with_passphrase("x", &["login", "nobody"]), 1, "wrong name or passphrase");
     says(&ada.with_passphrase("x", &["register", "other"]), 1, "belongs to ada@localhost");
@@ -199,6 +200,40 @@ async fn kt_14_another_server_on_the_same_port_is_not_trusted() {
     let output = ada.run(&["devices"]);
     assert_eq!(output.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&output.stderr).contains("not the one this home trusts"));
+}
+
+/// The server shows Ada another account under Bob's name than the one she knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kt_10_a_changed_account_key_stops_calls_until_a_person_decides() {
+    let (server, other) =
+        (TestServer::start("changed").await.unwrap(), TestServer::start("changed-other").await.unwrap());
+    let ada = Terminal::registered(&server, "ada");
+    let _bob = Terminal::registered(&server, "bob");
+    let known = json(&ada.run(&["peer", "show", "bob"]))["account_key"].as_str().unwrap().to_owned();
+    let _impostor = Terminal::registered(&other, "bob");
+    let open = async |server: &TestServer| {
+        let path = server.data().join("undertone.db");
+        sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap()
+    };
+    let (theirs, ours) = (open(&other).await, open(&server).await);
+    let (list,): (Vec<u8>,) =
+        sqlx::query_as("SELECT list FROM device_lists WHERE user = 'bob@localhost'").fetch_one(&theirs).await.unwrap();
+    let replaced = sqlx::query("UPDATE device_lists SET list = ? WHERE user = 'bob@localhost'").bind(list);
+    assert_eq!(replaced.execute(&ours).await.unwrap().rows_affected(), 1);
+
+    let refused = ada.run(&["call", "bob", "--no-devices"]);
+    assert_eq!(refused.status.code(), Some(3));
+    let advice = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(advice.contains(&known) && advice.contains("undertone peer trust bob@localhost --accept"), "{advice}");
+    let shown = json(&ada.run(&["peer", "show", "bob"]));
+    assert_eq!((&shown["state"], &shown["change"]["old"]), (&"changed".into(), &known.as_str().into()));
+    let new = shown["change"]["new"].as_str().unwrap().to_owned();
+    assert_eq!(ada.run(&["peer", "trust", "bob", "--accept", &known]).status.code(), Some(1), "that is the old key");
+    assert!(ada.run(&["peer", "trust", "bob", "--refuse", &new]).status.success());
+    assert_eq!(ada.run(&["call", "bob", "--no-devices"]).status.code(), Some(3));
+    assert_eq!(json(&ada.run(&["peer", "trust", "bob", "--accept", &new]))["state"], "overridden");
+    let offline = ada.run(&["call", "bob", "--no-devices"]);
+    assert_eq!((offline.status.code(), json(&offline)["result"].as_str()), (Some(1), Some("offline")));
 }
 
 #[test]

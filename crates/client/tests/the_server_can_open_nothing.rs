@@ -5,10 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
-use tokio::net::TcpStream;
 use undertone_call::Local;
 use undertone_client::native::sound::{Silence, WavSource};
 use undertone_client::native::{Online, Sound};
@@ -20,7 +16,7 @@ use undertone_keys::testing::SeededRng;
 use undertone_keys::{DeviceId, Time};
 use undertone_media::packet::Codec;
 use undertone_media::sframe::SealError;
-use undertone_testkit::{TestServer, locksmith, speech};
+use undertone_testkit::{TestServer, locksmith, speech, tls};
 
 async fn wait_for(online: &mut Online, wanted: impl Fn(&Event) -> bool) -> Event {
     let search = async {
@@ -114,62 +110,10 @@ fn opus_frames() -> HashSet<Vec<u8>> {
     frames
 }
 
-/// Takes any certificate: these tests look at versions only.
-#[derive(Debug)]
-struct Anybody(Arc<rustls::crypto::CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-async fn handshake(server: &TestServer, version: &'static SupportedProtocolVersion) -> std::io::Result<()> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
-    let stream = TcpStream::connect(server.address()).await?;
-    let name = ServerName::try_from("localhost").unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.map(|_| ())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls12_is_refused() {
     let server = TestServer::start("tls12").await.unwrap();
-    handshake(&server, &rustls::version::TLS13).await.unwrap();
-    let error = handshake(&server, &rustls::version::TLS12).await.unwrap_err();
+    tls::connect(&server, &rustls::version::TLS13).await.unwrap();
+    let error = tls::connect(&server, &rustls::version::TLS12).await.unwrap_err();
     assert!(error.to_string().contains("ProtocolVersion"), "{error}");
 }

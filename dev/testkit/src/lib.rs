@@ -14,6 +14,7 @@ pub mod ears;
 pub mod folder;
 pub mod locksmith;
 pub mod server;
+pub mod tls;
 
 pub use folder::Folder;
 pub use server::TestServer;

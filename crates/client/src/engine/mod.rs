@@ -7,17 +7,17 @@
 //! engine.seal_audio(..), engine.open_packet(..)   the media path, without a queue in between
 //! ```
 
+mod event;
 mod path;
 mod roster;
 
 use std::collections::{HashMap, VecDeque};
 
-use undertone_call::{Established, Local, Outcome, Phone, Policy, Role};
+use undertone_call::{Established, Local, Outcome, Phone, Policy};
 use undertone_keys::agreement::{AgreementPublicKey, EphemeralKey, Refused, SharedSecret};
 use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::envelope::Address;
-use undertone_keys::sas::Sas;
-use undertone_keys::sign::{Account, Server, Signed, VerifyingKey};
+use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::{CallId, Time, UserId, WallTime};
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
 use undertone_media::ring::OpenError;
@@ -26,8 +26,9 @@ use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, Ring};
 use undertone_protocol::control::{ToMember, ToRelay};
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
 use undertone_protocol::{Protection, Terms, VERSION};
-use undertone_transparency::{Standing, TrustedPeer};
+use undertone_transparency::TrustedPeer;
 
+pub use event::{CallInfo, Event, Heard, MediaStats, Side};
 pub use path::PathState;
 use path::{Path, PathNews};
 
@@ -124,144 +125,6 @@ pub enum Output {
     CloseRelay,
     /// Tell whoever is interested.
     Event(Event),
-}
-
-/// What people and programs see of a call.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The server is connected (again).
-    Online,
-    /// The server is not connected; the driver goes on trying.
-    Offline {
-        /// Why, if the server said so.
-        reason: Option<Reason>,
-    },
-    /// The peer is being called.
-    Calling {
-        /// Which call.
-        call: CallId,
-        /// Whom.
-        peer: UserId,
-        /// How well they are known.
-        standing: Standing,
-    },
-    /// One of the peer's devices rings.
-    Ringing {
-        /// Which call.
-        call: CallId,
-    },
-    /// Somebody calls.
-    Incoming {
-        /// Which call.
-        call: CallId,
-        /// Who.
-        peer: Address,
-        /// How well they are known.
-        standing: Standing,
-        /// How the call would be protected.
-        protection: Protection,
-    },
-    /// Both called each other at the same moment: theirs goes on in the place of ours, and is taken by itself.
-    Yielded {
-        /// The call that is given up.
-        ours: CallId,
-        /// The call that goes on.
-        theirs: CallId,
-    },
-    /// Both sides confirmed the same keys.
-    Established(Box<CallInfo>),
-    /// Sound can flow both ways.
-    Connected {
-        /// Which call.
-        call: CallId,
-        /// Whether this is after an interruption.
-        again: bool,
-    },
-    /// The first frame of the peer's opened.
-    Hearing {
-        /// Which call.
-        call: CallId,
-    },
-    /// Sound does not flow; this device, or the peer, tries to come back.
-    Interrupted {
-        /// Which call.
-        call: CallId,
-        /// Which side is gone.
-        who: Side,
-    },
-    /// The call is over.
-    Over {
-        /// Which call.
-        call: CallId,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// A call did not begin.
-    Refused {
-        /// Why, for people.
-        reason: String,
-        /// The distinct result.
-        outcome: Outcome,
-    },
-    /// Something was refused that no call came of.
-    Rejected {
-        /// Why, for the log.
-        reason: String,
-    },
-}
-
-/// A side of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// This device.
-    Here,
-    /// The peer.
-    There,
-}
-
-/// What a call shows about itself.
-#[derive(Clone, Debug)]
-pub struct CallInfo {
-    /// Which call.
-    pub call: CallId,
-    /// Which side this is.
-    pub role: Role,
-    /// Who is on the other side, on which device.
-    pub peer: Address,
-    /// Their account key.
-    pub account: VerifyingKey<Account>,
-    /// How well they are known.
-    pub standing: Standing,
-    /// To be compared by the two people.
-    pub sas: Sas,
-    /// Who can open the media.
-    pub protection: Protection,
-    /// The epoch of the key.
-    pub epoch: u32,
-}
-
-/// A frame that opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard<'b> {
-    /// The sender's index.
-    pub sender: u16,
-    /// The frame's number under its key.
-    pub number: u64,
-    /// How it is encoded.
-    pub codec: Codec,
-    /// The encoded sound.
-    pub payload: &'b [u8],
-}
-
-/// What the media path counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MediaStats {
-    /// Frames sealed.
-    pub sealed: u64,
-    /// Frames opened.
-    pub opened: u64,
-    /// Packets that did not open, by whatever fault.
-    pub refused: u64,
 }
 
 /// The media side of an established call.
@@ -701,6 +564,9 @@ impl Engine {
         }
         if news.interrupted {
             self.event(Event::Interrupted { call, who: Side::Here });
+        }
+        if news.alone {
+            self.event(Event::Interrupted { call, who: Side::There });
         }
         if news.open {
             self.outputs.push_back(Output::OpenRelay);

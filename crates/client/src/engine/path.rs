@@ -14,6 +14,8 @@ const SUSPECT: Duration = Duration::from_millis(700);
 const RETRY: Duration = Duration::from_millis(300);
 /// How long this device tries to come back before the call is over.
 const GIVE_UP: Duration = Duration::from_secs(60);
+/// A peer that hangs up leaves the room a moment before its word arrives: no alarm before that.
+const GOODBYE: Duration = Duration::from_millis(800);
 /// How long a peer that left without a word may take to come back. Counted only while this device is in the room.
 const PEER_GRACE: Duration = Duration::from_secs(15);
 
@@ -39,6 +41,8 @@ pub(super) struct PathNews {
     pub(super) interrupted: bool,
     /// Connect again.
     pub(super) open: bool,
+    /// The peer is gone and nothing has explained it.
+    pub(super) alone: bool,
     /// This device or the peer has been away for too long.
     pub(super) given_up: bool,
 }
@@ -52,8 +56,9 @@ pub(super) struct Path {
     ping_at: Time,
     heard: Time,
     patience: Duration,
-    /// Since when the peer is not in the room with us.
+    /// Since when the peer is not in the room with us, and whether that was said.
     alone_since: Option<Time>,
+    alone_told: bool,
     was_joined: bool,
 }
 
@@ -67,6 +72,7 @@ impl Path {
             heard: now,
             patience: SILENCE,
             alone_since: None,
+            alone_told: false,
             was_joined: false,
         }
     }
@@ -98,6 +104,7 @@ impl Path {
     }
 
     pub(super) fn peer_present(&mut self, now: Time, present: bool) {
+        self.alone_told = false;
         self.alone_since = if present { None } else { Some(self.alone_since.unwrap_or(now)) };
     }
 
@@ -131,7 +138,8 @@ impl Path {
             PathState::AwaitingRetry => Some(self.retry_at),
         };
         let away = self.away_since.map(|since| since + GIVE_UP);
-        let alone = self.alone_since.map(|since| since + PEER_GRACE);
+        let grace = if self.alone_told { PEER_GRACE } else { GOODBYE };
+        let alone = self.alone_since.map(|since| since + grace);
         [state, away, alone].into_iter().flatten().min()
     }
 
@@ -143,16 +151,20 @@ impl Path {
             news.given_up = true;
             return news;
         }
+        if !self.alone_told && self.alone_since.is_some_and(|since| now.since(since) >= GOODBYE) {
+            self.alone_told = true;
+            news.alone = true;
+        }
         match self.state {
             PathState::AwaitingConnection => {}
             PathState::AwaitingJoin => {
                 if now.since(self.heard) >= SILENCE {
-                    news = self.lost(now);
+                    news = PathNews { alone: news.alone, ..self.lost(now) };
                 }
             }
             PathState::Joined => {
                 if now.since(self.heard) >= self.patience {
-                    return self.lost(now);
+                    return PathNews { alone: news.alone, ..self.lost(now) };
                 }
                 if now >= self.ping_at {
                     self.ping_at = now + PING;

@@ -8,7 +8,7 @@ use undertone_protocol::control::{Member, Refusal, ToMember, ToRelay};
 use undertone_protocol::join::JoinError;
 use undertone_protocol::{Entry, Grant, Join, VERSION};
 
-use super::{Engine, Event, Media, Output, PathState, Side};
+use super::{Engine, Event, Media, Output, PathState};
 
 /// Why a member of the room is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +128,6 @@ impl Engine {
                 if media.peer_index() == Some(index) {
                     media.ring.dismiss(index);
                     media.path.peer_present(now, false);
-                    let call = media.call;
-                    self.outputs.push_back(Output::Event(Event::Interrupted { call, who: Side::There }));
                 }
             }
             ToMember::Refused { reason: Refusal::ShuttingDown | Refusal::Silent | Refusal::Full, .. } => {

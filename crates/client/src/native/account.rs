@@ -27,6 +27,9 @@ use super::error::ClientError;
 use super::home::{DeviceSecrets, Home, ServerPin};
 use super::{rest, rng, wall_time};
 
+/// Bytes of a new account's passphrase at least. The server can guess at it (see SECURITY.md), so more is better.
+const MIN_PASSPHRASE: usize = 8;
+
 /// What an account is made of.
 #[derive(Debug)]
 pub struct Registration<'a> {
@@ -144,6 +147,9 @@ pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Res
         meet(home, registration.server, registration.name, registration.passphrase).await?;
     let server = connector.address().to_owned();
     let passphrase = registration.passphrase.as_slice();
+    if passphrase.len() < MIN_PASSPHRASE {
+        return Err(ClientError::ShortPassphrase);
+    }
     let started = ClientRegistration::<Suite>::start(&mut Rng(&mut rng()), passphrase).map_err(failed)?;
     let challenge: RegisterChallenge = post(
         &connector,

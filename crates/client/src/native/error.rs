@@ -27,6 +27,9 @@ pub enum ClientError {
     /// The passphrase is empty.
     #[error("the passphrase is empty")]
     EmptyPassphrase,
+    /// The passphrase is too short for a new account.
+    #[error("a passphrase has at least 8 characters: four or five random words are good, and easy to type")]
+    ShortPassphrase,
     /// Nobody answers at the server's address.
     #[error("the server {server} cannot be reached: {source}")]
     Unreachable {
@@ -120,7 +123,7 @@ impl ClientError {
     #[must_use]
     pub const fn class(&self) -> ExitClass {
         match self {
-            Self::Name(_) | Self::EmptyPassphrase | Self::Recovery(_) => ExitClass::Usage,
+            Self::Name(_) | Self::EmptyPassphrase | Self::ShortPassphrase | Self::Recovery(_) => ExitClass::Usage,
             Self::Trust(TrustError::Changed { .. } | TrustError::Refused { .. }) => ExitClass::PeerChanged,
             Self::Trust(_) | Self::List(_) | Self::ServerChanged { .. } | Self::ReplacedKey(_) | Self::Statement(_) => {
                 ExitClass::ProofFailed

@@ -95,7 +95,9 @@ pub enum SoundError {
         reason: String,
     },
     /// No microphone or loudspeaker.
-    #[error("no {0} can be used ({1}): name WAV files with --wav-in and --wav-out, or plug one in")]
+    #[error(
+        "no {0} can be used ({1}): name WAV files with --wav-in and --wav-out, call in silence with --no-devices, or plug one in"
+    )]
     Device(&'static str, String),
     /// The codec.
     #[error("the Opus codec failed: {0}")]

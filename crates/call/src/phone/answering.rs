@@ -1,0 +1,162 @@
+//! The callee's side: an invite, a person's decision, an answer, a confirmation.
+
+use undertone_keys::agreement::{Refused, SharedSecret};
+use undertone_keys::{CallId, DeviceId, Time, WallTime};
+
+use super::{Active, Established, Event, Output, Phone, Purpose, Role, State};
+use crate::incoming::{self, CalleeShare, Incoming, IncomingState, InviteFault};
+use crate::mailbox::Opening;
+use crate::outcome::Outcome;
+use crate::signal::Signal;
+
+impl Phone {
+    pub(super) fn invited(
+        &mut self,
+        now: Time,
+        opening: Opening,
+        body: Vec<u8>,
+        wall: WallTime,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let (call, caller) = (opening.call(), opening.sender().clone());
+        let Opening { peer, grant, .. } = opening;
+        let Some(key) = peer.device(caller.device).and_then(|record| record.agreement) else { return };
+        let validity = self.policy.invite_validity;
+        let local = &self.mailbox.local;
+        let checked = match incoming::check(local, &peer, &caller, call, body, grant, wall, validity) {
+            Ok(checked) => checked,
+            Err(fault) => {
+                if let Some(outcome) = fault.outcome() {
+                    self.tell(&caller, &key, call, &Signal::Over(outcome), rng);
+                }
+                self.reject(match fault {
+                    InviteFault::Malformed => "a malformed invite",
+                    InviteFault::Stale => "an invite that is too old: is the clock right?",
+                    InviteFault::Keys => "an invite that names other keys than the proven ones",
+                    InviteFault::Grant => "an invite whose grant says something else",
+                    InviteFault::Terms => "an invite on terms this version does not speak",
+                });
+                return;
+            }
+        };
+        self.accepted.retain(|(_, until)| *until >= wall);
+        if self.accepted.iter().any(|(id, _)| *id == call) {
+            self.reject("an invite to a call that was accepted before");
+            return;
+        }
+        let mut glare = false;
+        match &self.state {
+            State::Idle => {}
+            State::Outgoing(outgoing) if *outgoing.peer.user() == caller.user => {
+                // Both call each other: the lower call id survives, and nobody has to answer what both wanted.
+                if outgoing.call < call {
+                    return;
+                }
+                let ours = outgoing.call;
+                self.end_legs(Outcome::Cancelled, rng);
+                self.state = State::Idle;
+                self.outputs.push_back(Output::Event(Event::Yielded { ours, theirs: call }));
+                glare = true;
+            }
+            State::Incoming(incoming) if incoming.call() == call => return,
+            State::Active(active) if active.call == call => return,
+            State::Outgoing(_) | State::Incoming(_) | State::Active(_) => {
+                self.tell(&caller, &key, call, &Signal::Over(Outcome::Busy), rng);
+                return;
+            }
+        }
+        let envelope = self.tell(&caller, &key, call, &Signal::Ringing, rng);
+        let (standing, terms) = (peer.standing(), checked.invite.terms);
+        // The caller's clock decides; the margin is for its last word to arrive.
+        let deadline = now + self.policy.ringing + self.policy.resend;
+        let state = IncomingState::AwaitingDecision;
+        let incoming = Incoming { peer, caller: caller.clone(), checked, state, envelope, resent_at: now, deadline };
+        self.state = State::Incoming(Box::new(incoming));
+        self.outputs.push_back(Output::Event(Event::Incoming { call, caller, standing, terms }));
+        if glare {
+            self.accept(now);
+        }
+    }
+
+    pub(super) fn accept(&mut self, now: Time) {
+        let State::Incoming(incoming) = &mut self.state else { return };
+        if !matches!(incoming.state, IncomingState::AwaitingDecision) {
+            return;
+        }
+        let call = incoming.call();
+        let until = self.wall.plus(2 * self.policy.invite_validity);
+        incoming.state = IncomingState::AwaitingAgreement { ephemeral_static: None, static_static: None };
+        incoming.deadline = now + self.policy.confirm;
+        let (ephemeral, caller_key) = (incoming.checked.invite.ephemeral, incoming.checked.caller_key);
+        self.accepted.push((call, until));
+        self.outputs.push_back(Output::Store { call, until });
+        self.ask(ephemeral, Purpose::Callee(call, CalleeShare::EphemeralStatic));
+        self.ask(caller_key, Purpose::Callee(call, CalleeShare::StaticStatic));
+    }
+
+    pub(super) fn callee_agreed(
+        &mut self,
+        now: Time,
+        call: CallId,
+        share: CalleeShare,
+        secret: Result<SharedSecret, Refused>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let State::Incoming(incoming) = &mut self.state else { return };
+        if incoming.call() != call {
+            return;
+        }
+        let (caller, key) = (incoming.caller.clone(), incoming.checked.caller_key);
+        let Ok(secret) = secret else {
+            self.tell(&caller, &key, call, &Signal::Over(Outcome::RefusedByPolicy), rng);
+            self.over(call, Outcome::RefusedByPolicy);
+            return;
+        };
+        let Some((body, mac)) = incoming.agreed(&self.mailbox.local, share, secret, rng) else { return };
+        incoming.deadline = now + self.policy.confirm;
+        incoming.resent_at = now;
+        let envelope = self.tell(&caller, &key, call, &Signal::Answer { body, mac }, rng);
+        if let State::Incoming(incoming) = &mut self.state {
+            incoming.envelope = envelope;
+        }
+    }
+
+    pub(super) fn confirmed(
+        &mut self,
+        call: CallId,
+        sender: DeviceId,
+        half: [u8; 32],
+        mac: &[u8; 32],
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let State::Incoming(incoming) = core::mem::replace(&mut self.state, State::Idle) else { return };
+        if incoming.call() != call || incoming.caller.device != sender {
+            self.state = State::Incoming(incoming);
+            return;
+        }
+        let caller_key = incoming.checked.caller_key;
+        match incoming.confirmed(half, mac) {
+            Ok((keys, sas, call_of)) => {
+                let peer = call_of.caller.clone();
+                self.state = State::Active(Active { call, peer, key: caller_key, confirm: None });
+                self.outputs.push_back(Output::Event(Event::Established(Box::new(Established {
+                    call,
+                    role: Role::Callee,
+                    peer: call_of.peer,
+                    device: sender,
+                    key: keys.media,
+                    sas,
+                    terms: call_of.checked.invite.terms,
+                    grant: call_of.checked.grant,
+                    peer_grant: call_of.checked.invite.grant,
+                }))));
+            }
+            Err(incoming) => {
+                let caller = incoming.caller.clone();
+                self.state = State::Incoming(incoming);
+                self.tell(&caller, &caller_key, call, &Signal::Over(Outcome::RefusedByProof), rng);
+                self.over(call, Outcome::RefusedByProof);
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The caller's side: one leg for each of the callee's devices.
+
+use undertone_keys::agreement::{Refused, SharedSecret};
+use undertone_keys::sign::Signed;
+use undertone_keys::{CallId, DeviceId, Time};
+use undertone_protocol::Terms;
+use undertone_transparency::TrustedPeer;
+
+use super::{Active, DialError, Established, Event, Output, Phone, Role, State};
+use crate::incoming;
+use crate::outcome::Outcome;
+use crate::outgoing::{CallerShare, Confirmed, Leg, LegState, Outgoing};
+use crate::signal::Signal;
+
+impl Phone {
+    pub(super) fn dial(
+        &mut self,
+        now: Time,
+        peer: TrustedPeer,
+        call: CallId,
+        terms: Terms,
+        grant: Signed,
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Result<(), DialError> {
+        if self.is_busy() {
+            return Err(DialError::InCall);
+        }
+        if !incoming::grant_fits(&grant, &self.mailbox.local, call, &terms) {
+            return Err(DialError::Grant);
+        }
+        let (mut legs, mut refused) = (Vec::new(), None);
+        let here = self.mailbox.local.address.device;
+        for record in peer.devices().filter(|record| record.device != here) {
+            match Leg::new(&self.mailbox.local, record, call, terms, &grant, self.wall, self.legacy, rng) {
+                Ok(leg) => legs.push(leg),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if legs.is_empty() {
+            return Err(refused.map_or(DialError::NoDevice, DialError::Choice));
+        }
+        for leg in &mut legs {
+            let invite = Signal::Invite(leg.invite.clone());
+            leg.envelope = self.mailbox.seal(&leg.address, &leg.key, call, self.wall, &invite, rng).unwrap_or_default();
+            leg.resend_at = now + self.policy.resend;
+            self.outputs.push_back(Output::Send { to: leg.address.clone(), call, envelope: leg.envelope.clone() });
+        }
+        let deadline = now + self.policy.ringing;
+        let outgoing = Outgoing { call, peer, terms, grant, legs, deadline, rang: false };
+        self.state = State::Outgoing(Box::new(outgoing));
+        Ok(())
+    }
+
+    pub(super) fn undelivered(&mut self, device: DeviceId, call: CallId) {
+        let State::Outgoing(outgoing) = &mut self.state else { return };
+        if outgoing.call != call {
+            return;
+        }
+        // The server's word: it may end an invite that nobody answered, never a leg that did.
+        if let Some(leg) = outgoing.leg(device)
+            && matches!(leg.state, LegState::AwaitingRing)
+        {
+            leg.state = LegState::Gone(Outcome::Offline);
+        }
+        self.settle();
+    }
+
+    /// Ends the call when no leg is left.
+    pub(super) fn settle(&mut self) {
+        if let State::Outgoing(outgoing) = &self.state
+            && let Some(outcome) = outgoing.verdict()
+        {
+            let call = outgoing.call;
+            self.over(call, outcome);
+        }
+    }
+
+    pub(super) fn caller_agreed(
+        &mut self,
+        now: Time,
+        (call, device, share): (CallId, DeviceId, CallerShare),
+        secret: Result<SharedSecret, Refused>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let State::Outgoing(outgoing) = &mut self.state else { return };
+        if outgoing.call != call {
+            return;
+        }
+        let local = &self.mailbox.local;
+        let Some(leg) = outgoing.leg(device) else { return };
+        let result = match secret {
+            Ok(secret) => leg.agreed(local, share, secret),
+            Err(_) => Err(Outcome::RefusedByPolicy),
+        };
+        match result {
+            Ok(None) => {}
+            Ok(Some(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
+            Err(outcome) => {
+                leg.state = LegState::Gone(outcome);
+                let (address, key) = (leg.address.clone(), leg.key);
+                self.tell(&address, &key, call, &Signal::Over(outcome), rng);
+                self.settle();
+            }
+        }
+    }
+
+    pub(super) fn establish_as_caller(
+        &mut self,
+        now: Time,
+        device: DeviceId,
+        confirmed: Confirmed,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let State::Outgoing(outgoing) = core::mem::replace(&mut self.state, State::Idle) else { return };
+        let call = outgoing.call;
+        let confirm = Signal::Confirm { half: *confirmed.half.as_bytes(), mac: confirmed.mac };
+        for leg in &outgoing.legs {
+            if leg.address.device == device {
+                let envelope = self.tell(&leg.address, &leg.key, call, &confirm, rng);
+                self.state = State::Active(Active {
+                    call,
+                    peer: leg.address.clone(),
+                    key: leg.key,
+                    confirm: Some((envelope, now)),
+                });
+            } else if !matches!(leg.state, LegState::Gone(_)) {
+                self.tell(&leg.address, &leg.key, call, &Signal::Over(Outcome::Taken), rng);
+            }
+        }
+        self.outputs.push_back(Output::Event(Event::Established(Box::new(Established {
+            call,
+            role: Role::Caller,
+            peer: outgoing.peer,
+            device,
+            key: confirmed.keys.media,
+            sas: confirmed.sas,
+            terms: outgoing.terms,
+            grant: outgoing.grant,
+            peer_grant: confirmed.peer_grant,
+        }))));
+    }
+}

@@ -1,0 +1,191 @@
+//! What a phone is told and what it says.
+
+use undertone_keys::agreement::{AgreementPublicKey, Refused, SharedSecret};
+use undertone_keys::call_agreement::MediaKey;
+use undertone_keys::choice::ChoiceError;
+use undertone_keys::envelope::Address;
+use undertone_keys::sas::Sas;
+use undertone_keys::sign::Signed;
+use undertone_keys::{CallId, DeviceId, WallTime};
+use undertone_protocol::Terms;
+use undertone_transparency::{Standing, TrustedPeer};
+
+use crate::outcome::Outcome;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A person wants to call somebody.
+    Dial {
+        /// Whom.
+        peer: TrustedPeer,
+        /// Drawn afresh; the grant names it.
+        call: CallId,
+        /// What the call is to be like.
+        terms: Terms,
+        /// The server's grant for this device.
+        grant: Signed,
+        /// The wall clock, corrected to the server's.
+        wall: WallTime,
+    },
+    /// An envelope came in.
+    Received {
+        /// As received.
+        envelope: Vec<u8>,
+        /// The user it claims to come from, proven.
+        peer: TrustedPeer,
+        /// The grant that came with it.
+        grant: Option<Signed>,
+        /// The wall clock, corrected to the server's.
+        wall: WallTime,
+    },
+    /// The server could not hand an envelope to a device: it is not connected.
+    Undelivered {
+        /// Which device.
+        device: DeviceId,
+        /// The call it belonged to.
+        call: CallId,
+    },
+    /// The answer to [`Output::Agree`].
+    Agreed {
+        /// The request's number.
+        request: u64,
+        /// The agreement, or why there is none.
+        secret: Result<SharedSecret, Refused>,
+    },
+    /// A person takes the call that rings.
+    Accept,
+    /// A person does not take it.
+    Decline,
+    /// A person ends whatever there is: a ringing call is cancelled, an established one ended.
+    HangUp,
+    /// The media path cannot go on: ends an established call with this outcome, which the peer is told.
+    End(Outcome),
+    /// The media path says that the peer is gone and did not come back.
+    PeerGone,
+    /// The time that `poll_timeout` named has come.
+    Tick,
+}
+
+/// What is to be done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Make durable, before anything after it is done, that this call id was accepted (rules CALL-5, STO-2).
+    Store {
+        /// Which call.
+        call: CallId,
+        /// May be forgotten after this.
+        until: WallTime,
+    },
+    /// Hand these bytes to the server for that device.
+    Send {
+        /// For whom.
+        to: Address,
+        /// The call they belong to.
+        call: CallId,
+        /// Sealed.
+        envelope: Vec<u8>,
+    },
+    /// Let this device's agreement key agree with `peer` and come back with [`Input::Agreed`] (rule ID-5).
+    Agree {
+        /// To be repeated.
+        request: u64,
+        /// With whose key.
+        peer: AgreementPublicKey,
+    },
+    /// Tell whoever is interested.
+    Event(Event),
+}
+
+/// What a person or the media path should know.
+#[derive(Debug)]
+pub enum Event {
+    /// One of the callee's devices rings.
+    Ringing {
+        /// Which call.
+        call: CallId,
+    },
+    /// Somebody calls.
+    Incoming {
+        /// Which call.
+        call: CallId,
+        /// Who.
+        caller: Address,
+        /// How well they are known.
+        standing: Standing,
+        /// What the call is to be like.
+        terms: Terms,
+    },
+    /// Both called each other at the same moment: the lower call id survives (rule CALL-5). Theirs goes on in the place
+    /// of ours and is accepted by itself.
+    Yielded {
+        /// The call that is given up.
+        ours: CallId,
+        /// The call that goes on.
+        theirs: CallId,
+    },
+    /// Both sides confirmed the same keys.
+    Established(Box<Established>),
+    /// The call is over.
+    Over {
+        /// Which call.
+        call: CallId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Something was refused without a call coming of it.
+    Rejected {
+        /// Why, for the log.
+        reason: &'static str,
+    },
+}
+
+/// Which side of a call this device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It called.
+    Caller,
+    /// It was called.
+    Callee,
+}
+
+/// A call whose keys both sides have confirmed.
+#[derive(Debug)]
+pub struct Established {
+    /// Which call.
+    pub call: CallId,
+    /// Which side this is.
+    pub role: Role,
+    /// Who is on the other side.
+    pub peer: TrustedPeer,
+    /// On which device.
+    pub device: DeviceId,
+    /// The media key of epoch 1.
+    pub key: MediaKey,
+    /// To be compared by the two people.
+    pub sas: Sas,
+    /// What was agreed.
+    pub terms: Terms,
+    /// This device's grant for the room.
+    pub grant: Signed,
+    /// The hash of the peer's grant, as the transcript has it.
+    pub peer_grant: [u8; 32],
+}
+
+/// Why a call did not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// There is a call already.
+    #[error("there is a call already")]
+    InCall,
+    /// The server's grant is for something else than was asked for (rule NEG-1).
+    #[error("the server's grant does not say what was asked for")]
+    Grant,
+    /// The peer has no device but this one.
+    #[error("the peer has no device to call")]
+    NoDevice,
+    /// None of the peer's devices may be called.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+}

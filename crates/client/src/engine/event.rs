@@ -1,0 +1,150 @@
+//! What people and programs see of a call.
+
+use undertone_call::{Outcome, Role};
+use undertone_keys::CallId;
+use undertone_keys::UserId;
+use undertone_keys::envelope::Address;
+use undertone_keys::sas::Sas;
+use undertone_keys::sign::{Account, VerifyingKey};
+use undertone_media::packet::Codec;
+use undertone_protocol::Protection;
+use undertone_protocol::signal::Reason;
+use undertone_transparency::Standing;
+
+/// What people and programs see of a call.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The server is connected (again).
+    Online,
+    /// The server is not connected; the driver goes on trying.
+    Offline {
+        /// Why, if the server said so.
+        reason: Option<Reason>,
+    },
+    /// The peer is being called.
+    Calling {
+        /// Which call.
+        call: CallId,
+        /// Whom.
+        peer: UserId,
+        /// How well they are known.
+        standing: Standing,
+    },
+    /// One of the peer's devices rings.
+    Ringing {
+        /// Which call.
+        call: CallId,
+    },
+    /// Somebody calls.
+    Incoming {
+        /// Which call.
+        call: CallId,
+        /// Who.
+        peer: Address,
+        /// How well they are known.
+        standing: Standing,
+        /// How the call would be protected.
+        protection: Protection,
+    },
+    /// Both called each other at the same moment: theirs goes on in the place of ours, and is taken by itself.
+    Yielded {
+        /// The call that is given up.
+        ours: CallId,
+        /// The call that goes on.
+        theirs: CallId,
+    },
+    /// Both sides confirmed the same keys.
+    Established(Box<CallInfo>),
+    /// Sound can flow both ways.
+    Connected {
+        /// Which call.
+        call: CallId,
+        /// Whether this is after an interruption.
+        again: bool,
+    },
+    /// The first frame of the peer's opened.
+    Hearing {
+        /// Which call.
+        call: CallId,
+    },
+    /// Sound does not flow; this device, or the peer, tries to come back.
+    Interrupted {
+        /// Which call.
+        call: CallId,
+        /// Which side is gone.
+        who: Side,
+    },
+    /// The call is over.
+    Over {
+        /// Which call.
+        call: CallId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// A call did not begin.
+    Refused {
+        /// Why, for people.
+        reason: String,
+        /// The distinct result.
+        outcome: Outcome,
+    },
+    /// Something was refused that no call came of.
+    Rejected {
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+/// A side of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// This device.
+    Here,
+    /// The peer.
+    There,
+}
+
+/// What a call shows about itself.
+#[derive(Clone, Debug)]
+pub struct CallInfo {
+    /// Which call.
+    pub call: CallId,
+    /// Which side this is.
+    pub role: Role,
+    /// Who is on the other side, on which device.
+    pub peer: Address,
+    /// Their account key.
+    pub account: VerifyingKey<Account>,
+    /// How well they are known.
+    pub standing: Standing,
+    /// To be compared by the two people.
+    pub sas: Sas,
+    /// Who can open the media.
+    pub protection: Protection,
+    /// The epoch of the key.
+    pub epoch: u32,
+}
+
+/// A frame that opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard<'b> {
+    /// The sender's index.
+    pub sender: u16,
+    /// The frame's number under its key.
+    pub number: u64,
+    /// How it is encoded.
+    pub codec: Codec,
+    /// The encoded sound.
+    pub payload: &'b [u8],
+}
+
+/// What the media path counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MediaStats {
+    /// Frames sealed.
+    pub sealed: u64,
+    /// Frames opened.
+    pub opened: u64,
+    /// Packets that did not open, by whatever fault.
+    pub refused: u64,
+}
