@@ -17,9 +17,7 @@ build:
 	@sh dev/setup.sh build
 	cargo build --workspace --bins
 
-run:
-	@sh dev/setup.sh build
-	cargo build --package undertone-server --package undertone-cli
+run: build
 	@echo
 	@echo "Next, in two other terminals:"
 	@echo "  target/debug/undertone --home /tmp/ada register ada     then: target/debug/undertone --home /tmp/ada answer"
