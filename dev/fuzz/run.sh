@@ -9,5 +9,5 @@ fi
 for target in ../corpus/*/; do
     name=$(basename "$target")
     echo "== $name"
-    UNDERTONE_TARGET="$name" cargo +nightly fuzz run any "$target" -- -max_total_time="${SECONDS_EACH:-60}" -max_len=4096
+    UNDERTONE_TARGET="$name" cargo +nightly fuzz run --fuzz-dir . any "$target" -- -max_total_time="${SECONDS_EACH:-60}" -max_len=4096
 done
