@@ -99,6 +99,7 @@ async fn killed_server_call_resumes() -> anyhow::Result<()> {
     let (mut ada, mut bob) = (server.online("ada").await?, server.online("bob").await?);
     talk(&mut ada, &mut bob, [Sound::new(WavSource::open(&speech("ada"))?, Silence), Sound::silent()]).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
+    // Taken down in this very process; the clients get no goodbye from the relay, only broken connections.
     server.take_down().await;
     for online in [&mut ada, &mut bob] {
         wait(online, |event| matches!(event, Event::Interrupted { .. }).then_some(())).await?;

@@ -85,7 +85,7 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     let call = a["call"].as_str().and_then(call_id).context("no call id")?;
     let sample = packets.get(packets.len() / 2).context("the tap is empty")?;
     let attempt = locksmith::try_folder(&data, sample, &call)?;
-    let tried = format!("{} of the server's 32-byte strings tried", attempt.tried);
+    let tried = format!("{} of the server's 32-byte strings tried on one packet", attempt.tried);
     table.claim("the tap, with all the server holds", tried, attempt.tried > 1000 && !attempt.opened);
     server.end()?;
     Ok(table)
