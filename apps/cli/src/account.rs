@@ -44,7 +44,12 @@ fn must_be_free(client: &Client) -> Result<(), ClientError> {
     }
 }
 
-pub(crate) async fn register(client: &Client, options: &Register, output: &Output) -> Result<Done, ClientError> {
+pub(crate) async fn register(
+    client: &Client,
+    options: &Register,
+    home: &str,
+    output: &Output,
+) -> Result<Done, ClientError> {
     must_be_free(client)?;
     let passphrase = passphrase(&options.place, true)?;
     if !output.is_json() {
@@ -58,7 +63,7 @@ pub(crate) async fn register(client: &Client, options: &Register, output: &Outpu
         invite: options.invite.as_deref(),
     };
     let registered = client.register(registration).await?;
-    let recovery = registered.recovery.to_text();
+    let recovery = registered.recovery.map(|key| key.to_text()).unwrap_or_default();
     let object = json!({
         "event": "registered", "user": registered.user.as_str(), "recovery_key": recovery,
         "server_key": registered.server_key, "account_key": registered.account,
@@ -66,7 +71,7 @@ pub(crate) async fn register(client: &Client, options: &Register, output: &Outpu
     let text = format!(
         "You are {}.\n\nRecovery key, shown this once; write it down and keep it from your devices:\n\n  {}\n\n\
          Server key, trusted from now on:  {}\nYour account key, for others to compare:  {}\n\n\
-         Next: `undertone answer` waits for a call, `undertone call NAME` makes one.",
+         Next: `undertone{home} answer` waits for a call, `undertone{home} call NAME` makes one.",
         registered.user.display(),
         recovery,
         registered.server_key,
@@ -93,7 +98,8 @@ pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> 
     });
     let text = format!(
         "This device is now one of {}'s.\nServer key, trusted from now on:  {}",
-        me.address.user, me.server_key
+        me.address.user.display(),
+        me.server_key
     );
     output.result(&object, &text);
     Ok(Done::Well)
@@ -105,8 +111,9 @@ pub(crate) async fn logout(client: &Client, output: &Output) -> Result<Done, Cli
     output.result(
         &json!({ "event": "logged_out", "user": user.as_str() }),
         &format!(
-            "This device can no longer act for {user}; its keys are gone. It stays in the account's list of devices \
-             until it is revoked there."
+            "This device can no longer act for {}; its keys are gone. It stays in the account's list of devices until it \
+             is revoked there.",
+            user.display()
         ),
     );
     Ok(Done::Well)

@@ -203,6 +203,11 @@ pub(crate) struct Answer {
 }
 
 impl Cli {
+    /// What has to be typed for this very home, in a command that is suggested.
+    pub(crate) fn home_words(&self) -> String {
+        self.home.as_ref().map_or_else(String::new, |home| format!(" --home {}", home.display()))
+    }
+
     /// Where this device is kept.
     pub(crate) fn home(&self) -> PathBuf {
         let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);

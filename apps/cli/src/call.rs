@@ -44,15 +44,21 @@ pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -
     let sound = if options.decline { Sound::silent() } else { sound(&options.sound)? };
     let online = client.connect().await?;
     let me = client.whoami()?.address.user;
-    output.event(&json!({ "event": "waiting", "user": me.as_str() }), &format!("{me} can be called now."));
+    let text = format!("{} can be called now.", me.display());
+    output.event(&json!({ "event": "waiting", "user": me.as_str() }), &text);
     follow(client, online, &options.sound, Some(sound), options.decline, *output).await
 }
+
+/// When the other side is there and nothing is heard of it for so long, `--seconds` counts without it.
+const FIRST_SOUND: Duration = Duration::from_secs(10);
 
 /// What is known of the call so far.
 #[derive(Default)]
 struct Progress {
     info: Option<CallInfo>,
     began: Option<Instant>,
+    /// From when `--seconds` counts: the first sound of the other side, or a while after both were there.
+    counts_from: Option<Instant>,
     muted: bool,
     /// Sound does not flow.
     away: bool,
@@ -76,7 +82,7 @@ async fn follow(
     let mut ticks = 0_u64;
     let (mut interrupt, mut terminate) = (signal_stream(true), signal_stream(false));
     let done = loop {
-        let end = progress.began.zip(options.seconds).map(|(began, seconds)| began + Duration::from_secs(seconds));
+        let end = progress.counts_from.zip(options.seconds).map(|(from, seconds)| from + Duration::from_secs(seconds));
         let pressed = async {
             match &mut keys {
                 Some(keys) => keys.recv().await,
@@ -102,7 +108,9 @@ async fn follow(
                     Event::Connected { .. } => {
                         progress.away = false;
                         progress.began.get_or_insert_with(Instant::now);
+                        progress.counts_from.get_or_insert_with(|| Instant::now() + FIRST_SOUND);
                     }
+                    Event::Hearing { .. } => progress.counts_from = Some(Instant::now()),
                     Event::Interrupted { .. } => progress.away = true,
                     Event::Over { outcome, .. } => {
                         let well = outcome == Outcome::Ended || (decline && outcome == Outcome::Declined);
@@ -128,7 +136,7 @@ async fn follow(
                 Some(Key::Same) => if let Some(info) = &progress.info {
                     client.verified(&info.peer.user, &info.account.fingerprint())?;
                     if let Some(live) = &live { live.clear(); }
-                    let text = format!("{} is verified from now on.\r", info.peer.user);
+                    let text = format!("{} is verified from now on.\r", info.peer.user.display());
                     output.event(&json!({ "event": "verified", "user": info.peer.user.as_str() }), &text);
                 },
             },
@@ -240,7 +248,7 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         ),
         Event::Yielded { ours, theirs } => output.event(
             &json!({ "event": "yielded", "ours": ours.to_string(), "theirs": theirs.to_string() }),
-            "They called you at the same moment; that call goes on.",
+            "They called you at the same moment; theirs goes on.",
         ),
         Event::Established(info) => established(info, output),
         Event::Connected { call, again } => output.event(
@@ -268,6 +276,10 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         Event::Refused { reason, outcome } => output.event(
             &json!({ "event": "refused", "result": outcome.as_str(), "reason": reason }),
             &format!("No call: {reason}.\r"),
+        ),
+        Event::SoundFailed { reason } => output.event(
+            &json!({ "event": "sound_failed", "reason": reason }),
+            &format!("{reason}. The call goes on without it.\r"),
         ),
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}.\r"));

@@ -81,8 +81,9 @@ fn advice(error: &ClientError) -> String {
 fn trust_advice(error: &TrustError) -> String {
     match error {
         TrustError::Changed { user, new, .. } | TrustError::Refused { user, new } => format!(
-            "{error}\nEither {user} lost all devices and began anew, or somebody stands between you. Ask them by \
-             another way. If the new key is theirs: undertone peer trust {user} --accept {}",
+            "{error}\nEither {} lost all devices and began anew, or somebody stands between you. Ask them by another \
+             way. If the new key is theirs: undertone peer trust {user} --accept {}",
+            user.display(),
             new.fingerprint()
         ),
         _ => error.to_string(),
@@ -96,7 +97,7 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
     }
     let client = Client::open(&cli.home())?;
     match &cli.command {
-        Command::Register(options) => account::register(&client, options, output).await,
+        Command::Register(options) => account::register(&client, options, &cli.home_words(), output).await,
         Command::Login(options) => account::login(&client, options, output).await,
         Command::Logout => account::logout(&client, output).await,
         Command::Whoami => account::whoami(&client, output),

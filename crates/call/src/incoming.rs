@@ -73,6 +73,11 @@ pub(crate) fn check(
     if invite.caller_key != caller_key || invite.callee_key != local.agreement {
         return Err(InviteFault::Keys);
     }
+    // Records are signed by devices alone, so they fit under any account key: without this, two people who compare
+    // their SAS would not know whose account they have pinned.
+    if invite.caller_account != *peer.account() || invite.callee_account != local.account {
+        return Err(InviteFault::Keys);
+    }
     if invite.terms != undertone_protocol::Terms::one_to_one(invite.terms.protection) {
         return Err(InviteFault::Terms);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use undertone_keys::agreement::AgreementPublicKey;
 use undertone_keys::envelope::Address;
-use undertone_keys::sign::{Device, SigningKey};
+use undertone_keys::sign::{Account, Device, SigningKey, VerifyingKey};
 
 /// The device that makes and takes calls.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Local {
     pub address: Address,
     /// Signs envelopes and joins.
     pub identity: Arc<SigningKey<Device>>,
+    /// The account this device belongs to: what peers pin.
+    pub account: VerifyingKey<Account>,
     /// The public half of the agreement key; the private half answers `Output::Agree`.
     pub agreement: AgreementPublicKey,
 }

@@ -56,7 +56,7 @@ pub(crate) enum Receipt {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     pub(crate) local: Local,
-    seen: VecDeque<(DeviceId, RequestId)>,
+    seen: VecDeque<(DeviceId, RequestId, u32)>,
     max_seen: usize,
 }
 
@@ -94,14 +94,15 @@ impl Mailbox {
         match self.verify(bytes, &peer) {
             Err(error) => Receipt::Rejected(error),
             Ok(envelope) => {
-                let (sender, request) = (envelope.header().sender.device, envelope.header().request);
-                if self.seen.contains(&(sender, request)) {
+                let header = envelope.header();
+                let (sender, request, epoch) = (header.sender.device, header.request, header.epoch);
+                if self.seen.contains(&(sender, request, epoch)) {
                     return Receipt::Again { sender, call: CallId::from_bytes(envelope.header().context) };
                 }
                 if self.seen.len() >= self.max_seen {
                     self.seen.pop_front();
                 }
-                self.seen.push_back((sender, request));
+                self.seen.push_back((sender, request, epoch));
                 Receipt::Fresh(Box::new(Opening { envelope, peer, grant }))
             }
         }
@@ -110,7 +111,7 @@ impl Mailbox {
     /// Takes an envelope for unseen again: it could not be opened now, and its sender will repeat it.
     pub(crate) fn unsee(&mut self, opening: &Opening) {
         let header = opening.envelope.header();
-        self.seen.retain(|seen| *seen != (header.sender.device, header.request));
+        self.seen.retain(|seen| *seen != (header.sender.device, header.request, header.epoch));
     }
 
     fn verify(&self, bytes: &[u8], peer: &TrustedPeer) -> Result<VerifiedEnvelope, EnvelopeError> {

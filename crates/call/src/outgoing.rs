@@ -88,6 +88,7 @@ impl Leg {
     #[expect(clippy::too_many_arguments, reason = "everything an invite's body names")]
     pub(crate) fn new(
         local: &Local,
+        peer: &TrustedPeer,
         record: &DeviceRecord,
         call: CallId,
         terms: Terms,
@@ -106,6 +107,8 @@ impl Leg {
             callee: address.clone(),
             caller_key: local.agreement,
             callee_key: key,
+            caller_account: local.account,
+            callee_account: *peer.account(),
             ephemeral: *ephemeral.public(),
             commitment: half.commit(&call),
             terms,

@@ -15,6 +15,7 @@ use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::envelope::{Address, EnvelopeError};
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, DeviceId, Time, UserId, WallTime};
+use undertone_protocol::Terms;
 use undertone_transparency::TrustedPeer;
 
 use crate::incoming::{CalleeShare, Incoming, IncomingState};
@@ -45,9 +46,16 @@ struct Active {
 /// What an outstanding agreement is for.
 #[derive(Debug)]
 enum Purpose {
-    Open(Box<Opening>, WallTime),
     Caller(CallId, DeviceId, CallerShare),
     Callee(CallId, CalleeShare),
+}
+
+#[derive(Debug)]
+struct BeingOpened {
+    request: u64,
+    opening: Box<Opening>,
+    wall: WallTime,
+    secret: Option<Result<SharedSecret, Refused>>,
 }
 
 /// One device's calls.
@@ -58,6 +66,9 @@ pub struct Phone {
     legacy: LegacyPolicy,
     state: State,
     accepted: Vec<(CallId, WallTime)>,
+    /// Envelopes being opened, in the order in which they came. They are applied in that order, whichever agreement is
+    /// done first: a cancelled call must not ring since its goodbye was quicker than its invite.
+    opening: VecDeque<BeingOpened>,
     agreements: Vec<(u64, Purpose)>,
     next_request: u64,
     wall: WallTime,
@@ -87,6 +98,7 @@ impl Phone {
             legacy,
             state: State::Idle,
             accepted,
+            opening: VecDeque::new(),
             agreements: Vec::new(),
             next_request: 0,
             wall: WallTime::default(),
@@ -149,12 +161,12 @@ impl Phone {
         }
     }
 
-    /// Who is calling, while a person's decision is awaited.
+    /// Who is calling on which terms, while a person's decision is awaited.
     #[must_use]
-    pub fn ringing_from(&self) -> Option<&UserId> {
+    pub fn ringing(&self) -> Option<(&UserId, Terms)> {
         match &self.state {
             State::Incoming(incoming) if matches!(incoming.state, IncomingState::AwaitingDecision) => {
-                Some(&incoming.caller.user)
+                Some((&incoming.caller.user, incoming.checked.invite.terms))
             }
             State::Idle | State::Outgoing(_) | State::Incoming(_) | State::Active(_) => None,
         }
@@ -167,18 +179,21 @@ impl Phone {
     }
 
     fn receive(&mut self, now: Time, bytes: &[u8], peer: TrustedPeer, grant: Option<Signed>) {
-        if self.agreements.len() >= self.policy.max_opening {
+        if self.opening.len() >= self.policy.max_opening {
             self.reject("too many envelopes wait to be opened");
             return;
         }
         match self.mailbox.receive(bytes, peer, grant) {
             Receipt::Fresh(opening) => {
-                let peer = *opening.agree_with();
-                let wall = self.wall;
-                self.ask(peer, Purpose::Open(opening, wall));
+                let (peer, wall) = (*opening.agree_with(), self.wall);
+                let request = self.agree(peer);
+                self.opening.push_back(BeingOpened { request, opening, wall, secret: None });
             }
             Receipt::Again { sender, call } => self.repeat(now, sender, call),
             Receipt::Rejected(EnvelopeError::Signature) => self.reject("an envelope was not signed by its sender"),
+            Receipt::Rejected(EnvelopeError::Format(_)) => {
+                self.reject("an envelope of a format that this version does not speak: is the other side newer?");
+            }
             Receipt::Rejected(_) => self.reject("an envelope was malformed or meant for another place"),
         }
     }
@@ -217,10 +232,15 @@ impl Phone {
     }
 
     fn ask(&mut self, peer: AgreementPublicKey, purpose: Purpose) {
+        let request = self.agree(peer);
+        self.agreements.push((request, purpose));
+    }
+
+    fn agree(&mut self, peer: AgreementPublicKey) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
-        self.agreements.push((request, purpose));
         self.outputs.push_back(Output::Agree { request, peer });
+        request
     }
 
     fn agreed(
@@ -230,20 +250,31 @@ impl Phone {
         secret: Result<SharedSecret, Refused>,
         rng: &mut impl rand_core::CryptoRng,
     ) {
+        if let Some(waiting) = self.opening.iter_mut().find(|waiting| waiting.request == request) {
+            waiting.secret = Some(secret);
+            while let Some(ready) = self.opening.pop_front_if(|first| first.secret.is_some()) {
+                self.open(now, ready, rng);
+            }
+            return;
+        }
         let Some(place) = self.agreements.iter().position(|(number, _)| *number == request) else { return };
         match self.agreements.remove(place).1 {
-            Purpose::Open(opening, wall) => match secret {
-                Ok(secret) => match opening.open(&self.mailbox.local, &secret) {
-                    Some(signal) => self.signal(now, *opening, signal, wall, rng),
-                    None => self.reject("an envelope did not open"),
-                },
-                Err(_) => {
-                    self.mailbox.unsee(&opening);
-                    self.reject("the device key refused to open an envelope");
-                }
-            },
             Purpose::Caller(call, device, share) => self.caller_agreed(now, (call, device, share), secret, rng),
             Purpose::Callee(call, share) => self.callee_agreed(now, call, share, secret, rng),
+        }
+    }
+
+    fn open(&mut self, now: Time, ready: BeingOpened, rng: &mut impl rand_core::CryptoRng) {
+        let BeingOpened { opening, wall, secret, .. } = ready;
+        match secret {
+            Some(Ok(secret)) => match opening.open(&self.mailbox.local, &secret) {
+                Some(signal) => self.signal(now, *opening, signal, wall, rng),
+                None => self.reject("an envelope did not open"),
+            },
+            Some(Err(_)) | None => {
+                self.mailbox.unsee(&opening);
+                self.reject("the device key refused to open an envelope");
+            }
         }
     }
 

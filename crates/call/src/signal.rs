@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use undertone_keys::agreement::AgreementPublicKey;
 use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Account, VerifyingKey};
 use undertone_keys::{CallId, WallTime, cbor};
 use undertone_protocol::Terms;
 
@@ -42,6 +43,12 @@ pub struct Invite {
     /// By the server's clock as the caller knows it.
     #[n(9)]
     pub created: WallTime,
+    /// The caller's account key.
+    #[n(10)]
+    pub caller_account: VerifyingKey<Account>,
+    /// The callee's account key, as the caller has pinned it: who compares the SAS compares this too.
+    #[n(11)]
+    pub callee_account: VerifyingKey<Account>,
 }
 
 /// The answer's body. Its exact bytes enter the transcript. CBOR map with these keys.

@@ -195,11 +195,7 @@ fn call_5_a_call_id_is_accepted_once_and_an_invite_while_it_is_fresh() {
     // A phone that has forgotten what it has seen still knows what it accepted.
     let mut again = World::new(13, &["ada", "bob"]);
     let accepted = vec![(call, again.wall().plus(120))];
-    let local = undertone_call::Local {
-        address: again.devices[BOB].address.clone(),
-        identity: std::sync::Arc::new(undertone_keys::sign::SigningKey::generate(&mut again.rng)),
-        agreement: *undertone_keys::agreement::DeviceKey::public(&again.devices[BOB].key),
-    };
+    let local = again.devices[BOB].local.clone();
     let policy = undertone_call::Policy::default();
     let legacy = undertone_keys::choice::LegacyPolicy::Ask;
     again.devices[BOB].phone = undertone_call::Phone::new(local.clone(), policy, legacy, accepted);

@@ -94,8 +94,8 @@ async fn two_clients_hear_each_other() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_server_call_resumes() -> anyhow::Result<()> {
-    let mut server = TestServer::start("killed").await?;
+async fn a_server_that_was_stopped_is_found_again() -> anyhow::Result<()> {
+    let mut server = TestServer::start("stopped").await?;
     let (mut ada, mut bob) = (server.online("ada").await?, server.online("bob").await?);
     talk(&mut ada, &mut bob, [Sound::new(WavSource::open(&speech("ada"))?, Silence), Sound::silent()]).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use undertone_call::Local;
+use undertone_client::engine::Memory;
 use undertone_client::native::sound::{Silence, WavSource};
 use undertone_client::native::{Online, Sound};
 use undertone_client::{Engine, Event};
@@ -68,8 +69,9 @@ async fn no_plaintext_fallback() {
     let rng = &mut SeededRng::new(1);
     let (identity, agreement) = (SigningKey::generate(rng), SoftwareKey::generate(rng));
     let address = Address { user: "ada@x".parse().unwrap(), device: DeviceId::of(identity.public()) };
-    let local = Local { address, identity: Arc::new(identity), agreement: *agreement.public() };
-    let mut engine = Engine::new(local, *SigningKey::generate(rng).public(), Vec::new());
+    let account = *SigningKey::generate(rng).public();
+    let local = Local { address, identity: Arc::new(identity), account, agreement: *agreement.public() };
+    let mut engine = Engine::new(local, *SigningKey::generate(rng).public(), Memory::default());
     let mut out = [0; 500];
     assert_eq!(engine.seal_audio(Codec::OPUS_32K, 0, b"in the clear", &mut out), Err(SealError::NoKey));
     assert_eq!(out, [0; 500]);
@@ -84,6 +86,14 @@ async fn no_plaintext_fallback() {
         let plain = packet.windows(80).find(|window| frames.contains(*window));
         assert!(plain.is_none(), "a frame stands in a packet as it was encoded");
     }
+    // Bob says nothing, and his encoder makes the same frame again and again: sealed, nothing of it comes twice.
+    let mut seen = HashSet::new();
+    let twice = packets.iter().flat_map(|packet| packet[16..].windows(16)).find(|run| !seen.insert(*run));
+    assert!(twice.is_none(), "packets have a run of bytes in common");
+    let silent = frames_of(|frame| frame.fill(0), 50);
+    let mut seen = HashSet::new();
+    let in_the_clear = silent.iter().flat_map(|frame| frame.windows(16)).find(|run| !seen.insert(*run));
+    assert!(in_the_clear.is_some(), "frames of silence have, so the search finds what it looks for");
     // The search finds a frame where there is one.
     let frame = frames.iter().next().unwrap();
     let leaky = [&packets[0][..30], frame, &[0; 16]].concat();
@@ -93,21 +103,26 @@ async fn no_plaintext_fallback() {
 /// Ada's speech as the client encodes it.
 fn opus_frames() -> HashSet<Vec<u8>> {
     use undertone_client::native::sound::Source;
+    let mut source = WavSource::open(&speech("ada")).unwrap();
+    frames_of(|frame| assert!(source.read(frame)), 400).into_iter().collect()
+}
+
+/// So many frames of whatever `fill` says, as the client encodes them.
+fn frames_of(mut fill: impl FnMut(&mut [i16; 960]), count: usize) -> Vec<Vec<u8>> {
     let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).unwrap();
     encoder.set_bitrate(opus::Bitrate::Bits(32_000)).unwrap();
     encoder.set_vbr(false).unwrap();
     encoder.set_inband_fec(true).unwrap();
     encoder.set_packet_loss_perc(10).unwrap();
     encoder.set_signal(opus::Signal::Voice).unwrap();
-    let mut source = WavSource::open(&speech("ada")).unwrap();
     let (mut frame, mut out) = ([0; 960], [0; 400]);
-    let mut frames = HashSet::new();
-    while source.read(&mut frame) {
+    let encoded = (0..count).map(|_| {
+        fill(&mut frame);
         let length = encoder.encode(&frame, &mut out).unwrap();
         assert_eq!(length, 80, "the rate is constant: a packet's size says nothing");
-        frames.insert(out[..length].to_vec());
-    }
-    frames
+        out[..length].to_vec()
+    });
+    encoded.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use undertone_call::{Local, Outcome};
-use undertone_client::engine::{Engine, Event, Input, Output, Side};
+use undertone_client::engine::{Engine, Event, Input, Memory, Output, Side};
 use undertone_keys::agreement::{DeviceKey, SoftwareKey};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
@@ -85,8 +85,13 @@ impl World {
         let record = DeviceRecord::new(user.clone(), *identity.public(), *key.public(), made, name.into());
         let list = DeviceList::first(&account, &user, record.sign(&identity)).unwrap();
         let address = Address { user, device: record.device };
-        let local = Local { address: address.clone(), identity: identity.clone(), agreement: *key.public() };
-        let engine = Engine::new(local, server, Vec::new());
+        let local = Local {
+            address: address.clone(),
+            identity: identity.clone(),
+            account: *account.public(),
+            agreement: *key.public(),
+        };
+        let engine = Engine::new(local, server, Memory::default());
         Device { engine, key, address, identity, list, relay: None, reachable: true, events: Vec::new(), heard: 0 }
     }
 
@@ -145,7 +150,7 @@ impl World {
                 let from = self.devices[device].address.clone();
                 self.signals.push_back((place, ToDevice::Deliver { from, call, envelope, grant }));
             }
-            Output::Signal(_) | Output::Store { .. } => {}
+            Output::Signal(_) | Output::Store(_) => {}
             Output::OpenRelay => {
                 self.hang(device);
                 if self.rooms.is_none() || !self.devices[device].reachable {

@@ -4,6 +4,7 @@
 //! one encoding we would have written ourselves, so bytes and meaning stand for each other.
 
 use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
 
 /// Bytes that are not the deterministic encoding of the structure expected. Says nothing more on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +19,14 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     bytes
 }
 
+/// Encodes a `value` that holds secrets into a buffer that is wiped. `room` is its size at most: a buffer that grows
+/// leaves copies of its contents behind.
+pub fn encode_secret<T: Encode<()>>(value: &T, room: usize) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    let _ = minicbor::encode(value, &mut *bytes);
+    bytes
+}
+
 /// Decodes all of `bytes` as one `T`.
 ///
 /// # Errors
@@ -26,7 +35,8 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
 pub fn decode<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Result<T, Malformed> {
     let mut decoder = minicbor::Decoder::new(bytes);
     let value: T = decoder.decode().map_err(|_| Malformed)?;
-    if decoder.position() != bytes.len() || encode(&value) != bytes {
+    // What is decoded may hold secrets, and its second encoding does too.
+    if decoder.position() != bytes.len() || *encode_secret(&value, bytes.len()) != bytes {
         return Err(Malformed);
     }
     Ok(value)

@@ -4,6 +4,7 @@
 //! * [`signal`]: one WebSocket per device, in deterministic CBOR.
 //! * [`control`]: one control stream per relay connection, in deterministic CBOR.
 //! * [`grant`] and [`join`]: the signed papers with which a device enters a room (rules RLY-1, GRP-8).
+//! * [`origin`]: what counts as one place where limits are per address (rule DOS-1).
 //! * [`statement`]: how a server shows that a TLS key is its own (rule KT-14).
 //!
 //! What two devices say to each other end to end is not here: it travels sealed, and the server's crates never see
@@ -25,6 +26,7 @@ pub mod join;
 pub mod labels;
 pub mod limits;
 pub mod opaque;
+pub mod origin;
 pub mod rest;
 pub mod signal;
 pub mod statement;
@@ -32,6 +34,7 @@ pub mod terms;
 
 pub use grant::Grant;
 pub use join::{Entry, Join};
+pub use origin::{Origin, OriginCounts};
 pub use terms::{Protection, Terms};
 
 /// The protocol version spoken on WebSocket and control stream. Any other is refused by name (rule MED-10).

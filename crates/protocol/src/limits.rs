@@ -13,20 +13,22 @@ pub const MAX_JSON: usize = 256 * 1024;
 /// OPAQUE exchanges in flight at most, over all addresses. Configurable.
 pub const MAX_LOGINS: usize = 1_000;
 /// OPAQUE exchanges in flight at most for one account from one address; eight times as many from one address, sixteen
-/// times as many for one account. Failed logins count until their time is over. Configurable.
+/// times as many for one account. Whatever does not end well counts until its time is over. Configurable.
 pub const MAX_LOGINS_PER_ACCOUNT: usize = 8;
 /// How long an OPAQUE exchange may take.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Signals queued for one slow device; what comes on top is lost, and sent again by whoever sent it.
 pub const SIGNAL_QUEUE: usize = 256;
-/// Signals a device may send in a burst, and per second after that. Configurable.
+/// Signals an account's devices may send in a burst. Configurable.
 pub const SIGNAL_BURST: u32 = 200;
-/// Signals per second a device may go on sending. Configurable.
+/// Signals per second they may go on sending. Configurable.
 pub const SIGNAL_RATE: u32 = 50;
 /// Members of a room at most. Configurable.
 pub const MAX_MEMBERS: usize = 1_000;
 /// Rooms of a relay at most. Configurable.
 pub const MAX_ROOMS: usize = 10_000;
+/// Places in rooms that the devices of one user hold at the same time at most.
+pub const MAX_PLACES_PER_USER: usize = 32;
 /// Media packets queued for one receiver; the oldest go first (rule RLY-4).
 pub const RECEIVER_QUEUE: usize = 64;
 /// How long a relay waits for the join after a connection stands.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use undertone_keys::sign::Signed;
-use undertone_keys::{DeviceId, Time};
+use undertone_keys::{DeviceId, Time, UserId};
 use undertone_media::packet::MAX_PACKET;
 use undertone_media::sframe::Header;
 use undertone_media::{KeyId, MediaHeader};
@@ -23,6 +23,7 @@ pub struct Blind;
 pub(crate) struct Member {
     pub(crate) connection: ConnectionId,
     pub(crate) index: u16,
+    pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) rights: Rights,
     pub(crate) grant: Signed,
@@ -35,6 +36,17 @@ impl Member {
     pub(crate) fn shown(&self) -> control::Member {
         control::Member { index: self.index, grant: self.grant.clone(), join: self.join.clone() }
     }
+}
+
+/// Somebody whose papers hold, on the way in.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) connection: ConnectionId,
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceId,
+    pub(crate) rights: Rights,
+    pub(crate) grant: Signed,
+    pub(crate) join: Signed,
 }
 
 /// What became of a packet.
@@ -83,10 +95,10 @@ impl<P> Room<P> {
         self.members.is_empty()
     }
 
-    /// Whether a join that has seen all indices below `min_index` given can be given one.
+    /// Whether a join that has seen all indices below `min_index` given can be given one. 65,535 is the last that can.
     pub(crate) const fn has_index_for(&self, min_index: u16) -> bool {
         let most = if self.next_index == 0 { MAX_INDEX_STEP } else { MAX_INDEX_STEP_LATER };
-        min_index.saturating_sub(self.next_index) <= most
+        min_index.saturating_sub(self.next_index) <= most && self.next_index < u16::MAX && min_index < u16::MAX
     }
 
     pub(crate) fn left_at(&mut self, now: Time) {
@@ -98,6 +110,11 @@ impl<P> Room<P> {
         self.empty_since.is_some_and(|since| now.since(since) >= KEEP_EMPTY)
     }
 
+    /// Since when nobody is in, if nobody is.
+    pub(crate) const fn empty_since(&self) -> Option<Time> {
+        self.empty_since
+    }
+
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
     }
@@ -106,32 +123,23 @@ impl<P> Room<P> {
         self.members.iter_mut().find(|member| member.connection == connection)
     }
 
-    /// Gives the next index, at least `min_index`, to a newcomer. `None` when indices have run out.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one member")]
-    pub(crate) fn enter(
-        &mut self,
-        connection: ConnectionId,
-        device: DeviceId,
-        rights: Rights,
-        grant: Signed,
-        join: Signed,
-        min_index: u16,
-        now: Time,
-    ) -> Option<u16> {
+    /// Gives the next index, at least `min_index`, to a newcomer. `None` when there is none for it.
+    pub(crate) fn enter(&mut self, newcomer: Newcomer, min_index: u16, now: Time) -> Option<u16> {
         if !self.has_index_for(min_index) {
             return None;
         }
-        self.empty_since = None;
         let index = self.next_index.max(min_index);
         self.next_index = index.checked_add(1)?;
+        self.empty_since = None;
+        let Newcomer { connection, user, device, rights, grant, join } = newcomer;
         let queue = VecDeque::with_capacity(self.queue_limit);
-        self.members.push(Member { connection, index, device, rights, grant, join, heard: now, queue });
+        self.members.push(Member { connection, index, user, device, rights, grant, join, heard: now, queue });
         Some(index)
     }
 
-    pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<u16> {
+    pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<Member> {
         let place = self.members.iter().position(|member| member.connection == connection)?;
-        Some(self.members.remove(place).index)
+        Some(self.members.remove(place))
     }
 
     pub(crate) fn take_packet(&mut self, connection: ConnectionId) -> Option<Bytes> {

@@ -5,12 +5,12 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
-use undertone_keys::{RoomId, Time, WallTime};
+use undertone_keys::{RoomId, Time, UserId, WallTime};
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
 use undertone_protocol::join::{BINDING_LENGTH, JoinError};
 use undertone_protocol::{Entry, Protection, VERSION, limits};
 
-use crate::room::{Blind, Room, Verdict};
+use crate::room::{Blind, Newcomer, Room, Verdict};
 
 /// A connection's number, given by the shell and never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub struct Limits {
     pub rooms: usize,
     /// Members of a room at most.
     pub members: usize,
+    /// Places in rooms that one user's devices hold at most.
+    pub places_per_user: usize,
     /// Packets queued for one receiver.
     pub receiver_queue: usize,
     /// How long a connection may take to join.
@@ -41,6 +43,7 @@ impl Default for Limits {
         Self {
             rooms: limits::MAX_ROOMS,
             members: limits::MAX_MEMBERS,
+            places_per_user: limits::MAX_PLACES_PER_USER,
             receiver_queue: limits::RECEIVER_QUEUE,
             join_timeout: limits::JOIN_TIMEOUT,
             liveness: limits::LIVENESS,
@@ -81,6 +84,8 @@ pub enum Input {
     },
     /// The time that `poll_timeout` named has come.
     Tick,
+    /// The relay goes down: everybody is told.
+    Shutdown,
 }
 
 /// What is to be done, in order.
@@ -128,6 +133,8 @@ pub struct Rooms {
     limits: Limits,
     connections: HashMap<ConnectionId, Connection>,
     rooms: HashMap<RoomId, Room<Blind>>,
+    /// Places that each user's devices hold.
+    places: HashMap<UserId, usize>,
     outputs: VecDeque<Output>,
     ready: VecDeque<ConnectionId>,
     next_tick: Option<Time>,
@@ -143,6 +150,7 @@ impl Rooms {
             limits,
             connections: HashMap::new(),
             rooms: HashMap::new(),
+            places: HashMap::new(),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),
             next_tick: None,
@@ -163,6 +171,10 @@ impl Rooms {
             Input::Datagram { connection, bytes } => self.datagram(now, connection, &bytes),
             Input::Disconnected { connection } => self.remove(now, connection, Refusal::Left),
             Input::Tick => self.tick(now),
+            Input::Shutdown => {
+                let everybody: Vec<ConnectionId> = self.connections.keys().copied().collect();
+                everybody.into_iter().for_each(|connection| self.refuse(now, connection, Refusal::ShuttingDown));
+            }
         }
     }
 
@@ -265,15 +277,21 @@ impl Rooms {
         if joined.binding != *binding {
             return Err(Refusal::Join);
         }
-        if !self.rooms.contains_key(&granted.room) && self.rooms.len() >= self.limits.rooms {
-            return Err(Refusal::Full);
-        }
-        let device = granted.member.device;
+        let (user, device) = (granted.member.user, granted.member.device);
         let room = self.rooms.get(&granted.room);
         let older = room.and_then(|room| room.members().iter().find(|member| member.device == device));
         let older = older.map(|member| member.connection);
         let others = room.map_or(0, Room::len) - usize::from(older.is_some());
-        if others >= self.limits.members || room.is_some_and(|room| !room.has_index_for(joined.min_index)) {
+        // A room that does not exist yet gives what an empty one would.
+        let gives = room.map_or_else(
+            || Room::new(Blind, 0).has_index_for(joined.min_index),
+            |room| room.has_index_for(joined.min_index),
+        );
+        let held = self.places.get(&user).copied().unwrap_or_default() - usize::from(older.is_some());
+        if others >= self.limits.members || !gives || held >= self.limits.places_per_user {
+            return Err(Refusal::Full);
+        }
+        if room.is_none() && !self.has_room_for_one_more() {
             return Err(Refusal::Full);
         }
         if let Some(older) = older {
@@ -282,8 +300,9 @@ impl Rooms {
         let queue = self.limits.receiver_queue;
         let room = self.rooms.entry(granted.room).or_insert_with(|| Room::new(Blind, queue));
         let members: Vec<_> = room.members().iter().map(super::room::Member::shown).collect();
-        let entered = room.enter(connection, device, granted.rights, grant, join, joined.min_index, now);
-        let Some(index) = entered else { return Err(Refusal::Full) };
+        let newcomer = Newcomer { connection, user: user.clone(), device, rights: granted.rights, grant, join };
+        let Some(index) = room.enter(newcomer, joined.min_index, now) else { return Err(Refusal::Full) };
+        *self.places.entry(user).or_default() += 1;
         self.connections.insert(connection, Connection::InRoom(granted.room));
         // A message has room for a few members; the others arrive behind it.
         let mut members = members.into_iter();
@@ -300,6 +319,16 @@ impl Rooms {
             }
         }
         Ok(())
+    }
+
+    /// Whether another room fits, if need be in the place of the one that has been empty for the longest.
+    fn has_room_for_one_more(&mut self) -> bool {
+        if self.rooms.len() < self.limits.rooms {
+            return true;
+        }
+        let empty = self.rooms.iter().filter_map(|(id, room)| Some((room.empty_since()?, *id)));
+        let Some((_, oldest)) = empty.min_by_key(|(since, _)| *since) else { return false };
+        self.rooms.remove(&oldest).is_some()
     }
 
     fn datagram(&mut self, now: Time, connection: ConnectionId, packet: &Bytes) {
@@ -337,10 +366,16 @@ impl Rooms {
     fn remove(&mut self, now: Time, connection: ConnectionId, reason: Refusal) {
         let Some(Connection::InRoom(id)) = self.connections.remove(&connection) else { return };
         let Some(room) = self.rooms.get_mut(&id) else { return };
-        if let Some(index) = room.leave(connection) {
+        if let Some(gone) = room.leave(connection) {
             for member in room.members() {
-                let message = ToMember::Gone { index, reason };
+                let message = ToMember::Gone { index: gone.index, reason };
                 self.outputs.push_back(Output::Control { connection: member.connection, message });
+            }
+            if let Some(held) = self.places.get_mut(&gone.user) {
+                *held = held.saturating_sub(1);
+                if *held == 0 {
+                    self.places.remove(&gone.user);
+                }
             }
         }
         // An empty room is kept for a while: whoever comes back must not be given an index that was given before.

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{Time, WallTime};
 use undertone_protocol::control::Unframer;
 use undertone_protocol::join::BINDING_LENGTH;
-use undertone_protocol::{labels, limits};
+use undertone_protocol::{Origin, OriginCounts, labels, limits};
 
 use crate::rooms::{ConnectionId, Input, Limits, Output, Rooms, Stats};
 
@@ -32,8 +31,12 @@ const CONTROL_QUEUE: usize = 4 * limits::MAX_MEMBERS;
 const CONTROL_PATIENCE: Duration = Duration::from_secs(5);
 /// Connections from one address at most (for IPv6, from one /64).
 const PER_ADDRESS: usize = 256;
-/// From this many connections on, an address must prove itself before it costs us a handshake.
+/// From this many connections on, an address must prove itself before it costs us a handshake ...
 const VALIDATE_FROM: usize = 512;
+/// ... and from this many of its own on in any case: with a forged sender nobody uses up somebody else's share.
+const VALIDATE_EACH_FROM: usize = 8;
+/// How long the goodbyes of a relay that goes down may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Connections at most.
 const MAX_CONNECTIONS: usize = 20_000;
 
@@ -82,65 +85,54 @@ impl Relay {
         *self.stats.borrow()
     }
 
-    /// Closes all connections and waits until the closing was sent.
+    /// Tells everybody, closes all connections and waits until the closing was sent.
     pub async fn stop(self) {
         self.stop.cancel();
-        self.endpoint.close(VarInt::from_u32(0), b"shutting down");
         for task in self.tasks {
             let _ = task.await;
         }
+        self.endpoint.close(VarInt::from_u32(0), b"shutting down");
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
     }
 }
 
 async fn accept(endpoint: Endpoint, events: mpsc::Sender<Event>, stop: CancellationToken) {
     let mut next = 0;
-    let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
+    let mut origins = OriginCounts::new(PER_ADDRESS);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                if let Ok(address) = ended
-                    && let Some(count) = by_address.get_mut(&address)
-                {
-                    *count -= 1;
-                    if *count == 0 {
-                        by_address.remove(&address);
-                    }
+                if let Ok(origin) = ended {
+                    origins.give(&origin);
                 }
             }
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
-                let address = network(incoming.remote_address().ip());
-                let crowded = by_address.get(&address).is_some_and(|count| *count >= PER_ADDRESS);
-                if connections.len() >= MAX_CONNECTIONS || crowded {
-                    incoming.refuse();
-                } else if connections.len() >= VALIDATE_FROM && !incoming.remote_address_validated() {
+                let origin = Origin::of(incoming.remote_address().ip());
+                let doubtful = connections.len() >= VALIDATE_FROM || origins.held(&origin) >= VALIDATE_EACH_FROM;
+                if doubtful && !incoming.remote_address_validated() {
                     if let Err(error) = incoming.retry() {
                         error.into_incoming().refuse();
                     }
+                } else if connections.len() >= MAX_CONNECTIONS || !origins.take(&origin) {
+                    incoming.refuse();
                 } else {
                     let (id, events) = (ConnectionId(next), events.clone());
                     next += 1;
-                    *by_address.entry(address).or_default() += 1;
                     connections.spawn(async move {
                         serve(id, incoming, events).await;
-                        address
+                        origin
                     });
                 }
             }
         }
     }
+    // Each has been told and closes by itself.
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GOODBYE, ended).await;
     connections.shutdown().await;
-}
-
-/// What counts as one address: for IPv6 the /64 that one customer has.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-    }
 }
 
 /// One connection from handshake to end.
@@ -287,6 +279,8 @@ async fn run_rooms(
         rooms.handle_input(now(), input);
         carry_out(&mut rooms, &mut peers);
     }
+    rooms.handle_input(now(), Input::Shutdown);
+    carry_out(&mut rooms, &mut peers);
     publish.send_replace(rooms.stats());
     if let Some(mut file) = tap {
         let _ = file.flush();

@@ -41,9 +41,13 @@ struct Papers {
 
 impl World {
     fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    fn with_limits(limits: Limits) -> Self {
         let mut rng = SeededRng::new(1);
         let server = SigningKey::generate(&mut rng);
-        let rooms = Rooms::new(*server.public(), Limits::default());
+        let rooms = Rooms::new(*server.public(), limits);
         Self { rng, server, rooms, now: Time::ZERO, next: 0, told: HashMap::new(), closed: Vec::new() }
     }
 
@@ -79,7 +83,7 @@ impl World {
 
     fn connect(&mut self) -> (ConnectionId, [u8; 32]) {
         self.next += 1;
-        let (connection, binding) = (ConnectionId(self.next), [u8::try_from(self.next).unwrap(); 32]);
+        let (connection, binding) = (ConnectionId(self.next), [u8::try_from(self.next % 256).unwrap(); 32]);
         self.input(Input::Connected { connection, binding });
         (connection, binding)
     }
@@ -91,6 +95,17 @@ impl World {
 
     fn enter(&mut self, connection: ConnectionId, papers: Papers) {
         self.say(connection, &ToRelay::Join { version: VERSION, grant: papers.grant, join: papers.join });
+    }
+
+    /// A join by a fresh device of `user` into the room of this number, with this smallest index.
+    fn join_as(&mut self, user: &str, room: u8, min_index: u16) -> ConnectionId {
+        let device = self.device();
+        let (connection, binding) = self.connect();
+        let mut grant = Grant { room: RoomId::from_bytes([room; 16]), ..self.grant(&device) };
+        grant.member.user = UserId::parse(user, "x").unwrap();
+        let papers = self.papers(&device, &grant, binding, min_index);
+        self.enter(connection, papers);
+        connection
     }
 
     /// A fresh device in the room; its connection and index.
@@ -328,4 +343,52 @@ fn a_device_that_joins_again_replaces_itself() {
     assert_eq!(world.refusal(indices[0].0), Some(Refusal::Replaced));
     assert_ne!(indices[0].1, indices[1].1);
     assert!(world.told[&a].contains(&ToMember::Gone { index: indices[0].1, reason: Refusal::Replaced }));
+}
+
+#[test]
+fn dos_1_one_user_cannot_fill_the_relay() {
+    let mut world = World::with_limits(Limits { rooms: 4, places_per_user: 3, ..Limits::default() });
+    // Three places at a time, however many devices and rooms.
+    let held: Vec<ConnectionId> = (0..4).map(|room| world.join_as("eve", room, 0)).collect();
+    let entered = |world: &World, connection| world.index(connection).is_some();
+    assert_eq!(held.iter().filter(|connection| entered(&world, **connection)).count(), 3);
+    assert_eq!(world.refusal(held[3]), Some(Refusal::Full));
+    world.say(held[0], &ToRelay::Leave);
+    let again = world.join_as("eve", 9, 0);
+    assert!(entered(&world, again), "a place that was left is free");
+    // Rooms she emptied stand back where somebody needs one.
+    world.say(again, &ToRelay::Leave);
+    for (user, room) in [("ada", 20), ("bob", 21)] {
+        let connection = world.join_as(user, room, 0);
+        assert!(entered(&world, connection), "{user}: {:?}", world.refusal(connection));
+    }
+    let late = world.join_as("carl", 22, 0);
+    assert_eq!(world.refusal(late), Some(Refusal::Full), "rooms with people in them do not");
+}
+
+#[test]
+fn dos_1_a_join_that_asks_for_too_much_leaves_nothing_behind() {
+    let mut world = World::with_limits(Limits { rooms: 1, ..Limits::default() });
+    for min_index in [60_000, u16::MAX] {
+        let greedy = world.join_as("eve", 1, min_index);
+        assert_eq!(world.refusal(greedy), Some(Refusal::Full));
+    }
+    let other = world.join_as("ada", 2, 0);
+    assert_eq!(world.index(other), Some(0));
+    // Somebody who comes back into a room of their own whose indices are used up leaves no room that nobody empties.
+    world.say(other, &ToRelay::Leave);
+    world.pass(130, |_| {});
+    assert_eq!(world.rooms.poll_timeout(), None, "a relay without rooms and connections has nothing to wait for");
+}
+
+#[test]
+fn a_relay_that_goes_down_says_so_to_everybody() {
+    let mut world = World::new();
+    let ((a, _), (b, _)) = (world.member(), world.member());
+    let (waiting, _) = world.connect();
+    world.input(Input::Shutdown);
+    for connection in [a, b, waiting] {
+        assert_eq!(world.refusal(connection), Some(Refusal::ShuttingDown));
+        assert!(world.closed.contains(&connection));
+    }
 }

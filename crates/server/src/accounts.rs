@@ -22,7 +22,7 @@ use undertone_protocol::rest::{
 };
 
 use crate::config::{Limits, Registration};
-use crate::exchanges::{Exchanges, Step, TooMany};
+use crate::exchanges::{Exchanges, Kind, Step, TooMany};
 use crate::store::{Account, Accounts, StoreError, StoredList, Token};
 
 /// Bytes of a wrapped account key at most.
@@ -134,7 +134,8 @@ impl<S: Accounts> Desk<S> {
         if user.domain() != self.domain {
             return Err(AccountError::OtherDomain(self.domain.clone()));
         }
-        self.exchanges.allow(&user, address)?;
+        // Whoever tries names or invites pays for each try with a place.
+        let place = self.exchanges.reserve(&mut rng(), &user, address)?;
         let invite = match (self.registration, &request.invite) {
             (Registration::Open, _) => None,
             (Registration::Invite, None) => return Err(AccountError::Invite),
@@ -154,7 +155,7 @@ impl<S: Accounts> Desk<S> {
         let challenge = EphemeralKey::generate(&mut rng());
         let public = Bytes(challenge.public().as_bytes().to_vec());
         let response = Bytes(started.message.serialize().to_vec());
-        let exchange = self.exchanges.put(&mut rng(), user, address, Step::Register { challenge, invite });
+        let exchange = place.wait_for(Step::Register { challenge, invite });
         Ok(RegisterChallenge { exchange: exchange.to_string(), response, challenge: public })
     }
 
@@ -163,7 +164,8 @@ impl<S: Accounts> Desk<S> {
     /// # Errors
     /// [`AccountError`].
     pub async fn register_finish(&self, request: RegisterFinish, now: WallTime) -> Result<Enrolled, AccountError> {
-        let Some((user, _, Step::Register { challenge, invite })) = self.exchanges.take(&request.exchange) else {
+        let taken = self.exchanges.take(&request.exchange, Kind::Register);
+        let Some((user, place, Step::Register { challenge, invite })) = taken else {
             return Err(AccountError::ExchangeOver);
         };
         if request.account_by_passphrase.0.len() > MAX_WRAPPED || request.account_by_recovery.0.len() > MAX_WRAPPED {
@@ -186,7 +188,10 @@ impl<S: Accounts> Desk<S> {
         let token = AccessToken::random(&mut rng());
         let stored = Token { hash: token.hash(), user, device: record.device };
         match self.store.create(account, request.list.0, stored, invite).await {
-            Ok(()) => Ok(Enrolled { token: token.to_text() }),
+            Ok(()) => {
+                place.release();
+                Ok(Enrolled { token: token.to_text() })
+            }
             Err(StoreError::Conflict) => Err(AccountError::NameTaken),
             Err(error) => Err(error.into()),
         }
@@ -198,7 +203,7 @@ impl<S: Accounts> Desk<S> {
     /// [`AccountError`].
     pub async fn login_start(&self, request: LoginStart, address: IpAddr) -> Result<LoginChallenge, AccountError> {
         let user = request.user.0;
-        self.exchanges.allow(&user, address)?;
+        let place = self.exchanges.reserve(&mut rng(), &user, address)?;
         let account = self.store.account(&user).await?;
         let file = account
             .as_ref()
@@ -211,7 +216,7 @@ impl<S: Accounts> Desk<S> {
             ServerLogin::start(&mut Rng(&mut rng()), &self.setup, file, message, name, self.parameters(&user))?;
         let response = Bytes(started.message.serialize().to_vec());
         let step = Step::Login { state: Box::new(started.state), account: account.map(Box::new) };
-        let exchange = self.exchanges.put(&mut rng(), user, address, step);
+        let exchange = place.wait_for(step);
         Ok(LoginChallenge { exchange: exchange.to_string(), response })
     }
 
@@ -220,19 +225,19 @@ impl<S: Accounts> Desk<S> {
     /// # Errors
     /// [`AccountError`].
     pub async fn login_finish(&self, request: LoginFinish) -> Result<LoggedIn, AccountError> {
-        let Some((user, address, Step::Login { state, account })) = self.exchanges.take(&request.exchange) else {
+        let taken = self.exchanges.take(&request.exchange, Kind::Login);
+        let Some((user, place, Step::Login { state, account })) = taken else {
             return Err(AccountError::ExchangeOver);
         };
         let message = CredentialFinalization::deserialize(&request.finalization.0)?;
         let finished = state.finish(message, self.parameters(&user));
         let (Ok(_), Some(account)) = (finished, account) else {
-            self.exchanges.put(&mut rng(), user, address, Step::Failed);
             return Err(AccountError::WrongCredentials);
         };
         let list = self.store.list(&user).await?.ok_or(AccountError::Store(StoreError::Damaged))?;
         let challenge = EphemeralKey::generate(&mut rng());
         let public = Bytes(challenge.public().as_bytes().to_vec());
-        let exchange = self.exchanges.put(&mut rng(), user, address, Step::Enrol { challenge });
+        let exchange = place.wait_for(Step::Enrol { challenge });
         Ok(LoggedIn {
             exchange: exchange.to_string(),
             account_by_passphrase: Bytes(account.by_passphrase),
@@ -241,34 +246,48 @@ impl<S: Accounts> Desk<S> {
         })
     }
 
-    /// Takes the list that adds a device, after a login. Returns its user and device too.
+    /// Takes the list that adds a device, after a login. A device that is in the newest list already, and shows that it
+    /// holds its key, gets a new token: the answer to its first attempt may have been lost.
     ///
     /// # Errors
     /// [`AccountError`].
-    pub async fn enrol(&self, request: Enrol, now: WallTime) -> Result<(Enrolled, UserId, DeviceId), AccountError> {
-        let Some((user, _, Step::Enrol { challenge })) = self.exchanges.take(&request.exchange) else {
+    pub async fn enrol(&self, request: Enrol, now: WallTime) -> Result<Enrolled, AccountError> {
+        let Some((user, place, Step::Enrol { challenge })) = self.exchanges.take(&request.exchange, Kind::Enrol) else {
             return Err(AccountError::ExchangeOver);
         };
         let device = DeviceId::parse(&request.device).ok_or(AccountError::Malformed("not a device id"))?;
         let stored = self.store.list(&user).await?.ok_or(AccountError::Store(StoreError::Damaged))?;
         let known = read_list(&stored.list, &user).map_err(|_| AccountError::Store(StoreError::Damaged))?;
         let list = read_list(&request.list.0, &user)?;
-        list.follows(&known).map_err(|_| AccountError::BadList)?;
-        // One device more, and no other than the one that proves its key here.
-        let one_more = list.records().len() == known.records().len() + 1;
-        if !one_more || known.records().iter().any(|record| record.device == device) {
-            return Err(AccountError::BadList);
-        }
         let record = list.device(device).ok_or(AccountError::BadList)?;
         possession(&challenge, record, &list, &request.possession.0)?;
         let token = AccessToken::random(&mut rng());
         let stored = Token { hash: token.hash(), user: user.clone(), device };
-        let next = StoredList { version: list.version(), list: request.list.0 };
-        match self.store.append_list(&user, next, stored, now).await {
-            Ok(()) => Ok((Enrolled { token: token.to_text() }, user, device)),
+        let result = if list.hash() == known.hash() {
+            self.store.replace_token(stored, now).await
+        } else {
+            list.follows(&known).map_err(|_| AccountError::BadList)?;
+            // One device more, and no other than the one that proves its key here.
+            let one_more = list.records().len() == known.records().len() + 1;
+            if !one_more || known.records().iter().any(|record| record.device == device) {
+                return Err(AccountError::BadList);
+            }
+            let next = StoredList { version: list.version(), list: request.list.0 };
+            self.store.append_list(&user, next, stored, now).await
+        };
+        match result {
+            Ok(()) => {
+                place.release();
+                Ok(Enrolled { token: token.to_text() })
+            }
             Err(StoreError::Conflict) => Err(AccountError::BadList),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Forgets exchanges whose time is over.
+    pub fn expire(&self) {
+        self.exchanges.expire();
     }
 
     fn parameters<'a>(&'a self, user: &'a UserId) -> ServerLoginParameters<'a, 'a> {

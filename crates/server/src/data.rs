@@ -37,7 +37,7 @@ pub struct DataFolder {
 #[non_exhaustive]
 pub enum DataError {
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(source.kind()))]
     Io {
         /// Which file.
         path: PathBuf,
@@ -50,6 +50,18 @@ pub enum DataError {
     /// A file is not what it should be.
     #[error("{} is damaged: restore it from a backup, the server will not make another in its place", .0.display())]
     Damaged(PathBuf),
+    /// Only half of a TLS key and certificate is there.
+    #[error(
+        "{} is missing beside {}: put it back, or take both away and the server makes a new pair",
+        missing.display(),
+        there.display()
+    )]
+    Half {
+        /// Which is not there.
+        missing: PathBuf,
+        /// Which is.
+        there: PathBuf,
+    },
     /// The folder belongs to another domain.
     #[error("this folder belongs to the domain {stored}, not {asked}: start with --domain {stored}")]
     Domain {
@@ -61,6 +73,19 @@ pub enum DataError {
     /// The certificate could not be made.
     #[error("the certificate could not be made: {0}")]
     Certificate(String),
+}
+
+/// What an operator can do about it.
+const fn advice(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ": the server's user must be able to write there, or choose another folder with --data"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ": there is no room left; make some, or choose another folder with --data"
+        }
+        _ => "",
+    }
 }
 
 impl DataFolder {
@@ -114,22 +139,35 @@ impl DataFolder {
         setup.map_err(|_| DataError::Damaged(self.path.join("opaque.key")))
     }
 
-    /// The TLS key and certificate: the operator's own, or one made for these names.
+    /// The TLS key and certificate: the operator's own, or a pair made for these names.
     ///
     /// # Errors
-    /// [`DataError`].
+    /// [`DataError`], [`DataError::Half`] where only one of the two is there.
     pub fn certificate(&self, names: &[String]) -> Result<Certificate, DataError> {
-        let (key, chain) = (self.path.join("tls.key"), self.path.join("tls.crt"));
-        if key.exists() != chain.exists() {
-            // Half of an operator's own pair: making a new one would overwrite the other half.
-            return Err(DataError::Damaged(if key.exists() { chain } else { key }));
+        let [key, chain, partial] = ["tls.key", "tls.crt", "tls.key.partial"].map(|name| self.path.join(name));
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DataError::Io { path, source }
+        };
+        let read = |path: &Path| fs::read(path).map_err(io(path));
+        match (key.exists(), chain.exists()) {
+            (true, true) => {}
+            (false, false) => {
+                let made =
+                    Certificate::self_signed(names).map_err(|error| DataError::Certificate(error.to_string()))?;
+                // The key is complete before the certificate appears, and gets its name last: a start that was cut off
+                // in between is told from an operator's half pair by the key that waits.
+                self.write(&partial, &made.key)?;
+                self.write_new("tls.crt", &made.certificate)?;
+                self.rename(&partial, &key)?;
+            }
+            (false, true) if Certificate::from_der(read(&chain)?, read(&partial).unwrap_or_default()).is_some() => {
+                self.rename(&partial, &key)?;
+            }
+            // An operator's own pair, half of it: making a new one would overwrite the other half.
+            (false, true) => return Err(DataError::Half { missing: key, there: chain }),
+            (true, false) => return Err(DataError::Half { missing: chain, there: key }),
         }
-        if !key.exists() {
-            let made = Certificate::self_signed(names).map_err(|error| DataError::Certificate(error.to_string()))?;
-            self.write_new("tls.key", &made.key)?;
-            self.write_new("tls.crt", &made.certificate)?;
-        }
-        let read = |path: &Path| fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source });
         Certificate::from_der(read(&chain)?, read(&key)?).ok_or(DataError::Damaged(chain))
     }
 
@@ -162,13 +200,21 @@ impl DataFolder {
 
     /// Writes a file that appears whole or not at all.
     fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), DataError> {
-        let (path, partial) = (self.path.join(name), self.path.join(format!("{name}.partial")));
-        let io = |source| DataError::Io { path: path.clone(), source };
-        let options = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&partial);
-        let mut file = options.map_err(io)?;
+        let partial = self.path.join(format!("{name}.partial"));
+        self.write(&partial, bytes)?;
+        self.rename(&partial, &self.path.join(name))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+        let io = |source| DataError::Io { path: path.to_owned(), source };
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path).map_err(io)?;
         file.write_all(bytes).map_err(io)?;
-        file.sync_all().map_err(io)?;
-        fs::rename(&partial, &path).map_err(io)?;
+        file.sync_all().map_err(io)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DataError> {
+        let io = |source| DataError::Io { path: to.to_owned(), source };
+        fs::rename(from, to).map_err(io)?;
         File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(io)
     }
 }

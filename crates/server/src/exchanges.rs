@@ -1,13 +1,18 @@
-//! Half-done registrations and logins, bounded in number and time.
+//! Half-done registrations and logins, bounded in number and time (rule DOS-1).
+//!
+//! A [`Place`] is taken before any public-key work is done, and kept until its time is over unless the exchange ends
+//! well: whoever guesses at passphrases, invites or names pays for each guess with a place, however the guess ends. In
+//! OPAQUE the client knows first whether it guessed right, so an exchange that is never finished counts like a wrong one.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use opaque_ke::ServerLogin;
 use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::{RequestId, UserId};
+use undertone_protocol::Origin;
 use undertone_protocol::opaque::Suite;
 
 use crate::store::Account;
@@ -29,18 +34,40 @@ pub enum Step {
         /// The account, if there is one.
         account: Option<Box<Account>>,
     },
-    /// Nothing: a login failed. It keeps its place until its time is over, so that guessing has a rate.
-    Failed,
     /// The new device's list, after a login.
     Enrol {
         /// To prove possession against.
         challenge: EphemeralKey,
     },
+    /// Nothing: it is under way, or failed.
+    Spent,
+}
+
+/// A [`Step`] without what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Step::Register`].
+    Register,
+    /// [`Step::Login`].
+    Login,
+    /// [`Step::Enrol`].
+    Enrol,
+}
+
+impl Step {
+    const fn is(&self, kind: Kind) -> bool {
+        matches!(
+            (self, kind),
+            (Self::Register { .. }, Kind::Register)
+                | (Self::Login { .. }, Kind::Login)
+                | (Self::Enrol { .. }, Kind::Enrol)
+        )
+    }
 }
 
 struct Exchange {
     user: UserId,
-    address: IpAddr,
+    origin: Origin,
     until: Instant,
     step: Step,
 }
@@ -53,57 +80,96 @@ pub struct Exchanges {
     lifetime: Duration,
 }
 
+/// One exchange's place. Dropped, it stays taken until its time is over; only [`Place::release`] gives it back.
+#[derive(Debug)]
+#[must_use]
+pub struct Place<'a> {
+    exchanges: &'a Exchanges,
+    id: RequestId,
+}
+
 /// There are too many exchanges in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
 impl Exchanges {
-    /// At most `most` in all, `most_each` for one user or one address, each for `lifetime`.
+    /// At most `most` in all, `most_each` for one user from one place, each for `lifetime`.
     #[must_use]
     pub fn new(most: usize, most_each: usize, lifetime: Duration) -> Self {
         Self { open: Mutex::default(), most, most_each, lifetime }
     }
 
-    /// Checks that one more is allowed, before any public-key work is done for it (rule DOS-1).
+    fn open(&self) -> MutexGuard<'_, HashMap<RequestId, Exchange>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place, before any work is done for whoever asks.
     ///
     /// # Errors
     /// [`TooMany`].
-    pub fn allow(&self, user: &UserId, address: IpAddr) -> Result<(), TooMany> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+    pub fn reserve(
+        &self,
+        rng: &mut impl rand_core::CryptoRng,
+        user: &UserId,
+        address: IpAddr,
+    ) -> Result<Place<'_>, TooMany> {
+        let (id, origin, now) = (RequestId::random(rng), Origin::of(address), Instant::now());
+        let mut open = self.open();
         open.retain(|_, exchange| exchange.until > now);
-        let address = network(address);
         let count = |pick: &dyn Fn(&Exchange) -> bool| open.values().filter(|exchange| pick(exchange)).count();
         // Many people may sit behind one address. One person logs in to one account from one place; that others try
         // from elsewhere must not keep them out.
-        let here = count(&|exchange| exchange.user == *user && exchange.address == address) < self.most_each;
-        let place = count(&|exchange| exchange.address == address) < 8 * self.most_each;
-        let account = count(&|exchange| exchange.user == *user) < 16 * self.most_each;
-        if open.len() < self.most && here && place && account { Ok(()) } else { Err(TooMany) }
+        let here = count(&|other| other.user == *user && other.origin.is_same_network(&origin));
+        let near = count(&|other| other.user == *user && other.origin.is_near(&origin));
+        let place = count(&|other| other.origin.is_same_network(&origin));
+        let around = count(&|other| other.origin.is_near(&origin));
+        let account = count(&|other| other.user == *user);
+        let each = self.most_each;
+        if open.len() >= self.most
+            || here >= each
+            || near >= 2 * each
+            || place >= 8 * each
+            || around >= 16 * each
+            || account >= 16 * each
+        {
+            return Err(TooMany);
+        }
+        open.insert(id, Exchange { user: user.clone(), origin, until: now + self.lifetime, step: Step::Spent });
+        Ok(Place { exchanges: self, id })
     }
 
-    /// Keeps a step and returns the name under which it waits.
-    pub fn put(&self, rng: &mut impl rand_core::CryptoRng, user: UserId, address: IpAddr, step: Step) -> RequestId {
-        let id = RequestId::random(rng);
-        let until = Instant::now() + self.lifetime;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(id, Exchange { user, address: network(address), until, step });
-        id
-    }
-
-    /// Takes a step out: each name is good once.
-    pub fn take(&self, id: &str) -> Option<(UserId, IpAddr, Step)> {
+    /// Takes the step of an exchange that waits for `kind`. Each step is taken once; a wrong name or kind changes
+    /// nothing.
+    pub fn take(&self, id: &str, kind: Kind) -> Option<(UserId, Place<'_>, Step)> {
         let id = RequestId::parse(id)?;
-        let exchange = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
-        (exchange.until > Instant::now()).then_some((exchange.user, exchange.address, exchange.step))
+        let mut open = self.open();
+        let exchange = open.get_mut(&id)?;
+        if exchange.until <= Instant::now() || !exchange.step.is(kind) {
+            return None;
+        }
+        let step = core::mem::replace(&mut exchange.step, Step::Spent);
+        Some((exchange.user.clone(), Place { exchanges: self, id }, step))
+    }
+
+    /// Forgets those whose time is over.
+    pub fn expire(&self) {
+        let now = Instant::now();
+        self.open().retain(|_, exchange| exchange.until > now);
     }
 }
 
-/// What counts as one address: for IPv6 the /64 that one customer has.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+impl Place<'_> {
+    /// The exchange waits for its next step, with all its time before it. Returns the name under which it waits.
+    pub fn wait_for(self, step: Step) -> RequestId {
+        if let Some(exchange) = self.exchanges.open().get_mut(&self.id) {
+            (exchange.step, exchange.until) = (step, Instant::now() + self.exchanges.lifetime);
+        }
+        self.id
+    }
+
+    /// The exchange ended well: its place is free at once.
+    pub fn release(self) {
+        self.exchanges.open().remove(&self.id);
     }
 }
 
@@ -123,30 +189,67 @@ mod tests {
         Step::Enrol { challenge: EphemeralKey::generate(&mut SeededRng::new(2)) }
     }
 
+    fn user(n: usize) -> UserId {
+        UserId::parse(&format!("u{n}"), "x").unwrap()
+    }
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[test]
     fn dos_1_exchanges_in_flight_are_bounded_and_end() {
         let rng = &mut SeededRng::new(1);
-        let user = |n: usize| UserId::parse(&format!("u{n}"), "x").unwrap();
-        let home = IpAddr::from([127, 0, 0, 1]);
         let exchanges = Exchanges::new(5, 2, Duration::from_secs(60));
-        let first = exchanges.put(rng, user(0), home, step());
-        exchanges.put(rng, user(0), home, step());
-        assert_eq!(exchanges.allow(&user(0), home), Err(TooMany));
-        assert_eq!(exchanges.allow(&user(0), IpAddr::from([127, 0, 0, 2])), Ok(()), "others do not keep one out");
+        let first = exchanges.reserve(rng, &user(0), HOME).unwrap().wait_for(step());
+        let _ = exchanges.reserve(rng, &user(0), HOME).unwrap();
+        assert!(exchanges.reserve(rng, &user(0), HOME).is_err());
+        let elsewhere = exchanges.reserve(rng, &user(0), IpAddr::from([127, 0, 0, 2]));
+        elsewhere.expect("others do not keep one out").release();
         for n in 1..4 {
-            assert_eq!(exchanges.allow(&user(n), home), Ok(()));
-            exchanges.put(rng, user(n), home, step());
+            let _ = exchanges.reserve(rng, &user(n), HOME).unwrap();
         }
-        assert_eq!(exchanges.allow(&user(9), home), Err(TooMany));
-        assert!(exchanges.take(&first.to_string()).is_some());
-        assert!(exchanges.take(&first.to_string()).is_none());
-        assert!(exchanges.take("nonsense").is_none());
-        assert_eq!(exchanges.allow(&user(9), home), Ok(()));
+        assert!(exchanges.reserve(rng, &user(9), HOME).is_err());
+        let (_, place, _) = exchanges.take(&first.to_string(), Kind::Enrol).unwrap();
+        place.release();
+        assert!(exchanges.take(&first.to_string(), Kind::Enrol).is_none());
+        assert!(exchanges.take("nonsense", Kind::Enrol).is_none());
+        assert!(exchanges.reserve(rng, &user(9), HOME).is_ok());
 
         let brief = Exchanges::new(1, 1, Duration::ZERO);
-        let id = brief.put(rng, user(0), home, step());
-        assert!(brief.take(&id.to_string()).is_none());
-        brief.put(rng, user(0), home, step());
-        assert_eq!(brief.allow(&user(0), home), Ok(()));
+        let id = brief.reserve(rng, &user(0), HOME).unwrap().wait_for(step());
+        assert!(brief.take(&id.to_string(), Kind::Enrol).is_none());
+        assert!(brief.reserve(rng, &user(0), HOME).is_ok());
+        brief.expire();
+        assert!(brief.open().is_empty());
+    }
+
+    #[test]
+    fn dos_1_a_guess_keeps_its_place_however_it_ends() {
+        let rng = &mut SeededRng::new(1);
+        let exchanges = Exchanges::new(100, 3, Duration::from_secs(60));
+        for way in 0..3 {
+            let id = exchanges.reserve(rng, &user(0), HOME).unwrap().wait_for(step()).to_string();
+            match way {
+                // Never finished; finished at the wrong door; finished with what cannot be read.
+                0 => {}
+                1 => {
+                    assert!(exchanges.take(&id, Kind::Register).is_none() && exchanges.take(&id, Kind::Login).is_none())
+                }
+                _ => drop(exchanges.take(&id, Kind::Enrol)),
+            }
+        }
+        assert!(exchanges.reserve(rng, &user(0), HOME).is_err());
+    }
+
+    #[test]
+    fn dos_1_a_neighbourhood_cannot_lock_an_account() {
+        let rng = &mut SeededRng::new(1);
+        let exchanges = Exchanges::new(1000, 2, Duration::from_secs(60));
+        let mut taken = 0;
+        for network in 0..200_u16 {
+            let address = IpAddr::from([0x2001, 0xdb8, 1, network, 0, 0, 0, 1]);
+            taken += usize::from(exchanges.reserve(rng, &user(0), address).is_ok());
+        }
+        assert_eq!(taken, 4);
+        assert!(exchanges.reserve(rng, &user(0), HOME).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 #![allow(missing_debug_implementations, unreachable_pub, reason = "utoipa's generated types")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
@@ -26,7 +26,7 @@ use undertone_protocol::{VERSION, limits};
 use utoipa::OpenApi;
 
 use crate::accounts::{AccountError, Desk};
-use crate::config::Limits;
+use crate::budget::Spending;
 use crate::listener::Place;
 use crate::signal::{self, Session, wall_time};
 use crate::store::{Accounts, Token};
@@ -44,8 +44,6 @@ pub struct Shared<S> {
     pub board: Arc<Switchboard>,
     /// The server's signed statement.
     pub statement: Vec<u8>,
-    /// Rates.
-    pub limits: Limits,
     /// True when the server goes down.
     pub stop: CancellationToken,
 }
@@ -58,7 +56,9 @@ pub struct Shared<S> {
 )]
 pub struct Description;
 
-/// All routes.
+static DESCRIPTION: LazyLock<String> = LazyLock::new(|| Description::openapi().to_pretty_json().unwrap_or_default());
+
+/// All routes. Unknown ones, and known ones asked in another way, are refused like everything else: with a [`Problem`].
 pub fn router<S: Accounts + Clone>(shared: Arc<Shared<S>>) -> Router {
     Router::new()
         .route("/v1/server", get(server_info::<S>))
@@ -70,8 +70,12 @@ pub fn router<S: Accounts + Clone>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/users/{user}/devices", get(devices::<S>))
         .route("/v1/logout", post(logout::<S>))
         .route("/v1/signal", get(open_signal::<S>))
-        .route("/v1/openapi.json", get(async || Description::openapi().to_pretty_json().unwrap_or_default()))
+        .route("/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION.as_str())))
         .route("/health", get(async || "ok\n"))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, code::BAD_REQUEST, "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, code::BAD_REQUEST, "this is asked for in another way")
+        })
         .layer(DefaultBodyLimit::max(limits::MAX_JSON))
         .with_state(shared)
 }
@@ -86,6 +90,10 @@ pub struct Refusal {
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
+    }
+
+    fn too_many() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY, "too many requests of this account: slow down")
     }
 
     fn unauthorized() -> Self {
@@ -202,7 +210,7 @@ async fn login_finish<S: Accounts>(
 #[utoipa::path(post, path = "/v1/devices", request_body = Enrol,
     responses((status = 200, body = Enrolled), (status = "4XX", body = Problem)))]
 async fn enrol<S: Accounts>(State(shared): Desks<S>, Body(body): Body<Enrol>) -> Result<Json<Enrolled>, Refusal> {
-    let (enrolled, ..) = shared.desk.enrol(body, wall_time()).await?;
+    let enrolled = shared.desk.enrol(body, wall_time()).await?;
     info!("a device was added");
     Ok(Json(enrolled))
 }
@@ -215,7 +223,10 @@ async fn devices<S: Accounts>(
     Path(user): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Devices>, Refusal> {
-    authorize(&shared, &headers).await?;
+    let token = authorize(&shared, &headers).await?;
+    if !shared.board.allow(&token.user, Spending::Lookup) {
+        return Err(Refusal::too_many());
+    }
     let unknown = || Refusal::new(StatusCode::NOT_FOUND, code::UNKNOWN_USER, "nobody has that name on this server");
     let user: UserId = user.parse().map_err(|_| unknown())?;
     let list = shared.desk.store().list(&user).await?.ok_or_else(unknown)?;
@@ -239,18 +250,17 @@ async fn open_signal<S: Accounts + Clone>(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
     let token = authorize(&shared, &headers).await?;
+    if !shared.board.allow(&token.user, Spending::Connection) {
+        return Err(Refusal::too_many());
+    }
     // The identity key goes into grants, so it must be the one of the account's newest list.
     let list = shared.desk.store().list(&token.user).await?.ok_or_else(Refusal::unauthorized)?;
     let list = ClaimedList::from_bytes(&list.list).and_then(|claimed| claimed.verify(&token.user));
     let list = list.map_err(|_| Refusal::from(crate::store::StoreError::Damaged))?;
     let identity = list.device(token.device).ok_or_else(Refusal::unauthorized)?.identity;
-    let you = Address { user: token.user, device: token.device };
-    let session = Session {
-        store: shared.desk.store().clone(),
-        board: shared.board.clone(),
-        limits: shared.limits,
-        stop: shared.stop.clone(),
-    };
+    let (bearer, you) = (token.hash, Address { user: token.user, device: token.device });
+    let session =
+        Session { bearer, store: shared.desk.store().clone(), board: shared.board.clone(), stop: shared.stop.clone() };
     let upgrade = upgrade.max_message_size(limits::MAX_SIGNAL).max_frame_size(limits::MAX_SIGNAL);
     Ok(upgrade.on_upgrade(async move |socket| {
         signal::serve(session, socket, you, identity).await;

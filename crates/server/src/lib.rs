@@ -17,6 +17,7 @@
 )]
 
 pub mod accounts;
+pub mod budget;
 pub mod config;
 pub mod data;
 pub mod exchanges;

@@ -1,7 +1,6 @@
 //! TCP: accept, TLS handshake, HTTP/1.1 with upgrades. Every step has a limit in number and time.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,45 +9,34 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use undertone_protocol::{Origin, OriginCounts};
 
 use crate::config::Limits;
-use crate::exchanges::network;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(10);
+/// A connection on which requests are made is closed after this, whatever is under way: a client that reads nothing
+/// must not keep it. A WebSocket has left it by then and has its own clock.
+const HTTP: Duration = Duration::from_secs(60);
 
-/// Open connections by address.
-type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-/// Gives an address's place back when its connection ends.
+/// One open connection: given back when it ends, as a WebSocket too.
 #[derive(Debug)]
-pub(crate) struct Place(Counts, IpAddr);
+pub(crate) struct Place {
+    counts: Arc<Mutex<OriginCounts>>,
+    origin: Origin,
+    _permit: OwnedSemaphorePermit,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.1);
-            }
-        }
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).give(&self.origin);
     }
-}
-
-fn take_place(counts: &Counts, address: IpAddr, most: usize) -> Option<Place> {
-    let mut open = counts.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = open.entry(address).or_default();
-    if *count >= most {
-        return None;
-    }
-    *count += 1;
-    Some(Place(counts.clone(), address))
 }
 
 /// Accepts until told to stop.
@@ -59,7 +47,13 @@ pub async fn run(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let counts = Counts::default();
+    let counts = Arc::new(Mutex::new(OriginCounts::new(limits.connections_per_address)));
+    let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let place = |peer: SocketAddr| {
+        let (permit, origin) = (permits.clone().try_acquire_owned().ok()?, Origin::of(peer.ip()));
+        let taken = counts.lock().unwrap_or_else(PoisonError::into_inner).take(&origin);
+        taken.then(|| Place { counts: counts.clone(), origin, _permit: permit })
+    };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -67,10 +61,9 @@ pub async fn run(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if connections.len() >= limits.connections { continue }
-                    let Some(place) = take_place(&counts, network(peer.ip()), limits.connections_per_address) else { continue };
+                    let Some(place) = place(peer) else { continue };
                     let service = router.clone().layer(Extension(peer)).layer(Extension(Arc::new(place)));
-                    connections.spawn(serve(stream, peer, acceptor.clone(), service, stop.clone()));
+                    connections.spawn(serve(stream, acceptor.clone(), service, stop.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others will close.
@@ -84,7 +77,7 @@ pub async fn run(
     connections.shutdown().await;
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
@@ -97,7 +90,11 @@ async fn serve(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, route
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        result = connection.as_mut() => if let Err(error) = result { debug!(%error, %peer, "HTTP connection ended"); },
+        result = timeout(HTTP, connection.as_mut()) => match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "HTTP connection ended"),
+            Err(_) => debug!("HTTP connection took too long"),
+        },
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(Duration::from_secs(1), connection).await;

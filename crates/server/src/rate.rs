@@ -12,8 +12,13 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    pub(crate) fn new(burst: u32, rate: u32) -> Self {
-        Self { burst: f64::from(burst), rate: f64::from(rate), left: f64::from(burst), at: Instant::now() }
+    pub(crate) fn new(burst: u32, rate: u32, now: Instant) -> Self {
+        Self { burst: f64::from(burst), rate: f64::from(rate), left: f64::from(burst), at: now }
+    }
+
+    /// Whether nothing is missing in it.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.left + now.saturating_duration_since(self.at).as_secs_f64() * self.rate >= self.burst
     }
 
     /// Takes one; `false` when there is none left.
@@ -36,10 +41,11 @@ mod tests {
 
     #[test]
     fn dos_1_a_bucket_runs_dry_and_fills_again() {
-        let mut bucket = Bucket::new(3, 2);
-        let start = bucket.at;
+        let start = Instant::now();
+        let mut bucket = Bucket::new(3, 2, start);
         assert_eq!((0..5).filter(|_| bucket.take(start)).count(), 3);
         assert_eq!((0..5).filter(|_| bucket.take(start + Duration::from_secs(1))).count(), 2);
+        assert!(!bucket.is_full(start + Duration::from_secs(2)) && bucket.is_full(start + Duration::from_secs(3)));
         assert_eq!((0..9).filter(|_| bucket.take(start + Duration::from_secs(99))).count(), 3);
     }
 }

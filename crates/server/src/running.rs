@@ -26,7 +26,7 @@ use crate::http::{Shared, router};
 use crate::listener;
 use crate::signal::wall_time;
 use crate::store::{Sqlite, StoreError};
-use crate::switchboard::Switchboard;
+use crate::switchboard::{EXPIRE_EVERY, Switchboard};
 
 /// A running server.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Server {
     store: Sqlite,
     relay: Relay,
     stop: CancellationToken,
-    listener: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
     _data: DataFolder,
 }
 
@@ -108,13 +108,13 @@ impl Server {
         let statement = statement.sign(&identity);
         let shared = Arc::new(Shared {
             desk: Desk::new(store.clone(), setup, domain.clone(), config.registration(), &config.limits),
-            board: Arc::new(Switchboard::new(identity)),
+            board: Arc::new(Switchboard::new(identity, &config.limits)),
             statement,
-            limits: config.limits,
             stop: stop.clone(),
         });
+        let forgetting = tokio::spawn(forget(shared.clone(), stop.clone()));
         let listener = tokio::spawn(listener::run(tcp, acceptor, router(shared), config.limits, stop.clone()));
-        Ok(Self { address, identity: public, domain, store, relay, stop, listener, _data: data })
+        Ok(Self { address, identity: public, domain, store, relay, stop, tasks: [listener, forgetting], _data: data })
     }
 
     /// Where it listens: the port that was chosen when 0 was asked for.
@@ -145,8 +145,24 @@ impl Server {
     pub async fn stop(self) {
         self.stop.cancel();
         self.relay.stop().await;
-        let _ = self.listener.await;
+        for task in self.tasks {
+            let _ = task.await;
+        }
         self.store.close().await;
+    }
+}
+
+/// What is over is forgotten by the clock, not when the next one comes: who called whom is nobody's business after.
+async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {
+                shared.board.expire();
+                shared.desk.expire();
+            }
+        }
     }
 }
 
@@ -166,6 +182,11 @@ fn open_tap(path: &std::path::Path) -> Result<File, StartError> {
     file.map_err(|source| StartError::Tap { path: path.display().to_string(), source })
 }
 
+/// Bytes of the control stream that a member may send ahead: four of the longest messages.
+const CONTROL_WINDOW: u32 = 64 * 1024;
+/// Bytes that wait for a member's acknowledgement at most.
+const SEND_WINDOW: u64 = 256 * 1024;
+
 fn media_endpoint(socket: UdpSocket, tls: rustls::ServerConfig) -> Result<Endpoint, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Tls(error.to_string());
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| failed(&error))?;
@@ -176,6 +197,10 @@ fn media_endpoint(socket: UdpSocket, tls: rustls::ServerConfig) -> Result<Endpoi
         // The rooms keep their own bounded queues; QUIC's is only for what is about to leave.
         .datagram_send_buffer_size(32 * 1024)
         .datagram_receive_buffer_size(Some(256 * 1024))
+        // One stream of short messages: whoever leaves a gap in it parks little here.
+        .stream_receive_window(VarInt::from_u32(CONTROL_WINDOW))
+        .receive_window(VarInt::from_u32(CONTROL_WINDOW))
+        .send_window(SEND_WINDOW)
         .ack_frequency_config(Some(AckFrequencyConfig::default()))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0));

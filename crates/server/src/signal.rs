@@ -14,16 +14,12 @@ use undertone_keys::{RoomId, WallTime};
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
 use undertone_protocol::{VERSION, limits};
 
-use crate::config::Limits;
-use crate::rate::Bucket;
+use crate::budget::Spending;
 use crate::store::Accounts;
 use crate::switchboard::{KEEP_ALIVE, Switchboard};
 
 /// A connection that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// Calls a device may open in a burst, and then one a second.
-const OPEN_CALLS: u32 = 16;
 
 /// The wall clock.
 #[must_use]
@@ -38,8 +34,8 @@ pub struct Session<S> {
     pub store: S,
     /// Where messages go.
     pub board: Arc<Switchboard>,
-    /// Rates.
-    pub limits: Limits,
+    /// The hash of the token that opened this connection.
+    pub bearer: [u8; 32],
     /// True when the server goes down.
     pub stop: CancellationToken,
 }
@@ -58,9 +54,17 @@ pub async fn serve<S: Accounts>(
         Ok(Some(_)) | Err(_) => return close(socket, Reason::Malformed).await,
     }
     let (number, mut messages) = session.board.connect(you.clone(), identity);
+    // The token may have been revoked since the upgrade, when there was no line yet that could be closed.
+    let gone = match session.store.token(&session.bearer).await {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(Reason::Revoked),
+        Err(_) => Some(Reason::Unavailable),
+    };
+    if let Some(reason) = gone {
+        session.board.disconnect(you.device, number);
+        return close(socket, reason).await;
+    }
     let welcome = ToDevice::Welcome { version: VERSION, now: wall_time(), you: you.clone() };
-    let mut bucket = Bucket::new(session.limits.signal_burst, session.limits.signal_rate);
-    let mut opens = Bucket::new(OPEN_CALLS, 1);
     let mut heard = Instant::now();
     // One clock for the whole connection: what is received does not put off the next look at it.
     let mut ticks = tokio::time::interval(KEEP_ALIVE);
@@ -78,8 +82,8 @@ pub async fn serve<S: Accounts>(
             message = receive(&mut socket) => match message {
                 None => alive = false,
                 Some(Err(why)) => reason = Some(why),
-                Some(Ok(_)) if !bucket.take(Instant::now()) => reason = Some(Reason::TooMany),
-                Some(Ok(ToServer::OpenCall { number, .. })) if !opens.take(Instant::now()) => {
+                Some(Ok(_)) if !session.board.allow(&you.user, Spending::Signal) => reason = Some(Reason::TooMany),
+                Some(Ok(ToServer::OpenCall { number, .. })) if !session.board.allow(&you.user, Spending::Call) => {
                     alive = send(&mut socket, &ToDevice::Refused { number, reason: Reason::TooMany }).await;
                 }
                 Some(Ok(message)) => {

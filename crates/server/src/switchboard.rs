@@ -12,6 +12,9 @@ use undertone_protocol::grant::Rights;
 use undertone_protocol::signal::{Reason, ToDevice};
 use undertone_protocol::{Grant, Protection, limits};
 
+use crate::budget::{Budgets, Spending};
+use crate::config::Limits;
+
 /// A connected device's place on the switchboard; dropping the receiver ends it.
 #[derive(Debug)]
 struct Line {
@@ -31,15 +34,18 @@ struct OpenedCall {
     until: Instant,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     lines: HashMap<DeviceId, Line>,
     calls: HashMap<CallId, OpenedCall>,
+    budgets: Budgets,
     next_line: u64,
 }
 
-/// Calls remembered at most.
+/// Calls remembered at most. One account can have no more than its budget of a [`limits::CALL_MEMORY`].
 const MAX_CALLS: usize = 50_000;
+/// How often [`Switchboard::expire`] is to be called.
+pub const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 
 /// The switchboard.
 pub struct Switchboard {
@@ -56,12 +62,26 @@ impl std::fmt::Debug for Switchboard {
 impl Switchboard {
     /// An empty one that signs grants with `key`.
     #[must_use]
-    pub fn new(key: SigningKey<Server>) -> Self {
-        Self { state: Mutex::default(), key }
+    pub fn new(key: SigningKey<Server>, limits: &Limits) -> Self {
+        let budgets = Budgets::new(limits);
+        let state = State { lines: HashMap::new(), calls: HashMap::new(), budgets, next_line: 0 };
+        Self { state: Mutex::new(state), key }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an account may have one more of this; it then has one less.
+    pub fn allow(&self, user: &UserId, spending: Spending) -> bool {
+        self.state().budgets.allow(user, spending, Instant::now())
+    }
+
+    /// Forgets what is over: who called whom, and budgets that are full again.
+    pub fn expire(&self) {
+        let (mut state, now) = (self.state(), Instant::now());
+        state.calls.retain(|_, call| call.until > now);
+        state.budgets.expire(now);
     }
 
     /// Connects a device; an older connection of it is told and ends. Returns the line's number and its messages.
@@ -112,9 +132,6 @@ impl Switchboard {
         let identity = state.lines.get(&from.device).map(|line| line.identity).ok_or(Reason::Unavailable)?;
         let at = Instant::now();
         if state.calls.len() >= MAX_CALLS {
-            state.calls.retain(|_, call| call.until > at);
-        }
-        if state.calls.len() >= MAX_CALLS {
             return Err(Reason::TooMany);
         }
         let until = at + limits::CALL_MEMORY;
@@ -136,7 +153,8 @@ impl Switchboard {
     ///
     /// # Errors
     /// `Err` when no such device of this user is connected. A device that does not read loses what does not fit into
-    /// its queue: signals are sent again, and nobody else can make it lose its connection.
+    /// its queue, and one sender cannot fill that queue: what is beyond its budget is lost. Signals are sent again, and
+    /// nobody else can make a device lose its connection.
     pub fn deliver(
         &self,
         from: &Address,
@@ -145,7 +163,10 @@ impl Switchboard {
         envelope: Vec<u8>,
         now: WallTime,
     ) -> Result<(), NotConnected> {
-        let state = self.state();
+        let mut state = self.state();
+        if !state.budgets.allow(&from.user, Spending::Envelope(to.device), Instant::now()) {
+            return Ok(());
+        }
         let line = state.lines.get(&to.device).filter(|line| line.you == *to).ok_or(NotConnected)?;
         let grant = state
             .calls
@@ -201,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn rly_1_grants_go_to_the_two_users_of_a_call_and_nobody_else() {
         let rng = &mut SeededRng::new(1);
-        let board = Switchboard::new(SigningKey::generate(rng));
+        let board = Switchboard::new(SigningKey::generate(rng), &Limits::default());
         let identity = *SigningKey::<Device>::generate(rng).public();
         let (ada, bob, eve) = (address("ada@x", 1), address("bob@x", 2), address("eve@x", 3));
         let (_, _ada) = board.connect(ada.clone(), identity);
@@ -230,17 +251,20 @@ mod tests {
     #[tokio::test]
     async fn a_device_that_does_not_read_loses_signals_and_not_its_line() {
         let rng = &mut SeededRng::new(2);
-        let board = Switchboard::new(SigningKey::generate(rng));
+        let board = Switchboard::new(SigningKey::generate(rng), &Limits::default());
         let identity = *SigningKey::<Device>::generate(rng).public();
-        let (ada, bob) = (address("ada@x", 1), address("bob@x", 2));
+        let bob = address("bob@x", 2);
         let (_, mut unread) = board.connect(bob.clone(), identity);
-        let send = || board.deliver(&ada, &bob, CallId::from_bytes([0; 16]), vec![], WallTime::from_unix(1));
-        assert!((0..limits::SIGNAL_QUEUE + 5).all(|_| send().is_ok()));
-        assert_eq!(board.connected(), 1);
-        let mut read = 0;
-        while unread.try_recv().is_ok() {
-            read += 1;
-        }
-        assert_eq!(read, limits::SIGNAL_QUEUE);
+        let send = |from: &Address| {
+            let call = CallId::from_bytes([0; 16]);
+            (0..limits::SIGNAL_QUEUE + 5)
+                .all(|_| board.deliver(from, &bob, call, vec![], WallTime::from_unix(1)).is_ok())
+        };
+        let mut read = || core::iter::from_fn(|| unread.try_recv().ok()).count();
+        // One sender cannot fill the queue, many can; either way the line stands.
+        assert!(send(&address("eve@x", 3)));
+        assert!(read() < limits::SIGNAL_QUEUE / 2);
+        assert!((0..10).all(|n| send(&address(&format!("e{n}@x"), 4))));
+        assert_eq!((read(), board.connected()), (limits::SIGNAL_QUEUE, 1));
     }
 }

@@ -45,11 +45,11 @@ impl Certificate {
         Ok(Self { certificate, key: key.serialize_der() })
     }
 
-    /// Takes DER bytes; `None` when the certificate cannot be read.
+    /// Takes DER bytes; `None` when the certificate cannot be read or is not about this key.
     #[must_use]
     pub fn from_der(certificate: Vec<u8>, key: Vec<u8>) -> Option<Self> {
         let made = Self { certificate, key };
-        made.key_hash().map(|_| made)
+        made.http().is_ok().then_some(made)
     }
 
     /// SHA-256 over the SubjectPublicKeyInfo, which the server's statement names.

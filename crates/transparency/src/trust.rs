@@ -96,7 +96,7 @@ pub struct PeerTrust {
 #[non_exhaustive]
 pub enum TrustError {
     /// The account key is another one. A person has to decide.
-    #[error("the account key of {user} changed from {} to {}", old.fingerprint(), new.fingerprint())]
+    #[error("the account key of {} changed from {} to {}", user.display(), old.fingerprint(), new.fingerprint())]
     Changed {
         /// Whose.
         user: UserId,
@@ -106,7 +106,7 @@ pub enum TrustError {
         new: VerifyingKey<Account>,
     },
     /// A person refused the present key.
-    #[error("the account key {} of {user} was refused", new.fingerprint())]
+    #[error("the account key {} of {} was refused", new.fingerprint(), user.display())]
     Refused {
         /// Whose.
         user: UserId,
@@ -114,7 +114,7 @@ pub enum TrustError {
         new: VerifyingKey<Account>,
     },
     /// The list is older than one this device has seen.
-    #[error("an old device list of {user} was shown: version {shown}, version {known} is known")]
+    #[error("an old device list of {} was shown: version {shown}, version {known} is known", user.display())]
     Rollback {
         /// Whose.
         user: UserId,
@@ -124,7 +124,7 @@ pub enum TrustError {
         known: u32,
     },
     /// Two lists of the same version, one that is not chained to its forerunner, or a stored list that cannot be read.
-    #[error("two different histories of the device list of {user} were shown")]
+    #[error("two different histories of the device list of {} were shown", user.display())]
     Fork {
         /// Whose.
         user: UserId,

@@ -3,7 +3,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a demonstration talks to people")]
 
 mod call;
-mod process;
 mod table;
 
 use std::process::ExitCode;

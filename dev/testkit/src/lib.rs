@@ -1,4 +1,4 @@
-//! What tests and demonstrations share: folders that vanish, servers on loopback, and ears.
+//! What tests and demonstrations share: folders that vanish, servers on loopback, terminals, and ears.
 #![cfg_attr(
     test,
     allow(
@@ -13,11 +13,15 @@
 pub mod ears;
 pub mod folder;
 pub mod locksmith;
+pub mod process;
 pub mod server;
+pub mod terminal;
 pub mod tls;
 
 pub use folder::Folder;
-pub use server::TestServer;
+pub use process::Process;
+pub use server::{ServerProcess, TestServer};
+pub use terminal::Terminal;
 
 use std::path::PathBuf;
 

@@ -1,13 +1,18 @@
-//! A real server on a free port of loopback.
+//! Real servers on a free port of loopback: in this process, or in one of their own that can be killed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
 
 use undertone_client::native::{Client, ClientError, Online, Registration};
 use undertone_keys::secret::SecretBytes;
 use undertone_server::{Config, Server, StartError};
 
-use crate::Folder;
+use crate::process::{program, with_file_limit};
+use crate::{Folder, Process};
 
 /// A running server with its data in a temporary folder, and homes beside it.
 #[derive(Debug)]
@@ -102,5 +107,100 @@ impl TestServer {
     /// The client's own.
     pub async fn online(&self, name: &str) -> Result<Online, ClientError> {
         self.register(name).await?.connect().await
+    }
+}
+
+/// How long a server process may take to be ready.
+const READY: Duration = Duration::from_secs(30);
+
+/// `undertone-server serve` as a process of its own, with its data in a temporary folder and homes beside it.
+#[derive(Debug)]
+pub struct ServerProcess {
+    folder: Folder,
+    address: String,
+    process: Option<Process>,
+}
+
+impl ServerProcess {
+    /// Starts one that writes a tap.
+    ///
+    /// # Errors
+    /// What kept it from being ready.
+    pub fn start(name: &str) -> anyhow::Result<Self> {
+        let mut server = Self { folder: Folder::new(name)?, address: "127.0.0.1:0".into(), process: None };
+        server.start_again()?;
+        Ok(server)
+    }
+
+    /// Starts it on the data and the port it had; returns when it says that it is ready.
+    ///
+    /// # Errors
+    /// What kept it from being ready.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        let mut serve = self.command()?;
+        serve.arg("--tap").arg(self.tap());
+        self.run(serve)
+    }
+
+    /// The same without a tap and with files that cannot grow beyond `bytes`.
+    ///
+    /// # Errors
+    /// What kept it from being ready.
+    pub fn start_with_file_limit(&mut self, bytes: u64) -> anyhow::Result<()> {
+        self.run(with_file_limit(&self.command()?, bytes))
+    }
+
+    fn command(&self) -> anyhow::Result<Command> {
+        let mut serve = program("undertone-server")?;
+        serve.args(["serve", "--json", "--listen", &self.address, "--data"]).arg(self.data());
+        Ok(serve)
+    }
+
+    fn run(&mut self, mut serve: Command) -> anyhow::Result<()> {
+        let mut process = Process::start("the server", &mut serve)?;
+        let ready = process.wait_for("ready", READY)?;
+        self.address = ready.get("address").and_then(|address| address.as_str()).context("no address")?.to_owned();
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it without asking: SIGKILL.
+    ///
+    /// # Errors
+    /// The operating system's own.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.take().map_or(Ok(()), Process::kill)
+    }
+
+    /// Asks it to end and waits; its data stay until this is dropped.
+    ///
+    /// # Errors
+    /// The operating system's own.
+    pub fn end(&mut self) -> anyhow::Result<()> {
+        self.process.take().map_or(Ok(()), Process::end)
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// A place beside the server's data.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The tap file.
+    #[must_use]
+    pub fn tap(&self) -> PathBuf {
+        self.folder.join("tap")
+    }
+
+    /// The server's data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 }

@@ -32,7 +32,7 @@ impl Phone {
                 self.reject(match fault {
                     InviteFault::Malformed => "a malformed invite",
                     InviteFault::Stale => "an invite that is too old: is the clock right?",
-                    InviteFault::Keys => "an invite that names other keys than the proven ones",
+                    InviteFault::Keys => "an invite that names other keys or accounts than the proven ones",
                     InviteFault::Grant => "an invite whose grant says something else",
                     InviteFault::Terms => "an invite on terms this version does not speak",
                 });
@@ -52,11 +52,12 @@ impl Phone {
                 if outgoing.call < call {
                     return;
                 }
-                let ours = outgoing.call;
+                let (ours, same) = (outgoing.call, outgoing.terms == checked.invite.terms);
                 self.end_legs(Outcome::Cancelled, rng);
                 self.state = State::Idle;
                 self.outputs.push_back(Output::Event(Event::Yielded { ours, theirs: call }));
-                glare = true;
+                // What a person asked for is what they get without being asked again, and nothing less (rule NEG-1).
+                glare = same;
             }
             State::Incoming(incoming) if incoming.call() == call => return,
             State::Active(active) if active.call == call => return,
@@ -129,11 +130,12 @@ impl Phone {
         mac: &[u8; 32],
         rng: &mut impl rand_core::CryptoRng,
     ) {
-        let State::Incoming(incoming) = core::mem::replace(&mut self.state, State::Idle) else { return };
-        if incoming.call() != call || incoming.caller.device != sender {
-            self.state = State::Incoming(incoming);
+        // Looked at before it is touched: a stray confirmation changes no call, whatever state that is in.
+        let meant = |incoming: &Incoming| incoming.call() == call && incoming.caller.device == sender;
+        if !matches!(&self.state, State::Incoming(incoming) if meant(incoming)) {
             return;
         }
+        let State::Incoming(incoming) = core::mem::replace(&mut self.state, State::Idle) else { return };
         let caller_key = incoming.checked.caller_key;
         match incoming.confirmed(half, mac) {
             Ok((keys, sas, call_of)) => {

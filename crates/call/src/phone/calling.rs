@@ -31,7 +31,7 @@ impl Phone {
         let (mut legs, mut refused) = (Vec::new(), None);
         let here = self.mailbox.local.address.device;
         for record in peer.devices().filter(|record| record.device != here) {
-            match Leg::new(&self.mailbox.local, record, call, terms, &grant, self.wall, self.legacy, rng) {
+            match Leg::new(&self.mailbox.local, &peer, record, call, terms, &grant, self.wall, self.legacy, rng) {
                 Ok(leg) => legs.push(leg),
                 Err(error) => refused = Some(error),
             }

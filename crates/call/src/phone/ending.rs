@@ -4,7 +4,7 @@ use undertone_keys::agreement::AgreementPublicKey;
 use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, DeviceId, Time};
 
-use super::{Event, LastWord, MAX_LAST_WORDS, Output, Phone, Purpose, State};
+use super::{Event, LastWord, MAX_LAST_WORDS, Output, Phone, State};
 use crate::incoming::IncomingState;
 use crate::outcome::Outcome;
 use crate::outgoing::LegState;
@@ -114,13 +114,16 @@ impl Phone {
             }
             State::Incoming(incoming) if now >= incoming.deadline => {
                 let call = incoming.call();
-                let outcome = match incoming.state {
-                    IncomingState::AwaitingDecision => Outcome::NoAnswer,
+                match incoming.state {
+                    // The caller's own clock has ended it.
+                    IncomingState::AwaitingDecision => self.over(call, Outcome::NoAnswer),
+                    // A key that took too long, or a caller that went: if it is still there it stops waiting now.
                     IncomingState::AwaitingAgreement { .. } | IncomingState::AwaitingConfirm(_) => {
-                        Outcome::PeerVanished
+                        let (caller, key) = (incoming.caller.clone(), incoming.checked.caller_key);
+                        self.tell(&caller, &key, call, &Signal::Over(Outcome::PeerVanished), rng);
+                        self.over(call, Outcome::PeerVanished);
                     }
-                };
-                self.over(call, outcome);
+                }
             }
             State::Incoming(incoming) => {
                 if matches!(incoming.state, IncomingState::AwaitingConfirm(_))
@@ -148,7 +151,7 @@ impl Phone {
 
     pub(super) fn over(&mut self, call: CallId, outcome: Outcome) {
         self.state = State::Idle;
-        self.agreements.retain(|(_, purpose)| matches!(purpose, Purpose::Open(..)));
+        self.agreements.clear();
         self.outputs.push_back(Output::Event(Event::Over { call, outcome }));
     }
 

@@ -27,12 +27,16 @@ pub(crate) struct Device {
     pub(crate) name: &'static str,
     pub(crate) address: Address,
     pub(crate) key: SoftwareKey,
+    pub(crate) local: Local,
     pub(crate) phone: Phone,
     pub(crate) events: Vec<Event>,
     pub(crate) stored: Vec<CallId>,
     pub(crate) connected: bool,
     /// Refuses to use its agreement key.
     pub(crate) locked: bool,
+    /// Keeps the answers of its agreement key in `slowly`, for the test to give in an order of its own.
+    pub(crate) slow: bool,
+    pub(crate) slowly: Vec<Input>,
 }
 
 enum Packet {
@@ -54,6 +58,8 @@ pub(crate) struct World {
     opened: BTreeMap<CallId, (UserId, Protection)>,
     /// What the server writes into grants, when it lies.
     pub(crate) lie: Option<Protection>,
+    /// What the grants of [`Self::any_grant`] say whatever they are asked to.
+    pub(crate) granted: Option<Protection>,
     /// Every envelope that passed the server.
     pub(crate) seen: Vec<Vec<u8>>,
 }
@@ -77,17 +83,25 @@ impl World {
             };
             lists.insert(user.clone(), list);
             let address = Address { user, device: record.device };
-            let local = Local { address: address.clone(), identity: Arc::new(identity), agreement: *key.public() };
-            let phone = Phone::new(local, Policy::default(), LegacyPolicy::Ask, Vec::new());
+            let local = Local {
+                address: address.clone(),
+                identity: Arc::new(identity),
+                account: *account.public(),
+                agreement: *key.public(),
+            };
+            let phone = Phone::new(local.clone(), Policy::default(), LegacyPolicy::Ask, Vec::new());
             devices.push(Device {
                 name,
                 address,
                 key,
+                local,
                 phone,
                 events: Vec::new(),
                 stored: Vec::new(),
                 connected: true,
                 locked: false,
+                slow: false,
+                slowly: Vec::new(),
             });
         }
         let server = SigningKey::generate(&mut rng);
@@ -103,6 +117,7 @@ impl World {
             doubled: 0,
             opened: BTreeMap::new(),
             lie: None,
+            granted: None,
             seen: Vec::new(),
         }
     }
@@ -170,6 +185,10 @@ impl World {
                         holder.key.agree(&peer)
                     };
                     let input = Input::Agreed { request, secret };
+                    if holder.slow {
+                        self.devices[device].slowly.push(input);
+                        continue;
+                    }
                     self.devices[device].phone.handle_input(self.now, input, &mut self.rng).unwrap();
                 }
                 Output::Send { to, call, envelope } => self.route(device, &to, call, envelope),
@@ -262,7 +281,7 @@ impl World {
     }
 
     pub(crate) fn any_grant(&self, device: usize, call: CallId, protection: Protection) -> Signed {
-        self.grant(device, call, protection)
+        self.grant(device, call, self.granted.unwrap_or(protection))
     }
 
     /// The words for a device's events, in order.

@@ -2,7 +2,8 @@
 //!
 //! It waits until it holds as many frames as the network's jitter asks for, then gives one per tick. A lost frame is
 //! rebuilt from the next one's forward error correction if that is there, else concealed. When nothing comes for a
-//! while it fills again from the start; when it holds more than it needs it skips a frame now and then.
+//! while it fills again from the start. When it holds more than it needs it skips frames: now and then where that is
+//! little, the more often the more it is, and all of them at once after a stall, whose frames come in one burst.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -17,8 +18,12 @@ pub const MAX_DEPTH: usize = 25;
 pub const CAPACITY: usize = 100;
 /// Concealed frames in a row before the stream counts as paused.
 const MAX_CONCEALED: u32 = 5;
-/// How many ticks the buffer must be too full before a frame is skipped.
-const PATIENCE: u32 = 50;
+/// Frames above the target that are not too many: the next jitter may want them.
+const SLACK: usize = 3;
+/// How many ticks the buffer must be too full by one frame before one is skipped; by two, half as many, and so on.
+const PATIENCE: usize = 50;
+/// Too full by so many frames (500 ms), and all that are too many are skipped at once.
+const STALE: usize = 25;
 const TICK: Duration = Duration::from_millis(20);
 
 /// What to play in one tick.
@@ -61,7 +66,7 @@ pub struct JitterBuffer {
     floor: i64,
     spread: i64,
     concealed: u32,
-    too_full: u32,
+    too_full: usize,
     stats: JitterStats,
 }
 
@@ -93,6 +98,7 @@ impl JitterBuffer {
             if self.frames.len() < target {
                 return Play::Silence;
             }
+            self.drop_all_but(target);
             self.next = self.frames.first_key_value().map(|(number, _)| *number);
             return self.pop_filled(target);
         };
@@ -106,9 +112,14 @@ impl JitterBuffer {
     }
 
     fn pop_filled(&mut self, target: usize) -> Play {
+        let excess = self.frames.len().saturating_sub(target + SLACK);
+        if excess >= STALE {
+            self.drop_all_but(target);
+            self.next = self.frames.first_key_value().map(|(number, _)| *number);
+        }
         let Some(next) = self.next else { return Play::Silence };
-        if self.frames.len() > target + 3 {
-            self.too_full += 1;
+        if excess > 0 {
+            self.too_full += excess;
             if self.too_full >= PATIENCE {
                 self.too_full = 0;
                 self.frames.remove(&next);
@@ -120,6 +131,14 @@ impl JitterBuffer {
             self.too_full = 0;
         }
         self.take(next)
+    }
+
+    /// Skips the oldest frames: what a stall held up is old by now.
+    fn drop_all_but(&mut self, target: usize) {
+        while self.frames.len() > target && self.frames.pop_first().is_some() {
+            self.stats.skipped += 1;
+        }
+        self.too_full = 0;
     }
 
     fn take(&mut self, next: u64) -> Play {
@@ -233,6 +252,31 @@ mod tests {
         let (played, stats) = play(300, |n| Some(if n >= 150 { 3000 } else { 20 }));
         assert!(stats.played >= 295, "{stats:?}");
         assert!(played.iter().filter(|play| matches!(play, Play::Conceal)).count() <= 10);
+    }
+
+    /// Frames held up by a stall come in one burst; within a second nothing of the delay is left.
+    #[test]
+    fn a_stall_leaves_no_delay() {
+        for stalled in [20, 60, 150] {
+            // Frames 100 and on are held up and come together, then all is as before.
+            let delay =
+                |n: u64| Some(if (100..100 + stalled).contains(&n) { 20 + (100 + stalled - n) * 20 } else { 20 });
+            let mut arrivals: Vec<(u64, u64)> = (0..600).map(|n| (n * 20 + delay(n).unwrap(), n)).collect();
+            arrivals.sort_unstable();
+            let (mut buffer, mut arrivals) = (JitterBuffer::default(), arrivals.into_iter().peekable());
+            for tick in 0..550 {
+                while let Some((at, number)) = arrivals.next_if(|(at, _)| *at <= tick * 20 + 10) {
+                    buffer.push(Time::from_millis(at), number, frame(number));
+                }
+                buffer.pop();
+                let held = buffer.depth();
+                if tick > 100 + stalled + 50 {
+                    assert!(held <= buffer.target() + SLACK, "{stalled}: {held} frames held at tick {tick}");
+                }
+            }
+            let stats = buffer.stats();
+            assert!(stats.skipped > 0 && stats.skipped <= stalled, "{stalled}: {stats:?}");
+        }
     }
 
     #[test]

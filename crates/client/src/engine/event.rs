@@ -88,6 +88,11 @@ pub enum Event {
         /// The distinct result.
         outcome: Outcome,
     },
+    /// Sound can no longer be played or written; the call goes on without.
+    SoundFailed {
+        /// Why, for people.
+        reason: String,
+    },
     /// Something was refused that no call came of.
     Rejected {
         /// Why, for the log.

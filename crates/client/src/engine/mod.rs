@@ -7,45 +7,38 @@
 //! engine.seal_audio(..), engine.open_packet(..)   the media path, without a queue in between
 //! ```
 
+mod calls;
 mod event;
+mod media;
 mod path;
 mod roster;
+mod signalling;
 
 use std::collections::{HashMap, VecDeque};
 
-use undertone_call::{Established, Local, Outcome, Phone, Policy};
-use undertone_keys::agreement::{AgreementPublicKey, EphemeralKey, Refused, SharedSecret};
+use undertone_call::{Local, Outcome, Phone, Policy};
+use undertone_keys::agreement::{AgreementPublicKey, Refused, SharedSecret};
 use undertone_keys::choice::LegacyPolicy;
-use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::{CallId, Time, UserId, WallTime};
-use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
-use undertone_media::ring::OpenError;
-use undertone_media::sframe::SealError;
-use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, Ring};
+use undertone_protocol::Protection;
 use undertone_protocol::control::{ToMember, ToRelay};
-use undertone_protocol::signal::{Reason, ToDevice, ToServer};
-use undertone_protocol::{Protection, Terms, VERSION};
+use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_transparency::TrustedPeer;
 
 pub use event::{CallInfo, Event, Heard, MediaStats, Side};
+use media::Media;
+use path::PathNews;
 pub use path::PathState;
-use path::{Path, PathNews};
-
-/// The first epoch of a one-to-one call.
-const FIRST_EPOCH: Epoch = Epoch(1);
-/// How long the server may take to open a call.
-const OPENING: core::time::Duration = core::time::Duration::from_secs(10);
-/// Envelopes that wait for their sender to be looked up.
-const MAX_UNRESOLVED: usize = 32;
-/// How long a looked-up peer is used for signals that follow each other.
-const PEER_FRESH: core::time::Duration = core::time::Duration::from_secs(30);
 
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
-    /// The signalling connection stands.
-    SignalUp,
+    /// The signalling connection stands; this machine's own clock at that moment.
+    SignalUp {
+        /// The local wall clock.
+        wall: WallTime,
+    },
     /// The signalling connection is gone.
     SignalDown,
     /// A message came in on it.
@@ -88,12 +81,12 @@ pub enum Input {
 }
 
 /// Why a user could not be looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unresolved {
     /// The server does not answer, or knows nobody of that name.
     Unavailable,
-    /// What it answered is not trusted.
-    Untrusted,
+    /// What it answered is not trusted; why, for people.
+    Untrusted(String),
 }
 
 /// What is to be done, in order.
@@ -110,13 +103,8 @@ pub enum Output {
         /// With whose key.
         peer: AgreementPublicKey,
     },
-    /// Make durable before anything after it is done: this call was accepted.
-    Store {
-        /// Which call.
-        call: CallId,
-        /// May be forgotten after this.
-        until: WallTime,
-    },
+    /// Make durable before anything after it is done.
+    Store(Record),
     /// Connect to the relay, for [`Input::RelayUp`] or [`Input::RelayDown`]. An older connection is to be closed.
     OpenRelay,
     /// Send on the relay's control stream.
@@ -127,22 +115,27 @@ pub enum Output {
     Event(Event),
 }
 
-/// The media side of an established call.
-#[derive(Debug)]
-struct Media {
-    call: CallId,
-    peer: TrustedPeer,
-    peer_device: Address,
-    peer_grant: [u8; 32],
-    grant: Signed,
-    ring: Ring,
-    path: Path,
-    /// Lives and dies with one join.
-    _ephemeral: Option<EphemeralKey>,
-    join: Option<undertone_keys::JoinId>,
-    heard: bool,
-    sequence: u32,
-    stats: MediaStats,
+/// What an engine must still know after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// This call was accepted and is not accepted again (rule CALL-5).
+    Accepted {
+        /// Which call.
+        call: CallId,
+        /// May be forgotten once [`Record::Clock`] is past this.
+        until: WallTime,
+    },
+    /// The newest time that the server's clock has shown.
+    Clock(WallTime),
+}
+
+/// What an engine knew before a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Every [`Record::Accepted`] that was stored.
+    pub accepted: Vec<(CallId, WallTime)>,
+    /// The newest [`Record::Clock`].
+    pub clock: WallTime,
 }
 
 #[derive(Debug)]
@@ -172,17 +165,21 @@ pub struct Engine {
     peers: HashMap<UserId, (TrustedPeer, Time)>,
     /// The server's clock when it was last heard, and the local time then.
     clock: Option<(WallTime, Time)>,
+    /// The newest time the server's clock has shown, in this run or an earlier one, as it was last stored.
+    newest: WallTime,
+    /// This machine's own clock when signalling came up.
+    local_clock: Option<(WallTime, Time)>,
     online: bool,
     next_number: u32,
     outputs: VecDeque<Output>,
 }
 
 impl Engine {
-    /// The engine of `local`, a device of an account on the server with this identity key. `accepted` are the calls
-    /// stored by an earlier run.
+    /// The engine of `local`, a device of an account on the server with this identity key. `memory` is what earlier
+    /// runs stored.
     #[must_use]
-    pub fn new(local: Local, server: VerifyingKey<Server>, accepted: Vec<(CallId, WallTime)>) -> Self {
-        let phone = Phone::new(local.clone(), Policy::default(), LegacyPolicy::default(), accepted);
+    pub fn new(local: Local, server: VerifyingKey<Server>, memory: Memory) -> Self {
+        let phone = Phone::new(local.clone(), Policy::default(), LegacyPolicy::default(), memory.accepted);
         Self {
             local,
             server,
@@ -192,6 +189,8 @@ impl Engine {
             unopened: HashMap::new(),
             peers: HashMap::new(),
             clock: None,
+            newest: memory.clock,
+            local_clock: None,
             online: false,
             next_number: 0,
             outputs: VecDeque::new(),
@@ -201,7 +200,7 @@ impl Engine {
     /// Takes an input. Nothing that happens is an error of the engine.
     pub fn handle_input(&mut self, now: Time, input: Input, rng: &mut impl rand_core::CryptoRng) {
         match input {
-            Input::SignalUp => {}
+            Input::SignalUp { wall } => self.local_clock = Some((wall, now)),
             Input::SignalDown => self.signal_down(now, None),
             Input::Signal(message) => self.signal(now, message, rng),
             Input::Resolved { user, peer } => self.resolved(now, &user, peer, rng),
@@ -249,300 +248,6 @@ impl Engine {
         self.online
     }
 
-    /// What the media path counted in the present call.
-    #[must_use]
-    pub fn media_stats(&self) -> MediaStats {
-        self.media.as_ref().map(|media| media.stats).unwrap_or_default()
-    }
-
-    /// Whether sound can be sent now.
-    #[must_use]
-    pub fn can_send(&self) -> bool {
-        self.media.as_ref().is_some_and(|media| media.path.state() == PathState::Joined)
-    }
-
-    /// Seals one frame of encoded sound into a whole packet at the front of `out`; returns the packet's length.
-    ///
-    /// # Errors
-    /// [`SealError::NoKey`] when there is no call or no join: nothing leaves in the clear (rule MED-6).
-    pub fn seal_audio(
-        &mut self,
-        codec: Codec,
-        captured_ms: u32,
-        payload: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, SealError> {
-        let media = self.media.as_mut().filter(|media| media.path.state() == PathState::Joined);
-        let media = media.ok_or(SealError::NoKey)?;
-        let header = MediaHeader {
-            flags: Flags { frame_end: true, ..Flags::default() },
-            kind: Kind::Audio,
-            codec,
-            stream: 0,
-            fec_ratio: 0,
-            sequence: media.sequence,
-            timestamp_ms: captured_ms,
-            fec_block: 0,
-        };
-        let (head, rest) = out.split_first_chunk_mut::<HEADER_LENGTH>().ok_or(SealError::Buffer)?;
-        let info = FrameInfo { kind: Kind::Audio, codec, context: Context::MAIN_AUDIO, captured_ms };
-        let length = media.ring.seal(info, payload, rest)?;
-        *head = header.encode();
-        media.sequence = media.sequence.wrapping_add(1);
-        media.stats.sealed += 1;
-        Ok(HEADER_LENGTH + length)
-    }
-
-    /// Opens a packet where it stands. `None` for whatever does not open: it is counted and never an error that ends
-    /// a stream (rule MED-5).
-    pub fn open_packet<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Heard<'b>> {
-        let media = self.media.as_mut()?;
-        let (header, _) = MediaHeader::decode(packet).ok()?;
-        let (_, sealed) = packet.split_at_mut_checked(HEADER_LENGTH)?;
-        match media.ring.open(now, header.kind, header.codec, sealed) {
-            Ok(frame) => {
-                media.stats.opened += 1;
-                if !media.heard {
-                    media.heard = true;
-                    self.outputs.push_back(Output::Event(Event::Hearing { call: media.call }));
-                }
-                let (sender, number) = (frame.key_id.sender, frame.counter);
-                (header.kind == Kind::Audio).then_some(Heard {
-                    sender,
-                    number,
-                    codec: header.codec,
-                    payload: frame.payload,
-                })
-            }
-            Err(OpenError::Malformed | _) => {
-                media.stats.refused += 1;
-                None
-            }
-        }
-    }
-
-    /// Whether a recorded packet opens under this call's keys; for showing what a relay could have seen.
-    #[must_use]
-    pub fn would_open(&self, packet: &[u8]) -> bool {
-        let Some(media) = &self.media else { return false };
-        MediaHeader::decode(packet)
-            .is_ok_and(|(header, sealed)| media.ring.would_open(header.kind, header.codec, sealed))
-    }
-
-    // ---- signalling
-
-    fn wall(&self, now: Time) -> WallTime {
-        self.clock.map_or_else(WallTime::default, |(wall, at)| wall.plus(now.since(at).as_secs()))
-    }
-
-    fn signal_down(&mut self, now: Time, reason: Option<Reason>) {
-        // A server that refuses us says why before we were ever online.
-        if core::mem::replace(&mut self.online, false) || reason.is_some() {
-            self.outputs.push_back(Output::Event(Event::Offline { reason }));
-        }
-        if self.dialling.take().is_some() {
-            self.refuse("the server went away before it could open the call".into(), Outcome::Offline);
-        }
-        if let Some(media) = &mut self.media {
-            // The relay lives in the same house: look at once whether it is still there.
-            media.path.suspect(now);
-        }
-    }
-
-    fn signal(&mut self, now: Time, message: ToDevice, rng: &mut impl rand_core::CryptoRng) {
-        match message {
-            ToDevice::Welcome { version: VERSION, now: wall, you } if you == self.local.address => {
-                self.clock = Some((wall, now));
-                self.online = true;
-                self.outputs.push_back(Output::Event(Event::Online));
-            }
-            ToDevice::Welcome { .. } => self.reject("the server greeted another device or speaks another version"),
-            ToDevice::CallOpened { number, grant } => {
-                if let Some(dialling) = self.dialling.take_if(|dialling| dialling.number == number) {
-                    self.place_call(now, dialling, grant, rng);
-                }
-            }
-            ToDevice::Refused { number, reason } => {
-                if self.dialling.take_if(|dialling| dialling.number == number).is_some() {
-                    let outcome =
-                        if reason == Reason::Protection { Outcome::RefusedByPolicy } else { Outcome::Offline };
-                    self.refuse(reason.as_str().into(), outcome);
-                }
-            }
-            ToDevice::Deliver { from, envelope, grant, .. } => self.deliver(now, from, envelope, grant, rng),
-            ToDevice::Undelivered { to, call } => {
-                self.phone(now, undertone_call::Input::Undelivered { device: to, call }, rng);
-            }
-            ToDevice::Closing { reason, .. } => self.signal_down(now, Some(reason)),
-            ToDevice::KeepAlive => {}
-        }
-    }
-
-    fn deliver(
-        &mut self,
-        now: Time,
-        from: Address,
-        envelope: Vec<u8>,
-        grant: Option<Signed>,
-        rng: &mut impl rand_core::CryptoRng,
-    ) {
-        let known = self
-            .peers
-            .get(&from.user)
-            .filter(|(peer, at)| now.since(*at) < PEER_FRESH && peer.device(from.device).is_some());
-        if let Some((peer, _)) = known {
-            let (peer, wall) = (peer.clone(), self.wall(now));
-            self.phone(now, undertone_call::Input::Received { envelope, peer, grant, wall }, rng);
-            return;
-        }
-        if self.unopened.values().map(Vec::len).sum::<usize>() >= MAX_UNRESOLVED {
-            return self.reject("too many envelopes wait for their sender to be looked up");
-        }
-        let waiting = self.unopened.entry(from.user.clone()).or_default();
-        if waiting.is_empty() {
-            self.outputs.push_back(Output::Resolve(from.user));
-        }
-        waiting.push(Unopened { envelope, grant });
-    }
-
-    fn resolved(
-        &mut self,
-        now: Time,
-        user: &UserId,
-        peer: Result<TrustedPeer, Unresolved>,
-        rng: &mut impl rand_core::CryptoRng,
-    ) {
-        let waiting = self.unopened.remove(user).unwrap_or_default();
-        match peer {
-            Ok(peer) => {
-                self.peers.retain(|_, (_, at)| now.since(*at) < PEER_FRESH);
-                self.peers.insert(user.clone(), (peer.clone(), now));
-                for Unopened { envelope, grant } in waiting {
-                    let (peer, wall) = (peer.clone(), self.wall(now));
-                    self.phone(now, undertone_call::Input::Received { envelope, peer, grant, wall }, rng);
-                }
-            }
-            Err(Unresolved::Untrusted) if !waiting.is_empty() => {
-                let reason = format!("{user} wrote, but their account key changed: see `undertone peer show {user}`");
-                self.outputs.push_back(Output::Event(Event::Rejected { reason }));
-            }
-            Err(_) => {}
-        }
-    }
-
-    // ---- calls
-
-    fn dial(&mut self, now: Time, peer: TrustedPeer, protection: Protection, rng: &mut impl rand_core::CryptoRng) {
-        if self.is_busy() {
-            return self.refuse("there is a call already".into(), Outcome::Busy);
-        }
-        if !self.online {
-            return self.refuse("the server is not connected".into(), Outcome::Offline);
-        }
-        let (number, call) = (self.next_number, CallId::random(rng));
-        self.next_number += 1;
-        let callee = peer.user().clone();
-        self.peers.insert(callee.clone(), (peer.clone(), now));
-        let standing = peer.standing();
-        self.outputs.push_back(Output::Event(Event::Calling { call, peer: callee.clone(), standing }));
-        self.outputs.push_back(Output::Signal(ToServer::OpenCall { number, call, callee, protection }));
-        let deadline = now + OPENING;
-        self.dialling = Some(Dialling { number, call, peer, protection, deadline });
-    }
-
-    fn place_call(&mut self, now: Time, dialling: Dialling, grant: Signed, rng: &mut impl rand_core::CryptoRng) {
-        let Dialling { call, peer, protection, .. } = dialling;
-        if self.phone.ringing_from() == Some(peer.user()) {
-            // They called us while the server opened our call: both want the same.
-            return self.phone(now, undertone_call::Input::Accept, rng);
-        }
-        let (terms, wall) = (Terms::one_to_one(protection), self.wall(now));
-        let input = undertone_call::Input::Dial { peer, call, terms, grant, wall };
-        if let Err(error) = self.phone.handle_input(now, input, rng) {
-            return self.refuse(error.to_string(), Outcome::RefusedByPolicy);
-        }
-        self.drain_phone(now, rng);
-    }
-
-    fn hang_up(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        if let Some(dialling) = self.dialling.take() {
-            let over = Event::Over { call: dialling.call, outcome: Outcome::Cancelled };
-            self.outputs.push_back(Output::Event(over));
-        }
-        self.phone(now, undertone_call::Input::HangUp, rng);
-    }
-
-    fn phone(&mut self, now: Time, input: undertone_call::Input, rng: &mut impl rand_core::CryptoRng) {
-        if let Err(error) = self.phone.handle_input(now, input, rng) {
-            self.refuse(error.to_string(), Outcome::RefusedByPolicy);
-        }
-        self.drain_phone(now, rng);
-    }
-
-    fn drain_phone(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        use undertone_call::{Event as CallEvent, Output as CallOutput};
-        while let Some(output) = self.phone.poll_output() {
-            match output {
-                CallOutput::Store { call, until } => self.outputs.push_back(Output::Store { call, until }),
-                CallOutput::Send { to, call, envelope } => {
-                    self.outputs.push_back(Output::Signal(ToServer::Send { to, call, envelope }));
-                }
-                CallOutput::Agree { request, peer } => self.outputs.push_back(Output::Agree { request, peer }),
-                CallOutput::Event(CallEvent::Ringing { call }) => self.event(Event::Ringing { call }),
-                CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms }) => {
-                    self.event(Event::Incoming { call, peer: caller, standing, protection: terms.protection });
-                }
-                CallOutput::Event(CallEvent::Established(call)) => self.established(now, *call, rng),
-                CallOutput::Event(CallEvent::Yielded { ours, theirs }) => self.event(Event::Yielded { ours, theirs }),
-                CallOutput::Event(CallEvent::Over { call, outcome }) => self.call_over(call, outcome),
-                CallOutput::Event(CallEvent::Rejected { reason }) => self.reject(reason),
-            }
-        }
-    }
-
-    fn established(&mut self, now: Time, call: Established, rng: &mut impl rand_core::CryptoRng) {
-        let peer_device = Address { user: call.peer.user().clone(), device: call.device };
-        let mut ring = Ring::new(call.call);
-        // A new ring takes its first key.
-        if ring.install(now, FIRST_EPOCH, call.key).is_err() {
-            return self.phone(now, undertone_call::Input::HangUp, rng);
-        }
-        let info = CallInfo {
-            call: call.call,
-            role: call.role,
-            peer: peer_device.clone(),
-            account: *call.peer.account(),
-            standing: call.peer.standing(),
-            sas: call.sas,
-            protection: call.terms.protection,
-            epoch: FIRST_EPOCH.0,
-        };
-        self.media = Some(Media {
-            call: call.call,
-            peer: call.peer,
-            peer_device,
-            peer_grant: call.peer_grant,
-            grant: call.grant,
-            ring,
-            path: Path::new(now),
-            _ephemeral: None,
-            join: None,
-            heard: false,
-            sequence: 0,
-            stats: MediaStats::default(),
-        });
-        self.event(Event::Established(Box::new(info)));
-        self.outputs.push_back(Output::OpenRelay);
-    }
-
-    fn call_over(&mut self, call: CallId, outcome: Outcome) {
-        if self.media.take_if(|media| media.call == call).is_some() {
-            self.outputs.push_back(Output::Relay(ToRelay::Leave));
-            self.outputs.push_back(Output::CloseRelay);
-        }
-        self.event(Event::Over { call, outcome });
-    }
-
     fn tick(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         if self.phone.poll_timeout().is_some_and(|at| at <= now) {
             self.phone(now, undertone_call::Input::Tick, rng);
@@ -584,7 +289,7 @@ impl Engine {
         self.event(Event::Refused { reason, outcome });
     }
 
-    fn reject(&mut self, reason: &str) {
+    fn reject(&mut self, reason: impl Into<String>) {
         self.event(Event::Rejected { reason: reason.into() });
     }
 }

@@ -59,7 +59,6 @@ pub(super) struct Path {
     /// Since when the peer is not in the room with us, and whether that was said.
     alone_since: Option<Time>,
     alone_told: bool,
-    was_joined: bool,
 }
 
 impl Path {
@@ -73,16 +72,11 @@ impl Path {
             patience: SILENCE,
             alone_since: None,
             alone_told: false,
-            was_joined: false,
         }
     }
 
     pub(super) const fn state(&self) -> PathState {
         self.state
-    }
-
-    pub(super) const fn was_joined(&self) -> bool {
-        self.was_joined
     }
 
     pub(super) const fn connected(&mut self, now: Time) {
@@ -95,7 +89,6 @@ impl Path {
         (self.heard, self.patience) = (now, SILENCE);
         self.ping_at = now + PING;
         self.away_since = None;
-        self.was_joined = true;
         self.alone_since = (!peer_present).then_some(now);
     }
 

@@ -8,7 +8,9 @@ use undertone_protocol::control::{Member, Refusal, ToMember, ToRelay};
 use undertone_protocol::join::JoinError;
 use undertone_protocol::{Entry, Grant, Join, VERSION};
 
-use super::{Engine, Event, Media, Output, PathState};
+use super::media::Media;
+use super::signalling::other_version;
+use super::{Engine, Event, Output, PathState};
 
 /// Why a member of the room is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(super) enum Stranger {
     Grant,
     /// The join is not signed by the peer's proven device, or belongs elsewhere.
     Join,
-    /// Index or join id were used before in this call.
+    /// Its index is somebody else's, or its join id was used before in this call.
     Reused,
 }
 
@@ -44,6 +46,10 @@ impl Media {
         let record = self.peer.device(grant.member.device).ok_or(Stranger::Join)?;
         if record.identity != grant.identity {
             return Err(Stranger::Join);
+        }
+        // The relay gave the index anew, and its former holder has gone with the former join.
+        if self.ring.senders().iter().any(|here| here.index == member.index && here.join != join.join) {
+            self.ring.dismiss(member.index);
         }
         let peer = &self.peer_device;
         let sender = Sender { user: peer.user.clone(), device: peer.device, join: join.join, index: member.index };
@@ -100,7 +106,6 @@ impl Engine {
                     let reason = "the relay gave an index that was given before";
                     return self.leave_room(now, reason, Outcome::RefusedByProof, rng);
                 }
-                let (call, again) = (media.call, media.path.was_joined());
                 // A peer that stayed while we were away is still the same join and keeps its replay window.
                 for member in &members {
                     if let Err(stranger) = media.admit(&self.server, wall, member) {
@@ -111,18 +116,16 @@ impl Engine {
                 let present = media.peer_index().is_some();
                 media.path.joined(now, present);
                 if present {
-                    self.outputs.push_back(Output::Event(Event::Connected { call, again }));
+                    self.connected();
                 }
             }
             ToMember::Arrived { member } => {
-                let call = media.call;
-                let again = media.ring.next_index() > Some(2);
                 if let Err(stranger) = media.admit(&self.server, wall, &member) {
                     return self.leave_room(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
                 }
                 media.dismiss_all_but(|index| index == member.index);
                 media.path.peer_present(now, true);
-                self.outputs.push_back(Output::Event(Event::Connected { call, again }));
+                self.connected();
             }
             ToMember::Gone { index, .. } => {
                 if media.peer_index() == Some(index) {
@@ -135,10 +138,20 @@ impl Engine {
                 self.outputs.push_back(Output::CloseRelay);
                 self.path_news(now, news, rng);
             }
+            ToMember::Refused { reason: Refusal::Version, version } => {
+                self.leave_room(now, &other_version("relay", version), Outcome::RefusedByPolicy, rng);
+            }
             ToMember::Refused { reason, .. } => {
                 self.leave_room(now, reason.as_str(), Outcome::RefusedByPolicy, rng);
             }
             ToMember::Pong { .. } => {}
+        }
+    }
+
+    fn connected(&mut self) {
+        if let Some(media) = &mut self.media {
+            let (call, again) = (media.call, core::mem::replace(&mut media.connected, true));
+            self.outputs.push_back(Output::Event(Event::Connected { call, again }));
         }
     }
 

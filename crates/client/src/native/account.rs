@@ -7,14 +7,11 @@ use opaque_ke::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use undertone_keys::account::AccountWrap;
-use undertone_keys::agreement::{AgreementPublicKey, DeviceKey, SoftwareKey, prove_possession};
 use undertone_keys::device_list::{ClaimedList, DeviceList};
-use undertone_keys::envelope::Address;
-use undertone_keys::record::DeviceRecord;
 use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::secret::SecretBytes;
-use undertone_keys::sign::{Account, Device, SigningKey};
-use undertone_keys::{AccessToken, Secret, UserId};
+use undertone_keys::sign::{Account, SigningKey};
+use undertone_keys::{AccessToken, UserId};
 use undertone_protocol::opaque::{CONTEXT, Rng, Suite, identifiers, stretching};
 use undertone_protocol::rest::{
     Bytes, Enrol, Enrolled, LoggedIn, LoginChallenge, LoginFinish, LoginStart, Name, RegisterChallenge, RegisterFinish,
@@ -23,11 +20,12 @@ use undertone_protocol::rest::{
 use undertone_transparency::PeerTrust;
 
 use super::connector::Connector;
+use super::enrolment::{NewDevice, Pending};
 use super::error::ClientError;
-use super::home::{DeviceSecrets, Home, ServerPin};
-use super::{rest, rng, wall_time};
+use super::home::{Home, ServerPin};
+use super::{rest, rng};
 
-/// Bytes of a new account's passphrase at least. The server can guess at it (see SECURITY.md), so more is better.
+/// Characters, in bytes of UTF-8, of a new account's passphrase at least. The server can guess at it (see SECURITY.md), so more is better.
 const MIN_PASSPHRASE: usize = 8;
 
 /// What an account is made of.
@@ -50,8 +48,8 @@ pub struct Registration<'a> {
 pub struct Registered {
     /// Who.
     pub user: UserId,
-    /// To be written down: shown once, kept nowhere.
-    pub recovery: RecoveryKey,
+    /// To be written down: shown once, kept nowhere. A device that joins an account brings none.
+    pub recovery: Option<RecoveryKey>,
     /// The server's key, pinned from now on.
     pub server_key: String,
     /// The account key, which peers pin.
@@ -71,40 +69,6 @@ pub struct Login<'a> {
     pub label: &'a str,
 }
 
-/// Fresh keys of a device that is not part of an account yet.
-struct NewDevice {
-    identity: SigningKey<Device>,
-    agreement: SoftwareKey,
-    record: DeviceRecord,
-}
-
-impl NewDevice {
-    fn generate(user: &UserId, label: &str) -> Self {
-        let (identity, agreement) = (SigningKey::generate(&mut rng()), SoftwareKey::generate(&mut rng()));
-        let label: String = label.chars().filter(|c| !c.is_control()).take(16).collect();
-        let record = DeviceRecord::new(user.clone(), *identity.public(), *agreement.public(), wall_time(), label);
-        Self { identity, agreement, record }
-    }
-
-    /// Shows the server that the agreement key is ours.
-    fn possession(&self, challenge: &[u8], list: &DeviceList, server: &str) -> Result<Bytes, ClientError> {
-        let bad = || ClientError::BadAnswer(server.to_owned());
-        let challenge = AgreementPublicKey::from_sec1(challenge).map_err(|_| bad())?;
-        let shared = self.agreement.agree(&challenge).map_err(|_| bad())?;
-        Ok(Bytes(prove_possession(&shared, &challenge, &list.hash()).to_vec()))
-    }
-
-    fn secrets(&self, account: undertone_keys::sign::VerifyingKey<Account>) -> DeviceSecrets {
-        DeviceSecrets {
-            address: Address { user: self.record.user.clone(), device: self.record.device },
-            label: self.record.label.clone(),
-            account,
-            identity_seed: Secret::filled_by(|out| out.copy_from_slice(self.identity.seed().expose())),
-            agreement_scalar: Secret::filled_by(|out| out.copy_from_slice(self.agreement.scalar().expose())),
-        }
-    }
-}
-
 /// A server met for the first time, or again.
 struct Met {
     pin: ServerPin,
@@ -120,6 +84,7 @@ async fn meet(home: &Home, server: &str, name: &str, passphrase: &SecretBytes) -
     if passphrase.as_slice().is_empty() {
         return Err(ClientError::EmptyPassphrase);
     }
+    home.rehearse()?;
     let (statement, _, connector) = Connector::introduce(server).await?;
     // The same server by another spelling, or another server for the same names.
     let same = |pin: &ServerPin| pin.address.eq_ignore_ascii_case(server) || pin.domain == statement.domain;
@@ -130,8 +95,15 @@ async fn meet(home: &Home, server: &str, name: &str, passphrase: &SecretBytes) -
             pinned: known.identity.fingerprint(),
         });
     }
+    let mut pin = ServerPin::new(server.to_owned(), &statement);
+    if let Some(known) = home.server()?.filter(|known| known.identity == statement.identity) {
+        if known.is_replaced(&statement) {
+            return Err(ClientError::ReplacedKey(server.to_owned()));
+        }
+        pin.keep_newer_of(&known);
+    }
     let user = UserId::parse(name, &statement.domain).map_err(ClientError::Name)?;
-    Ok(Met { pin: ServerPin::new(server.to_owned(), &statement), connector, user })
+    Ok(Met { pin, connector, user })
 }
 
 async fn post<T: DeserializeOwned>(connector: &Connector, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
@@ -143,13 +115,18 @@ fn failed(error: impl std::fmt::Display) -> ClientError {
 }
 
 pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Result<Registered, ClientError> {
-    let Met { pin, connector, user } =
-        meet(home, registration.server, registration.name, registration.passphrase).await?;
-    let server = connector.address().to_owned();
+    let met = meet(home, registration.server, registration.name, registration.passphrase).await?;
     let passphrase = registration.passphrase.as_slice();
     if passphrase.len() < MIN_PASSPHRASE {
         return Err(ClientError::ShortPassphrase);
     }
+    if let Some(pending) = home.pending()?.filter(|pending| *pending.list.user() == met.user)
+        && let Some(registered) = resume(home, &met, passphrase, pending).await?
+    {
+        return Ok(registered);
+    }
+    let Met { pin, connector, user } = met;
+    let server = connector.address().to_owned();
     let started = ClientRegistration::<Suite>::start(&mut Rng(&mut rng()), passphrase).map_err(failed)?;
     let challenge: RegisterChallenge = post(
         &connector,
@@ -171,36 +148,70 @@ pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Res
     let account = SigningKey::<Account>::generate(&mut rng());
     let recovery = RecoveryKey::generate(&mut rng());
     let device = NewDevice::generate(&user, registration.label);
-    let list = DeviceList::first(&account, &user, device.record.sign(&device.identity))?;
+    let list = DeviceList::first(&account, &user, device.signed_record())?;
     let wrap = |wrap: AccountWrap| Bytes(wrap.wrap(&mut rng(), &account));
-    let enrolled: Enrolled = post(
-        &connector,
-        "/v1/register/finish",
-        &RegisterFinish {
-            exchange: challenge.exchange,
-            upload: Bytes(finished.message.serialize().to_vec()),
-            account_by_passphrase: wrap(AccountWrap::from_export_key(&finished.export_key, &user)),
-            account_by_recovery: wrap(AccountWrap::from_recovery_key(&recovery, &user)),
-            list: Bytes(list.to_bytes()),
-            possession: device.possession(&challenge.challenge.0, &list, &server)?,
-        },
-    )
-    .await?;
-    let token = AccessToken::parse(&enrolled.token).ok_or(ClientError::BadAnswer(server))?;
-    home.settle(&pin, &device.secrets(*account.public()), &token, &PeerTrust::pin(&list))?;
-    let (server_key, account) = (pin.identity.fingerprint(), account.public().fingerprint());
-    Ok(Registered { user, recovery, server_key, account })
+    let finish = RegisterFinish {
+        exchange: challenge.exchange,
+        upload: Bytes(finished.message.serialize().to_vec()),
+        account_by_passphrase: wrap(AccountWrap::from_export_key(&finished.export_key, &user)),
+        account_by_recovery: wrap(AccountWrap::from_recovery_key(&recovery, &user)),
+        list: Bytes(list.to_bytes()),
+        possession: device.possession(&challenge.challenge.0, &list, &server)?,
+    };
+    let pending = Pending { device, list, recovery: Some(recovery) };
+    home.put_pending(&pending)?;
+    let enrolled: Enrolled = post(&connector, "/v1/register/finish", &finish).await?;
+    settle(home, &pin, pending, &enrolled, &server)
 }
 
-pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<(), ClientError> {
-    let Met { pin, connector, user } = meet(home, login.server, login.name, login.passphrase).await?;
-    let server = connector.address().to_owned();
-    let bad = || ClientError::BadAnswer(server.clone());
-    let passphrase = login.passphrase.as_slice();
+/// Makes the home a device of the account, now that the server has taken it.
+fn settle(
+    home: &Home,
+    pin: &ServerPin,
+    pending: Pending,
+    enrolled: &Enrolled,
+    server: &str,
+) -> Result<Registered, ClientError> {
+    let token = AccessToken::parse(&enrolled.token).ok_or_else(|| ClientError::BadAnswer(server.to_owned()))?;
+    let Pending { device, list, recovery } = pending;
+    home.settle(pin, &device.secrets(*list.account()), &token, &PeerTrust::pin(&list))?;
+    let (server_key, account) = (pin.identity.fingerprint(), list.account().fingerprint());
+    Ok(Registered { user: list.user().clone(), recovery, server_key, account })
+}
+
+/// Goes on with a registration whose answer was lost: if the server has taken it, the passphrase opens the account and
+/// the device is in its list. `None` if it has not.
+async fn resume(
+    home: &Home,
+    met: &Met,
+    passphrase: &[u8],
+    pending: Pending,
+) -> Result<Option<Registered>, ClientError> {
+    let opened = match open_account(met, passphrase).await {
+        Err(ClientError::WrongCredentials) => return Ok(None),
+        opened => opened?,
+    };
+    if opened.list.hash() != pending.list.hash() {
+        return Ok(None);
+    }
+    enrol(home, met, opened.exchange, &opened.challenge, pending).await.map(Some)
+}
+
+/// What a login yields: the account key, for as long as it takes to sign a list.
+struct Opened {
+    exchange: String,
+    challenge: Vec<u8>,
+    account: SigningKey<Account>,
+    list: DeviceList,
+}
+
+async fn open_account(met: &Met, passphrase: &[u8]) -> Result<Opened, ClientError> {
+    let Met { pin, connector, user } = met;
+    let bad = || ClientError::BadAnswer(connector.address().to_owned());
     let started = ClientLogin::<Suite>::start(&mut Rng(&mut rng()), passphrase).map_err(failed)?;
     let request = Bytes(started.message.serialize().to_vec());
     let challenge: LoginChallenge =
-        post(&connector, "/v1/login/start", &LoginStart { user: Name(user.clone()), request }).await?;
+        post(connector, "/v1/login/start", &LoginStart { user: Name(user.clone()), request }).await?;
     let response = CredentialResponse::deserialize(&challenge.response.0).map_err(|_| bad())?;
     let stretching = stretching().map_err(failed)?;
     let names = identifiers(user.as_str().as_bytes(), pin.domain.as_bytes());
@@ -211,30 +222,50 @@ pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<(), ClientErr
         .map_err(|_| ClientError::WrongCredentials)?;
     let finalization = Bytes(finished.message.serialize().to_vec());
     let finish = LoginFinish { exchange: challenge.exchange, finalization };
-    let logged_in: LoggedIn = post(&connector, "/v1/login/finish", &finish).await?;
+    let logged_in: LoggedIn = post(connector, "/v1/login/finish", &finish).await?;
 
-    let wrap = AccountWrap::from_export_key(&finished.export_key, &user);
+    let wrap = AccountWrap::from_export_key(&finished.export_key, user);
     let account = wrap.unwrap(&logged_in.account_by_passphrase.0).map_err(|_| bad())?;
-    let known = ClaimedList::from_bytes(&logged_in.list.0)?.verify(&user)?;
-    if known.account() != account.public() {
+    let list = ClaimedList::from_bytes(&logged_in.list.0)?.verify(user)?;
+    if list.account() != account.public() {
         return Err(undertone_keys::device_list::ListError::Signature.into());
     }
-    let device = NewDevice::generate(&user, login.label);
-    let list = known.with(&account, device.record.sign(&device.identity))?;
-    let enrolled: Enrolled = post(
-        &connector,
-        "/v1/devices",
-        &Enrol {
-            exchange: logged_in.exchange,
-            list: Bytes(list.to_bytes()),
-            device: device.record.device.to_string(),
-            possession: device.possession(&logged_in.challenge.0, &list, &server)?,
-        },
-    )
-    .await?;
-    let token = AccessToken::parse(&enrolled.token).ok_or_else(bad)?;
-    home.settle(&pin, &device.secrets(*account.public()), &token, &PeerTrust::pin(&list))?;
-    Ok(())
+    Ok(Opened { exchange: logged_in.exchange, challenge: logged_in.challenge.0, account, list })
+}
+
+pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<(), ClientError> {
+    let met = meet(home, login.server, login.name, login.passphrase).await?;
+    let opened = open_account(&met, login.passphrase.as_slice()).await?;
+    // An earlier attempt may have been taken, and only its answer lost.
+    let taken = home.pending()?.filter(|pending| opened.list.device(*pending.device.address()).is_some());
+    let pending = match taken {
+        Some(pending) => Pending { list: opened.list, recovery: None, ..pending },
+        None => {
+            let device = NewDevice::generate(&met.user, login.label);
+            let list = opened.list.with(&opened.account, device.signed_record())?;
+            Pending { device, list, recovery: None }
+        }
+    };
+    home.put_pending(&pending)?;
+    enrol(home, &met, opened.exchange, &opened.challenge, pending).await.map(|_| ())
+}
+
+async fn enrol(
+    home: &Home,
+    met: &Met,
+    exchange: String,
+    challenge: &[u8],
+    pending: Pending,
+) -> Result<Registered, ClientError> {
+    let server = met.connector.address();
+    let enrol = Enrol {
+        exchange,
+        device: pending.device.address().to_string(),
+        list: Bytes(pending.list.to_bytes()),
+        possession: pending.device.possession(challenge, &pending.list, server)?,
+    };
+    let enrolled: Enrolled = post(&met.connector, "/v1/devices", &enrol).await?;
+    settle(home, &met.pin, pending, &enrolled, server)
 }
 
 pub(super) async fn logout(home: &Home) -> Result<(), ClientError> {

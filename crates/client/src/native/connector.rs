@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use undertone_keys::digest::sha256;
 use undertone_protocol::rest::ServerInfo;
 use undertone_protocol::statement::Statement;
-use undertone_protocol::{ALPN_HTTP, ALPN_MEDIA};
+use undertone_protocol::{ALPN_HTTP, ALPN_MEDIA, VERSION};
 
 use super::error::ClientError;
 use super::home::ServerPin;
@@ -117,6 +117,9 @@ impl Connector {
         });
         let stream = connect(address, check.clone()).await?;
         let info: ServerInfo = rest::get(stream, address, "/v1/server", None).await?;
+        if info.version != VERSION {
+            return Err(ClientError::Version { server: address.to_owned(), theirs: info.version, ours: VERSION });
+        }
         let shown = *check.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let key = shown.ok_or_else(|| ClientError::BadAnswer(address.to_owned()))?;
         let statement = Statement::verify(&info.statement.0, &key)?;
@@ -180,5 +183,14 @@ async fn connect(address: &str, check: Arc<KeyCheck>) -> Result<TlsStream<TcpStr
     let stream = stream.map_err(unreachable)?;
     let _ = stream.set_nodelay(true);
     let handshake = timeout(CONNECT, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
-    handshake.map_err(|_| unreachable(late()))?.map_err(unreachable)
+    handshake.map_err(|_| unreachable(late()))?.map_err(|error| {
+        let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        match refused {
+            // Between two connections the key became another one: a restart with a new one, or somebody in between.
+            Some(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {
+                ClientError::OtherTlsKey(address.to_owned())
+            }
+            _ => unreachable(error),
+        }
+    })
 }

@@ -1,6 +1,7 @@
 //! Looking users up: what the server says, as far as this device believes it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
 use undertone_keys::device_list::{ClaimedList, DeviceList};
@@ -20,7 +21,12 @@ pub(crate) struct Directory {
     pin: ServerPin,
     token: AccessToken,
     connector: RwLock<Connector>,
+    /// Who wrote and is not pinned yet.
+    strangers: Mutex<HashMap<UserId, PeerTrust>>,
 }
+
+/// Strangers kept in mind at the same time.
+const MAX_STRANGERS: usize = 64;
 
 impl Directory {
     /// Finds the pinned server.
@@ -29,7 +35,7 @@ impl Directory {
             return Err(ClientError::NotLoggedIn);
         };
         let (pin, connector) = meet_again(&home, pin).await?;
-        Ok(Self { home, pin, token, connector: RwLock::new(connector) })
+        Ok(Self { home, pin, token, connector: RwLock::new(connector), strangers: Mutex::default() })
     }
 
     /// The present way to the server.
@@ -54,6 +60,30 @@ impl Directory {
         &self.token
     }
 
+    /// Somebody who wrote to this device. A first contact is pinned in memory alone: until an invite has held, an envelope
+    /// is no reason to write what a server says of somebody to the disk.
+    pub(crate) async fn resolve_sender(&self, user: &UserId) -> Result<TrustedPeer, ClientError> {
+        let list = self.fetch(user).await?;
+        if self.home.peer(user)?.is_some() {
+            return self.observe(user, &list);
+        }
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.len() >= MAX_STRANGERS && !strangers.contains_key(user) {
+            strangers.clear();
+        }
+        let trust = strangers.entry(user.clone()).or_insert_with(|| PeerTrust::pin(&list));
+        trust.observe(&list).map_err(ClientError::Trust)
+    }
+
+    /// Writes a stranger's pin down: an invite of theirs held.
+    pub(crate) fn keep(&self, user: &UserId) {
+        let Some(stranger) = self.strangers.lock().unwrap_or_else(PoisonError::into_inner).remove(user) else { return };
+        let kept = self.home.change_peer(user, |known| (known.or(Some(stranger)), ()));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "a first contact was not pinned");
+        }
+    }
+
     async fn fetch(&self, user: &UserId) -> Result<DeviceList, ClientError> {
         let connector = self.connector().await;
         let path = format!("/v1/users/{}/devices", escaped(user.as_str()));
@@ -64,20 +94,25 @@ impl Directory {
 
     /// A user's devices, if this device trusts their account key. What was seen is remembered either way.
     pub(crate) async fn resolve(&self, user: &UserId) -> Result<TrustedPeer, ClientError> {
-        let list = self.fetch(user).await?;
+        self.observe(user, &self.fetch(user).await?)
+    }
+
+    fn observe(&self, user: &UserId, list: &DeviceList) -> Result<TrustedPeer, ClientError> {
         let observed = self.home.change_peer(user, |known| {
-            let mut trust = known.unwrap_or_else(|| PeerTrust::pin(&list));
-            let peer = trust.observe(&list);
+            let mut trust = known.unwrap_or_else(|| PeerTrust::pin(list));
+            let peer = trust.observe(list);
             (Some(trust), peer)
         })?;
         observed.map_err(ClientError::Trust)
     }
 
-    /// The own account's devices: pinned when this device became one of them.
+    /// The own account's devices: the very list that the account's pin, made when this device became one of them,
+    /// has accepted.
     pub(crate) async fn own_devices(&self) -> Result<DeviceList, ClientError> {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
-        self.resolve(&device.address.user).await?;
-        self.fetch(&device.address.user).await
+        let list = self.fetch(&device.address.user).await?;
+        self.observe(&device.address.user, &list)?;
+        Ok(list)
     }
 }
 

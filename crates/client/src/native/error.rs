@@ -60,6 +60,24 @@ pub enum ClientError {
          back. Ask its operator"
     )]
     ReplacedKey(String),
+    /// The server's TLS key became another between two connections.
+    #[error(
+        "the server at {0} shows another TLS key than a moment ago: it was restarted with a new one, or somebody stands \
+         between you and it. Try again; if it stays, ask its operator"
+    )]
+    OtherTlsKey(String),
+    /// The server speaks another version (rule MED-10).
+    #[error(
+        "the server at {server} speaks version {theirs} of the protocol, this program version {ours}: bring both up to date"
+    )]
+    Version {
+        /// Host and port.
+        server: String,
+        /// What it speaks.
+        theirs: u16,
+        /// What this program speaks.
+        ours: u16,
+    },
     /// The server's statement does not hold.
     #[error("the server cannot show that its TLS key is its own: {0}")]
     Statement(#[from] StatementError),
@@ -125,9 +143,12 @@ impl ClientError {
         match self {
             Self::Name(_) | Self::EmptyPassphrase | Self::ShortPassphrase | Self::Recovery(_) => ExitClass::Usage,
             Self::Trust(TrustError::Changed { .. } | TrustError::Refused { .. }) => ExitClass::PeerChanged,
-            Self::Trust(_) | Self::List(_) | Self::ServerChanged { .. } | Self::ReplacedKey(_) | Self::Statement(_) => {
-                ExitClass::ProofFailed
-            }
+            Self::Trust(_)
+            | Self::List(_)
+            | Self::ServerChanged { .. }
+            | Self::ReplacedKey(_)
+            | Self::OtherTlsKey(_)
+            | Self::Statement(_) => ExitClass::ProofFailed,
             Self::Unreachable { .. } => ExitClass::Unreachable,
             _ => ExitClass::Failed,
         }

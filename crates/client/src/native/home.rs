@@ -3,7 +3,8 @@
 //! `undertone.redb`, mode 0600 in a folder of mode 0700: records by name, versioned by their first CBOR field.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use minicbor::{Decode, Encode};
@@ -17,12 +18,17 @@ use undertone_protocol::statement::Statement;
 use undertone_transparency::PeerTrust;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::engine::{Memory, Record};
+
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 const SERVER: &str = "server";
 const DEVICE: &str = "device";
 const TOKEN: &str = "token";
+const PENDING: &str = "pending";
+const REHEARSAL: &str = "rehearsal";
 const PEER: &str = "peer/";
 const ACCEPTED: &str = "accepted/";
+const CLOCK: &str = "clock";
 
 /// A home folder, locked by this process.
 pub struct Home {
@@ -35,7 +41,7 @@ pub struct Home {
 #[non_exhaustive]
 pub enum HomeError {
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(source.kind()))]
     Io {
         /// Which path.
         path: PathBuf,
@@ -49,8 +55,25 @@ pub enum HomeError {
     #[error("the record {0:?} of this home is damaged")]
     Damaged(String),
     /// The store failed.
-    #[error("the home's store failed: {0}")]
+    #[error("the home's store failed: {}{}", .0, store_advice(.0))]
     Store(Box<redb::Error>),
+}
+
+/// What a person can do about it.
+const fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            ": it must be writable for you; choose another place with --home if it cannot be"
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            ": there is no room left; make some, or choose another place with --home"
+        }
+        _ => "",
+    }
+}
+
+fn store_advice(error: &redb::Error) -> &'static str {
+    if let redb::Error::Io(source) = error { advice(source.kind()) } else { "" }
 }
 
 impl<E: Into<redb::Error>> From<E> for HomeError {
@@ -93,6 +116,13 @@ impl ServerPin {
             domain: statement.domain.clone(),
             newest: statement.created,
             tls_key: statement.tls_key,
+        }
+    }
+
+    /// Takes over what an earlier pin of the same server knows better: the newest statement must not be forgotten.
+    pub(super) const fn keep_newer_of(&mut self, known: &Self) {
+        if known.newest.as_unix() > self.newest.as_unix() {
+            (self.newest, self.tls_key) = (known.newest, known.tls_key);
         }
     }
 
@@ -158,8 +188,25 @@ impl DeviceSecrets {
     }
 }
 
+/// A home that was copied or restored may be open to others: its keys are nobody else's.
+fn close_to_others(folder: &Path, store: &Path) -> Result<(), HomeError> {
+    for path in [folder, store] {
+        let io = |source| HomeError::Io { path: path.to_owned(), source };
+        let mode = match fs::metadata(path) {
+            Ok(metadata) => metadata.permissions().mode(),
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(io(error)),
+        };
+        if mode & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)).map_err(io)?;
+            tracing::warn!(path = %path.display(), "others could read this; now they cannot");
+        }
+    }
+    Ok(())
+}
+
 impl Home {
-    /// Opens or makes a home.
+    /// Opens or makes a home; one that others could read is closed to them.
     ///
     /// # Errors
     /// [`HomeError`].
@@ -167,6 +214,7 @@ impl Home {
         let io = |source| HomeError::Io { path: folder.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
         let path = folder.join("undertone.redb");
+        close_to_others(folder, &path)?;
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = options.map_err(|source| HomeError::Io { path: path.clone(), source })?;
         let opened = redb::backends::FileBackend::new(file)
@@ -288,14 +336,33 @@ impl Home {
             identity: device.identity_seed.expose().to_vec(),
             agreement: device.agreement_scalar.expose().to_vec(),
         };
-        let record = Zeroizing::new(cbor::encode(&record));
+        let record = cbor::encode_secret(&record, 1024);
         let peer = format!("{PEER}{}", own.user());
         self.put(&[
             (SERVER, Some(&cbor::encode(server))),
             (DEVICE, Some(&record)),
             (TOKEN, Some(token.expose())),
             (&peer, Some(&own.to_bytes())),
+            (PENDING, None),
         ])
+    }
+
+    /// Writes as much as [`Home::settle`] will, and takes it away again: nobody should be asked to make an account that
+    /// this home has no room for.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn rehearse(&self) -> Result<(), HomeError> {
+        self.put(&[(REHEARSAL, Some(&[0; 2048]))])?;
+        self.put(&[(REHEARSAL, None)])
+    }
+
+    pub(super) fn pending_bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, HomeError> {
+        self.get(PENDING)
+    }
+
+    pub(super) fn put_pending_bytes(&self, bytes: &[u8]) -> Result<(), HomeError> {
+        self.put(&[(PENDING, Some(bytes))])
     }
 
     /// Forgets device and token; what is known of peers stays.
@@ -343,28 +410,40 @@ impl Home {
         Ok(result)
     }
 
-    /// Keeps that a call was accepted; forgets those whose time is over.
+    /// Keeps what the engine must know after a restart; forgets accepted calls whose time is over by the server's clock.
     ///
     /// # Errors
     /// [`HomeError`].
-    pub fn put_accepted(&self, call: CallId, until: WallTime, now: WallTime) -> Result<(), HomeError> {
-        let over: Vec<String> = self
-            .accepted()?
-            .into_iter()
-            .filter(|(_, until)| *until < now)
-            .map(|(call, _)| format!("{ACCEPTED}{call}"))
-            .collect();
-        let (name, time) = (format!("{ACCEPTED}{call}"), until.as_unix().to_be_bytes());
+    pub fn remember(&self, record: Record) -> Result<(), HomeError> {
+        let (name, time) = match record {
+            Record::Accepted { call, until } => (format!("{ACCEPTED}{call}"), until),
+            Record::Clock(clock) => (CLOCK.to_owned(), clock),
+        };
+        let clock = if let Record::Clock(clock) = record { clock } else { self.clock()? };
+        let accepted = self.accepted()?;
+        let over = accepted.iter().filter(|(_, until)| *until < clock).map(|(call, _)| format!("{ACCEPTED}{call}"));
+        let over: Vec<String> = over.collect();
+        let time = time.as_unix().to_be_bytes();
         let mut records: Vec<(&str, Option<&[u8]>)> = over.iter().map(|name| (name.as_str(), None)).collect();
         records.push((&name, Some(&time)));
         self.put(&records)
     }
 
-    /// The calls that were accepted.
+    /// What the engine knew in earlier runs.
     ///
     /// # Errors
     /// [`HomeError`].
-    pub fn accepted(&self) -> Result<Vec<(CallId, WallTime)>, HomeError> {
+    pub fn memory(&self) -> Result<Memory, HomeError> {
+        Ok(Memory { accepted: self.accepted()?, clock: self.clock()? })
+    }
+
+    fn clock(&self) -> Result<WallTime, HomeError> {
+        let Some(bytes) = self.get(CLOCK)? else { return Ok(WallTime::default()) };
+        let bytes = <[u8; 8]>::try_from(bytes.as_slice()).map_err(|_| HomeError::Damaged(CLOCK.into()))?;
+        Ok(WallTime::from_unix(u64::from_be_bytes(bytes)))
+    }
+
+    fn accepted(&self) -> Result<Vec<(CallId, WallTime)>, HomeError> {
         let mut accepted = Vec::new();
         for name in self.names(ACCEPTED)? {
             let call = name.strip_prefix(ACCEPTED).and_then(CallId::parse);

@@ -25,6 +25,7 @@ use undertone_protocol::{VERSION, labels};
 
 use super::connector::{Connector, host};
 use super::directory::Directory;
+use super::error::ExitClass;
 
 /// Messages waiting for the server.
 const OUTBOX: usize = 256;
@@ -35,6 +36,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(8);
 /// A WebSocket on which nothing comes for so long is dead.
 const SILENCE: Duration = Duration::from_secs(25);
+/// Addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 4;
+/// How much later than the one before an address is tried.
+const STAGGER: Duration = Duration::from_millis(150);
 /// One attempt to reach the relay.
 const RELAY_ATTEMPT: Duration = Duration::from_millis(1500);
 
@@ -43,6 +48,8 @@ const RELAY_ATTEMPT: Duration = Duration::from_millis(1500);
 pub(super) enum SignalEvent {
     Up,
     Down,
+    /// The server can no longer be believed to be ours; why, for people.
+    Distrusted(String),
     Message(ToDevice),
 }
 
@@ -78,14 +85,23 @@ async fn keep_signal(
     events: mpsc::Sender<SignalEvent>,
     mut messages: mpsc::Receiver<ToServer>,
 ) {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut told) = (FIRST_PAUSE, String::new());
     loop {
         match run_signal(&directory, &events, &mut messages).await {
             Ended::ForGood => return,
             Ended::AfterWelcome => pause = FIRST_PAUSE,
             Ended::Early => {
                 // The server may be another process with another TLS key by now.
-                let _ = directory.reconnect().await;
+                if let Err(error) = directory.reconnect().await
+                    && error.class() == ExitClass::ProofFailed
+                {
+                    // Said once for each reason, and tried again: it may be the real one that comes back.
+                    let reason = error.to_string();
+                    if reason != told && events.send(SignalEvent::Distrusted(reason.clone())).await.is_err() {
+                        return;
+                    }
+                    told = reason;
+                }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
@@ -236,17 +252,28 @@ fn client_config(connector: &Connector) -> Result<ClientConfig, &'static str> {
     Ok(config)
 }
 
-/// A handshake with the relay: endpoint and connection.
+/// A handshake with the relay: endpoint and connection. A name with several addresses is tried at all of them, one a
+/// little after the other, and the first that answers is taken.
 async fn reach_relay(connector: &Connector) -> Result<(Endpoint, Connection), &'static str> {
-    let mut addresses = tokio::net::lookup_host(connector.address()).await.map_err(|_| "no such host")?;
-    let remote = addresses.next().ok_or("no such host")?;
-    let endpoint = endpoint(remote).map_err(|_| "no UDP socket")?;
-    let connecting = endpoint
-        .connect_with(client_config(connector)?, remote, host(connector.address()))
-        .map_err(|_| "not a host name")?;
-    let attempt = timeout(RELAY_ATTEMPT, connecting).await;
-    let connection = attempt.map_err(|_| "no answer")?.map_err(|_| "handshake failed")?;
-    Ok((endpoint, connection))
+    let found = timeout(RELAY_ATTEMPT, tokio::net::lookup_host(connector.address())).await;
+    let addresses = found.map_err(|_| "the name is not resolved")?.map_err(|_| "no such host")?;
+    let attempts = addresses.take(MAX_ADDRESSES).zip(0..).map(|(remote, place)| {
+        Box::pin(async move {
+            tokio::time::sleep(STAGGER * place).await;
+            let endpoint = endpoint(remote).map_err(|_| "no UDP socket")?;
+            let connecting = endpoint
+                .connect_with(client_config(connector)?, remote, host(connector.address()))
+                .map_err(|_| "not a host name")?;
+            let attempt = timeout(RELAY_ATTEMPT, connecting).await;
+            let connection = attempt.map_err(|_| "no answer")?.map_err(|_| "handshake failed")?;
+            Ok((endpoint, connection))
+        })
+    });
+    let attempts: Vec<_> = attempts.collect();
+    if attempts.is_empty() {
+        return Err("no such host");
+    }
+    futures_util::future::select_ok(attempts).await.map(|(reached, _)| reached)
 }
 
 /// Whether UDP gets through to the relay, and how fast.
@@ -269,7 +296,8 @@ async fn run_relay(
     connection
         .export_keying_material(&mut binding, labels::CHANNEL_BINDING.as_bytes(), &[])
         .map_err(|_| "no exporter")?;
-    let (mut send, mut receive) = connection.open_bi().await.map_err(|_| "connection lost")?;
+    let opened = timeout(RELAY_ATTEMPT, connection.open_bi()).await;
+    let (mut send, mut receive) = opened.map_err(|_| "no control stream")?.map_err(|_| "connection lost")?;
     let report = |kind| events.send(RelayEvent { generation, kind });
     if report(RelayEventKind::Up { connection: connection.clone(), binding }).await.is_err() {
         return Ok(());

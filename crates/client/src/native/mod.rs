@@ -4,6 +4,7 @@ mod account;
 mod connector;
 mod directory;
 mod doctor;
+mod enrolment;
 mod error;
 mod home;
 mod links;
@@ -22,6 +23,7 @@ use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
 use undertone_keys::{UserId, WallTime};
 use undertone_transparency::PeerTrust;
+use undertone_transparency::trust::TrustError;
 
 pub use account::{Login, Registered, Registration};
 pub use doctor::Finding;
@@ -129,15 +131,17 @@ impl Client {
         UserId::parse(name, device.address.user.domain()).map_err(ClientError::Name)
     }
 
-    /// What this device knows of a peer after looking once more; never an error for a changed key, which stands in
-    /// what is returned.
+    /// What this device knows of a peer after looking once more. A changed key is no error: it stands in what is
+    /// returned. A list that went backwards or in two directions is one.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn peer(&self, user: &UserId) -> Result<PeerTrust, ClientError> {
         let directory = directory::Directory::open(self.home.clone()).await?;
         match directory.resolve(user).await {
-            Ok(_) | Err(ClientError::Trust(_)) => self.known_peer(user)?.ok_or(ClientError::UnknownPeer),
+            Ok(_) | Err(ClientError::Trust(TrustError::Changed { .. } | TrustError::Refused { .. })) => {
+                self.known_peer(user)?.ok_or(ClientError::UnknownPeer)
+            }
             Err(error) => Err(error),
         }
     }
@@ -194,7 +198,7 @@ impl Client {
         let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
         let key: Arc<dyn DeviceKey> = Arc::new(device.agreement()?);
         let identity = Arc::new(device.identity());
-        let local = Local { address: device.address, identity, agreement: *key.public() };
+        let local = Local { address: device.address, identity, account: device.account, agreement: *key.public() };
         Online::start(self.home.clone(), directory, local, key).await
     }
 }

@@ -22,10 +22,12 @@ use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLin
 use super::sound::{Sound, SoundPath};
 use super::{rng, wall_time};
 use crate::audio::FRAME_MS;
-use crate::engine::{Engine, Event, Input, Output, Unresolved};
+use crate::engine::{Engine, Event, Input, Output, Record, Unresolved};
 
 /// Events that nobody has read yet. A program that lets so many pile up loses the newest.
 const EVENTS: usize = 1024;
+/// This far behind the clock, sound is not made up for any more: the other side would only have to skip it.
+const STALL: Duration = Duration::from_millis(200);
 /// How long the first connection may take.
 const FIRST_WELCOME: Duration = Duration::from_secs(10);
 
@@ -74,7 +76,7 @@ enum Command {
     Decline,
     HangUp,
     Mute(bool),
-    CheckTap { path: PathBuf, answer: oneshot::Sender<std::io::Result<TapReport>> },
+    CheckTap { bytes: Vec<u8>, answer: oneshot::Sender<TapReport> },
     Stop,
 }
 
@@ -95,7 +97,7 @@ impl Online {
         local: Local,
         key: Arc<dyn DeviceKey>,
     ) -> Result<Self, ClientError> {
-        let engine = Engine::new(local, directory.pin().identity, home.accepted()?);
+        let engine = Engine::new(local, directory.pin().identity, home.memory()?);
         let (commands, inbox) = mpsc::channel(64);
         let (out, events) = mpsc::channel(EVENTS);
         let (publish, status) = watch::channel(Status::default());
@@ -171,9 +173,10 @@ impl Online {
     /// [`ClientError::Stopped`], or the file's own.
     pub async fn check_tap(&self, path: PathBuf) -> Result<TapReport, ClientError> {
         let (answer, report) = oneshot::channel();
-        self.command(Command::CheckTap { path: path.clone(), answer }).await?;
-        let report = report.await.map_err(|_| ClientError::Stopped)?;
-        report.map_err(|source| super::home::HomeError::Io { path, source }.into())
+        let read = tokio::fs::read(&path).await;
+        let bytes = read.map_err(|source| super::home::HomeError::Io { path, source })?;
+        self.command(Command::CheckTap { bytes, answer }).await?;
+        report.await.map_err(|_| ClientError::Stopped)
     }
 
     async fn command(&self, command: Command) -> Result<(), ClientError> {
@@ -215,6 +218,8 @@ struct Driver {
     generation: u64,
     /// Look-ups and agreements under way.
     answers: JoinSet<Input>,
+    /// Pins under way to the disk.
+    keeping: JoinSet<()>,
     sound: Option<SoundPath>,
     muted: bool,
 }
@@ -245,6 +250,7 @@ impl Driver {
             relay_events,
             generation: 0,
             answers: JoinSet::new(),
+            keeping: JoinSet::new(),
             sound: None,
             muted: false,
         }
@@ -256,7 +262,7 @@ impl Driver {
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut ticks = tokio::time::interval(Duration::from_millis(u64::from(FRAME_MS)));
-        // Sound has to keep its rate: what was missed is made up for at once.
+        // Sound has to keep its rate: what was missed is made up for at once, but for a stall.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         loop {
             let wait = self.engine.poll_timeout().map_or(Duration::from_secs(3600), |at| at.since(self.now()));
@@ -270,13 +276,23 @@ impl Driver {
                     Some(command) => self.command(command),
                 },
                 Some(event) = self.signals.recv() => self.input(match event {
-                    SignalEvent::Up => Input::SignalUp,
+                    SignalEvent::Up => Input::SignalUp { wall: wall_time() },
                     SignalEvent::Down => Input::SignalDown,
+                    SignalEvent::Distrusted(reason) => {
+                        self.tell(Event::Rejected { reason });
+                        continue;
+                    }
                     SignalEvent::Message(message) => Input::Signal(message),
                 }),
                 Some(event) = self.relay_events.recv() => self.relay_event(event),
                 Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
-                _ = ticks.tick(), if sounding => self.sound_tick(),
+                Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
+                due = ticks.tick(), if sounding => {
+                    self.sound_tick();
+                    if due.elapsed() > STALL {
+                        ticks.reset();
+                    }
+                }
                 () = tokio::time::sleep(wait) => self.input(Input::Tick),
             }
             self.carry_out().await;
@@ -284,9 +300,7 @@ impl Driver {
         self.input(Input::HangUp);
         self.carry_out().await;
         self.relay = None;
-        if let Some(sound) = self.sound.take() {
-            sound.finish();
-        }
+        self.finish_sound();
         // Let the goodbye leave before the connections go with this task.
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
@@ -309,9 +323,8 @@ impl Driver {
             Command::Decline => self.input(Input::Decline),
             Command::HangUp => self.input(Input::HangUp),
             Command::Mute(muted) => self.muted = muted,
-            Command::CheckTap { path, answer } => {
-                let report = std::fs::read(path).map(|bytes| self.tap_report(&bytes));
-                let _ = answer.send(report);
+            Command::CheckTap { bytes, answer } => {
+                let _ = answer.send(self.tap_report(&bytes));
             }
             Command::Stop => {}
         }
@@ -323,7 +336,7 @@ impl Driver {
         }
         match SoundPath::new(sound) {
             Ok(path) => self.sound = Some(path),
-            Err(error) => warn!(%error, "no sound"),
+            Err(error) => self.tell(Event::SoundFailed { reason: error.to_string() }),
         }
     }
 
@@ -354,8 +367,10 @@ impl Driver {
             RelayEventKind::Datagram(bytes) => {
                 let now = self.now();
                 let mut packet = [0; MAX_PACKET];
-                let Some(packet) = packet.get_mut(..bytes.len()) else { return };
-                packet.copy_from_slice(&bytes);
+                // One too long is cut and does not open: it is counted where all others are.
+                let length = bytes.len().min(MAX_PACKET);
+                let (Some(packet), Some(bytes)) = (packet.get_mut(..length), bytes.get(..length)) else { return };
+                packet.copy_from_slice(bytes);
                 if let Some(heard) = self.engine.open_packet(now, packet)
                     && let Some(sound) = &mut self.sound
                 {
@@ -384,9 +399,7 @@ impl Driver {
                 Err(error) => debug!(%error, "a frame was not sealed"),
             }
         }
-        if let Err(error) = sound.play() {
-            warn!(%error, "sound cannot be played");
-        }
+        let failed = sound.play();
         if sound.ticks().is_multiple_of(5) {
             let rtt = self.relay.as_ref().and_then(|relay| relay.connection.as_ref()).map(|c| c.rtt());
             let media = self.engine.media_stats();
@@ -397,6 +410,16 @@ impl Driver {
             status.latency_ms = buffered + status.rtt_ms;
             (status.sealed, status.opened, status.refused) = (media.sealed, media.opened, media.refused);
             self.publish.send_replace(status);
+        }
+        if let Err(error) = failed {
+            self.tell(Event::SoundFailed { reason: error.to_string() });
+        }
+    }
+
+    /// Ends the sound and completes files.
+    fn finish_sound(&mut self) {
+        if let Some(Err(error)) = self.sound.take().map(SoundPath::finish) {
+            self.tell(Event::SoundFailed { reason: error.to_string() });
         }
     }
 
@@ -416,7 +439,7 @@ impl Driver {
                     self.relay = Some(RelayLink::open(self.generation, connector, self.relay_out.clone()));
                 }
                 Output::CloseRelay => self.relay = None,
-                Output::Store { call, until } => self.store(call, until).await,
+                Output::Store(record) => self.store(record).await,
                 Output::Agree { request, peer } => {
                     let key = self.key.clone();
                     // A token may take its time.
@@ -428,8 +451,8 @@ impl Driver {
                 Output::Resolve(user) => {
                     let directory = self.directory.clone();
                     self.answers.spawn(async move {
-                        let peer = directory.resolve(&user).await.map_err(|error| match error {
-                            ClientError::Trust(_) | ClientError::List(_) => Unresolved::Untrusted,
+                        let peer = directory.resolve_sender(&user).await.map_err(|error| match error {
+                            ClientError::Trust(_) | ClientError::List(_) => Unresolved::Untrusted(error.to_string()),
                             _ => Unresolved::Unavailable,
                         });
                         Input::Resolved { user, peer }
@@ -440,13 +463,21 @@ impl Driver {
         }
     }
 
-    async fn store(&mut self, call: undertone_keys::CallId, until: undertone_keys::WallTime) {
+    async fn store(&mut self, record: Record) {
         let home = self.home.clone();
-        let stored = tokio::task::spawn_blocking(move || home.put_accepted(call, until, wall_time())).await;
-        if !matches!(stored, Ok(Ok(()))) {
+        let stored = tokio::task::spawn_blocking(move || home.remember(record)).await;
+        if matches!(stored, Ok(Ok(()))) {
+            return;
+        }
+        match record {
             // What could not be made durable must not be acted on.
-            warn!("the home folder cannot be written: the call is not taken");
-            self.input(Input::Decline);
+            Record::Accepted { .. } => {
+                self.tell(Event::Rejected {
+                    reason: "the home folder cannot be written: the call is not taken".into(),
+                });
+                self.input(Input::Decline);
+            }
+            Record::Clock(_) => warn!("the home folder cannot be written: the server's clock is not remembered"),
         }
     }
 
@@ -458,12 +489,19 @@ impl Driver {
                 }
             }
             Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
-                if let Some(sound) = self.sound.take() {
-                    sound.finish();
-                }
+                self.finish_sound();
             }
             _ => {}
         }
+        // Who wrote is a stranger until an invite of theirs has held.
+        if let Event::Incoming { peer, .. } = &event {
+            let (directory, user) = (self.directory.clone(), peer.user.clone());
+            self.keeping.spawn_blocking(move || directory.keep(&user));
+        }
+        self.tell(event);
+    }
+
+    fn tell(&self, event: Event) {
         // Noise leaves room for what matters.
         let noise = matches!(event, Event::Rejected { .. }) && self.out.capacity() < EVENTS / 2;
         if noise || self.out.try_send(event).is_err() {

@@ -76,7 +76,8 @@ impl Ed25519Pair {
 }
 
 pub(crate) fn ed25519_verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-    if super::is_of_small_order(key) {
+    let (commitment, _) = signature.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]));
+    if super::is_of_small_order(key) || super::is_of_small_order(commitment) {
         return false;
     }
     UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()

@@ -78,7 +78,7 @@ pub struct NotPending(pub Epoch);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdmitError {
-    /// The index stands for another join, or did before: indices are never given twice in a call (MED-2).
+    /// The index stands for another join that is here, or, for one's own, stood for another before (MED-2).
     #[error("sender index {0} was given before")]
     IndexReused(SenderIndex),
     /// The join id was used before (MED-3).
@@ -256,6 +256,10 @@ impl Ring {
     /// # Errors
     /// [`AdmitError`] when index or join id were used before.
     pub fn join(&mut self, me: Sender) -> Result<(), AdmitError> {
+        // One's own join named the smallest index that is free, as far as this member knows.
+        if self.used.iter().any(|(index, _)| *index == me.index) {
+            return Err(AdmitError::IndexReused(me.index));
+        }
         self.use_up(&me)?;
         self.sealers.clear();
         self.me = Some(me);
@@ -264,11 +268,17 @@ impl Ring {
 
     /// Opens frames of `sender` from now on. The caller has verified its signed join.
     ///
+    /// A relay that has forgotten the call may give an index again that some members saw given and the newcomer did not.
+    /// That is taken, if its holder has gone: sender keys hang on the join id, so nothing is sealed or opened twice.
+    ///
     /// # Errors
-    /// [`AdmitError`] when index or join id were used before.
+    /// [`AdmitError`] when somebody here has the index, or the join id was used before.
     pub fn admit(&mut self, sender: Sender) -> Result<(), AdmitError> {
         if self.senders.contains(&sender) {
             return Ok(());
+        }
+        if self.senders.iter().chain(&self.me).any(|here| here.index == sender.index) {
+            return Err(AdmitError::IndexReused(sender.index));
         }
         self.use_up(&sender)?;
         self.senders.push(sender);
@@ -279,6 +289,9 @@ impl Ring {
     pub fn dismiss(&mut self, index: SenderIndex) {
         self.senders.retain(|sender| sender.index != index);
         self.slots.iter_mut().for_each(|slot| slot.forget(index));
+        for (_, remembered) in &mut self.remembered {
+            remembered.retain(|((sender, _), _)| *sender != index);
+        }
     }
 
     /// The senders whose frames open.
@@ -295,9 +308,6 @@ impl Ring {
     }
 
     fn use_up(&mut self, sender: &Sender) -> Result<(), AdmitError> {
-        if self.used.iter().any(|(index, _)| *index == sender.index) {
-            return Err(AdmitError::IndexReused(sender.index));
-        }
         if self.used.iter().any(|(_, join)| *join == sender.join) {
             return Err(AdmitError::JoinReused);
         }

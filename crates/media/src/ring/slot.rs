@@ -127,5 +127,6 @@ impl Slot {
 
     pub(super) fn forget(&mut self, index: SenderIndex) {
         self.sources.retain(|source| source.id.0 != index);
+        self.remembered.retain(|((sender, _), _)| *sender != index);
     }
 }

@@ -174,11 +174,49 @@ fn med_2_no_index_and_no_join_is_used_twice() {
     assert_eq!(ada.admit(sender("bob", 1, 11)), Ok(()));
     assert_eq!(ada.admit(sender("bob", 1, 12)), Err(AdmitError::IndexReused(1)));
     assert_eq!(ada.admit(sender("bob", 2, 11)), Err(AdmitError::JoinReused));
-    ada.dismiss(1);
-    assert_eq!(ada.admit(sender("bob", 1, 12)), Err(AdmitError::IndexReused(1)));
+    assert_eq!(ada.admit(sender("bob", 0, 12)), Err(AdmitError::IndexReused(0)));
     assert_eq!(ada.join(sender("ada", 0, 13)), Err(AdmitError::IndexReused(0)));
     assert_eq!(ada.join(sender("ada", 2, 10)), Err(AdmitError::JoinReused));
     assert_eq!(ada.join(sender("ada", 2, 13)), Ok(()));
+}
+
+/// A relay that was killed has forgotten which indices it gave, and not every member knows of all of them.
+#[test]
+fn med_2_an_index_whose_holder_has_gone_may_come_again_under_another_join() {
+    let (mut ada, mut bob) = pair();
+    let (heard, kept) = (seal(&mut bob, b"heard"), seal(&mut bob, b"kept"));
+    assert_eq!(open(&mut ada, Time::ZERO, &heard).unwrap(), b"heard");
+    ada.dismiss(1);
+    assert_eq!(ada.admit(sender("bob", 1, 11)), Err(AdmitError::JoinReused));
+    assert_eq!(ada.admit(sender("bob", 1, 12)), Ok(()));
+    // What the former holder sealed does not open, heard or not; what the new one seals does, from its first frame on.
+    for old in [heard, kept] {
+        assert_eq!(open(&mut ada, Time::ZERO, &old), Err(OpenError::Forged));
+    }
+    let mut bob = Ring::new(CALL);
+    bob.install(Time::ZERO, Epoch(1), key(1)).unwrap();
+    bob.join(sender("bob", 1, 12)).unwrap();
+    let first = seal(&mut bob, b"first");
+    assert_eq!(open(&mut ada, Time::ZERO, &first).unwrap(), b"first");
+    assert_eq!(open(&mut ada, Time::ZERO, &first), Err(OpenError::Replayed));
+}
+
+/// What a member seals after it promoted an epoch, whoever holds only the one before cannot open (GRP-5).
+#[test]
+fn grp_5_after_a_promotion_nothing_is_sealed_under_the_epoch_before() {
+    let (mut ada, mut bob) = pair();
+    let before = seal(&mut ada, b"before");
+    ada.install(at(1), Epoch(2), key(2)).unwrap();
+    ada.promote(at(1), Epoch(2), true).unwrap();
+    let after = seal(&mut ada, b"after");
+    let epoch = |frame: &[u8]| KeyId::from_u64(Header::decode(frame).unwrap().0.key_id).unwrap().epoch;
+    assert_eq!((epoch(&before), epoch(&after)), (1, 2));
+    assert_eq!(open(&mut bob, at(1), &after), Err(OpenError::UnknownEpoch), "who was removed has no key for it");
+    bob.install(at(1), Epoch(2), key(2)).unwrap();
+    assert_eq!(open(&mut bob, at(1), &after).unwrap(), b"after");
+    // A promotion that is retired in the same breath leaves nothing to seal under, and nothing old comes back.
+    ada.retire(Epoch(2));
+    assert_eq!(ada.seal(info(0), b"x", &mut [0; 100]), Err(SealError::NoKey));
 }
 
 #[test]

@@ -44,6 +44,12 @@ pub(crate) async fn run(store: &impl Accounts) {
     assert_eq!(store.list(&ada.user).await.unwrap(), Some(second));
     assert_eq!(store.token(&[4; 32]).await.unwrap(), None);
 
+    // A device that lost its token gets another, and the old one is good for nothing.
+    store.replace_token(Token { hash: [9; 32], ..token("ada@x", 3) }, now).await.unwrap();
+    assert_eq!(store.token(&[3; 32]).await.unwrap(), None);
+    assert!(store.token(&[9; 32]).await.unwrap().is_some());
+    store.replace_token(token("ada@x", 3), now).await.unwrap();
+
     store.revoke(DeviceId::from_bytes([3; 16])).await.unwrap();
     assert_eq!(store.token(&[3; 32]).await.unwrap(), None);
 

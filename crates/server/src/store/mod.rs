@@ -92,6 +92,9 @@ pub trait Accounts: Send + Sync + 'static {
     /// The token with this hash.
     fn token(&self, hash: &[u8; 32]) -> impl Future<Output = Result<Option<Token>, StoreError>> + Send;
 
+    /// Gives a device of an account a token in the place of any it had.
+    fn replace_token(&self, token: Token, now: WallTime) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Forgets a device's token.
     fn revoke(&self, device: DeviceId) -> impl Future<Output = Result<(), StoreError>> + Send;
 

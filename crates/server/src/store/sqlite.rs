@@ -157,6 +157,15 @@ impl Accounts for Sqlite {
         Ok(Some(Token { hash: *hash, user: user(&row)?, device: DeviceId::from_bytes(device) }))
     }
 
+    async fn replace_token(&self, token: Token, now: WallTime) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let older = sqlx::query("DELETE FROM tokens WHERE device = ?").bind(token.device.as_bytes().as_slice());
+        older.execute(&mut *transaction).await?;
+        insert_token(&mut transaction, &token, now).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
     async fn revoke(&self, device: DeviceId) -> Result<(), StoreError> {
         let query = sqlx::query("DELETE FROM tokens WHERE device = ?").bind(device.as_bytes().as_slice());
         query.execute(&self.pool).await?;

@@ -36,6 +36,8 @@ pub(crate) struct SoundPath {
     encoder: Encoder,
     streams: HashMap<u16, Stream>,
     running: bool,
+    /// The sink failed, and that was said.
+    deaf: bool,
     ticks: u64,
     captured_ms: u32,
     payload: [u8; MAX_PAYLOAD],
@@ -54,6 +56,7 @@ impl SoundPath {
             encoder: Encoder::new()?,
             streams: HashMap::new(),
             running: false,
+            deaf: false,
             ticks: 0,
             captured_ms: 0,
             payload: [0; MAX_PAYLOAD],
@@ -110,7 +113,7 @@ impl SoundPath {
         }
     }
 
-    /// Plays 20 ms of everybody.
+    /// Plays 20 ms of everybody. A sink that fails is told about once and then left alone.
     pub(crate) fn play(&mut self) -> Result<(), SoundError> {
         self.ticks += 1;
         let mut mix = [0_i32; FRAME];
@@ -141,7 +144,12 @@ impl SoundPath {
             *to = i16::try_from(sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX))).unwrap_or_default();
         }
         self.meter_in.push(&frame);
-        self.sound.sink.write(&frame)
+        if self.deaf {
+            return Ok(());
+        }
+        let written = self.sound.sink.write(&frame);
+        self.deaf = written.is_err();
+        written
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -163,10 +171,9 @@ impl SoundPath {
     }
 
     /// Ends the sound and completes files.
-    pub(crate) fn finish(mut self) {
-        if let Err(error) = self.sound.sink.finish() {
-            tracing::warn!(%error, "sound was not completed");
-        }
+    pub(crate) fn finish(mut self) -> Result<(), SoundError> {
+        let finished = self.sound.sink.finish();
+        if self.deaf { Ok(()) } else { finished }
     }
 }
 

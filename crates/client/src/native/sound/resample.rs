@@ -36,6 +36,9 @@ pub(super) struct Stream {
     resampler: Option<Fft<f32>>,
     waiting: Vec<f32>,
     out: Vec<f32>,
+    rates: (usize, usize),
+    taken: usize,
+    made: usize,
 }
 
 impl Stream {
@@ -44,7 +47,25 @@ impl Stream {
         let resampler =
             if from == to { None } else { Some(Fft::new(from, to, from / 50, 1, FixedSync::Both).map_err(failed)?) };
         let out = vec![0.0; resampler.as_ref().map_or(0, rubato::Resampler::output_frames_max)];
-        Ok(Self { resampler, waiting: Vec::new(), out })
+        Ok(Self { resampler, waiting: Vec::new(), out, rates: (from, to), taken: 0, made: 0 })
+    }
+
+    /// Hands on what is still held: silence pushes it out, and none of that silence is handed on.
+    pub(super) fn drain(&mut self, mut ready: impl FnMut(&[f32])) -> Result<(), SoundError> {
+        let Some(resampler) = &self.resampler else { return Ok(()) };
+        let delay = resampler.output_delay();
+        let whole = self.taken / self.rates.0 * self.rates.1 + self.taken % self.rates.0 * self.rates.1 / self.rates.0;
+        let mut left = (whole + delay).saturating_sub(self.made);
+        while left > 0 {
+            let need = self.resampler.as_ref().map_or(0, rubato::Resampler::input_frames_next);
+            let silence = vec![0.0; need.saturating_sub(self.waiting.len()).max(1)];
+            self.push(&silence, |out| {
+                let out = out.get(..out.len().min(left)).unwrap_or_default();
+                left -= out.len();
+                ready(out);
+            })?;
+        }
+        Ok(())
     }
 
     /// Takes samples and hands on what is ready.
@@ -54,12 +75,14 @@ impl Stream {
             return Ok(());
         };
         self.waiting.extend_from_slice(samples);
+        self.taken += samples.len();
         loop {
             let (need, give) = (resampler.input_frames_next(), resampler.output_frames_next());
             let Some(input) = self.waiting.get(..need) else { return Ok(()) };
             let input = InterleavedSlice::new(input, 1, need).map_err(failed)?;
             let mut output = InterleavedSlice::new_mut(self.out.as_mut_slice(), 1, give).map_err(failed)?;
             let (used, made) = resampler.process_into_buffer(&input, &mut output, None).map_err(failed)?;
+            self.made += made;
             ready(self.out.get(..made).unwrap_or_default());
             self.waiting.drain(..used);
         }
@@ -102,6 +125,8 @@ mod tests {
             }
             let rate = rate as usize;
             assert!(made > rate * 9 / 10 && made <= rate + 2_000, "{rate}: {made}");
+            stream.drain(|ready| made += ready.len()).unwrap();
+            assert!((rate..rate + 2_000).contains(&made), "{rate}: {made} with what was held");
         }
         assert!(clip(vec![0.0; 10], 0, 48_000).is_err());
         assert!(clip(vec![0.0; 10], 4_000_000_000, 48_000).is_err());

@@ -87,7 +87,14 @@ pub struct WavSink {
     stream: Stream,
     channels: u16,
     path: PathBuf,
+    frames: u64,
+    bytes: u64,
 }
+
+/// Bytes of sound in a file at most: its length is a 32-bit number.
+const MAX_BYTES: u64 = 4_000_000_000;
+/// Frames between two writes of the file's header: a process that is killed leaves all but the last second.
+const FRAMES_PER_FLUSH: u64 = 50;
 
 impl WavSink {
     /// Makes the file anew.
@@ -106,29 +113,48 @@ impl WavSink {
             sample_format: SampleFormat::Int,
         };
         let writer = WavWriter::create(path, spec).map_err(|error| fault(path, error))?;
-        Ok(Self { writer: Some(writer), stream, channels: format.channels, path: path.to_owned() })
+        Ok(Self { writer: Some(writer), stream, channels: format.channels, path: path.to_owned(), frames: 0, bytes: 0 })
     }
 }
 
 impl Sink for WavSink {
     fn write(&mut self, frame: &Pcm) -> Result<(), SoundError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let (channels, mut result) = (self.channels, Ok(()));
+        let (channels, mut result, bytes) = (self.channels, Ok(()), &mut self.bytes);
         let samples: Vec<f32> = frame.iter().copied().map(to_f32).collect();
         self.stream.push(&samples, |ready| {
             for sample in ready {
                 for _ in 0..channels {
                     if result.is_ok() {
                         result = writer.write_sample(to_i16(*sample));
+                        *bytes += 2;
                     }
                 }
             }
         })?;
+        if self.bytes >= MAX_BYTES {
+            self.finish()?;
+            return Err(fault(&self.path, "it is full: a WAV file holds 4 GB at most"));
+        }
+        self.frames += 1;
+        if self.frames.is_multiple_of(FRAMES_PER_FLUSH) {
+            result = result.and_then(|()| writer.flush());
+        }
         result.map_err(|error| fault(&self.path, error))
     }
 
     fn finish(&mut self) -> Result<(), SoundError> {
-        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let (channels, mut tail) = (self.channels, Vec::new());
+        if self.writer.is_some() && self.frames > 0 {
+            // What the resampler still holds comes out behind silence.
+            self.stream.drain(|ready| tail.extend_from_slice(ready))?;
+        }
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        for sample in tail {
+            for _ in 0..channels {
+                writer.write_sample(to_i16(sample)).map_err(|error| fault(&self.path, error))?;
+            }
+        }
         writer.finalize().map_err(|error| fault(&self.path, error))
     }
 }

@@ -1,0 +1,123 @@
+//! Disks that are full, folders that may not be written, machines without sound: a clear answer, and nothing lost.
+//!
+//! "Full" is a limit on the size of files (`ulimit -f`), which works on every machine and without privileges.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+use std::time::Duration;
+
+use undertone_testkit::process::{self, result, unprivileged, with_file_limit};
+use undertone_testkit::terminal::PASSPHRASE;
+use undertone_testkit::{Folder, Process, ServerProcess, Terminal, speech};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn says(output: &Output, code: i32, words: &[&str]) {
+    let text = [output.stderr.as_slice(), &output.stdout].map(String::from_utf8_lossy).concat();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{text:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn a_server_whose_disk_is_full_keeps_what_it_has() -> anyhow::Result<()> {
+    let mut server = ServerProcess::start("full-disk")?;
+    let ada = Terminal::registered(server.join("ada"), server.address(), "ada")?;
+    server.end()?;
+    let size = fs::metadata(server.data().join("undertone.db"))?.len();
+    server.start_with_file_limit(size + 16 * 1024)?;
+    let people = || (0..30).map(|n| (format!("p{n}"), Terminal::new(server.join(&format!("p{n}")), server.address())));
+    let register = |(name, person): (String, Terminal)| {
+        let output = person.with_passphrase(PASSPHRASE, &["register", &name])?;
+        anyhow::Ok((name, person, output))
+    };
+    let mut registered = Vec::new();
+    let (name, refused) = loop {
+        let next = people().nth(registered.len()).expect("thirty accounts fit into 16 KiB");
+        let (name, person, output) = register(next)?;
+        if !output.status.success() {
+            says(&output, 1, &["the server cannot do this now"]);
+            break (name, person);
+        }
+        registered.push(person);
+    };
+    // What can be read is still read, and calls need no disk.
+    assert!(ada.run(&["devices"])?.status.success());
+    let mut answering = ada.start(&["answer", "--no-devices"])?;
+    answering.wait_for("waiting", PATIENCE)?;
+    let first = registered.first().expect("at least one account fits");
+    let called = first.run(&["call", "ada", "--no-devices", "--seconds", "1"])?;
+    assert_eq!(result(&called)["result"], "ended", "{}", String::from_utf8_lossy(&called.stdout));
+    assert_eq!(answering.exit_code()?, Some(0));
+    // With room again nothing is missing, and the refused name is free.
+    server.end()?;
+    server.start_again()?;
+    for person in registered.iter().chain([&ada]) {
+        assert!(person.run(&["devices"])?.status.success());
+    }
+    assert!(refused.with_passphrase(PASSPHRASE, &["register", &name])?.status.success());
+    Ok(())
+}
+
+#[test]
+fn a_home_without_room_asks_nothing_of_the_server() -> anyhow::Result<()> {
+    let server = ServerProcess::start("full-home")?;
+    let ada = Terminal::new(server.join("ada"), server.address());
+    let mut register = ada.command(&["register", "ada", "--passphrase-stdin"])?;
+    let output = process::run(&mut with_file_limit(&register, 4096), PASSPHRASE)?;
+    says(&output, 1, &["no room left", "--home"]);
+    // The name was not taken, and what is left of the attempt is in nobody's way.
+    says(&process::run(&mut register, PASSPHRASE)?, 0, &["recovery_key"]);
+
+    // A recording that finds no room is told about once, and the call goes on.
+    let bob = Terminal::registered(server.join("bob"), server.address(), "bob")?;
+    let mut answering = bob.start(&["answer", "--no-devices", "--wav-in", &speech("bob").display().to_string()])?;
+    answering.wait_for("waiting", PATIENCE)?;
+    let heard = server.join("heard.wav").display().to_string();
+    let call = ada.command(&["call", "bob", "--no-devices", "--wav-out", &heard, "--seconds", "6"])?;
+    let home = fs::metadata(server.join("ada").join("undertone.redb"))?.len();
+    let recorded = home.max(200_000);
+    let mut calling = Process::start("call", &mut with_file_limit(&call, recorded))?;
+    let failed = calling.wait_for("sound_failed", PATIENCE)?;
+    assert!(failed["reason"].as_str().unwrap_or_default().contains("heard.wav"), "{failed}");
+    assert_eq!(calling.wait_for("over", PATIENCE)?["result"], "ended");
+    assert_eq!(calling.events.iter().filter(|event| event["event"] == "sound_failed").count(), 1);
+    let begun = hound::WavReader::open(&heard)?;
+    assert!(begun.duration() > 48_000, "what fitted can be played: {} samples", begun.duration());
+    Ok(())
+}
+
+#[test]
+fn folders_that_may_not_be_written_are_named() -> anyhow::Result<()> {
+    let folder = Folder::new("read-only")?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let closed = folder.join("closed");
+    fs::create_dir(&closed)?;
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555))?;
+    let mut serve = unprivileged("undertone-server", folder.path())?;
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&closed);
+    says(&process::run(&mut serve, "")?, 1, &["closed/lock", "must be able to write there", "--data"]);
+    let mut whoami = unprivileged("undertone", folder.path())?;
+    whoami.arg("--home").arg(&closed).arg("whoami");
+    says(&process::run(&mut whoami, "")?, 1, &["closed", "must be writable", "--home"]);
+    Ok(())
+}
+
+/// On a machine with a sound card too: the sound system is told of none.
+#[test]
+fn a_machine_without_sound_says_what_to_do() -> anyhow::Result<()> {
+    let server = ServerProcess::start("no-sound")?;
+    let ada = Terminal::registered(server.join("ada"), server.address(), "ada")?;
+    for (command, missing) in [
+        (["call", "bob", "--wav-out", "/dev/null"].as_slice(), "no microphone can be used"),
+        (["answer", "--wav-in", &speech("ada").display().to_string()].as_slice(), "no loudspeaker can be used"),
+    ] {
+        let mut command = ada.command(command)?;
+        command.env("ALSA_CONFIG_PATH", "/dev/null").env_remove("PULSE_SERVER").env("XDG_RUNTIME_DIR", "/nowhere");
+        says(&process::run(&mut command, "")?, 1, &[missing, "--wav-in", "--no-devices"]);
+    }
+    Ok(())
+}

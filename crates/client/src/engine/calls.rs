@@ -1,0 +1,154 @@
+//! Calls: what people want, what the call machine says, and what is made of it.
+
+use undertone_call::{Established, Outcome};
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::Signed;
+use undertone_keys::{CallId, Time};
+use undertone_media::{Epoch, Ring};
+use undertone_protocol::control::ToRelay;
+use undertone_protocol::signal::ToServer;
+use undertone_protocol::{Protection, Terms};
+use undertone_transparency::TrustedPeer;
+
+use super::media::Media;
+use super::path::Path;
+use super::{CallInfo, Dialling, Engine, Event, MediaStats, Output, Record};
+
+/// The first epoch of a one-to-one call.
+const FIRST_EPOCH: Epoch = Epoch(1);
+/// How long the server may take to open a call.
+const OPENING: core::time::Duration = core::time::Duration::from_secs(10);
+
+impl Engine {
+    pub(super) fn dial(
+        &mut self,
+        now: Time,
+        peer: TrustedPeer,
+        protection: Protection,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        if self.is_busy() {
+            return self.refuse("there is a call already".into(), Outcome::Busy);
+        }
+        if !self.online {
+            return self.refuse("the server is not connected".into(), Outcome::Offline);
+        }
+        let (number, call) = (self.next_number, CallId::random(rng));
+        self.next_number += 1;
+        let callee = peer.user().clone();
+        self.peers.insert(callee.clone(), (peer.clone(), now));
+        let standing = peer.standing();
+        self.outputs.push_back(Output::Event(Event::Calling { call, peer: callee.clone(), standing }));
+        self.outputs.push_back(Output::Signal(ToServer::OpenCall { number, call, callee, protection }));
+        let deadline = now + OPENING;
+        self.dialling = Some(Dialling { number, call, peer, protection, deadline });
+    }
+
+    pub(super) fn place_call(
+        &mut self,
+        now: Time,
+        dialling: Dialling,
+        grant: Signed,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let Dialling { call, peer, protection, .. } = dialling;
+        let (terms, wall) = (Terms::one_to_one(protection), self.wall(now));
+        match self.phone.ringing().filter(|(caller, _)| *caller == peer.user()) {
+            // They called us while the server opened our call: both want the same.
+            Some((_, theirs)) if theirs == terms => return self.phone(now, undertone_call::Input::Accept, rng),
+            // Not quite the same (rule NEG-1): a person looks at what rings, and decides.
+            Some(_) => {
+                let reason = "they call you at this very moment, with another protection than you asked for".into();
+                return self.refuse(reason, Outcome::Busy);
+            }
+            None => {}
+        }
+        let input = undertone_call::Input::Dial { peer, call, terms, grant, wall };
+        if let Err(error) = self.phone.handle_input(now, input, rng) {
+            return self.refuse(error.to_string(), Outcome::RefusedByPolicy);
+        }
+        self.drain_phone(now, rng);
+    }
+
+    pub(super) fn hang_up(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        if let Some(dialling) = self.dialling.take() {
+            let over = Event::Over { call: dialling.call, outcome: Outcome::Cancelled };
+            self.outputs.push_back(Output::Event(over));
+        }
+        self.phone(now, undertone_call::Input::HangUp, rng);
+    }
+
+    pub(super) fn phone(&mut self, now: Time, input: undertone_call::Input, rng: &mut impl rand_core::CryptoRng) {
+        if let Err(error) = self.phone.handle_input(now, input, rng) {
+            self.refuse(error.to_string(), Outcome::RefusedByPolicy);
+        }
+        self.drain_phone(now, rng);
+    }
+
+    pub(super) fn drain_phone(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        use undertone_call::{Event as CallEvent, Output as CallOutput};
+        while let Some(output) = self.phone.poll_output() {
+            match output {
+                CallOutput::Store { call, until } => {
+                    self.outputs.push_back(Output::Store(Record::Accepted { call, until }));
+                }
+                CallOutput::Send { to, call, envelope } => {
+                    self.outputs.push_back(Output::Signal(ToServer::Send { to, call, envelope }));
+                }
+                CallOutput::Agree { request, peer } => self.outputs.push_back(Output::Agree { request, peer }),
+                CallOutput::Event(CallEvent::Ringing { call }) => self.event(Event::Ringing { call }),
+                CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms }) => {
+                    self.event(Event::Incoming { call, peer: caller, standing, protection: terms.protection });
+                }
+                CallOutput::Event(CallEvent::Established(call)) => self.established(now, *call, rng),
+                CallOutput::Event(CallEvent::Yielded { ours, theirs }) => self.event(Event::Yielded { ours, theirs }),
+                CallOutput::Event(CallEvent::Over { call, outcome }) => self.call_over(call, outcome),
+                CallOutput::Event(CallEvent::Rejected { reason }) => self.reject(reason),
+            }
+        }
+    }
+
+    pub(super) fn established(&mut self, now: Time, call: Established, rng: &mut impl rand_core::CryptoRng) {
+        let peer_device = Address { user: call.peer.user().clone(), device: call.device };
+        let mut ring = Ring::new(call.call);
+        // A new ring takes its first key.
+        if ring.install(now, FIRST_EPOCH, call.key).is_err() {
+            return self.phone(now, undertone_call::Input::HangUp, rng);
+        }
+        let info = CallInfo {
+            call: call.call,
+            role: call.role,
+            peer: peer_device.clone(),
+            account: *call.peer.account(),
+            standing: call.peer.standing(),
+            sas: call.sas,
+            protection: call.terms.protection,
+            epoch: FIRST_EPOCH.0,
+        };
+        self.media = Some(Media {
+            call: call.call,
+            peer: call.peer,
+            peer_device,
+            peer_grant: call.peer_grant,
+            grant: call.grant,
+            ring,
+            path: Path::new(now),
+            _ephemeral: None,
+            join: None,
+            connected: false,
+            heard: false,
+            sequence: 0,
+            stats: MediaStats::default(),
+        });
+        self.event(Event::Established(Box::new(info)));
+        self.outputs.push_back(Output::OpenRelay);
+    }
+
+    pub(super) fn call_over(&mut self, call: CallId, outcome: Outcome) {
+        if self.media.take_if(|media| media.call == call).is_some() {
+            self.outputs.push_back(Output::Relay(ToRelay::Leave));
+            self.outputs.push_back(Output::CloseRelay);
+        }
+        self.event(Event::Over { call, outcome });
+    }
+}

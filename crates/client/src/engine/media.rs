@@ -1,0 +1,119 @@
+//! Sealed media of an established call, without a queue in between.
+
+use undertone_keys::agreement::EphemeralKey;
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::Signed;
+use undertone_keys::{CallId, Time};
+use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
+use undertone_media::sframe::SealError;
+use undertone_media::{Context, FrameInfo, MediaHeader, Ring};
+use undertone_transparency::TrustedPeer;
+
+use super::path::Path;
+use super::{Engine, Event, Heard, MediaStats, Output, PathState};
+
+/// The media side of an established call.
+#[derive(Debug)]
+pub(super) struct Media {
+    pub(super) call: CallId,
+    pub(super) peer: TrustedPeer,
+    pub(super) peer_device: Address,
+    pub(super) peer_grant: [u8; 32],
+    pub(super) grant: Signed,
+    pub(super) ring: Ring,
+    pub(super) path: Path,
+    /// Lives and dies with one join.
+    pub(super) _ephemeral: Option<EphemeralKey>,
+    pub(super) join: Option<undertone_keys::JoinId>,
+    /// Both sides were in the room at the same time, once at least.
+    pub(super) connected: bool,
+    pub(super) heard: bool,
+    pub(super) sequence: u32,
+    pub(super) stats: MediaStats,
+}
+
+impl Engine {
+    /// What the media path counted in the present call.
+    #[must_use]
+    pub fn media_stats(&self) -> MediaStats {
+        self.media.as_ref().map(|media| media.stats).unwrap_or_default()
+    }
+
+    /// Whether sound can be sent now.
+    #[must_use]
+    pub fn can_send(&self) -> bool {
+        self.media.as_ref().is_some_and(|media| media.path.state() == PathState::Joined)
+    }
+
+    /// Seals one frame of encoded sound into a whole packet at the front of `out`; returns the packet's length.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`] when there is no call or no join: nothing leaves in the clear (rule MED-6).
+    pub fn seal_audio(
+        &mut self,
+        codec: Codec,
+        captured_ms: u32,
+        payload: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, SealError> {
+        let media = self.media.as_mut().filter(|media| media.path.state() == PathState::Joined);
+        let media = media.ok_or(SealError::NoKey)?;
+        let header = MediaHeader {
+            flags: Flags { frame_end: true, ..Flags::default() },
+            kind: Kind::Audio,
+            codec,
+            stream: 0,
+            fec_ratio: 0,
+            sequence: media.sequence,
+            timestamp_ms: captured_ms,
+            fec_block: 0,
+        };
+        let (head, rest) = out.split_first_chunk_mut::<HEADER_LENGTH>().ok_or(SealError::Buffer)?;
+        let info = FrameInfo { kind: Kind::Audio, codec, context: Context::MAIN_AUDIO, captured_ms };
+        let length = media.ring.seal(info, payload, rest)?;
+        *head = header.encode();
+        media.sequence = media.sequence.wrapping_add(1);
+        media.stats.sealed += 1;
+        Ok(HEADER_LENGTH + length)
+    }
+
+    /// Opens a packet where it stands. `None` for whatever does not open: it is counted and never an error that ends
+    /// a stream (rule MED-5).
+    pub fn open_packet<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Heard<'b>> {
+        let media = self.media.as_mut()?;
+        let parsed = MediaHeader::decode(packet).ok().map(|(header, _)| header);
+        let (Some(header), Some((_, sealed))) = (parsed, packet.split_at_mut_checked(HEADER_LENGTH)) else {
+            media.stats.refused += 1;
+            return None;
+        };
+        match media.ring.open(now, header.kind, header.codec, sealed) {
+            Ok(frame) => {
+                media.stats.opened += 1;
+                if !media.heard {
+                    media.heard = true;
+                    self.outputs.push_back(Output::Event(Event::Hearing { call: media.call }));
+                }
+                let (sender, number) = (frame.key_id.sender, frame.counter);
+                // Each source counts its own frames; only the main one is played so far.
+                (header.kind == Kind::Audio && frame.key_id.context == Context::MAIN_AUDIO).then_some(Heard {
+                    sender,
+                    number,
+                    codec: header.codec,
+                    payload: frame.payload,
+                })
+            }
+            Err(_) => {
+                media.stats.refused += 1;
+                None
+            }
+        }
+    }
+
+    /// Whether a recorded packet opens under this call's keys; for showing what a relay could have seen.
+    #[must_use]
+    pub fn would_open(&self, packet: &[u8]) -> bool {
+        let Some(media) = &self.media else { return false };
+        MediaHeader::decode(packet)
+            .is_ok_and(|(header, sealed)| media.ring.would_open(header.kind, header.codec, sealed))
+    }
+}

@@ -1,0 +1,132 @@
+//! What each account may still ask for (rule DOS-1). Budgets outlive connections: coming back refills nothing.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use undertone_keys::{DeviceId, UserId};
+
+use crate::config::Limits;
+use crate::rate::Bucket;
+
+/// Calls an account may open in a burst, and then one a second.
+const CALLS: (u32, u32) = (16, 1);
+/// Look-ups of others in a burst, and then per second.
+const LOOKUPS: (u32, u32) = (60, 2);
+/// WebSockets an account's devices may open in a burst, and then one a second.
+const CONNECTIONS: (u32, u32) = (32, 1);
+/// Signals to one and the same device in a burst, and then per second: a call needs a dozen.
+const TO_ONE_DEVICE: (u32, u32) = (40, 10);
+/// Devices whose buckets are kept for one account; beyond, those that are full again go.
+const TARGETS: usize = 256;
+/// A budget that was not used for so long is full again, whatever it was spent on.
+const FULL_AFTER: Duration = Duration::from_secs(60);
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spending {
+    /// A message on the WebSocket.
+    Signal,
+    /// A room and a grant.
+    Call,
+    /// Somebody's device list.
+    Lookup,
+    /// A WebSocket.
+    Connection,
+    /// An envelope to this device.
+    Envelope(DeviceId),
+}
+
+#[derive(Debug)]
+struct Budget {
+    signals: Bucket,
+    calls: Bucket,
+    lookups: Bucket,
+    connections: Bucket,
+    targets: HashMap<DeviceId, Bucket>,
+    used: Instant,
+}
+
+/// The budgets of all accounts that were active a short while ago.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    accounts: HashMap<UserId, Budget>,
+    signals: (u32, u32),
+}
+
+impl Budgets {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { accounts: HashMap::new(), signals: (limits.signal_burst, limits.signal_rate) }
+    }
+
+    /// Spends one of it; `false` when nothing is left.
+    pub(crate) fn allow(&mut self, user: &UserId, spending: Spending, now: Instant) -> bool {
+        let bucket = |(burst, rate)| Bucket::new(burst, rate, now);
+        // Few accounts are new: a clone of the name for each would be for nothing.
+        if !self.accounts.contains_key(user) {
+            let budget = Budget {
+                signals: bucket(self.signals),
+                calls: bucket(CALLS),
+                lookups: bucket(LOOKUPS),
+                connections: bucket(CONNECTIONS),
+                targets: HashMap::new(),
+                used: now,
+            };
+            self.accounts.insert(user.clone(), budget);
+        }
+        let Some(budget) = self.accounts.get_mut(user) else { return false };
+        budget.used = now;
+        match spending {
+            Spending::Signal => budget.signals.take(now),
+            Spending::Call => budget.calls.take(now),
+            Spending::Lookup => budget.lookups.take(now),
+            Spending::Connection => budget.connections.take(now),
+            Spending::Envelope(device) => {
+                if budget.targets.len() >= TARGETS && !budget.targets.contains_key(&device) {
+                    budget.targets.retain(|_, bucket| !bucket.is_full(now));
+                }
+                if budget.targets.len() >= TARGETS && !budget.targets.contains_key(&device) {
+                    return false;
+                }
+                budget.targets.entry(device).or_insert_with(|| bucket(TO_ONE_DEVICE)).take(now)
+            }
+        }
+    }
+
+    /// Forgets budgets that are full again.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.accounts.retain(|_, budget| now.saturating_duration_since(budget.used) < FULL_AFTER);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dos_1_budgets_are_per_account_and_per_target_and_fill_again() {
+        let (mut budgets, now) = (Budgets::new(&Limits::default()), Instant::now());
+        let (ada, bob): (UserId, UserId) = ("ada@x".parse().unwrap(), "bob@x".parse().unwrap());
+        let device = |n: u16| {
+            let mut bytes = [0; 16];
+            bytes[..2].copy_from_slice(&n.to_be_bytes());
+            DeviceId::from_bytes(bytes)
+        };
+        let spend = |budgets: &mut Budgets, user: &UserId, spending, now| {
+            (0..1000).take_while(|_| budgets.allow(user, spending, now)).count()
+        };
+        assert_eq!(spend(&mut budgets, &ada, Spending::Call, now), 16);
+        assert_eq!(spend(&mut budgets, &bob, Spending::Call, now), 16);
+        assert_eq!(spend(&mut budgets, &ada, Spending::Envelope(device(0)), now), 40);
+        assert_eq!(spend(&mut budgets, &ada, Spending::Envelope(device(1)), now), 40);
+        // However many devices one writes to, what is remembered of it is bounded.
+        for n in 2..1000 {
+            budgets.allow(&ada, Spending::Envelope(device(n)), now);
+        }
+        assert!(budgets.accounts[&ada].targets.len() <= TARGETS);
+        budgets.expire(now + Duration::from_secs(59));
+        assert_eq!(budgets.accounts.len(), 2);
+        budgets.expire(now + FULL_AFTER);
+        assert!(budgets.accounts.is_empty());
+        assert_eq!(spend(&mut budgets, &ada, Spending::Call, now + FULL_AFTER), 16);
+    }
+}

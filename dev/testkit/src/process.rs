@@ -1,0 +1,177 @@
+//! The project's programs as processes that speak JSON: what a person at a terminal starts, and what an operator kills.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+/// One of our programs: beside this one, or one folder up where this is a test.
+///
+/// # Errors
+/// When it is not built: `cargo test` on one crate builds that crate's programs only.
+pub fn program(name: &str) -> anyhow::Result<Command> {
+    let here: PathBuf = std::env::current_exe()?;
+    let places = here.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    match places.clone().find(|place| place.is_file()) {
+        Some(path) => Ok(Command::new(path)),
+        None => bail!("{name} is not built: run `make build` first"),
+    }
+}
+
+/// The same command where no file can grow beyond `bytes`: what a full disk does to it, on any machine and without
+/// privileges. Writes fail with `EFBIG` instead of `ENOSPC`.
+#[must_use]
+pub fn with_file_limit(command: &Command, bytes: u64) -> Command {
+    let mut limited = Command::new("sh");
+    // The signal that comes with the error would end the process before it can say anything.
+    limited.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &bytes.div_ceil(512).to_string()]);
+    limited.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
+/// Whether this process may write whatever it likes, so that file modes say nothing to it.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// The user and group `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// One of our programs as a user whom file modes bind: this one, or `nobody` where this one is root. The program lies
+/// in `folder` then, since `nobody` cannot look into everybody's build folder.
+///
+/// # Errors
+/// When it is not built or cannot be copied.
+pub fn unprivileged(name: &str, folder: &Path) -> anyhow::Result<Command> {
+    let command = program(name)?;
+    if !is_root() {
+        return Ok(command);
+    }
+    let copy = folder.join(name);
+    std::fs::copy(command.get_program(), &copy)?;
+    let mut command = Command::new(copy);
+    command.uid(NOBODY).gid(NOBODY);
+    Ok(command)
+}
+
+/// A running program whose lines are events. Killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: Receiver<Value>,
+    /// Every event so far.
+    pub events: Vec<Value>,
+    name: String,
+}
+
+impl Process {
+    /// Starts `command` with nothing on its stdin; `name` is for error messages.
+    ///
+    /// # Errors
+    /// The operating system's own.
+    pub fn start(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if serde_json::from_str(&line).is_ok_and(|value| send.send(value).is_err()) {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, lines, events: Vec::new(), name: name.into() })
+    }
+
+    /// Waits for an event of this name.
+    ///
+    /// # Errors
+    /// When it does not come within `patience`; what came instead is told.
+    pub fn wait_for(&mut self, event: &str, patience: Duration) -> anyhow::Result<Value> {
+        let end = Instant::now() + patience;
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.events.push(line.clone());
+            if is(&line, event) {
+                return Ok(line);
+            }
+        }
+        bail!("{} did not come to {event:?}; it said: {}", self.name, Value::from(self.events.clone()))
+    }
+
+    /// The last event of this name.
+    #[must_use]
+    pub fn last(&self, event: &str) -> Option<&Value> {
+        self.events.iter().rev().find(|line| is(line, event))
+    }
+
+    /// Waits until it has ended by itself; its exit code, `None` if a signal ended it.
+    ///
+    /// # Errors
+    /// The operating system's own.
+    pub fn exit_code(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.wait()?.code())
+    }
+
+    /// Asks it to end (SIGTERM) and waits.
+    ///
+    /// # Errors
+    /// The operating system's own.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Ends it without asking (SIGKILL) and waits until it is gone.
+    ///
+    /// # Errors
+    /// The operating system's own.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is(line: &Value, event: &str) -> bool {
+    line.get("event").is_some_and(|name| name == event)
+}
+
+/// Runs a command to its end with `stdin` on its stdin.
+///
+/// # Errors
+/// The operating system's own; how the command ended stands in what is returned.
+pub fn run(command: &mut Command, stdin: &str) -> anyhow::Result<Output> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A command that needs nothing from its stdin may have closed it.
+        let _ = pipe.write_all(stdin.as_bytes());
+    }
+    Ok(child.wait_with_output()?)
+}
+
+/// The last line of a command's stdout as JSON, [`Value::Null`] if it is none.
+#[must_use]
+pub fn result(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or(Value::Null)
+}
