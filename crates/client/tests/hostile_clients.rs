@@ -9,7 +9,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use undertone_client::native::Home;
+use undertone_client::Event;
+use undertone_client::native::{Home, Sound};
+use undertone_keys::CallId;
 use undertone_protocol::VERSION;
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
 use undertone_testkit::{TestServer, tls};
@@ -38,7 +40,7 @@ async fn bad_requests_get_clear_answers() {
     let server = TestServer::start("bad-requests").await.unwrap();
     let post = "POST /v1/login/start HTTP/1.1\r\ncontent-type: application/json";
     let long = vec![b' '; 400 * 1024];
-    let cases: [(&str, &[u8], u16); 9] = [
+    let cases: [(&str, &[u8], u16); 11] = [
         (post, b"", 400),
         (post, b"{", 400),
         (post, b"{\"user\":\"ada@localhost\"}", 422),
@@ -46,6 +48,8 @@ async fn bad_requests_get_clear_answers() {
         (post, b"{\"user\":\"ada@localhost\",\"request\":\"%%%\"}", 422),
         (post, b"{\"user\":\"ada@localhost\",\"request\":\"AAAA\"}", 400),
         (post, &long, 413),
+        ("GET /nowhere HTTP/1.1", b"", 404),
+        ("GET /v1/logout HTTP/1.1", b"", 405),
         ("GET /v1/users/ada@localhost/devices HTTP/1.1", b"", 401),
         ("GET /v1/signal HTTP/1.1\r\nauthorization: Bearer nonsense", b"", 400),
     ];
@@ -95,6 +99,37 @@ async fn med_10_another_version_is_refused_by_name() {
     assert_eq!(last_word(socket).await, Some(ToDevice::Closing { reason: Reason::Version, version: VERSION }));
 }
 
+/// An envelope that nobody has verified is no reason to believe, or to write down, what a server says of its sender.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kt_10_a_stranger_is_pinned_when_their_invite_has_held_and_not_before() {
+    let server = TestServer::start("strangers").await.unwrap();
+    let bob = server.register("bob").await.unwrap();
+    let mut online = bob.connect().await.unwrap();
+    let eve = bob.user("eve").unwrap();
+    let mut socket = socket(&server, "eve").await;
+    socket.send(Message::Binary(ToServer::Hello { version: VERSION }.encode().into())).await.unwrap();
+    let (to, call) = (bob.whoami().unwrap().address, CallId::from_bytes([7; 16]));
+    let send = ToServer::Send { to, call, envelope: vec![0xa0; 300] };
+    socket.send(Message::Binary(send.encode().into())).await.unwrap();
+    let rejected = async { while !matches!(online.next_event().await, Some(Event::Rejected { .. })) {} };
+    tokio::time::timeout(Duration::from_secs(10), rejected).await.expect("it arrived, and was refused");
+    assert!(bob.known_peer(&eve).unwrap().is_none());
+    drop(socket);
+
+    let ada = server.online("ada").await.unwrap();
+    ada.call("bob", Sound::silent()).await.unwrap();
+    let rings = async { while !matches!(online.next_event().await, Some(Event::Incoming { .. })) {} };
+    tokio::time::timeout(Duration::from_secs(10), rings).await.unwrap();
+    let ada = bob.user("ada").unwrap();
+    for _ in 0..100 {
+        if bob.known_peer(&ada).unwrap().is_some() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("who rings is pinned");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_and_excessive_signals_end_their_own_connection_only() {
     let server = TestServer::start("malformed").await.unwrap();
@@ -129,5 +164,5 @@ async fn malformed_and_excessive_signals_end_their_own_connection_only() {
     // Somebody else's connection went on through all of it.
     let quiet = tokio::time::timeout(Duration::from_millis(300), bystander.next_event()).await;
     assert!(quiet.is_err(), "{quiet:?}");
-    assert!(bystander.call("ada", undertone_client::native::Sound::silent()).await.is_ok());
+    assert!(bystander.call("ada", Sound::silent()).await.is_ok());
 }

@@ -74,3 +74,34 @@ fn a_wrong_configuration_is_explained() {
     fails(&server(&["serve", "--data", &data, "--domain", "no domain"]), "is no domain");
     fails(&server(&["admin", "invite", "--data", &data]), "there is no server");
 }
+
+#[test]
+fn half_a_tls_pair_is_named_and_a_first_start_that_was_cut_off_goes_on() {
+    let folder = Folder::new("tls");
+    let data = folder.0.display().to_string();
+    // A first start makes a pair. It ends at an address that is none of this machine's, after the pair was made.
+    fails(&server(&["serve", "--data", &data, "--listen", "192.0.2.1:1"]), "cannot listen");
+    let [key, chain, partial] = ["tls.key", "tls.crt", "tls.key.partial"].map(|name| folder.0.join(name));
+    let made = std::fs::read(&key).unwrap();
+    // Half of an operator's pair is not overwritten.
+    for (gone, stays) in [(&key, &chain), (&chain, &key)] {
+        let (half, other) = (std::fs::read(gone).unwrap(), std::fs::read(stays).unwrap());
+        std::fs::remove_file(gone).unwrap();
+        let name = gone.file_name().unwrap().to_string_lossy().into_owned();
+        fails(&server(&["serve", "--data", &data, "--listen", "192.0.2.1:1"]), &format!("{name} is missing beside"));
+        assert_eq!(std::fs::read(stays).unwrap(), other);
+        std::fs::write(gone, half).unwrap();
+    }
+    // Killed between the two: the key waits under its other name, and is the one of the certificate.
+    std::fs::rename(&key, &partial).unwrap();
+    fails(&server(&["serve", "--data", &data, "--listen", "192.0.2.1:1"]), "cannot listen");
+    assert_eq!(std::fs::read(&key).unwrap(), made);
+    // Killed before the certificate: nothing was ever shown to anybody, and all is made anew.
+    std::fs::rename(&key, &partial).unwrap();
+    std::fs::remove_file(&chain).unwrap();
+    fails(&server(&["serve", "--data", &data, "--listen", "192.0.2.1:1"]), "cannot listen");
+    assert_ne!(std::fs::read(&key).unwrap(), made);
+    // A key that is not the certificate's is not used.
+    std::fs::write(&key, made).unwrap();
+    fails(&server(&["serve", "--data", &data, "--listen", "192.0.2.1:1"]), "is damaged");
+}

@@ -279,6 +279,22 @@ mod tests {
         }
     }
 
+    /// The same when it is the one who plays that stood still.
+    #[test]
+    fn a_player_that_stood_still_catches_up_at_once() {
+        let mut buffer = JitterBuffer::default();
+        for n in 0..200 {
+            buffer.push(Time::from_millis(n * 20), n, frame(n));
+            // Asleep for a second and a half.
+            if !(100..175).contains(&n) {
+                buffer.pop();
+            }
+            if n == 178 {
+                assert!(buffer.depth() <= buffer.target() + SLACK, "{} frames held", buffer.depth());
+            }
+        }
+    }
+
     #[test]
     fn a_flood_is_bounded() {
         let mut buffer = JitterBuffer::default();

@@ -460,3 +460,6 @@ impl std::fmt::Debug for Home {
         write!(f, "Home({})", self.folder.display())
     }
 }
+
+#[cfg(test)]
+mod tests;

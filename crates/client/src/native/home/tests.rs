@@ -1,0 +1,72 @@
+use std::os::unix::fs::PermissionsExt;
+
+use undertone_keys::testing::SeededRng;
+use undertone_protocol::statement::Statement;
+
+use super::*;
+
+/// A folder that is gone after the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("undertone-home-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const fn at(seconds: u64) -> WallTime {
+    WallTime::from_unix(seconds)
+}
+
+#[test]
+fn call_5_what_was_accepted_is_known_after_a_restart_until_its_time_is_over() {
+    let folder = Folder::new("memory");
+    let calls = [1, 2, 3].map(|n| CallId::from_bytes([n; 16]));
+    let home = Home::open(&folder.0).unwrap();
+    assert_eq!(home.memory().unwrap(), Memory::default());
+    home.remember(Record::Accepted { call: calls[0], until: at(100) }).unwrap();
+    home.remember(Record::Accepted { call: calls[1], until: at(200) }).unwrap();
+    drop(home);
+    let home = Home::open(&folder.0).unwrap();
+    assert_eq!(home.memory().unwrap().accepted, [(calls[0], at(100)), (calls[1], at(200))]);
+    // The server's clock decides, whatever this machine's says.
+    home.remember(Record::Clock(at(150))).unwrap();
+    home.remember(Record::Accepted { call: calls[2], until: at(300) }).unwrap();
+    drop(home);
+    let memory = Home::open(&folder.0).unwrap().memory().unwrap();
+    assert_eq!(memory, Memory { accepted: vec![(calls[1], at(200)), (calls[2], at(300))], clock: at(150) });
+}
+
+#[test]
+fn a_home_that_others_can_read_is_closed_to_them() {
+    let folder = Folder::new("open");
+    drop(Home::open(&folder.0).unwrap());
+    let store = folder.0.join("undertone.redb");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder.0), mode(&store)), (0o700, 0o600));
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o644)).unwrap();
+    drop(Home::open(&folder.0).unwrap());
+    assert_eq!((mode(&folder.0), mode(&store)), (0o700, 0o600));
+}
+
+#[test]
+fn kt_14_a_pin_does_not_go_back_to_a_replaced_tls_key() {
+    let identity = *SigningKey::generate(&mut SeededRng::new(1)).public();
+    let statement = |tls_key, created| Statement { identity, domain: "x".into(), tls_key, created: at(created) };
+    let (stolen, present) = (statement([1; 32], 10), statement([2; 32], 20));
+    let pin = |statement| ServerPin::new("x:1".into(), statement);
+    assert!(pin(&present).is_replaced(&stolen));
+    assert!(!pin(&stolen).is_replaced(&present));
+    assert!(!pin(&present).is_replaced(&statement([2; 32], 5)), "the same key in an older statement is no other key");
+    // A home that logs in anew keeps what it knew.
+    let mut again = pin(&stolen);
+    again.keep_newer_of(&pin(&present));
+    assert!(again.is_replaced(&stolen));
+}

@@ -1,0 +1,284 @@
+//! Two shipped engines and the shipped relay core, in virtual time; signalling is a queue, the network a switch.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use undertone_call::{Local, Outcome};
+use undertone_client::engine::{Engine, Event, Input, Memory, Output};
+use undertone_keys::agreement::{DeviceKey, SoftwareKey};
+use undertone_keys::device_list::DeviceList;
+use undertone_keys::envelope::Address;
+use undertone_keys::record::DeviceRecord;
+use undertone_keys::sign::{Server, Signed, SigningKey, VerifyingKey};
+use undertone_keys::testing::SeededRng;
+use undertone_keys::{CallId, DeviceId, RoomId, Time, UserId, WallTime};
+use undertone_media::packet::Codec;
+use undertone_protocol::grant::Rights;
+use undertone_protocol::signal::{ToDevice, ToServer};
+use undertone_protocol::{Grant, Protection, VERSION};
+use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Output as RelayOutput, Rooms};
+use undertone_transparency::{PeerTrust, TrustedPeer};
+
+pub(crate) const ADA: usize = 0;
+pub(crate) const BOB: usize = 1;
+
+pub(crate) struct Device {
+    pub(crate) engine: Engine,
+    pub(crate) key: SoftwareKey,
+    pub(crate) address: Address,
+    pub(crate) identity: Arc<SigningKey<undertone_keys::sign::Device>>,
+    pub(crate) list: DeviceList,
+    pub(crate) relay: Option<ConnectionId>,
+    /// The network lets its packets to the relay through.
+    pub(crate) reachable: bool,
+    pub(crate) events: Vec<Event>,
+    pub(crate) heard: u32,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) rng: SeededRng,
+    pub(crate) server: SigningKey<Server>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) rooms: Option<Rooms>,
+    pub(crate) next: u64,
+    pub(crate) bindings: HashMap<ConnectionId, usize>,
+    pub(crate) opened: HashMap<CallId, UserId>,
+    /// The server answers nothing.
+    pub(crate) mute: bool,
+    /// Signals on their way.
+    pub(crate) signals: VecDeque<(usize, ToDevice)>,
+    /// Every byte that passed the server or the relay's control streams.
+    pub(crate) carried: Vec<Vec<u8>>,
+    /// Every packet that the relay took.
+    pub(crate) packets: Vec<Vec<u8>>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = SeededRng::new(seed);
+        let server = SigningKey::<Server>::generate(&mut rng);
+        let devices = ["ada", "bob"].map(|name| Self::device(&mut rng, name, *server.public()));
+        let rooms = Some(Rooms::new(*server.public(), Limits::default()));
+        let mut world = Self {
+            now: Time::ZERO,
+            rng,
+            server,
+            devices: devices.into(),
+            rooms,
+            next: 0,
+            bindings: HashMap::new(),
+            opened: HashMap::new(),
+            mute: false,
+            signals: VecDeque::new(),
+            carried: Vec::new(),
+            packets: Vec::new(),
+        };
+        for device in [ADA, BOB] {
+            let you = world.devices[device].address.clone();
+            world.input(device, Input::Signal(ToDevice::Welcome { version: VERSION, now: wall(Time::ZERO), you }));
+        }
+        world
+    }
+
+    pub(crate) fn device(rng: &mut SeededRng, name: &str, server: VerifyingKey<Server>) -> Device {
+        let user = UserId::parse(name, "x").unwrap();
+        let (account, identity, key) =
+            (SigningKey::generate(rng), Arc::new(SigningKey::generate(rng)), SoftwareKey::generate(rng));
+        let made = WallTime::from_unix(1);
+        let record = DeviceRecord::new(user.clone(), *identity.public(), *key.public(), made, name.into());
+        let list = DeviceList::first(&account, &user, record.sign(&identity)).unwrap();
+        let address = Address { user, device: record.device };
+        let local = Local {
+            address: address.clone(),
+            identity: identity.clone(),
+            account: *account.public(),
+            agreement: *key.public(),
+        };
+        let engine = Engine::new(local, server, Memory::default());
+        Device { engine, key, address, identity, list, relay: None, reachable: true, events: Vec::new(), heard: 0 }
+    }
+
+    pub(crate) fn peer(&self, device: usize) -> TrustedPeer {
+        let list = &self.devices[device].list;
+        PeerTrust::pin(list).observe(list).unwrap()
+    }
+
+    pub(crate) fn place(&self, id: DeviceId) -> usize {
+        self.devices.iter().position(|device| device.address.device == id).unwrap()
+    }
+
+    pub(crate) fn grant(&self, device: usize, call: CallId) -> Signed {
+        let device = &self.devices[device];
+        Grant {
+            room: RoomId::from_bytes(*call.as_bytes()),
+            call,
+            member: device.address.clone(),
+            identity: *device.identity.public(),
+            protection: Protection::Blind,
+            rights: Rights { speak: true, moderate: false },
+            expires: wall(self.now).plus(10_000),
+        }
+        .sign(&self.server)
+    }
+
+    pub(crate) fn input(&mut self, device: usize, input: Input) {
+        self.devices[device].engine.handle_input(self.now, input, &mut self.rng);
+        while let Some(output) = self.devices[device].engine.poll_output() {
+            self.carry_out(device, output);
+        }
+    }
+
+    pub(crate) fn carry_out(&mut self, device: usize, output: Output) {
+        match output {
+            Output::Event(event) => self.devices[device].events.push(event),
+            Output::Agree { request, peer } => {
+                let secret = self.devices[device].key.agree(&peer);
+                self.input(device, Input::Agreed { request, secret });
+            }
+            Output::Resolve(user) => {
+                let place = self.devices.iter().position(|device| device.address.user == user).unwrap();
+                let peer = Ok(self.peer(place));
+                self.input(device, Input::Resolved { user, peer });
+            }
+            Output::Signal(_) if self.mute => {}
+            Output::Signal(ToServer::OpenCall { number, call, callee, .. }) => {
+                self.opened.insert(call, callee);
+                let grant = self.grant(device, call);
+                self.signals.push_back((device, ToDevice::CallOpened { number, grant }));
+            }
+            Output::Signal(ToServer::Send { to, call, envelope }) => {
+                self.carried.push(envelope.clone());
+                let place = self.place(to.device);
+                let grant =
+                    self.opened.get(&call).filter(|callee| **callee == to.user).map(|_| self.grant(place, call));
+                let from = self.devices[device].address.clone();
+                self.signals.push_back((place, ToDevice::Deliver { from, call, envelope, grant }));
+            }
+            Output::Signal(_) | Output::Store(_) => {}
+            Output::OpenRelay => {
+                self.hang(device);
+                if self.rooms.is_none() || !self.devices[device].reachable {
+                    return self.input(device, Input::RelayDown);
+                }
+                self.next += 1;
+                let (connection, binding) = (ConnectionId(self.next), [u8::try_from(self.next).unwrap(); 32]);
+                self.devices[device].relay = Some(connection);
+                self.bindings.insert(connection, device);
+                self.relay_input(RelayInput::Connected { connection, binding });
+                self.input(device, Input::RelayUp(binding));
+            }
+            Output::Relay(message) => {
+                if let Some(connection) = self.devices[device].relay.filter(|_| self.devices[device].reachable) {
+                    let body = message.frame().unwrap()[2..].to_vec();
+                    self.carried.push(body.clone());
+                    self.relay_input(RelayInput::Control { connection, body, wall: wall(self.now) });
+                }
+            }
+            Output::CloseRelay => self.hang(device),
+        }
+    }
+
+    pub(crate) fn hang(&mut self, device: usize) {
+        if let Some(connection) = self.devices[device].relay.take()
+            && self.devices[device].reachable
+        {
+            self.relay_input(RelayInput::Disconnected { connection });
+        }
+    }
+
+    pub(crate) fn relay_input(&mut self, input: RelayInput) {
+        let Some(rooms) = &mut self.rooms else { return };
+        rooms.handle_input(self.now, input);
+        while let Some(output) = self.rooms.as_mut().and_then(Rooms::poll_output) {
+            if let RelayOutput::Control { connection, message } = output
+                && let Some(device) = self.bindings.get(&connection).copied()
+                && self.devices[device].relay == Some(connection)
+                && self.devices[device].reachable
+            {
+                self.input(device, Input::Relay(message));
+            }
+        }
+    }
+
+    /// Lets 20 ms pass: signals arrive, timers run, everybody who can says a frame.
+    pub(crate) fn step(&mut self) {
+        self.now = Time::from_millis(self.now.as_millis() + 20);
+        for _ in 0..self.signals.len() {
+            if let Some((device, message)) = self.signals.pop_front() {
+                self.input(device, Input::Signal(message));
+            }
+        }
+        for device in 0..self.devices.len() {
+            if self.devices[device].engine.poll_timeout().is_some_and(|at| at <= self.now) {
+                self.input(device, Input::Tick);
+            }
+            let mut packet = [0; 500];
+            let sealed = self.devices[device].engine.seal_audio(Codec::OPUS_32K, 0, b"twenty ms of sound", &mut packet);
+            if let (Ok(length), Some(connection), true) =
+                (sealed, self.devices[device].relay, self.devices[device].reachable)
+            {
+                let bytes = Bytes::copy_from_slice(&packet[..length]);
+                self.packets.push(bytes.to_vec());
+                self.relay_input(RelayInput::Datagram { connection, bytes });
+            }
+        }
+        if self.rooms.as_ref().and_then(Rooms::poll_timeout).is_some_and(|at| at <= self.now) {
+            self.relay_input(RelayInput::Tick);
+        }
+        for device in 0..self.devices.len() {
+            let Some(connection) = self.devices[device].relay else { continue };
+            while let Some(packet) = self.rooms.as_mut().and_then(|rooms| rooms.poll_media(connection)) {
+                if self.devices[device].reachable {
+                    let mut packet = packet.to_vec();
+                    let heard = self.devices[device].engine.open_packet(self.now, &mut packet);
+                    self.devices[device].heard += u32::from(heard.is_some_and(|h| h.payload == b"twenty ms of sound"));
+                }
+            }
+            while let Some(output) = self.devices[device].engine.poll_output() {
+                self.carry_out(device, output);
+            }
+        }
+    }
+
+    pub(crate) fn run(&mut self, ms: u64) {
+        for _ in 0..ms / 20 {
+            self.step();
+        }
+    }
+
+    /// Ada calls, Bob answers; sound flows.
+    pub(crate) fn talking(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        let peer = world.peer(BOB);
+        world.input(ADA, Input::Dial { peer, protection: Protection::Blind });
+        world.run(200);
+        world.input(BOB, Input::Accept);
+        world.run(1000);
+        assert!(world.both_hear(500), "{:?} {:?}", world.devices[ADA].events, world.devices[BOB].events);
+        world
+    }
+
+    /// Whether both hear nearly every frame of the next `ms`.
+    pub(crate) fn both_hear(&mut self, ms: u64) -> bool {
+        let before = [ADA, BOB].map(|device| self.devices[device].heard);
+        self.run(ms);
+        [ADA, BOB]
+            .iter()
+            .all(|device| self.devices[*device].heard - before[*device] + 2 >= u32::try_from(ms / 20).unwrap())
+    }
+
+    pub(crate) fn over(&self, device: usize) -> Option<Outcome> {
+        self.devices[device].events.iter().find_map(|event| match event {
+            Event::Over { outcome, .. } | Event::Refused { outcome, .. } => Some(*outcome),
+            _ => None,
+        })
+    }
+}
+
+pub(crate) fn wall(now: Time) -> WallTime {
+    WallTime::from_unix(1_000_000 + now.as_millis() / 1000)
+}
