@@ -20,6 +20,7 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
+want make "the front door of this project" command -v make
 want cmake "builds libopus, the sound codec" command -v cmake
 want pkg-config "finds the ALSA library" command -v pkg-config
 want g++ "compiles libopus, SQLite and the cryptography" command -v c++
@@ -38,12 +39,13 @@ if [ -n "$missing" ]; then
                 exit 1
             fi
             sudo="sudo"
-            echo "setup: sudo is needed to install$missing with apt-get"
+            echo "setup: sudo is needed to install$missing with apt-get; it may ask for your password"
         fi
         # shellcheck disable=SC2086
         $sudo apt-get update -qq </dev/null
         # shellcheck disable=SC2086
         DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing </dev/null
+        echo "setup: installed$missing"
     else
         echo "setup: this system has no apt-get. Install the equivalents of:$missing" >&2
         echo "setup: Fedora: dnf install cmake pkgconf gcc-c++ alsa-lib-devel; Arch: pacman -S cmake pkgconf gcc alsa-lib;" >&2
@@ -58,7 +60,8 @@ if [ "$need" = test ]; then
         rustup target add wasm32-unknown-unknown
     fi
     for component in clippy rustfmt; do
-        if ! cargo "${component%fmt}" --version >/dev/null 2>&1 && ! rustup component list --installed | grep -q "^$component"; then
+        if ! rustup component list --installed | grep -q "^$component"; then
+            echo "setup: adding $component (the tests check form and lints)"
             rustup component add "$component"
         fi
     done
