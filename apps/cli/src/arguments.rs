@@ -60,6 +60,7 @@ device is lost.")]
     #[command(after_help = "Examples:
   undertone call bob
   undertone call bob --wav-in hello.wav --wav-out reply.wav --seconds 10
+  undertone call bob --protection hop      the relay can hear this one, and both of you are told so
 
 During a call: m mutes, v says that the pictures are the same on both sides, q or Ctrl-C hangs up.")]
     Call(Call),
@@ -67,7 +68,8 @@ During a call: m mutes, v says that the pictures are the same on both sides, q o
     #[command(after_help = "Examples:
   undertone answer
   undertone answer --wav-out heard.wav
-  undertone answer --decline")]
+  undertone answer --decline
+  undertone answer --allow-hop             also take a call that the relay can hear")]
     Answer(Answer),
     /// Look at everything a call needs and say what to do where something is amiss.
     Doctor,
@@ -198,6 +200,9 @@ pub(crate) struct Answer {
     /// Decline the call instead.
     #[arg(long)]
     pub(crate) decline: bool,
+    /// Take calls that the relay can open as well; they are refused otherwise.
+    #[arg(long)]
+    pub(crate) allow_hop: bool,
     #[command(flatten)]
     pub(crate) sound: SoundOptions,
 }

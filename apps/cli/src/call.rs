@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{CallInfo, Side};
 use undertone_client::native::sound::{Microphone, Silence, Sink, Source, Speaker, WavFormat, WavSink, WavSource};
 use undertone_client::native::{Client, ClientError, Online, Sound};
-use undertone_client::{Event, Outcome, Reason, Role};
+use undertone_client::{Event, Outcome, Protection, Reason, Role};
 
 use crate::Done;
 use crate::arguments::{Answer, Call, SoundOptions};
@@ -37,7 +37,7 @@ pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Re
     let sound = sound(&options.sound)?;
     let online = client.connect().await?;
     online.call_as(&options.peer, options.protection.into(), sound).await?;
-    follow(client, online, &options.sound, None, false, *output).await
+    follow(client, online, &options.sound, Waiting::default(), *output).await
 }
 
 pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -> Result<Done, ClientError> {
@@ -46,7 +46,16 @@ pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -
     let me = client.whoami()?.address.user;
     let text = format!("{} can be called now.", me.display());
     output.event(&json!({ "event": "waiting", "user": me.as_str() }), &text);
-    follow(client, online, &options.sound, Some(sound), options.decline, *output).await
+    let waiting = Waiting { sound: Some(sound), decline: options.decline, allow_hop: options.allow_hop };
+    follow(client, online, &options.sound, waiting, *output).await
+}
+
+/// What is done with a call that comes in; nothing where this side calls.
+#[derive(Debug, Default)]
+struct Waiting {
+    sound: Option<Sound>,
+    decline: bool,
+    allow_hop: bool,
 }
 
 /// When the other side is there and nothing is heard of it for so long, `--seconds` counts without it.
@@ -71,8 +80,7 @@ async fn follow(
     client: &Client,
     mut online: Online,
     options: &SoundOptions,
-    mut waiting: Option<Sound>,
-    decline: bool,
+    mut waiting: Waiting,
     output: Output,
 ) -> Result<Done, ClientError> {
     let (mut live, mut keys) = (None::<Live>, None::<tokio::sync::mpsc::Receiver<Key>>);
@@ -95,8 +103,15 @@ async fn follow(
                 if let Some(live) = &live { live.clear(); }
                 report(&event, output, &progress);
                 match event {
-                    Event::Incoming { .. } => match waiting.take() {
-                        Some(_) if decline => online.decline().await?,
+                    Event::Incoming { protection: Protection::Hop, .. } if !waiting.allow_hop && !waiting.decline => {
+                        output.event(
+                            &json!({ "event": "hop_refused" }),
+                            "Refused: the relay could hear that call. `undertone answer --allow-hop` takes such calls.",
+                        );
+                        online.refuse().await?;
+                    }
+                    Event::Incoming { .. } => match waiting.sound.take() {
+                        Some(_) if waiting.decline => online.decline().await?,
                         Some(sound) => online.accept(sound).await?,
                         None => {}
                     },
@@ -112,8 +127,10 @@ async fn follow(
                     }
                     Event::Hearing { .. } => progress.counts_from = Some(Instant::now()),
                     Event::Interrupted { .. } => progress.away = true,
+                    // A call that was refused by policy leaves this side waiting for the next.
+                    Event::Over { outcome: Outcome::RefusedByPolicy, .. } if waiting.sound.is_some() => {}
                     Event::Over { outcome, .. } => {
-                        let well = outcome == Outcome::Ended || (decline && outcome == Outcome::Declined);
+                        let well = outcome == Outcome::Ended || (waiting.decline && outcome == Outcome::Declined);
                         break if well { Done::Well } else { Done::Badly };
                     }
                     // The server will not have this device again; without a call there is nothing to wait for.
@@ -152,7 +169,7 @@ async fn follow(
             }
             () = sleep_until(end), if !progress.ending => end_call(&online, options, &mut progress, output).await?,
             () = next_signal(&mut interrupt, &mut terminate) => {
-                if progress.info.is_none() && waiting.is_some() { break Done::Well }
+                if progress.info.is_none() && waiting.sound.is_some() { break Done::Well }
                 end_call(&online, options, &mut progress, output).await?;
             }
         }
@@ -244,7 +261,12 @@ fn report(event: &Event, output: Output, progress: &Progress) {
                 "event": "incoming", "call": call.to_string(), "peer": peer.user.as_str(),
                 "device": peer.device.to_string(), "standing": standing(*known), "protection": protection.as_str(),
             }),
-            &format!("{} calls ({}).", peer.user.display(), standing(*known)),
+            &format!(
+                "{} calls ({}){}.",
+                peer.user.display(),
+                standing(*known),
+                if *protection == Protection::Hop { ", and the relay could hear it" } else { "" }
+            ),
         ),
         Event::Yielded { ours, theirs } => output.event(
             &json!({ "event": "yielded", "ours": ours.to_string(), "theirs": theirs.to_string() }),
@@ -298,8 +320,12 @@ fn established(info: &CallInfo, output: Output) {
         "protection": info.protection.as_str(), "key": "p256", "forward_secrecy": true, "epoch": info.epoch,
         "sas": { "emoji": names, "digits": info.sas.to_string() },
     });
+    let who_opens = match info.protection {
+        Protection::Blind => "only the two of you can open it",
+        Protection::Hop => "THE RELAY CAN HEAR IT TOO, as was asked for",
+    };
     let text = format!(
-        "Talking with {} ({}), {}: only the two of you can open it.\n  {}\n  {}   or  {}\n\
+        "Talking with {} ({}), {}: {who_opens}.\n  {}\n  {}   or  {}\n\
          Read these to each other; if they are the same, nobody sits between you.\n\
          Keys: m mute, v they are the same, q hang up.",
         info.peer.user.display(),

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc;
+use undertone_client::Protection;
 use undertone_client::engine::CallInfo;
 use undertone_client::native::Status;
 
@@ -57,8 +58,12 @@ impl Live {
             loss if loss < 8.0 => "fair",
             _ => "poor",
         };
+        let who_opens = match (info.protection, info.epoch) {
+            (Protection::Hop, _) => "hop: relay hears".to_owned(),
+            (Protection::Blind, epoch) => format!("blind  epoch {}", epoch.unwrap_or_default()),
+        };
         let line = format!(
-            "{:02}:{:02}  you {}{}  them {}  {quality}  {:.0} % lost  {:.0} ms  epoch {}  {}",
+            "{:02}:{:02}  you {}{}  them {}  {quality}  {:.0} % lost  {:.0} ms  {who_opens}",
             seconds / 60,
             seconds % 60,
             bar(if muted { -96.0 } else { status.level_out }),
@@ -66,8 +71,6 @@ impl Live {
             bar(status.level_in),
             status.loss_percent,
             status.latency_ms,
-            info.epoch,
-            info.protection.as_str(),
         );
         // A line that wraps would scroll everything else away.
         let width = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use undertone_testkit::ears::{envelope, likeness};
 use undertone_testkit::process::result as json;
 use undertone_testkit::{Process, Terminal, TestServer, speech};
 
@@ -50,6 +51,41 @@ async fn two_terminals_call_each_other() {
     assert_eq!(calling.exit_code().unwrap(), Some(0));
     assert_eq!(answering.exit_code().unwrap(), Some(0), "being hung up on is no failure");
     assert!(std::fs::metadata(server.join("heard.wav")).unwrap().len() > 200_000);
+}
+
+/// Rule NEG-1: hop is asked for, allowed and shown, or there is no call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neg_1_a_hop_call_is_asked_for_by_one_and_allowed_by_the_other() {
+    let server = TestServer::start("hop").await.unwrap();
+    let (ada, bob) = (registered(&server, "ada"), registered(&server, "bob"));
+    let say = speech("ada").display().to_string();
+    let hop = ["call", "bob", "--protection", "hop", "--no-devices", "--wav-in", &say, "--seconds", "2"];
+    // Whoever just answers takes blind calls and no others, and goes on waiting.
+    let mut answering = bob.start(&["answer", "--no-devices"]).unwrap();
+    wait_for(&mut answering, "waiting");
+    let refused = ada.run(&hop).unwrap();
+    assert_eq!((refused.status.code(), json(&refused)["result"].as_str()), (Some(1), Some("refused_by_policy")));
+    assert_eq!(wait_for(&mut answering, "incoming")["protection"], "hop");
+    wait_for(&mut answering, "hop_refused");
+    let blind = ada.run(&["call", "bob", "--no-devices", "--seconds", "1"]).unwrap();
+    assert_eq!(json(&blind)["result"], "ended");
+    assert_eq!(answering.exit_code().unwrap(), Some(0));
+
+    let heard = server.join("hop.wav").display().to_string();
+    let mut answering = bob.start(&["answer", "--no-devices", "--allow-hop", "--wav-out", &heard]).unwrap();
+    wait_for(&mut answering, "waiting");
+    let mut calling = ada.start(&hop).unwrap();
+    for side in [&mut calling, &mut answering] {
+        let established = wait_for(side, "established");
+        assert_eq!((&established["protection"], &established["epoch"]), (&"hop".into(), &Value::Null));
+        assert_eq!(wait_for(side, "over")["result"], "ended");
+    }
+    assert_eq!((calling.exit_code().unwrap(), answering.exit_code().unwrap()), (Some(0), Some(0)));
+    let (said, heard) = (envelope(&speech("ada")).unwrap(), envelope(&server.join("hop.wav")).unwrap());
+    let like = likeness(&said[..75], &heard, 60).0;
+    assert!(like > 0.8, "{like}");
+    let stats = server.server().unwrap().relay_stats();
+    assert!(stats.opened > 100, "the relay opened them: {stats:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,6 +21,7 @@ use undertone_transparency::TrustedPeer;
 use crate::incoming::{CalleeShare, Incoming, IncomingState};
 use crate::local::Local;
 use crate::mailbox::{Mailbox, Opening, Receipt};
+use crate::outcome::Outcome;
 use crate::outgoing::{CallerShare, LegState, Outgoing};
 use crate::policy::Policy;
 use crate::signal::Signal;
@@ -129,7 +130,8 @@ impl Phone {
             Input::Undelivered { device, call } => self.undelivered(device, call),
             Input::Agreed { request, secret } => self.agreed(now, request, secret, rng),
             Input::Accept => self.accept(now),
-            Input::Decline => self.decline(rng),
+            Input::Decline => self.decline(Outcome::Declined, rng),
+            Input::Refuse => self.decline(Outcome::RefusedByPolicy, rng),
             Input::HangUp => self.hang_up(rng),
             Input::End(outcome) => self.end(outcome, rng),
             Input::PeerGone => self.peer_gone(),

@@ -11,7 +11,7 @@ use undertone_keys::cbor;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Signed, SigningKey};
 use undertone_keys::{CallId, DeviceId, JoinId, RoomId, Secret, Time, WallTime};
-use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, Ring, Sender};
+use undertone_media::{Context, Epoch, FrameInfo, HopExporter, MediaHeader, Ring, Sender};
 use undertone_protocol::control::ToRelay;
 use undertone_protocol::grant::Rights;
 use undertone_protocol::signal::ToDevice;
@@ -50,7 +50,8 @@ fn grp_8_a_stranger_in_the_room_ends_the_call_with_its_reason() {
         }
         .sign(identity);
         let connection = ConnectionId(999);
-        world.relay_input(RelayInput::Connected { connection, binding: [0xee; 32] });
+        let hop = HopExporter::new(Secret::from_slice(&[0xee; 32]).unwrap());
+        world.relay_input(RelayInput::Connected { connection, binding: [0xee; 32], hop });
         let body = ToRelay::Join { version: VERSION, grant, join }.frame().unwrap()[2..].to_vec();
         let wall = wall(world.now);
         world.relay_input(RelayInput::Control { connection, body, wall });

@@ -26,15 +26,37 @@ fn a_side_that_loses_its_network_comes_back_into_the_same_call() {
 
 #[test]
 fn a_relay_that_forgets_everything_is_joined_again() {
-    let mut world = World::talking(2);
-    for round in 0..3 {
-        world.rooms = None;
-        world.run(4_000);
-        world.rooms = Some(Rooms::new(*world.server.public(), Limits::default()));
-        world.run(2_000);
-        assert!(world.both_hear(1_000), "round {round}");
+    for protection in [Protection::Blind, Protection::Hop] {
+        let mut world = World::talking_with(2, protection);
+        for round in 0..3 {
+            world.rooms = None;
+            world.run(4_000);
+            world.rooms = Some(Rooms::new(*world.server.public(), Limits::default()));
+            world.run(2_000);
+            assert!(world.both_hear(1_000), "{protection:?}, round {round}");
+        }
+        assert_eq!((world.over(ADA), world.over(BOB)), (None, None));
     }
-    assert_eq!((world.over(ADA), world.over(BOB)), (None, None));
+}
+
+/// Both see what the call is, the relay opens what it carries, and only in the room that was asked for.
+#[test]
+fn rly_3_a_hop_call_is_opened_by_the_relay_and_a_blind_one_is_not() {
+    for protection in [Protection::Blind, Protection::Hop] {
+        let mut world = World::talking_with(30, protection);
+        for device in [ADA, BOB] {
+            let info = world.devices[device].events.iter().find_map(|event| match event {
+                Event::Established(info) => Some((info.protection, info.epoch)),
+                _ => None,
+            });
+            assert_eq!(info, Some((protection, (protection == Protection::Blind).then_some(1))));
+        }
+        let stats = world.rooms.as_ref().unwrap().stats();
+        assert!(stats.received > 100);
+        let opened = if protection == Protection::Hop { stats.received - stats.refused } else { 0 };
+        assert_eq!(stats.opened, opened);
+        assert!(world.both_hear(1_000));
+    }
 }
 
 /// The two know different indices when the relay forgets: one of them was away while the other came back.

@@ -5,5 +5,10 @@ use undertone_keys::labels::Label;
 /// The base key of one sender's frames.
 pub const SENDER_KEY: Label = Label::declare("undertone/MED-3/sender/v1");
 
+/// The key of a hop, from member to relay.
+pub const HOP_TO_RELAY: Label = Label::declare("undertone/MED-8/to-relay/v1");
+/// The key of a hop, from relay to member.
+pub const HOP_TO_MEMBER: Label = Label::declare("undertone/MED-8/to-member/v1");
+
 /// All of them.
-pub const ALL: &[Label] = &[SENDER_KEY];
+pub const ALL: &[Label] = &[SENDER_KEY, HOP_TO_RELAY, HOP_TO_MEMBER];

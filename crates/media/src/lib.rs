@@ -50,6 +50,7 @@
 )]
 
 pub mod frame;
+pub mod hop;
 pub mod key_id;
 pub mod labels;
 pub mod packet;
@@ -58,6 +59,7 @@ pub mod ring;
 pub mod sframe;
 
 pub use frame::{Frame, FrameInfo};
+pub use hop::{HopExporter, HopOpener, HopSealer};
 pub use key_id::{Context, Epoch, KeyId, SenderIndex};
 pub use packet::MediaHeader;
 pub use ring::{Ring, Sender};

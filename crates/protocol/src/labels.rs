@@ -11,9 +11,11 @@ pub const JOIN: Label = Label::declare("undertone/GRP-8/join/v1");
 /// The TLS exporter label of a join's channel binding (RFC 9266 in spirit, our own label so that nothing else
 /// exports the same bytes).
 pub const CHANNEL_BINDING: Label = Label::declare("undertone/GRP-8/channel-binding/v1");
+/// The TLS exporter label of a connection's hop keys (rule MED-8).
+pub const HOP: Label = Label::declare("undertone/MED-8/hop/v1");
 
 /// The context of every OPAQUE login.
 pub const LOGIN: Label = Label::declare("undertone/ID-6/opaque/v1");
 
 /// All of them.
-pub const ALL: &[Label] = &[STATEMENT, GRANT, JOIN, CHANNEL_BINDING, LOGIN];
+pub const ALL: &[Label] = &[STATEMENT, GRANT, JOIN, CHANNEL_BINDING, HOP, LOGIN];

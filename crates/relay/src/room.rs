@@ -1,52 +1,35 @@
-//! One room: who is in it, and what each of them is still to be sent.
+//! One room, by who can open its media: two types, and the second alone can hold a key.
 
-use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::HashMap;
 
 use bytes::Bytes;
-use undertone_keys::sign::Signed;
-use undertone_keys::{DeviceId, Time, UserId};
+use undertone_keys::Time;
+use undertone_media::hop::{Direction, HopError, HopExporter, HopOpener, HopSealer};
 use undertone_media::packet::MAX_PACKET;
 use undertone_media::sframe::Header;
 use undertone_media::{KeyId, MediaHeader};
-use undertone_protocol::control;
-use undertone_protocol::grant::Rights;
+use zeroize::Zeroize;
 
 use crate::rooms::ConnectionId;
+use crate::roster::{Roster, Seat};
 
-/// The protection of a room whose media only members open. It has no fields, and so no key.
+/// The protection of a room whose media only members open. It has no fields, and so no key (rule RLY-2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Blind;
 
-/// One member as the room sees it.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) connection: ConnectionId,
-    pub(crate) index: u16,
-    pub(crate) user: UserId,
-    pub(crate) device: DeviceId,
-    pub(crate) rights: Rights,
-    pub(crate) grant: Signed,
-    pub(crate) join: Signed,
-    pub(crate) heard: Time,
-    queue: VecDeque<Bytes>,
+/// The protection of a room whose relay opens each packet and seals it anew for each receiver (rules RLY-3, MED-8).
+#[derive(Debug, Default)]
+pub struct Hop {
+    sessions: HashMap<ConnectionId, Session>,
+    /// Where a packet is opened; wiped after it was sealed for everybody.
+    opened: Vec<u8>,
 }
 
-impl Member {
-    pub(crate) fn shown(&self) -> control::Member {
-        control::Member { index: self.index, grant: self.grant.clone(), join: self.join.clone() }
-    }
-}
-
-/// Somebody whose papers hold, on the way in.
+/// The two keys of one member's connection.
 #[derive(Debug)]
-pub(crate) struct Newcomer {
-    pub(crate) connection: ConnectionId,
-    pub(crate) user: UserId,
-    pub(crate) device: DeviceId,
-    pub(crate) rights: Rights,
-    pub(crate) grant: Signed,
-    pub(crate) join: Signed,
+struct Session {
+    opener: HopOpener,
+    sealer: HopSealer,
 }
 
 /// What became of a packet.
@@ -54,121 +37,100 @@ pub(crate) struct Newcomer {
 pub(crate) enum Verdict {
     /// It went into the queues of all others; so many old ones had to go.
     Forwarded { receivers: usize, dropped: usize },
-    /// It was not a packet, too large, not the sender's own, or the sender may not speak.
+    /// It was not a packet, too large, not the sender's own, did not open, or the sender may not speak.
     Refused,
 }
 
 /// A room of protection `P`.
 #[derive(Debug)]
 pub struct Room<P> {
-    members: Vec<Member>,
-    /// Indices are never given twice in a call (rule MED-2).
-    next_index: u16,
-    queue_limit: usize,
-    /// Since when nobody is in.
-    empty_since: Option<Time>,
-    #[expect(dead_code, reason = "the type says what the room may do; Blind has nothing to say it with")]
+    pub(crate) roster: Roster,
     protection: P,
 }
 
-/// How long an empty room is kept: longer than a member tries to come back.
-const KEEP_EMPTY: Duration = Duration::from_secs(120);
-/// A returning device may be ahead of a relay that forgot the call, but not by more than this many joins ...
-const MAX_INDEX_STEP: u16 = 4096;
-/// ... nor by more than this once somebody else is in: nobody can use up the others' indices.
-const MAX_INDEX_STEP_LATER: u16 = 16;
+impl<P: Default> Room<P> {
+    pub(crate) fn new(queue_limit: usize) -> Self {
+        Self { roster: Roster::new(queue_limit), protection: P::default() }
+    }
+}
 
 impl<P> Room<P> {
-    pub(crate) const fn new(protection: P, queue_limit: usize) -> Self {
-        Self { members: Vec::new(), next_index: 0, queue_limit, empty_since: None, protection }
-    }
-
     /// How many are in.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.roster.seats().len()
     }
 
     /// Whether nobody is in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.len() == 0
     }
 
-    /// Whether a join that has seen all indices below `min_index` given can be given one. 65,535 is the last that can.
-    pub(crate) const fn has_index_for(&self, min_index: u16) -> bool {
-        let most = if self.next_index == 0 { MAX_INDEX_STEP } else { MAX_INDEX_STEP_LATER };
-        min_index.saturating_sub(self.next_index) <= most && self.next_index < u16::MAX && min_index < u16::MAX
-    }
-
-    pub(crate) fn left_at(&mut self, now: Time) {
-        self.empty_since = self.members.is_empty().then_some(now);
-    }
-
-    /// Whether an empty room has been kept for long enough.
-    pub(crate) fn is_over(&self, now: Time) -> bool {
-        self.empty_since.is_some_and(|since| now.since(since) >= KEEP_EMPTY)
-    }
-
-    /// Since when nobody is in, if nobody is.
-    pub(crate) const fn empty_since(&self) -> Option<Time> {
-        self.empty_since
-    }
-
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    pub(crate) fn member_mut(&mut self, connection: ConnectionId) -> Option<&mut Member> {
-        self.members.iter_mut().find(|member| member.connection == connection)
-    }
-
-    /// Gives the next index, at least `min_index`, to a newcomer. `None` when there is none for it.
-    pub(crate) fn enter(&mut self, newcomer: Newcomer, min_index: u16, now: Time) -> Option<u16> {
-        if !self.has_index_for(min_index) {
-            return None;
-        }
-        let index = self.next_index.max(min_index);
-        self.next_index = index.checked_add(1)?;
-        self.empty_since = None;
-        let Newcomer { connection, user, device, rights, grant, join } = newcomer;
-        let queue = VecDeque::with_capacity(self.queue_limit);
-        self.members.push(Member { connection, index, user, device, rights, grant, join, heard: now, queue });
-        Some(index)
-    }
-
-    pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<Member> {
-        let place = self.members.iter().position(|member| member.connection == connection)?;
-        Some(self.members.remove(place))
-    }
-
-    pub(crate) fn take_packet(&mut self, connection: ConnectionId) -> Option<Bytes> {
-        self.member_mut(connection)?.queue.pop_front()
-    }
-
-    pub(crate) fn peek_packet(&self, connection: ConnectionId) -> Option<&Bytes> {
-        self.members.iter().find(|member| member.connection == connection)?.queue.front()
+    /// The sender's seat, if it may send this now.
+    fn sender(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Option<&mut Seat> {
+        let seat = self.roster.seat_mut(from)?;
+        seat.heard = now;
+        (seat.rights.speak && packet.len() <= MAX_PACKET).then_some(seat)
     }
 }
 
 impl Room<Blind> {
     /// Puts a packet into everybody else's queue, unchanged.
     pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
-        let Some(sender) = self.member_mut(from) else { return Verdict::Refused };
-        sender.heard = now;
-        if !sender.rights.speak || packet.len() > MAX_PACKET || sender_index(packet) != Some(sender.index) {
+        let own = self.sender(now, from, packet).is_some_and(|seat| sender_index(packet) == Some(seat.index));
+        if !own {
             return Verdict::Refused;
         }
-        let (limit, mut receivers, mut dropped) = (self.queue_limit, 0, 0);
-        for member in self.members.iter_mut().filter(|member| member.connection != from) {
-            if member.queue.len() >= limit {
-                member.queue.pop_front();
-                dropped += 1;
-            }
-            member.queue.push_back(packet.clone());
+        let (limit, mut receivers, mut dropped) = (self.roster.queue_limit(), 0, 0);
+        for seat in self.roster.seats_mut().iter_mut().filter(|seat| seat.connection != from) {
+            dropped += seat.queue(packet.clone(), limit);
             receivers += 1;
         }
         Verdict::Forwarded { receivers, dropped }
+    }
+}
+
+impl Room<Hop> {
+    /// Lets a member's connection into the room's keys: what its TLS session exports, bound to its grant.
+    pub(crate) fn admit(&mut self, connection: ConnectionId, exporter: &HopExporter, grant: &[u8; 32]) {
+        let session = Session {
+            opener: exporter.key(Direction::ToRelay, grant).opener(),
+            sealer: exporter.key(Direction::ToMember, grant).sealer(),
+        };
+        self.protection.sessions.insert(connection, session);
+    }
+
+    /// Wipes the keys of a connection that is gone.
+    pub(crate) fn forget(&mut self, connection: ConnectionId) {
+        self.protection.sessions.remove(&connection);
+    }
+
+    /// Opens a packet once and puts it, sealed anew for each, into everybody else's queue.
+    pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
+        let Some(index) = self.sender(now, from, packet).map(|seat| seat.index) else { return Verdict::Refused };
+        let Hop { sessions, opened: buffer } = &mut self.protection;
+        buffer.clear();
+        buffer.extend_from_slice(packet);
+        let opened = sessions.get_mut(&from).ok_or(HopError::Forged).and_then(|from| from.opener.open(buffer));
+        let verdict = match opened {
+            Ok(opened) if opened.sender == index => {
+                let (limit, mut receivers, mut dropped) = (self.roster.queue_limit(), 0, 0);
+                let mut sealed = [0; MAX_PACKET];
+                for seat in self.roster.seats_mut().iter_mut().filter(|seat| seat.connection != from) {
+                    let session = sessions.get_mut(&seat.connection);
+                    let length = session.and_then(|session| session.sealer.forward(&opened, &mut sealed).ok());
+                    // A key that is used up seals no more: that member joins anew.
+                    let Some(bytes) = length.and_then(|length| sealed.get(..length)) else { continue };
+                    dropped += seat.queue(Bytes::copy_from_slice(bytes), limit);
+                    receivers += 1;
+                }
+                Verdict::Forwarded { receivers, dropped }
+            }
+            Ok(_) | Err(_) => Verdict::Refused,
+        };
+        buffer.zeroize();
+        verdict
     }
 }
 

@@ -6,11 +6,13 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::{RoomId, Time, UserId, WallTime};
+use undertone_media::HopExporter;
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
 use undertone_protocol::join::{BINDING_LENGTH, JoinError};
-use undertone_protocol::{Entry, Protection, VERSION, limits};
+use undertone_protocol::{Entry, Grant, Protection, VERSION, limits};
 
-use crate::room::{Blind, Newcomer, Room, Verdict};
+use crate::room::{Blind, Hop, Room, Verdict};
+use crate::roster::{Newcomer, Roster, Seat};
 
 /// A connection's number, given by the shell and never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +62,8 @@ pub enum Input {
         connection: ConnectionId,
         /// The exporter's bytes.
         binding: [u8; BINDING_LENGTH],
+        /// What the same session exports under [`undertone_protocol::labels::HOP`]: used for a hop room, else dropped.
+        hop: HopExporter,
     },
     /// A control message's body came in.
     Control {
@@ -116,14 +120,60 @@ pub struct Stats {
     pub dropped: u64,
     /// Packets refused.
     pub refused: u64,
+    /// Packets opened: those of hop rooms, and none of any other.
+    pub opened: u64,
     /// Joins.
     pub joins: u64,
 }
 
 #[derive(Debug)]
 enum Connection {
-    AwaitingJoin { since: Time, binding: [u8; BINDING_LENGTH] },
+    AwaitingJoin { since: Time, binding: [u8; BINDING_LENGTH], hop: HopExporter },
     InRoom(RoomId),
+}
+
+/// A room of either protection.
+#[derive(Debug)]
+enum AnyRoom {
+    Blind(Room<Blind>),
+    Hop(Room<Hop>),
+}
+
+impl AnyRoom {
+    fn new(protection: Protection, queue_limit: usize) -> Self {
+        match protection {
+            Protection::Blind => Self::Blind(Room::new(queue_limit)),
+            Protection::Hop => Self::Hop(Room::new(queue_limit)),
+        }
+    }
+
+    const fn protection(&self) -> Protection {
+        match self {
+            Self::Blind(_) => Protection::Blind,
+            Self::Hop(_) => Protection::Hop,
+        }
+    }
+
+    const fn roster(&self) -> &Roster {
+        match self {
+            Self::Blind(room) => &room.roster,
+            Self::Hop(room) => &room.roster,
+        }
+    }
+
+    const fn roster_mut(&mut self) -> &mut Roster {
+        match self {
+            Self::Blind(room) => &mut room.roster,
+            Self::Hop(room) => &mut room.roster,
+        }
+    }
+
+    fn leave(&mut self, connection: ConnectionId) -> Option<Seat> {
+        if let Self::Hop(room) = self {
+            room.forget(connection);
+        }
+        self.roster_mut().leave(connection)
+    }
 }
 
 /// The relay's core.
@@ -132,7 +182,7 @@ pub struct Rooms {
     server: VerifyingKey<Server>,
     limits: Limits,
     connections: HashMap<ConnectionId, Connection>,
-    rooms: HashMap<RoomId, Room<Blind>>,
+    rooms: HashMap<RoomId, AnyRoom>,
     /// Places that each user's devices hold.
     places: HashMap<UserId, usize>,
     outputs: VecDeque<Output>,
@@ -164,8 +214,8 @@ impl Rooms {
             self.next_tick = Some(now + TICK);
         }
         match input {
-            Input::Connected { connection, binding } => {
-                self.connections.insert(connection, Connection::AwaitingJoin { since: now, binding });
+            Input::Connected { connection, binding, hop } => {
+                self.connections.insert(connection, Connection::AwaitingJoin { since: now, binding, hop });
             }
             Input::Control { connection, body, wall } => self.control(now, connection, &body, wall),
             Input::Datagram { connection, bytes } => self.datagram(now, connection, &bytes),
@@ -197,7 +247,7 @@ impl Rooms {
     /// The next packet for this connection.
     pub fn poll_media(&mut self, connection: ConnectionId) -> Option<Bytes> {
         let Some(Connection::InRoom(room)) = self.connections.get(&connection) else { return None };
-        self.rooms.get_mut(room)?.take_packet(connection)
+        self.rooms.get_mut(room)?.roster_mut().take_packet(connection)
     }
 
     /// When to come back with [`Input::Tick`].
@@ -221,8 +271,8 @@ impl Rooms {
         }
     }
 
-    fn room_of(&self, connection: ConnectionId) -> Option<&Room<Blind>> {
-        self.rooms.get(&self.room_id(connection)?)
+    fn room_of(&self, connection: ConnectionId) -> Option<&Roster> {
+        self.rooms.get(&self.room_id(connection)?).map(AnyRoom::roster)
     }
 
     fn control(&mut self, now: Time, connection: ConnectionId, body: &[u8], wall: WallTime) {
@@ -239,8 +289,8 @@ impl Rooms {
                 }
             }
             (ToRelay::Ping { sent_ms }, Some(Connection::InRoom(room))) => {
-                if let Some(member) = self.rooms.get_mut(room).and_then(|room| room.member_mut(connection)) {
-                    member.heard = now;
+                if let Some(seat) = self.rooms.get_mut(room).and_then(|room| room.roster_mut().seat_mut(connection)) {
+                    seat.heard = now;
                 }
                 self.outputs.push_back(Output::Control { connection, message: ToMember::Pong { sent_ms } });
             }
@@ -271,20 +321,21 @@ impl Rooms {
             _ => Refusal::Join,
         })?;
         let Entry { grant: granted, join: joined } = entry;
-        if granted.protection != Protection::Blind {
-            return Err(Refusal::Protection);
-        }
         if joined.binding != *binding {
             return Err(Refusal::Join);
         }
         let (user, device) = (granted.member.user, granted.member.device);
-        let room = self.rooms.get(&granted.room);
-        let older = room.and_then(|room| room.members().iter().find(|member| member.device == device));
-        let older = older.map(|member| member.connection);
-        let others = room.map_or(0, Room::len) - usize::from(older.is_some());
+        // A room is of one protection from its beginning to its end (rule NEG-1).
+        if self.rooms.get(&granted.room).is_some_and(|room| room.protection() != granted.protection) {
+            return Err(Refusal::Protection);
+        }
+        let room = self.rooms.get(&granted.room).map(AnyRoom::roster);
+        let older = room.and_then(|room| room.seats().iter().find(|seat| seat.device == device));
+        let older = older.map(|seat| seat.connection);
+        let others = room.map_or(0, |room| room.seats().len()) - usize::from(older.is_some());
         // A room that does not exist yet gives what an empty one would.
         let gives = room.map_or_else(
-            || Room::new(Blind, 0).has_index_for(joined.min_index),
+            || Roster::new(0).has_index_for(joined.min_index),
             |room| room.has_index_for(joined.min_index),
         );
         let held = self.places.get(&user).copied().unwrap_or_default() - usize::from(older.is_some());
@@ -298,12 +349,14 @@ impl Rooms {
             self.refuse(now, older, Refusal::Replaced);
         }
         let queue = self.limits.receiver_queue;
-        let room = self.rooms.entry(granted.room).or_insert_with(|| Room::new(Blind, queue));
-        let members: Vec<_> = room.members().iter().map(super::room::Member::shown).collect();
+        let grant_hash = Grant::hash(&grant);
+        let any = self.rooms.entry(granted.room).or_insert_with(|| AnyRoom::new(granted.protection, queue));
+        let room = any.roster_mut();
+        let members: Vec<_> = room.seats().iter().map(Seat::shown).collect();
         let newcomer = Newcomer { connection, user: user.clone(), device, rights: granted.rights, grant, join };
         let Some(index) = room.enter(newcomer, joined.min_index, now) else { return Err(Refusal::Full) };
         *self.places.entry(user).or_default() += 1;
-        self.connections.insert(connection, Connection::InRoom(granted.room));
+        let awaiting = self.connections.insert(connection, Connection::InRoom(granted.room));
         // A message has room for a few members; the others arrive behind it.
         let mut members = members.into_iter();
         let first = members.by_ref().take(MEMBERS_AT_ONCE).collect();
@@ -311,12 +364,16 @@ impl Rooms {
         for member in members {
             self.outputs.push_back(Output::Control { connection, message: ToMember::Arrived { member } });
         }
-        let newcomer = room.members().iter().find(|member| member.index == index).map(super::room::Member::shown);
-        for member in room.members().iter().filter(|member| member.index != index) {
-            if let Some(member_shown) = newcomer.clone() {
-                let message = ToMember::Arrived { member: member_shown };
-                self.outputs.push_back(Output::Control { connection: member.connection, message });
+        let newcomer = room.seats().iter().find(|seat| seat.index == index).map(Seat::shown);
+        for seat in room.seats().iter().filter(|seat| seat.index != index) {
+            if let Some(member) = newcomer.clone() {
+                let message = ToMember::Arrived { member };
+                self.outputs.push_back(Output::Control { connection: seat.connection, message });
             }
+        }
+        // In a blind room the exporter is dropped here, and with it the last that could become a key.
+        if let (AnyRoom::Hop(room), Some(Connection::AwaitingJoin { hop, .. })) = (any, awaiting) {
+            room.admit(connection, &hop, &grant_hash);
         }
         Ok(())
     }
@@ -326,7 +383,7 @@ impl Rooms {
         if self.rooms.len() < self.limits.rooms {
             return true;
         }
-        let empty = self.rooms.iter().filter_map(|(id, room)| Some((room.empty_since()?, *id)));
+        let empty = self.rooms.iter().filter_map(|(id, room)| Some((room.roster().empty_since()?, *id)));
         let Some((_, oldest)) = empty.min_by_key(|(since, _)| *since) else { return false };
         self.rooms.remove(&oldest).is_some()
     }
@@ -341,11 +398,19 @@ impl Rooms {
             self.stats.refused += 1;
             return;
         };
-        match room.forward(now, connection, packet) {
+        let verdict = match room {
+            AnyRoom::Blind(room) => room.forward(now, connection, packet),
+            AnyRoom::Hop(room) => {
+                let verdict = room.forward(now, connection, packet);
+                self.stats.opened += u64::from(verdict != Verdict::Refused);
+                verdict
+            }
+        };
+        match verdict {
             Verdict::Forwarded { receivers, dropped } => {
                 self.stats.queued += receivers as u64;
                 self.stats.dropped += dropped as u64;
-                let others = room.members().iter().map(|member| member.connection).filter(|id| *id != connection);
+                let others = room.roster().seats().iter().map(|seat| seat.connection).filter(|id| *id != connection);
                 self.ready.extend(others);
             }
             Verdict::Refused => self.stats.refused += 1,
@@ -367,9 +432,9 @@ impl Rooms {
         let Some(Connection::InRoom(id)) = self.connections.remove(&connection) else { return };
         let Some(room) = self.rooms.get_mut(&id) else { return };
         if let Some(gone) = room.leave(connection) {
-            for member in room.members() {
+            for seat in room.roster().seats() {
                 let message = ToMember::Gone { index: gone.index, reason };
-                self.outputs.push_back(Output::Control { connection: member.connection, message });
+                self.outputs.push_back(Output::Control { connection: seat.connection, message });
             }
             if let Some(held) = self.places.get_mut(&gone.user) {
                 *held = held.saturating_sub(1);
@@ -379,7 +444,7 @@ impl Rooms {
             }
         }
         // An empty room is kept for a while: whoever comes back must not be given an index that was given before.
-        room.left_at(now);
+        room.roster_mut().left_at(now);
     }
 
     fn tick(&mut self, now: Time) {
@@ -391,8 +456,8 @@ impl Rooms {
                     (now.since(*since) >= self.limits.join_timeout).then_some((*id, Refusal::Silent))
                 }
                 Connection::InRoom(room) => {
-                    let mut members = self.rooms.get(room)?.members().iter();
-                    let heard = members.find(|member| member.connection == *id)?.heard;
+                    let mut seats = self.rooms.get(room)?.roster().seats().iter();
+                    let heard = seats.find(|seat| seat.connection == *id)?.heard;
                     (now.since(heard) >= self.limits.liveness).then_some((*id, Refusal::Silent))
                 }
             })
@@ -400,7 +465,7 @@ impl Rooms {
         for (connection, reason) in late {
             self.refuse(now, connection, reason);
         }
-        self.rooms.retain(|_, room| !room.is_over(now));
+        self.rooms.retain(|_, room| !room.roster().is_over(now));
         // What did not fit into a slow connection gets another chance.
         let waits = |id: &ConnectionId| self.next_size(*id).is_some();
         let waiting: Vec<ConnectionId> = self.connections.keys().copied().filter(waits).collect();

@@ -14,8 +14,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use undertone_keys::labels::Label;
 use undertone_keys::sign::{Server, VerifyingKey};
-use undertone_keys::{Time, WallTime};
+use undertone_keys::{Secret, Time, WallTime};
+use undertone_media::HopExporter;
 use undertone_protocol::control::Unframer;
 use undertone_protocol::join::BINDING_LENGTH;
 use undertone_protocol::{Origin, OriginCounts, labels, limits};
@@ -61,7 +63,7 @@ pub struct Relay {
 }
 
 enum Event {
-    Connected { id: ConnectionId, peer: Peer, binding: [u8; BINDING_LENGTH] },
+    Connected { id: ConnectionId, peer: Peer, binding: [u8; BINDING_LENGTH], hop: HopExporter },
     Control { id: ConnectionId, body: Vec<u8> },
     Datagram { id: ConnectionId, bytes: Bytes },
     Disconnected { id: ConnectionId },
@@ -141,14 +143,19 @@ async fn serve(id: ConnectionId, incoming: Incoming, events: mpsc::Sender<Event>
         Ok(connection) => connection,
         Err(error) => return debug!(connection = id.0, %error, "handshake failed"),
     };
-    let mut binding = [0; BINDING_LENGTH];
-    if connection.export_keying_material(&mut binding, labels::CHANNEL_BINDING.as_bytes(), &[]).is_err() {
+    let (mut binding, mut exported) = ([0; BINDING_LENGTH], true);
+    let mut export = |out: &mut [u8; 32], label: Label| {
+        exported &= connection.export_keying_material(out, label.as_bytes(), &[]).is_ok();
+    };
+    export(&mut binding, labels::CHANNEL_BINDING);
+    let hop = HopExporter::new(Secret::filled_by(|out| export(out, labels::HOP)));
+    if !exported {
         return connection.close(VarInt::from_u32(1), b"no exporter");
     }
     let (control, outbox) = mpsc::channel(CONTROL_QUEUE);
     let closing = CancellationToken::new();
     let peer = Peer { connection: connection.clone(), control: Some(control), closing: closing.clone() };
-    if events.send(Event::Connected { id, peer, binding }).await.is_err() {
+    if events.send(Event::Connected { id, peer, binding, hop }).await.is_err() {
         return;
     }
     let reason = read(id, &connection, &events, outbox, closing).await;
@@ -251,9 +258,9 @@ async fn run_rooms(
             () = stop.cancelled() => break,
             event = inbox.recv() => match event {
                 None => break,
-                Some(Event::Connected { id, peer, binding }) => {
+                Some(Event::Connected { id, peer, binding, hop }) => {
                     peers.insert(id, peer);
-                    Input::Connected { connection: id, binding }
+                    Input::Connected { connection: id, binding, hop }
                 }
                 Some(Event::Control { id, body }) => Input::Control { connection: id, body, wall: wall_time() },
                 Some(Event::Datagram { id, bytes }) => {

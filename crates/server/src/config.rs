@@ -20,6 +20,8 @@ pub struct Config {
     pub registration: Option<Registration>,
     /// Names and addresses the certificate is for, besides the domain.
     pub names: Vec<String>,
+    /// Whether people may ask for hop rooms, whose media this server's relay can open. Blind rooms are always there.
+    pub hop: bool,
     /// Where the relay writes every packet it takes. For demonstrations; the file grows without limit.
     pub tap: Option<PathBuf>,
     /// What bounds the server.
@@ -81,6 +83,7 @@ impl Default for Config {
             domain: None,
             registration: None,
             names: Vec::new(),
+            hop: true,
             tap: None,
             limits: Limits::default(),
         }

@@ -108,7 +108,7 @@ impl Server {
         let statement = statement.sign(&identity);
         let shared = Arc::new(Shared {
             desk: Desk::new(store.clone(), setup, domain.clone(), config.registration(), &config.limits),
-            board: Arc::new(Switchboard::new(identity, &config.limits)),
+            board: Arc::new(Switchboard::new(identity, &config.limits, config.hop)),
             statement,
             stop: stop.clone(),
         });

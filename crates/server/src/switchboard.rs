@@ -51,6 +51,8 @@ pub const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 pub struct Switchboard {
     state: Mutex<State>,
     key: SigningKey<Server>,
+    /// Whether rooms are opened whose media the relay can open.
+    hop: bool,
 }
 
 impl std::fmt::Debug for Switchboard {
@@ -60,12 +62,12 @@ impl std::fmt::Debug for Switchboard {
 }
 
 impl Switchboard {
-    /// An empty one that signs grants with `key`.
+    /// An empty one that signs grants with `key`, those of hop rooms only with `hop`.
     #[must_use]
-    pub fn new(key: SigningKey<Server>, limits: &Limits) -> Self {
+    pub fn new(key: SigningKey<Server>, limits: &Limits, hop: bool) -> Self {
         let budgets = Budgets::new(limits);
         let state = State { lines: HashMap::new(), calls: HashMap::new(), budgets, next_line: 0 };
-        Self { state: Mutex::new(state), key }
+        Self { state: Mutex::new(state), key, hop }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,7 +127,7 @@ impl Switchboard {
         room: RoomId,
         now: WallTime,
     ) -> Result<Signed, Reason> {
-        if protection != Protection::Blind {
+        if protection == Protection::Hop && !self.hop {
             return Err(Reason::Protection);
         }
         let mut state = self.state();
@@ -222,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn rly_1_grants_go_to_the_two_users_of_a_call_and_nobody_else() {
         let rng = &mut SeededRng::new(1);
-        let board = Switchboard::new(SigningKey::generate(rng), &Limits::default());
+        let board = Switchboard::new(SigningKey::generate(rng), &Limits::default(), false);
         let identity = *SigningKey::<Device>::generate(rng).public();
         let (ada, bob, eve) = (address("ada@x", 1), address("bob@x", 2), address("eve@x", 3));
         let (_, _ada) = board.connect(ada.clone(), identity);
@@ -233,6 +235,9 @@ mod tests {
         // A stranger cannot take the call over, nor get a grant for it by writing into it.
         let stolen = board.open_call(&eve, call, &bob.user, Protection::Blind, room, now);
         assert_eq!(stolen, Err(Reason::Malformed));
+        // An operator who does not want hop rooms has none, whoever asks.
+        let hop = board.open_call(&ada, CallId::random(rng), &bob.user, Protection::Hop, room, now);
+        assert_eq!(hop, Err(Reason::Protection));
         board.deliver(&ada, &bob, call, vec![1], now).unwrap();
         board.deliver(&eve, &bob, call, vec![2], now).unwrap();
         board.deliver(&ada, &eve, call, vec![3], now).unwrap();
@@ -251,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_device_that_does_not_read_loses_signals_and_not_its_line() {
         let rng = &mut SeededRng::new(2);
-        let board = Switchboard::new(SigningKey::generate(rng), &Limits::default());
+        let board = Switchboard::new(SigningKey::generate(rng), &Limits::default(), false);
         let identity = *SigningKey::<Device>::generate(rng).public();
         let bob = address("bob@x", 2);
         let (_, mut unread) = board.connect(bob.clone(), identity);

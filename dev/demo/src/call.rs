@@ -10,20 +10,26 @@ use crate::table::Table;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-pub(crate) fn play() -> anyhow::Result<Table> {
-    println!("A server starts ...");
+pub(crate) fn play(protection: &str) -> anyhow::Result<Table> {
+    println!("A server starts; the call will be {protection} ...");
     let mut server = ServerProcess::start("demo")?;
     println!("ada and bob register ...");
     let person = |name: &str| Terminal::registered(server.join(name), server.address(), name);
     let (ada, bob) = (person("ada")?, person("bob")?);
     let path = |path: std::path::PathBuf| path.display().to_string();
     let (ada_heard, bob_heard) = (server.join("ada-heard.wav"), server.join("bob-heard.wav"));
-    let mut bobs = bob.start(&["answer", "--wav-in", &path(speech("bob")), "--wav-out", &path(bob_heard.clone())])?;
+    let (bob_says, bob_hears) = (path(speech("bob")), path(bob_heard.clone()));
+    let mut answer = vec!["answer", "--wav-in", &bob_says, "--wav-out", &bob_hears];
+    if protection == "hop" {
+        answer.push("--allow-hop");
+    }
+    let mut bobs = bob.start(&answer)?;
     bobs.wait_for("waiting", PATIENCE)?;
     println!("ada calls bob; each says something else for ten seconds ...");
     let (said, heard, tap) = (path(speech("ada")), path(ada_heard.clone()), path(server.tap()));
     let sound = ["--wav-in", &said, "--wav-out", &heard];
-    let call = [["call", "bob", "--seconds", "11", "--check-tap", &tap].as_slice(), &sound].concat();
+    let how = ["call", "bob", "--protection", protection, "--seconds", "11", "--check-tap", &tap];
+    let call = [how.as_slice(), &sound].concat();
     let mut adas = ada.start(&call)?;
     let a = adas.wait_for("established", PATIENCE)?;
     let b = bobs.wait_for("established", PATIENCE)?;
@@ -32,7 +38,8 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     // Their files are complete when the programs have ended.
     let codes = [adas.exit_code()?, bobs.exit_code()?];
 
-    let mut table = Table::new("Scene: a call");
+    let blind = protection == "blind";
+    let mut table = Table::new(if blind { "Scene: a blind call" } else { "Scene: a hop call" });
     let said = [envelope(&speech("ada"))?, envelope(&speech("bob"))?];
     for (who, heard, right, wrong) in [
         ("ada heard bob", envelope(&ada_heard)?, &said[1], &said[0]),
@@ -51,19 +58,24 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     let same = |what: &str| a[what] == b[what] && !a[what].is_null();
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     table.claim("key", format!("{}, forward secrecy {}", text(&a["key"]), a["forward_secrecy"]), same("key"));
-    table.claim("epoch", text(&a["epoch"]), same("epoch"));
-    table.claim("protection", text(&a["protection"]), same("protection") && a["protection"] == "blind");
+    if blind {
+        table.claim("epoch", text(&a["epoch"]), same("epoch"));
+    }
+    let asked = same("protection") && a["protection"] == protection;
+    table.claim("protection, as asked for, on both sides", text(&a["protection"]), asked);
     table.claim("SAS on both sides", text(&a["sas"]["digits"]), same("sas"));
     let ended = end_a["result"] == "ended" && end_b["result"] == "ended" && codes == [Some(0), Some(0)];
     table.claim("ended", text(&end_a["result"]), ended);
 
     let packets = locksmith::packets(&server.tap())?;
     let (taken, with_key) = (opened["packets"].as_u64().unwrap_or(0), opened["opened"].as_u64().unwrap_or(0));
-    table.claim(
-        "the relay's tap, with a member's key",
-        format!("{with_key} of {taken} packets open"),
-        taken > 900 && with_key == taken,
-    );
+    let found = format!("{with_key} of {taken} packets open");
+    if blind {
+        table.claim("the relay's tap, with a member's key", found, taken > 900 && with_key == taken);
+    } else {
+        table.claim("the relay's tap, with the call's key", found, taken > 900 && with_key == 0);
+        table.fact("who can open them", "the relay, with the key it shares with each member");
+    }
     let call = a["call"].as_str().and_then(call_id).context("no call id")?;
     let sample = packets.get(packets.len() / 2).context("the tap is empty")?;
     let attempt = locksmith::try_folder(&server.data(), sample, &call)?;

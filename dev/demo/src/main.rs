@@ -21,6 +21,8 @@ struct Options {
 enum Scene {
     /// Two people talk through a relay that can open nothing.
     Call,
+    /// The same through a relay that they let hear them.
+    Hop,
 }
 
 fn main() -> ExitCode {
@@ -29,7 +31,8 @@ fn main() -> ExitCode {
     let mut good = true;
     for scene in scenes {
         let result = match scene {
-            Scene::Call => call::play(),
+            Scene::Call => call::play("blind"),
+            Scene::Hop => call::play("hop"),
         };
         match result {
             Ok(table) => {

@@ -11,8 +11,9 @@ use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::sign::{Server, Signed, SigningKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, JoinId, Secret, Time, UserId, WallTime};
+use undertone_media::hop::Direction;
 use undertone_media::packet::{Codec, Kind};
-use undertone_media::{Epoch, MediaHeader, Ring, Sender, sframe};
+use undertone_media::{Epoch, HopExporter, MediaHeader, Ring, Sender, sframe};
 use undertone_protocol::Entry;
 use undertone_protocol::control::{ToMember, ToRelay, Unframer};
 use undertone_protocol::signal::{ToDevice, ToServer};
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("media_header", media_header),
     ("sframe_header", sframe_header),
     ("sealed_frame", sealed_frame),
+    ("hop_packet", hop_packet),
     ("jitter", jitter),
     ("envelope", envelope),
     ("device_list", device_list),
@@ -77,6 +79,21 @@ fn sealed_frame(bytes: &[u8]) {
     let mut frame = bytes.to_vec();
     let opened = ring.open(Time::ZERO, Kind::Audio, Codec::OPUS_32K, &mut frame).is_ok();
     assert!(!opened, "a frame opened that nobody sealed");
+}
+
+fn hop_exporter() -> HopExporter {
+    HopExporter::new(Secret::filled_by(|bytes| bytes.fill(7)))
+}
+
+/// A hop's opener that is handed packets of a stranger's making.
+fn hop_packet(bytes: &[u8]) {
+    let mut opener = hop_exporter().key(Direction::ToRelay, &[1; 32]).opener();
+    let mut packet = bytes.to_vec();
+    // The corpus has one packet that opens, once.
+    if opener.open(&mut packet).is_ok() {
+        let mut again = bytes.to_vec();
+        assert!(opener.open(&mut again).is_err(), "a packet opened twice");
+    }
 }
 
 fn jitter(bytes: &[u8]) {
@@ -196,7 +213,7 @@ fn relay(bytes: &[u8]) {
     let server = SigningKey::<Server>::generate(&mut SeededRng::new(1));
     let mut rooms = Rooms::new(*server.public(), Limits::default());
     let connection = ConnectionId(1);
-    rooms.handle_input(Time::ZERO, Input::Connected { connection, binding: [0; 32] });
+    rooms.handle_input(Time::ZERO, Input::Connected { connection, binding: [0; 32], hop: hop_exporter() });
     for (i, piece) in bytes.chunks(64).enumerate() {
         let now = Time::from_millis(u64::try_from(i).unwrap_or(0));
         let input = if i % 2 == 0 {

@@ -105,6 +105,12 @@ fn the_corpus_has_good_inputs() {
     let mut frame = [0; 100];
     let key = sframe::SframeKey::derive(&[1; 32], 0x01_01);
     let length = sframe::Sealer::new(key).seal(&[], &[b"sound"], &mut frame).unwrap();
+    let hop = undertone_media::HopExporter::new(undertone_keys::Secret::filled_by(|bytes| bytes.fill(7)));
+    let mut hop = hop.key(undertone_media::hop::Direction::ToRelay, &[1; 32]).sealer();
+    let context = undertone_media::Context::MAIN_AUDIO;
+    let info = undertone_media::FrameInfo { kind: Kind::Audio, codec: Codec::OPUS_32K, context, captured_ms: 140 };
+    let mut hop_packet = [0; 100];
+    let hop_length = hop.seal(&media, 1, info, b"sound", &mut hop_packet).unwrap();
     let server = SigningKey::generate(rng);
     let statement =
         Statement { identity: *server.public(), domain: "localhost".into(), tls_key: [0; 32], created: now };
@@ -113,6 +119,7 @@ fn the_corpus_has_good_inputs() {
         ("media_header", [media.encode().as_slice(), &frame[..length]].concat()),
         ("sframe_header", frame[..length].to_vec()),
         ("sealed_frame", frame[..length].to_vec()),
+        ("hop_packet", hop_packet[..hop_length].to_vec()),
         ("jitter", (0..90).collect()),
         ("envelope", envelope::seal(rng, &identity, &header, agreement.public(), b"text").unwrap()),
         ("device_list", list.to_bytes()),

@@ -65,11 +65,11 @@ impl Phone {
         }
     }
 
-    pub(super) fn decline(&mut self, rng: &mut impl rand_core::CryptoRng) {
+    pub(super) fn decline(&mut self, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
         let State::Incoming(incoming) = &self.state else { return };
         let (call, caller, key) = (incoming.call(), incoming.caller.clone(), incoming.checked.caller_key);
-        self.tell(&caller, &key, call, &Signal::Over(Outcome::Declined), rng);
-        self.over(call, Outcome::Declined);
+        self.tell(&caller, &key, call, &Signal::Over(outcome), rng);
+        self.over(call, outcome);
     }
 
     pub(super) fn hang_up(&mut self, rng: &mut impl rand_core::CryptoRng) {
@@ -80,7 +80,7 @@ impl Phone {
                 self.end_legs(Outcome::Cancelled, rng);
                 self.over(call, Outcome::Cancelled);
             }
-            State::Incoming(_) => self.decline(rng),
+            State::Incoming(_) => self.decline(Outcome::Declined, rng),
             State::Active(_) => self.end(Outcome::Ended, rng),
         }
     }

@@ -57,6 +57,8 @@ pub enum Input {
     Accept,
     /// A person does not take it.
     Decline,
+    /// The local policy does not allow the call that rings.
+    Refuse,
     /// A person ends whatever there is: a ringing call is cancelled, an established one ended.
     HangUp,
     /// The media path cannot go on: ends an established call with this outcome, which the peer is told.

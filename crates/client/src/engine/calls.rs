@@ -111,8 +111,9 @@ impl Engine {
     pub(super) fn established(&mut self, now: Time, call: Established, rng: &mut impl rand_core::CryptoRng) {
         let peer_device = Address { user: call.peer.user().clone(), device: call.device };
         let mut ring = Ring::new(call.call);
-        // A new ring takes its first key.
-        if ring.install(now, FIRST_EPOCH, call.key).is_err() {
+        // A new ring takes its first key. In a hop room the call's own key has nothing to do: it is wiped here.
+        let protection = call.terms.protection;
+        if protection == Protection::Blind && ring.install(now, FIRST_EPOCH, call.key).is_err() {
             return self.phone(now, undertone_call::Input::HangUp, rng);
         }
         let info = CallInfo {
@@ -122,8 +123,8 @@ impl Engine {
             account: *call.peer.account(),
             standing: call.peer.standing(),
             sas: call.sas,
-            protection: call.terms.protection,
-            epoch: FIRST_EPOCH.0,
+            protection,
+            epoch: (protection == Protection::Blind).then_some(FIRST_EPOCH.0),
         };
         self.media = Some(Media {
             call: call.call,
@@ -132,6 +133,9 @@ impl Engine {
             peer_grant: call.peer_grant,
             grant: call.grant,
             ring,
+            protection,
+            hop: None,
+            index: 0,
             path: Path::new(now),
             _ephemeral: None,
             join: None,

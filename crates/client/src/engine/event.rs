@@ -126,8 +126,8 @@ pub struct CallInfo {
     pub sas: Sas,
     /// Who can open the media.
     pub protection: Protection,
-    /// The epoch of the key.
-    pub epoch: u32,
+    /// The epoch of the call's own key; none in a hop room, whose keys belong to connections.
+    pub epoch: Option<u32>,
 }
 
 /// A frame that opened.

@@ -4,9 +4,11 @@ use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, Time};
+use undertone_media::hop::{Direction, HopExporter, HopOpener, HopSealer};
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
 use undertone_media::sframe::SealError;
 use undertone_media::{Context, FrameInfo, MediaHeader, Ring};
+use undertone_protocol::Protection;
 use undertone_transparency::TrustedPeer;
 
 use super::path::Path;
@@ -20,7 +22,13 @@ pub(super) struct Media {
     pub(super) peer_device: Address,
     pub(super) peer_grant: [u8; 32],
     pub(super) grant: Signed,
+    /// Who is in the room, and, in a blind one, what seals and opens their frames.
     pub(super) ring: Ring,
+    pub(super) protection: Protection,
+    /// In a hop room the two keys of the present connection.
+    pub(super) hop: Option<HopPath>,
+    /// The own sender index.
+    pub(super) index: u16,
     pub(super) path: Path,
     /// Lives and dies with one join.
     pub(super) _ephemeral: Option<EphemeralKey>,
@@ -30,6 +38,53 @@ pub(super) struct Media {
     pub(super) heard: bool,
     pub(super) sequence: u32,
     pub(super) stats: MediaStats,
+}
+
+/// What a hop room seals and opens with, on one connection (rule MED-8).
+#[derive(Debug)]
+pub(super) struct HopPath {
+    sealer: HopSealer,
+    opener: HopOpener,
+}
+
+impl HopPath {
+    pub(super) fn new(exporter: &HopExporter, grant: &[u8; 32]) -> Self {
+        Self {
+            sealer: exporter.key(Direction::ToRelay, grant).sealer(),
+            opener: exporter.key(Direction::ToMember, grant).opener(),
+        }
+    }
+}
+
+impl Media {
+    /// Opens a packet as the call's protection has it. `None` for whatever does not open.
+    fn open<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Opened<'b>> {
+        let (header, _) = MediaHeader::decode(packet).ok()?;
+        match self.protection {
+            Protection::Blind => {
+                let (_, sealed) = packet.split_at_mut_checked(HEADER_LENGTH)?;
+                let frame = self.ring.open(now, header.kind, header.codec, sealed).ok()?;
+                let (sender, context) = (frame.key_id.sender, frame.key_id.context);
+                Some(Opened { header, sender, context, number: frame.counter, payload: frame.payload })
+            }
+            Protection::Hop => {
+                let opened = self.hop.as_mut()?.opener.open(packet).ok()?;
+                // The relay's word says whose frame it is; somebody who is not here, or this device, it is not.
+                self.ring.senders().iter().find(|sender| sender.index == opened.sender)?;
+                let (sender, context, number) = (opened.sender, opened.context, u64::from(opened.header.sequence));
+                Some(Opened { header: opened.header, sender, context, number, payload: opened.payload })
+            }
+        }
+    }
+}
+
+/// A frame that opened, under either protection.
+struct Opened<'b> {
+    header: MediaHeader,
+    sender: u16,
+    context: Context,
+    number: u64,
+    payload: &'b [u8],
 }
 
 impl Engine {
@@ -68,48 +123,45 @@ impl Engine {
             timestamp_ms: captured_ms,
             fec_block: 0,
         };
-        let (head, rest) = out.split_first_chunk_mut::<HEADER_LENGTH>().ok_or(SealError::Buffer)?;
         let info = FrameInfo { kind: Kind::Audio, codec, context: Context::MAIN_AUDIO, captured_ms };
-        let length = media.ring.seal(info, payload, rest)?;
-        *head = header.encode();
+        let length = match media.protection {
+            Protection::Blind => {
+                let (head, rest) = out.split_first_chunk_mut::<HEADER_LENGTH>().ok_or(SealError::Buffer)?;
+                let length = media.ring.seal(info, payload, rest)?;
+                *head = header.encode();
+                HEADER_LENGTH + length
+            }
+            Protection::Hop => {
+                let hop = media.hop.as_mut().ok_or(SealError::NoKey)?;
+                hop.sealer.seal(&header, media.index, info, payload, out)?
+            }
+        };
         media.sequence = media.sequence.wrapping_add(1);
         media.stats.sealed += 1;
-        Ok(HEADER_LENGTH + length)
+        Ok(length)
     }
 
     /// Opens a packet where it stands. `None` for whatever does not open: it is counted and never an error that ends
     /// a stream (rule MED-5).
     pub fn open_packet<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Heard<'b>> {
         let media = self.media.as_mut()?;
-        let parsed = MediaHeader::decode(packet).ok().map(|(header, _)| header);
-        let (Some(header), Some((_, sealed))) = (parsed, packet.split_at_mut_checked(HEADER_LENGTH)) else {
+        let Some(opened) = media.open(now, packet) else {
             media.stats.refused += 1;
             return None;
         };
-        match media.ring.open(now, header.kind, header.codec, sealed) {
-            Ok(frame) => {
-                media.stats.opened += 1;
-                if !media.heard {
-                    media.heard = true;
-                    self.outputs.push_back(Output::Event(Event::Hearing { call: media.call }));
-                }
-                let (sender, number) = (frame.key_id.sender, frame.counter);
-                // Each source counts its own frames; only the main one is played so far.
-                (header.kind == Kind::Audio && frame.key_id.context == Context::MAIN_AUDIO).then_some(Heard {
-                    sender,
-                    number,
-                    codec: header.codec,
-                    payload: frame.payload,
-                })
-            }
-            Err(_) => {
-                media.stats.refused += 1;
-                None
-            }
+        media.stats.opened += 1;
+        if !media.heard {
+            media.heard = true;
+            self.outputs.push_back(Output::Event(Event::Hearing { call: media.call }));
         }
+        let Opened { header, sender, context, number, payload } = opened;
+        // Each source counts its own frames; only the main one is played so far.
+        let audible = header.kind == Kind::Audio && context == Context::MAIN_AUDIO;
+        audible.then_some(Heard { sender, number, codec: header.codec, payload })
     }
 
-    /// Whether a recorded packet opens under this call's keys; for showing what a relay could have seen.
+    /// Whether a recorded packet opens under this call's own keys; for showing what a relay could have seen. In a hop room
+    /// nothing does: there the relay has keys of its own.
     #[must_use]
     pub fn would_open(&self, packet: &[u8]) -> bool {
         let Some(media) = &self.media else { return false };

@@ -21,6 +21,7 @@ use undertone_keys::agreement::{AgreementPublicKey, Refused, SharedSecret};
 use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::{CallId, Time, UserId, WallTime};
+use undertone_media::HopExporter;
 use undertone_protocol::Protection;
 use undertone_protocol::control::{ToMember, ToRelay};
 use undertone_protocol::signal::{ToDevice, ToServer};
@@ -68,10 +69,17 @@ pub enum Input {
     Accept,
     /// A person does not take it.
     Decline,
+    /// The local policy does not allow the call that rings.
+    Refuse,
     /// A person ends whatever there is.
     HangUp,
-    /// The relay connection stands; its channel binding.
-    RelayUp([u8; 32]),
+    /// The relay connection stands.
+    RelayUp {
+        /// Its channel binding.
+        binding: [u8; 32],
+        /// What its TLS session exports for hop keys.
+        hop: HopExporter,
+    },
     /// The relay connection is gone, or did not come about.
     RelayDown,
     /// A control message came in on it.
@@ -210,8 +218,9 @@ impl Engine {
             Input::Dial { peer, protection } => self.dial(now, peer, protection, rng),
             Input::Accept => self.phone(now, undertone_call::Input::Accept, rng),
             Input::Decline => self.phone(now, undertone_call::Input::Decline, rng),
+            Input::Refuse => self.phone(now, undertone_call::Input::Refuse, rng),
             Input::HangUp => self.hang_up(now, rng),
-            Input::RelayUp(binding) => self.relay_up(now, binding, rng),
+            Input::RelayUp { binding, hop } => self.relay_up(now, binding, &hop, rng),
             Input::RelayDown => {
                 if let Some(media) = &mut self.media {
                     let news = media.path.lost(now);

@@ -3,12 +3,12 @@
 use undertone_call::Outcome;
 use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::{JoinId, Time, WallTime};
-use undertone_media::Sender;
+use undertone_media::{HopExporter, Sender};
 use undertone_protocol::control::{Member, Refusal, ToMember, ToRelay};
 use undertone_protocol::join::JoinError;
-use undertone_protocol::{Entry, Grant, Join, VERSION};
+use undertone_protocol::{Entry, Grant, Join, Protection, VERSION};
 
-use super::media::Media;
+use super::media::{HopPath, Media};
 use super::signalling::other_version;
 use super::{Engine, Event, Output, PathState};
 
@@ -67,7 +67,13 @@ impl Media {
 }
 
 impl Engine {
-    pub(super) fn relay_up(&mut self, now: Time, binding: [u8; 32], rng: &mut impl rand_core::CryptoRng) {
+    pub(super) fn relay_up(
+        &mut self,
+        now: Time,
+        binding: [u8; 32],
+        hop: &HopExporter,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
         let Some(media) = &mut self.media else {
             self.outputs.push_back(Output::CloseRelay);
             return;
@@ -86,6 +92,8 @@ impl Engine {
             binding,
             min_index,
         };
+        // A new connection, new keys: what the old one sealed opens no more.
+        media.hop = (media.protection == Protection::Hop).then(|| HopPath::new(hop, &join.grant));
         media._ephemeral = Some(ephemeral);
         media.join = Some(join_id);
         let join = join.sign(&self.local.identity);
@@ -100,6 +108,7 @@ impl Engine {
         match message {
             ToMember::Joined { index, members } => {
                 let (Some(join), PathState::AwaitingJoin) = (media.join.take(), media.path.state()) else { return };
+                media.index = index;
                 let address = self.local.address.clone();
                 let me = Sender { user: address.user, device: address.device, join, index };
                 if media.ring.join(me).is_err() {

@@ -18,6 +18,9 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tracing::debug;
+use undertone_keys::Secret;
+use undertone_keys::labels::Label;
+use undertone_media::HopExporter;
 use undertone_protocol::control::{ToMember, ToRelay, Unframer};
 use undertone_protocol::limits::{LIVENESS, MAX_SIGNAL};
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
@@ -194,7 +197,7 @@ pub(super) struct RelayEvent {
 
 #[derive(Debug)]
 pub(super) enum RelayEventKind {
-    Up { connection: Connection, binding: [u8; 32] },
+    Up { connection: Connection, binding: [u8; 32], hop: HopExporter },
     Control(ToMember),
     Datagram(Bytes),
     Down,
@@ -292,14 +295,19 @@ async fn run_relay(
     mut outbox: mpsc::Receiver<ToRelay>,
 ) -> Result<(), &'static str> {
     let (endpoint, connection) = reach_relay(connector).await?;
-    let mut binding = [0; 32];
-    connection
-        .export_keying_material(&mut binding, labels::CHANNEL_BINDING.as_bytes(), &[])
-        .map_err(|_| "no exporter")?;
+    let (mut binding, mut exported) = ([0; 32], true);
+    let mut export = |out: &mut [u8; 32], label: Label| {
+        exported &= connection.export_keying_material(out, label.as_bytes(), &[]).is_ok();
+    };
+    export(&mut binding, labels::CHANNEL_BINDING);
+    let hop = HopExporter::new(Secret::filled_by(|out| export(out, labels::HOP)));
+    if !exported {
+        return Err("no exporter");
+    }
     let opened = timeout(RELAY_ATTEMPT, connection.open_bi()).await;
     let (mut send, mut receive) = opened.map_err(|_| "no control stream")?.map_err(|_| "connection lost")?;
     let report = |kind| events.send(RelayEvent { generation, kind });
-    if report(RelayEventKind::Up { connection: connection.clone(), binding }).await.is_err() {
+    if report(RelayEventKind::Up { connection: connection.clone(), binding, hop }).await.is_err() {
         return Ok(());
     }
     let writing = async {

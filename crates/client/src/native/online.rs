@@ -74,6 +74,7 @@ enum Command {
     Dial { peer: Box<TrustedPeer>, protection: Protection, sound: Sound },
     Accept { sound: Sound },
     Decline,
+    Refuse,
     HangUp,
     Mute(bool),
     CheckTap { bytes: Vec<u8>, answer: oneshot::Sender<TapReport> },
@@ -149,6 +150,14 @@ impl Online {
     /// [`ClientError::Stopped`].
     pub async fn decline(&self) -> Result<(), ClientError> {
         self.command(Command::Decline).await
+    }
+
+    /// Refuses the call that rings, as a matter of policy: the caller is told so.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn refuse(&self) -> Result<(), ClientError> {
+        self.command(Command::Refuse).await
     }
 
     /// Ends whatever call there is.
@@ -321,6 +330,7 @@ impl Driver {
                 self.input(Input::Accept);
             }
             Command::Decline => self.input(Input::Decline),
+            Command::Refuse => self.input(Input::Refuse),
             Command::HangUp => self.input(Input::HangUp),
             Command::Mute(muted) => self.muted = muted,
             Command::CheckTap { bytes, answer } => {
@@ -355,9 +365,9 @@ impl Driver {
     fn relay_event(&mut self, event: RelayEvent) {
         let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == event.generation) else { return };
         match event.kind {
-            RelayEventKind::Up { connection, binding } => {
+            RelayEventKind::Up { connection, binding, hop } => {
                 relay.connection = Some(connection);
-                self.input(Input::RelayUp(binding));
+                self.input(Input::RelayUp { binding, hop });
             }
             RelayEventKind::Control(message) => self.input(Input::Relay(message)),
             RelayEventKind::Down => {

@@ -14,7 +14,8 @@ use undertone_keys::envelope::Address;
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::testing::SeededRng;
-use undertone_keys::{CallId, DeviceId, RoomId, Time, UserId, WallTime};
+use undertone_keys::{CallId, DeviceId, RoomId, Secret, Time, UserId, WallTime};
+use undertone_media::HopExporter;
 use undertone_media::packet::Codec;
 use undertone_protocol::grant::Rights;
 use undertone_protocol::signal::{ToDevice, ToServer};
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub(crate) mute: bool,
     /// Signals on their way.
     pub(crate) signals: VecDeque<(usize, ToDevice)>,
+    /// What the call was opened with.
+    pub(crate) protection: Protection,
     /// Every byte that passed the server or the relay's control streams.
     pub(crate) carried: Vec<Vec<u8>>,
     /// Every packet that the relay took.
@@ -74,6 +77,7 @@ impl World {
             opened: HashMap::new(),
             mute: false,
             signals: VecDeque::new(),
+            protection: Protection::Blind,
             carried: Vec::new(),
             packets: Vec::new(),
         };
@@ -118,7 +122,7 @@ impl World {
             call,
             member: device.address.clone(),
             identity: *device.identity.public(),
-            protection: Protection::Blind,
+            protection: self.protection,
             rights: Rights { speak: true, moderate: false },
             expires: wall(self.now).plus(10_000),
         }
@@ -145,8 +149,9 @@ impl World {
                 self.input(device, Input::Resolved { user, peer });
             }
             Output::Signal(_) if self.mute => {}
-            Output::Signal(ToServer::OpenCall { number, call, callee, .. }) => {
+            Output::Signal(ToServer::OpenCall { number, call, callee, protection }) => {
                 self.opened.insert(call, callee);
+                self.protection = protection;
                 let grant = self.grant(device, call);
                 self.signals.push_back((device, ToDevice::CallOpened { number, grant }));
             }
@@ -168,8 +173,9 @@ impl World {
                 let (connection, binding) = (ConnectionId(self.next), [u8::try_from(self.next).unwrap(); 32]);
                 self.devices[device].relay = Some(connection);
                 self.bindings.insert(connection, device);
-                self.relay_input(RelayInput::Connected { connection, binding });
-                self.input(device, Input::RelayUp(binding));
+                let hop = || HopExporter::new(Secret::from_slice(&binding).unwrap());
+                self.relay_input(RelayInput::Connected { connection, binding, hop: hop() });
+                self.input(device, Input::RelayUp { binding, hop: hop() });
             }
             Output::Relay(message) => {
                 if let Some(connection) = self.devices[device].relay.filter(|_| self.devices[device].reachable) {
@@ -252,9 +258,14 @@ impl World {
 
     /// Ada calls, Bob answers; sound flows.
     pub(crate) fn talking(seed: u64) -> Self {
+        Self::talking_with(seed, Protection::Blind)
+    }
+
+    /// The same with a protection asked for.
+    pub(crate) fn talking_with(seed: u64, protection: Protection) -> Self {
         let mut world = Self::new(seed);
         let peer = world.peer(BOB);
-        world.input(ADA, Input::Dial { peer, protection: Protection::Blind });
+        world.input(ADA, Input::Dial { peer, protection });
         world.run(200);
         world.input(BOB, Input::Accept);
         world.run(1000);

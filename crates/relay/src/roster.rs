@@ -1,0 +1,137 @@
+//! Who is in a room, under which index, and what each is still to be sent: the same for every protection.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use undertone_keys::sign::Signed;
+use undertone_keys::{DeviceId, Time, UserId};
+use undertone_protocol::control;
+use undertone_protocol::grant::Rights;
+
+use crate::rooms::ConnectionId;
+
+/// One member as the room sees it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) connection: ConnectionId,
+    pub(crate) index: u16,
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceId,
+    pub(crate) rights: Rights,
+    pub(crate) grant: Signed,
+    pub(crate) join: Signed,
+    pub(crate) heard: Time,
+    queue: VecDeque<Bytes>,
+}
+
+impl Seat {
+    pub(crate) fn shown(&self) -> control::Member {
+        control::Member { index: self.index, grant: self.grant.clone(), join: self.join.clone() }
+    }
+
+    /// Queues a packet; the oldest goes if there is no room (rule RLY-4). Returns how many went.
+    pub(crate) fn queue(&mut self, packet: Bytes, limit: usize) -> usize {
+        let dropped = usize::from(self.queue.len() >= limit && self.queue.pop_front().is_some());
+        self.queue.push_back(packet);
+        dropped
+    }
+}
+
+/// Somebody whose papers hold, on the way in.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) connection: ConnectionId,
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceId,
+    pub(crate) rights: Rights,
+    pub(crate) grant: Signed,
+    pub(crate) join: Signed,
+}
+
+/// The members of one room.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    seats: Vec<Seat>,
+    /// Indices are never given twice in a call (rule MED-2).
+    next_index: u16,
+    queue_limit: usize,
+    /// Since when nobody is in.
+    empty_since: Option<Time>,
+}
+
+/// How long an empty room is kept: longer than a member tries to come back.
+const KEEP_EMPTY: Duration = Duration::from_secs(120);
+/// A returning device may be ahead of a relay that forgot the call, but not by more than this many joins ...
+const MAX_INDEX_STEP: u16 = 4096;
+/// ... nor by more than this once somebody else is in: nobody can use up the others' indices.
+const MAX_INDEX_STEP_LATER: u16 = 16;
+
+impl Roster {
+    pub(crate) const fn new(queue_limit: usize) -> Self {
+        Self { seats: Vec::new(), next_index: 0, queue_limit, empty_since: None }
+    }
+
+    pub(crate) const fn queue_limit(&self) -> usize {
+        self.queue_limit
+    }
+
+    /// Whether a join that has seen all indices below `min_index` given can be given one. 65,535 is the last that can.
+    pub(crate) const fn has_index_for(&self, min_index: u16) -> bool {
+        let most = if self.next_index == 0 { MAX_INDEX_STEP } else { MAX_INDEX_STEP_LATER };
+        min_index.saturating_sub(self.next_index) <= most && self.next_index < u16::MAX && min_index < u16::MAX
+    }
+
+    pub(crate) fn left_at(&mut self, now: Time) {
+        self.empty_since = self.seats.is_empty().then_some(now);
+    }
+
+    /// Whether an empty room has been kept for long enough.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        self.empty_since.is_some_and(|since| now.since(since) >= KEEP_EMPTY)
+    }
+
+    /// Since when nobody is in, if nobody is.
+    pub(crate) const fn empty_since(&self) -> Option<Time> {
+        self.empty_since
+    }
+
+    pub(crate) fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    pub(crate) fn seats_mut(&mut self) -> &mut [Seat] {
+        &mut self.seats
+    }
+
+    pub(crate) fn seat_mut(&mut self, connection: ConnectionId) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.connection == connection)
+    }
+
+    /// Gives the next index, at least `min_index`, to a newcomer. `None` when there is none for it.
+    pub(crate) fn enter(&mut self, newcomer: Newcomer, min_index: u16, now: Time) -> Option<u16> {
+        if !self.has_index_for(min_index) {
+            return None;
+        }
+        let index = self.next_index.max(min_index);
+        self.next_index = index.checked_add(1)?;
+        self.empty_since = None;
+        let Newcomer { connection, user, device, rights, grant, join } = newcomer;
+        let queue = VecDeque::with_capacity(self.queue_limit);
+        self.seats.push(Seat { connection, index, user, device, rights, grant, join, heard: now, queue });
+        Some(index)
+    }
+
+    pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<Seat> {
+        let place = self.seats.iter().position(|seat| seat.connection == connection)?;
+        Some(self.seats.remove(place))
+    }
+
+    pub(crate) fn take_packet(&mut self, connection: ConnectionId) -> Option<Bytes> {
+        self.seat_mut(connection)?.queue.pop_front()
+    }
+
+    pub(crate) fn peek_packet(&self, connection: ConnectionId) -> Option<&Bytes> {
+        self.seats.iter().find(|seat| seat.connection == connection)?.queue.front()
+    }
+}

@@ -1,0 +1,176 @@
+//! Hop rooms (rules RLY-3, MED-8): what members seal for the relay, what it seals for each of them, and what stays shut.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod world;
+
+use undertone_keys::Secret;
+use undertone_media::hop::{Direction, HopError, HopExporter, HopOpener, HopSealer};
+use undertone_media::packet::{Codec, Flags, Kind};
+use undertone_media::{Context, FrameInfo, MediaHeader};
+use undertone_protocol::control::Refusal;
+use undertone_protocol::limits::RECEIVER_QUEUE;
+use undertone_protocol::{Grant, Protection};
+use undertone_relay::ConnectionId;
+use world::World;
+
+/// A member of a hop room with its own two keys.
+struct Member {
+    connection: ConnectionId,
+    index: u16,
+    sealer: HopSealer,
+    opener: HopOpener,
+}
+
+impl Member {
+    fn enter(world: &mut World) -> Self {
+        let device = world.device();
+        let (connection, binding) = world.connect();
+        let grant = Grant { protection: Protection::Hop, ..world.grant(&device) };
+        let papers = world.papers(&device, &grant, binding, 0);
+        let hash = Grant::hash(&papers.grant);
+        world.enter(connection, papers);
+        let exporter = HopExporter::new(Secret::from_slice(&binding).unwrap());
+        let key = |direction| exporter.key(direction, &hash);
+        Self {
+            connection,
+            index: world.index(connection).unwrap(),
+            sealer: key(Direction::ToRelay).sealer(),
+            opener: key(Direction::ToMember).opener(),
+        }
+    }
+
+    fn seal_as(&mut self, index: u16, payload: &[u8]) -> Vec<u8> {
+        let header = MediaHeader {
+            flags: Flags::default(),
+            kind: Kind::Audio,
+            codec: Codec::OPUS_32K,
+            stream: 0,
+            fec_ratio: 0,
+            sequence: 1,
+            timestamp_ms: 20,
+            fec_block: 0,
+        };
+        let info =
+            FrameInfo { kind: Kind::Audio, codec: Codec::OPUS_32K, context: Context::MAIN_AUDIO, captured_ms: 20 };
+        let mut out = [0; 300];
+        let length = self.sealer.seal(&header, index, info, payload, &mut out).unwrap();
+        out[..length].to_vec()
+    }
+
+    fn seal(&mut self, payload: &[u8]) -> Vec<u8> {
+        self.seal_as(self.index, payload)
+    }
+
+    /// Whose frames came, and what they say.
+    fn hear(&mut self, world: &mut World) -> Vec<(u16, Vec<u8>)> {
+        let open = |packet: bytes::Bytes| {
+            let mut packet = packet.to_vec();
+            let opened = self.opener.open(&mut packet).unwrap();
+            (opened.sender, opened.payload.to_vec())
+        };
+        world.received(self.connection).into_iter().map(open).collect()
+    }
+}
+
+#[test]
+fn rly_3_a_packet_is_opened_once_and_sealed_for_each_receiver() {
+    let mut world = World::new();
+    let [mut ada, mut bob, mut cid] = [(); 3].map(|()| Member::enter(&mut world));
+    for n in 0..20_u8 {
+        let packet = ada.seal(&[n; 80]);
+        world.send(ada.connection, &packet);
+    }
+    assert_eq!(world.rooms.stats().opened, 20);
+    let expected: Vec<(u16, Vec<u8>)> = (0..20).map(|n| (ada.index, vec![n; 80])).collect();
+    assert_eq!(bob.hear(&mut world), expected);
+    assert_eq!(cid.hear(&mut world), expected);
+    assert!(ada.hear(&mut world).is_empty(), "nobody hears themselves");
+
+    // What is for Bob does not open for Cid, though it says the same.
+    let packet = ada.seal(b"the same");
+    world.send(ada.connection, &packet);
+    let (for_bob, for_cid) = (world.received(bob.connection), world.received(cid.connection));
+    assert_ne!(for_bob, for_cid);
+    assert_eq!(cid.opener.open(&mut for_bob[0].to_vec()), Err(HopError::Forged));
+    assert!(bob.opener.open(&mut for_bob[0].to_vec()).is_ok());
+}
+
+#[test]
+fn reflected_frame_is_dropped() {
+    let mut world = World::new();
+    let [mut ada, mut bob] = [(); 2].map(|()| Member::enter(&mut world));
+    let packet = ada.seal(b"sound");
+    world.send(ada.connection, &packet);
+    let received = world.received(bob.connection);
+    // The relay's packet sent back to it, by its receiver and by the sender; the sender's own sent again.
+    for (from, bytes) in [
+        (bob.connection, received[0].to_vec()),
+        (ada.connection, received[0].to_vec()),
+        (bob.connection, packet.clone()),
+        (ada.connection, packet.clone()),
+    ] {
+        world.send(from, &bytes);
+    }
+    assert!(world.received(ada.connection).is_empty() && world.received(bob.connection).is_empty());
+    assert_eq!((world.rooms.stats().refused, world.rooms.stats().opened), (4, 1));
+    // And a packet of one's own, as the network may bring it back, opens for nobody.
+    assert_eq!(ada.opener.open(&mut packet.clone()), Err(HopError::Forged));
+    assert_eq!(bob.opener.open(&mut packet.clone()), Err(HopError::Forged));
+}
+
+#[test]
+fn med_11_a_hop_frame_under_another_senders_index_is_dropped() {
+    let mut world = World::new();
+    let [mut ada, bob] = [(); 2].map(|()| Member::enter(&mut world));
+    let packet = ada.seal_as(bob.index, b"words in another's mouth");
+    world.send(ada.connection, &packet);
+    world.send(ada.connection, b"no packet at all");
+    assert!(world.received(bob.connection).is_empty());
+    assert_eq!(world.rooms.stats().refused, 2);
+}
+
+#[test]
+fn neg_1_a_room_is_of_one_protection() {
+    // Blind first, then a hop grant for the same room, and the other way round.
+    for first in [Protection::Blind, Protection::Hop] {
+        let second = if first == Protection::Blind { Protection::Hop } else { Protection::Blind };
+        let mut world = World::new();
+        let mut refusals = Vec::new();
+        for protection in [first, second] {
+            let device = world.device();
+            let (connection, binding) = world.connect();
+            let grant = Grant { protection, ..world.grant(&device) };
+            let papers = world.papers(&device, &grant, binding, 0);
+            world.enter(connection, papers);
+            refusals.push(world.refusal(connection));
+        }
+        assert_eq!(refusals, [None, Some(Refusal::Protection)]);
+    }
+}
+
+/// One receiver reads nothing; every other gets every packet, in either protection.
+#[test]
+fn slow_receiver_delays_nobody() {
+    let mut world = World::new();
+    let [mut ada, mut quick, mut slow] = [(); 3].map(|()| Member::enter(&mut world));
+    let count = 3 * RECEIVER_QUEUE;
+    for n in 0..count {
+        let packet = ada.seal(&n.to_be_bytes());
+        world.send(ada.connection, &packet);
+        assert_eq!(quick.hear(&mut world), [(ada.index, n.to_be_bytes().to_vec())]);
+    }
+    // The newest are there, in order, and open: the relay's counter went on over those that were dropped.
+    let left = slow.hear(&mut world);
+    let newest: Vec<Vec<u8>> = (count - RECEIVER_QUEUE..count).map(|n| n.to_be_bytes().to_vec()).collect();
+    assert_eq!(left.into_iter().map(|(_, payload)| payload).collect::<Vec<_>>(), newest);
+    assert_eq!(world.rooms.stats().dropped as usize, count - RECEIVER_QUEUE);
+
+    let mut world = World::new();
+    let (blind, index) = world.member();
+    let ((quick, _), (slow, _)) = (world.member(), world.member());
+    for n in 0..count {
+        world.send(blind, &world::packet(index, u32::try_from(n).unwrap()));
+        assert_eq!(world.received(quick).len(), 1);
+    }
+    assert_eq!(world.received(slow).len(), RECEIVER_QUEUE);
+}
