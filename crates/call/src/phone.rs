@@ -87,6 +87,9 @@ struct LastWord {
     to: Address,
     envelope: Vec<u8>,
     sent: Time,
+    /// When it is said once more, since the server could not hand it over, and how often that is still done.
+    retry: Option<Time>,
+    retries: u32,
 }
 
 impl Phone {
@@ -127,7 +130,7 @@ impl Phone {
                 self.wall = wall;
                 self.receive(now, &envelope, peer, grant);
             }
-            Input::Undelivered { device, call } => self.undelivered(device, call),
+            Input::Undelivered { device, call } => self.undelivered(now, device, call),
             Input::Agreed { request, secret } => self.agreed(now, request, secret, rng),
             Input::Accept => self.accept(now),
             Input::Decline => self.decline(Outcome::Declined, rng),
@@ -148,6 +151,17 @@ impl Phone {
     /// When to come back with [`Input::Tick`]. Changes with every input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
+        let words = self.last_words.iter().filter_map(|word| word.retry).min();
+        self.state_timeout().into_iter().chain(words).min()
+    }
+
+    /// Whether a goodbye has not been handed over yet and will be tried again.
+    #[must_use]
+    pub fn has_more_to_say(&self) -> bool {
+        self.last_words.iter().any(|word| word.retry.is_some())
+    }
+
+    fn state_timeout(&self) -> Option<Time> {
         match &self.state {
             State::Idle | State::Active(_) => None,
             State::Outgoing(outgoing) => {

@@ -130,6 +130,27 @@ fn words(a: &[&str], b: &[&str]) -> (Vec<String>, Vec<String>) {
     (own(a), own(b))
 }
 
+/// Nobody asks for a goodbye to be repeated, so one that the server could not hand over is tried again for a while.
+#[test]
+fn call_3_a_goodbye_reaches_a_peer_that_is_on_its_way_back() {
+    for back in [true, false] {
+        let mut world = World::new(9, &["ada", "bob"]);
+        let call = world.call_id();
+        world.dial(ADA, "bob", call).unwrap();
+        world.run(1);
+        world.input(BOB, Input::Accept);
+        world.run(1);
+        world.devices[BOB].connected = false;
+        world.input(ADA, Input::HangUp);
+        world.run(1);
+        assert!(world.devices[ADA].phone.has_more_to_say());
+        world.devices[BOB].connected = back;
+        world.run(5);
+        assert_eq!(world.words(BOB).last().unwrap(), if back { "ended" } else { "established" });
+        assert!(!world.devices[ADA].phone.has_more_to_say() && world.devices[ADA].phone.poll_timeout().is_none());
+    }
+}
+
 #[test]
 fn call_5_the_first_answer_wins_and_the_others_are_told() {
     let mut world = World::new(10, &["ada", "bob", "bob", "bob"]);

@@ -86,6 +86,21 @@ fn med_2_a_relay_that_restarts_twice_while_one_side_is_away_ends_no_call() {
     }
 }
 
+/// Hung up while the server was away: the other side hears of it, and does not wait for somebody who has gone.
+#[test]
+fn call_3_a_goodbye_waits_for_the_server() {
+    let mut world = World::talking(23);
+    world.input(ADA, Input::SignalDown);
+    world.input(ADA, Input::HangUp);
+    assert!(world.devices[ADA].engine.has_more_to_say());
+    world.run(2_000);
+    assert_eq!((world.over(ADA), world.over(BOB)), (Some(Outcome::Ended), None));
+    world.welcome(ADA);
+    world.run(200);
+    assert_eq!(world.over(BOB), Some(Outcome::Ended));
+    assert!(!world.devices[ADA].engine.has_more_to_say());
+}
+
 #[test]
 fn rly_5_a_peer_that_never_comes_back_ends_the_call() {
     let mut world = World::talking(3);

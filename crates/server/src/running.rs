@@ -7,15 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use getrandom::SysRng;
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use rand_core::UnwrapErr;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use undertone_keys::sign::{Server as Identity, VerifyingKey};
-use undertone_protocol::limits;
 use undertone_protocol::statement::Statement;
 use undertone_relay::shell::{Config as RelayConfig, Relay};
 
@@ -70,6 +67,9 @@ pub enum StartError {
     /// The TLS key or certificate.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
+    /// The relay.
+    #[error(transparent)]
+    Relay(#[from] undertone_relay::shell::StartError),
 }
 
 impl Server {
@@ -91,7 +91,7 @@ impl Server {
         let tcp = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = tcp.local_addr().map_err(listen)?;
         let udp = UdpSocket::bind(address).map_err(listen)?;
-        let endpoint = media_endpoint(udp, certificate.media().map_err(tls)?)?;
+        let media = certificate.media().map_err(tls)?;
         let acceptor = TlsAcceptor::from(Arc::new(certificate.http().map_err(tls)?));
 
         let key_hash = certificate.key_hash().ok_or_else(|| StartError::Tls("unreadable certificate".into()))?;
@@ -104,7 +104,7 @@ impl Server {
             ..undertone_relay::Limits::default()
         };
         let tap = config.tap.as_deref().map(open_tap).transpose()?;
-        let relay = Relay::start(endpoint, RelayConfig { server: public, limits: relay_limits, tap });
+        let relay = Relay::start(udp, media, RelayConfig { server: public, limits: relay_limits, tap })?;
         let statement = statement.sign(&identity);
         let shared = Arc::new(Shared {
             desk: Desk::new(store.clone(), setup, domain.clone(), config.registration(), &config.limits),
@@ -180,36 +180,6 @@ fn names(config: &Config, domain: &str) -> Vec<String> {
 fn open_tap(path: &std::path::Path) -> Result<File, StartError> {
     let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
     file.map_err(|source| StartError::Tap { path: path.display().to_string(), source })
-}
-
-/// Bytes of the control stream that a member may send ahead: four of the longest messages.
-const CONTROL_WINDOW: u32 = 64 * 1024;
-/// Bytes that wait for a member's acknowledgement at most.
-const SEND_WINDOW: u64 = 256 * 1024;
-
-fn media_endpoint(socket: UdpSocket, tls: rustls::ServerConfig) -> Result<Endpoint, StartError> {
-    let failed = |error: &dyn std::fmt::Display| StartError::Tls(error.to_string());
-    let crypto = QuicServerConfig::try_from(tls).map_err(|error| failed(&error))?;
-    let idle = IdleTimeout::try_from(limits::LIVENESS * 2).map_err(|error| failed(&error))?;
-    let mut transport = TransportConfig::default();
-    transport
-        .max_idle_timeout(Some(idle))
-        // The rooms keep their own bounded queues; QUIC's is only for what is about to leave.
-        .datagram_send_buffer_size(32 * 1024)
-        .datagram_receive_buffer_size(Some(256 * 1024))
-        // One stream of short messages: whoever leaves a gap in it parks little here.
-        .stream_receive_window(VarInt::from_u32(CONTROL_WINDOW))
-        .receive_window(VarInt::from_u32(CONTROL_WINDOW))
-        .send_window(SEND_WINDOW)
-        .ack_frequency_config(Some(AckFrequencyConfig::default()))
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0));
-    let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    server.transport_config(Arc::new(transport)).max_incoming(4096);
-    let mut endpoint = EndpointConfig::default();
-    // Another protocol will share this socket one day and is told apart by this bit.
-    endpoint.grease_quic_bit(false);
-    Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(|error| failed(&error))
 }
 
 /// How long a stop may take before the process ends anyway.

@@ -51,7 +51,13 @@ impl Phone {
         Ok(())
     }
 
-    pub(super) fn undelivered(&mut self, device: DeviceId, call: CallId) {
+    pub(super) fn undelivered(&mut self, now: Time, device: DeviceId, call: CallId) {
+        // A goodbye to somebody who is on their way back is worth a few tries.
+        let mut words = self.last_words.iter_mut().rev();
+        if let Some(word) = words.find(|word| word.call == call && word.to.device == device) {
+            word.retry = (word.retries > 0).then(|| now + self.policy.resend / 2);
+            word.retries = word.retries.saturating_sub(1);
+        }
         let State::Outgoing(outgoing) = &mut self.state else { return };
         if outgoing.call != call {
             return;

@@ -10,6 +10,9 @@ use crate::outcome::Outcome;
 use crate::outgoing::LegState;
 use crate::signal::Signal;
 
+/// How often a goodbye that could not be handed over is tried again: three seconds in all.
+const RETRIES: u32 = 6;
+
 impl Phone {
     /// The media path has waited for the peer for long enough.
     pub(super) fn peer_gone(&mut self) {
@@ -93,6 +96,11 @@ impl Phone {
     }
 
     pub(super) fn tick(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        for word in self.last_words.iter_mut().filter(|word| word.retry.is_some_and(|at| at <= now)) {
+            word.retry = None;
+            let (to, call, envelope) = (word.to.clone(), word.call, word.envelope.clone());
+            self.outputs.push_back(Output::Send { to, call, envelope });
+        }
         match &mut self.state {
             State::Idle | State::Active(_) => {}
             State::Outgoing(outgoing) if now >= outgoing.deadline => {
@@ -169,7 +177,9 @@ impl Phone {
             if self.last_words.len() >= MAX_LAST_WORDS {
                 self.last_words.pop_front();
             }
-            self.last_words.push_back(LastWord { call, to: to.clone(), envelope: envelope.clone(), sent: Time::ZERO });
+            let (to, envelope) = (to.clone(), envelope.clone());
+            let word = LastWord { call, to, envelope, sent: Time::ZERO, retry: None, retries: RETRIES };
+            self.last_words.push_back(word);
         }
         self.outputs.push_back(Output::Send { to: to.clone(), call, envelope: envelope.clone() });
         envelope

@@ -93,7 +93,12 @@ impl Engine {
                     self.outputs.push_back(Output::Store(Record::Accepted { call, until }));
                 }
                 CallOutput::Send { to, call, envelope } => {
-                    self.outputs.push_back(Output::Signal(ToServer::Send { to, call, envelope }));
+                    let message = ToServer::Send { to, call, envelope };
+                    if self.online {
+                        self.outputs.push_back(Output::Signal(message));
+                    } else {
+                        self.keep(now, message);
+                    }
                 }
                 CallOutput::Agree { request, peer } => self.outputs.push_back(Output::Agree { request, peer }),
                 CallOutput::Event(CallEvent::Ringing { call }) => self.event(Event::Ringing { call }),

@@ -178,6 +178,8 @@ pub struct Engine {
     /// This machine's own clock when signalling came up.
     local_clock: Option<(WallTime, Time)>,
     online: bool,
+    /// Signals that the call machine said while the server was away.
+    unsent: VecDeque<(Time, ToServer)>,
     next_number: u32,
     outputs: VecDeque<Output>,
 }
@@ -200,6 +202,7 @@ impl Engine {
             newest: memory.clock,
             local_clock: None,
             online: false,
+            unsent: VecDeque::new(),
             next_number: 0,
             outputs: VecDeque::new(),
         }

@@ -5,7 +5,7 @@ use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{Time, UserId, WallTime};
 use undertone_protocol::VERSION;
-use undertone_protocol::signal::{Reason, ToDevice};
+use undertone_protocol::signal::{Reason, ToDevice, ToServer};
 use undertone_transparency::TrustedPeer;
 
 use super::{Engine, Event, Output, Record, Unopened, Unresolved};
@@ -15,6 +15,9 @@ const MAX_UNRESOLVED: usize = 32;
 /// How long a looked-up peer is used for signals that follow each other.
 const PEER_FRESH: core::time::Duration = core::time::Duration::from_secs(30);
 
+/// Signals kept while the server is away, and for how long they are worth sending.
+const MAX_UNSENT: usize = 32;
+const UNSENT_FOR: core::time::Duration = core::time::Duration::from_secs(20);
 /// Seconds by which this machine's clock and the server's may differ and still agree.
 const CLOCKS_AGREE: u64 = 300;
 /// Seconds by which the server's clock must have gone on before that is stored again.
@@ -28,6 +31,20 @@ pub(super) fn other_version(who: &str, theirs: u16) -> String {
 impl Engine {
     pub(super) fn wall(&self, now: Time) -> WallTime {
         self.clock.map_or_else(WallTime::default, |(wall, at)| wall.plus(now.since(at).as_secs()))
+    }
+
+    /// Keeps a signal until the server is back: a goodbye has nobody who would send it again.
+    pub(super) fn keep(&mut self, now: Time, message: ToServer) {
+        if self.unsent.len() >= MAX_UNSENT {
+            self.unsent.pop_front();
+        }
+        self.unsent.push_back((now, message));
+    }
+
+    /// Whether a goodbye or another signal still waits to be handed over.
+    #[must_use]
+    pub fn has_more_to_say(&self) -> bool {
+        !self.unsent.is_empty() || self.phone.has_more_to_say()
     }
 
     /// Takes the server's clock. It decides how old an invite may be, so it must not go back to when an old one was
@@ -68,6 +85,8 @@ impl Engine {
             ToDevice::Welcome { version: VERSION, now: wall, you } if you == self.local.address => {
                 self.set_clock(now, wall);
                 self.online = true;
+                let unsent = self.unsent.drain(..).filter(|(at, _)| now.since(*at) < UNSENT_FOR);
+                self.outputs.extend(unsent.map(|(_, message)| Output::Signal(message)));
                 self.outputs.push_back(Output::Event(Event::Online));
             }
             ToDevice::Welcome { version: VERSION, .. } => self.reject("the server greeted another device than this"),

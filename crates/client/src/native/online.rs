@@ -28,6 +28,9 @@ use crate::engine::{Engine, Event, Input, Output, Record, Unresolved};
 const EVENTS: usize = 1024;
 /// This far behind the clock, sound is not made up for any more: the other side would only have to skip it.
 const STALL: Duration = Duration::from_millis(200);
+/// How long a goodbye may take when nothing is wrong, and when something is.
+const GOODBYE: Duration = Duration::from_millis(150);
+const LONGEST_GOODBYE: Duration = Duration::from_millis(2_800);
 /// How long the first connection may take.
 const FIRST_WELCOME: Duration = Duration::from_secs(10);
 
@@ -310,8 +313,25 @@ impl Driver {
         self.carry_out().await;
         self.relay = None;
         self.finish_sound();
-        // Let the goodbye leave before the connections go with this task.
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        self.say_goodbye().await;
+    }
+
+    /// Lets the goodbye leave before the connections go with this task: a moment, or as long as the server or the peer
+    /// is on its way back.
+    async fn say_goodbye(&mut self) {
+        let start = Instant::now();
+        while start.elapsed() < GOODBYE || (self.engine.has_more_to_say() && start.elapsed() < LONGEST_GOODBYE) {
+            tokio::select! {
+                Some(event) = self.signals.recv() => match event {
+                    SignalEvent::Up => self.input(Input::SignalUp { wall: wall_time() }),
+                    SignalEvent::Down => self.input(Input::SignalDown),
+                    SignalEvent::Message(message) => self.input(Input::Signal(message)),
+                    SignalEvent::Distrusted(_) => {}
+                },
+                () = tokio::time::sleep(GOODBYE / 3) => self.input(Input::Tick),
+            }
+            self.carry_out().await;
+        }
     }
 
     fn input(&mut self, input: Input) {

@@ -81,11 +81,15 @@ impl World {
             carried: Vec::new(),
             packets: Vec::new(),
         };
-        for device in [ADA, BOB] {
-            let you = world.devices[device].address.clone();
-            world.input(device, Input::Signal(ToDevice::Welcome { version: VERSION, now: wall(Time::ZERO), you }));
-        }
+        world.welcome(ADA);
+        world.welcome(BOB);
         world
+    }
+
+    /// The server greets a device.
+    pub(crate) fn welcome(&mut self, device: usize) {
+        let (you, now) = (self.devices[device].address.clone(), wall(self.now));
+        self.input(device, Input::Signal(ToDevice::Welcome { version: VERSION, now, you }));
     }
 
     pub(crate) fn device(rng: &mut SeededRng, name: &str, server: VerifyingKey<Server>) -> Device {

@@ -1,0 +1,104 @@
+//! The QUIC shell: one thread that owns a socket, all connections on it and the [`Rooms`](crate::Rooms) they are in.
+//!
+//! ```text
+//! receive a batch -> each packet to its connection -> what connections say, to the rooms
+//!                 -> what the rooms say, to connections -> packets out, until nothing is left -> wait
+//! ```
+//! `quinn-proto` is driven by hand: no task per connection, no lock, no queue between a packet and its room. A member
+//! that does not read its control messages is closed rather than waited for.
+
+mod config;
+mod peer;
+mod shard;
+mod udp;
+
+use std::fs::File;
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use mio::Waker;
+use tracing::warn;
+use undertone_keys::sign::{Server, VerifyingKey};
+
+use crate::rooms::{Limits, Stats};
+use shard::Shard;
+
+/// What a relay is started with.
+#[derive(Debug)]
+pub struct Config {
+    /// The key whose grants are believed.
+    pub server: VerifyingKey<Server>,
+    /// What bounds it.
+    pub limits: Limits,
+    /// Where to write every packet taken, for showing that a relay sees nothing it could open.
+    pub tap: Option<File>,
+}
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// TLS that QUIC cannot use.
+    #[error("the relay's TLS cannot be set up: {0}")]
+    Tls(String),
+    /// The socket, or the thread.
+    #[error("the relay cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What a relay's thread and its owner share.
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    stats: Mutex<Stats>,
+}
+
+/// A running relay. Dropped without [`Relay::stop`], it stops without a goodbye.
+#[derive(Debug)]
+pub struct Relay {
+    shared: Arc<Shared>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// Starts to accept connections on `socket`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(socket: UdpSocket, tls: rustls::ServerConfig, config: Config) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::default());
+        let (shard, waker) = Shard::new(socket, config::server(tls)?, config, shared.clone())?;
+        let thread = std::thread::Builder::new().name("relay".into()).spawn(move || shard.run())?;
+        Ok(Self { shared, waker, thread: Some(thread) })
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells everybody, closes all connections and waits until that was sent: a second at most.
+    pub async fn stop(mut self) {
+        self.signal();
+        if let Some(thread) = self.thread.take() {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    fn signal(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Err(error) = self.waker.wake() {
+            warn!(%error, "the relay's thread was not woken");
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.signal();
+    }
+}
