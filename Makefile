@@ -3,13 +3,14 @@
 
 SERVER_FLAGS ?=
 
-.PHONY: help build run demo test check fuzz docs clean
+.PHONY: help build run demo test check bench fuzz docs clean
 
 help:
 	@echo "make run    start a server on this machine, with everything it needs"
 	@echo "make demo   watch two people talk through it (SCENE=call)"
 	@echo "make test   run every test"
 	@echo "make check  format, lints and layers only"
+	@echo "make bench  measure sealing and the relay, beside a limit and a peer"
 	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
 	@echo "make docs   build the documentation"
 
@@ -20,9 +21,12 @@ build:
 run: build
 	@echo
 	@echo "Next, in two other terminals:"
-	@echo "  target/debug/undertone --home /tmp/ada register ada     then: target/debug/undertone --home /tmp/ada answer"
-	@echo "  target/debug/undertone --home /tmp/bob register bob     then: target/debug/undertone --home /tmp/bob call ada"
-	@echo "(no sound card? add --wav-in dev/testkit/speech/ada.wav --wav-out heard.wav)"
+	@echo "  target/debug/undertone --home /tmp/ada register ada"
+	@echo "  target/debug/undertone --home /tmp/ada answer"
+	@echo "and"
+	@echo "  target/debug/undertone --home /tmp/bob register bob"
+	@echo "  target/debug/undertone --home /tmp/bob call ada"
+	@echo "(no sound card? add --no-devices behind answer and call; README.md says more)"
 	@echo
 	@exec target/debug/undertone-server serve $(SERVER_FLAGS)
 
@@ -38,6 +42,10 @@ check:
 	cargo fmt --all --check
 	cargo xtask layers
 	cargo clippy --workspace --all-targets -- -D warnings
+
+bench:
+	@sh dev/setup.sh build
+	cargo run --release --quiet --package undertone-bench -- --json target/bench.json
 
 fuzz:
 	@sh dev/fuzz/run.sh

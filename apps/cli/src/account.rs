@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 
 use serde_json::json;
-use undertone_client::native::{Client, ClientError, HomeError, Login as LoginRequest, Registration};
+use undertone_client::UserId;
+use undertone_client::native::{Client, ClientError, HomeError, Login as LoginRequest, MIN_PASSPHRASE, Registration};
 use undertone_client::secret::SecretBytes;
 
 use crate::Done;
@@ -23,14 +24,18 @@ fn passphrase(place: &Place, confirm: bool) -> Result<SecretBytes, ClientError> 
         return Ok(SecretBytes::new(line.into_bytes()));
     }
     if !std::io::stdin().is_terminal() {
-        let reason = "there is no terminal to ask on: use --passphrase-stdin";
-        return Err(io(std::io::Error::other(reason)));
+        return Err(ClientError::NoTerminal);
     }
-    let first = SecretBytes::new(rpassword::prompt_password("Passphrase: ").map_err(io)?.into_bytes());
+    let prompt =
+        if confirm { "Passphrase (8 characters or more, four random words are good): " } else { "Passphrase: " };
+    let first = SecretBytes::new(rpassword::prompt_password(prompt).map_err(io)?.into_bytes());
+    if confirm && first.as_slice().len() < MIN_PASSPHRASE {
+        return Err(ClientError::ShortPassphrase);
+    }
     if confirm {
         let again = SecretBytes::new(rpassword::prompt_password("The same once more: ").map_err(io)?.into_bytes());
         if first.as_slice() != again.as_slice() {
-            return Err(io(std::io::Error::other("the two passphrases differ")));
+            return Err(ClientError::PassphrasesDiffer);
         }
     }
     Ok(first)
@@ -44,6 +49,11 @@ fn must_be_free(client: &Client) -> Result<(), ClientError> {
     }
 }
 
+/// Nor to hear that the name is none.
+fn must_be_a_name(name: &str) -> Result<(), ClientError> {
+    UserId::parse(name, "localhost").map(|_| ()).map_err(ClientError::Name)
+}
+
 pub(crate) async fn register(
     client: &Client,
     options: &Register,
@@ -51,6 +61,7 @@ pub(crate) async fn register(
     output: &Output,
 ) -> Result<Done, ClientError> {
     must_be_free(client)?;
+    must_be_a_name(&options.name)?;
     let passphrase = passphrase(&options.place, true)?;
     if !output.is_json() {
         eprintln!("Making keys and stretching the passphrase ...");
@@ -70,7 +81,7 @@ pub(crate) async fn register(
     });
     let text = format!(
         "You are {}.\n\nRecovery key, shown this once; write it down and keep it from your devices:\n\n  {}\n\n\
-         Server key, trusted from now on:  {}\nYour account key, for others to compare:  {}\n\n\
+         Server key, trusted from now on:\n  {}\nYour account key, for others to compare:\n  {}\n\n\
          Next: `undertone{home} answer` waits for a call, `undertone{home} call NAME` makes one.",
         registered.user.display(),
         recovery,
@@ -83,6 +94,7 @@ pub(crate) async fn register(
 
 pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> Result<Done, ClientError> {
     must_be_free(client)?;
+    must_be_a_name(&options.name)?;
     let passphrase = passphrase(&options.place, false)?;
     let login = LoginRequest {
         server: &options.place.server,
@@ -97,9 +109,10 @@ pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> 
         "server_key": me.server_key,
     });
     let text = format!(
-        "This device is now one of {}'s.\nServer key, trusted from now on:  {}",
+        "This device is now one of {}'s.\nServer key, trusted from now on:\n  {}\nThe account's key:\n  {}",
         me.address.user.display(),
-        me.server_key
+        me.server_key,
+        me.account
     );
     output.result(&object, &text);
     Ok(Done::Well)
@@ -164,5 +177,9 @@ pub(crate) async fn doctor(client: &Client, output: &Output) -> Result<Done, Cli
         let mark = if finding.good { "good " } else { "amiss" };
         output.result(&object, &format!("{mark}  {:14} {}", finding.what, finding.seen));
     }
-    Ok(if findings.iter().all(|finding| finding.good) { Done::Well } else { Done::Badly })
+    let amiss = findings.iter().filter(|finding| !finding.good).count();
+    if !output.is_json() {
+        output.result(&json!({}), &format!("{} looked at, {amiss} amiss", findings.len()));
+    }
+    Ok(if amiss == 0 { Done::Well } else { Done::Badly })
 }

@@ -7,10 +7,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{CallInfo, Side};
 use undertone_client::native::sound::{Microphone, Silence, Sink, Source, Speaker, WavFormat, WavSink, WavSource};
 use undertone_client::native::{Client, ClientError, Online, Sound};
-use undertone_client::{Event, Outcome, Protection, Reason, Role};
+use undertone_client::{Event, Outcome, Protection, Reason, Role, Standing};
 
 use crate::Done;
-use crate::arguments::{Answer, Call, SoundOptions};
+use crate::arguments::{Answer, Call, ProtectionOption, SoundOptions};
 use crate::live::{Key, Live};
 use crate::output::Output;
 use crate::peer::standing;
@@ -37,16 +37,21 @@ pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Re
     let sound = sound(&options.sound)?;
     let online = client.connect().await?;
     online.call_as(&options.peer, options.protection.into(), sound).await?;
-    follow(client, online, &options.sound, Waiting::default(), *output).await
+    let hop = matches!(options.protection, ProtectionOption::Hop);
+    if hop {
+        output.event(&json!({ "event": "hop_asked" }), "You ask for a call that the relay can hear.");
+    }
+    follow(client, online, &options.sound, Waiting { hop, ..Waiting::default() }, *output).await
 }
 
 pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -> Result<Done, ClientError> {
     let sound = if options.decline { Sound::silent() } else { sound(&options.sound)? };
     let online = client.connect().await?;
     let me = client.whoami()?.address.user;
-    let text = format!("{} can be called now.", me.display());
+    let text =
+        format!("{} can be called now, and takes the first call by itself. Ctrl-C ends the waiting.", me.display());
     output.event(&json!({ "event": "waiting", "user": me.as_str() }), &text);
-    let waiting = Waiting { sound: Some(sound), decline: options.decline, allow_hop: options.allow_hop };
+    let waiting = Waiting { sound: Some(sound), decline: options.decline, allow_hop: options.allow_hop, hop: false };
     follow(client, online, &options.sound, waiting, *output).await
 }
 
@@ -56,6 +61,8 @@ struct Waiting {
     sound: Option<Sound>,
     decline: bool,
     allow_hop: bool,
+    /// This side calls, and asks for a hop room.
+    hop: bool,
 }
 
 /// When the other side is there and nothing is heard of it for so long, `--seconds` counts without it.
@@ -69,10 +76,14 @@ struct Progress {
     /// From when `--seconds` counts: the first sound of the other side, or a while after both were there.
     counts_from: Option<Instant>,
     muted: bool,
+    /// Somebody said that the pictures are the same, now or in an earlier call.
+    verified: bool,
     /// Sound does not flow.
     away: bool,
     checked: bool,
     ending: bool,
+    /// This side asked for a call that the relay can open.
+    hop: bool,
 }
 
 /// Follows one call from its first event to its end.
@@ -84,7 +95,7 @@ async fn follow(
     output: Output,
 ) -> Result<Done, ClientError> {
     let (mut live, mut keys) = (None::<Live>, None::<tokio::sync::mpsc::Receiver<Key>>);
-    let mut progress = Progress::default();
+    let mut progress = Progress { hop: waiting.hop, ..Progress::default() };
     let mut draw = tokio::time::interval(Duration::from_millis(100));
     draw.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut ticks = 0_u64;
@@ -116,6 +127,7 @@ async fn follow(
                         None => {}
                     },
                     Event::Established(info) => {
+                        progress.verified = info.standing == Standing::Verified;
                         progress.info = Some(*info);
                         let (screen, pressed) = Live::start(!output.is_json());
                         (live, keys) = (Some(screen), Some(pressed));
@@ -150,10 +162,12 @@ async fn follow(
                     progress.muted = !progress.muted;
                     online.mute(progress.muted).await?;
                 }
+                Some(Key::Same) if progress.verified => {}
                 Some(Key::Same) => if let Some(info) = &progress.info {
+                    progress.verified = true;
                     client.verified(&info.peer.user, &info.account.fingerprint())?;
                     if let Some(live) = &live { live.clear(); }
-                    let text = format!("{} is verified from now on.\r", info.peer.user.display());
+                    let text = format!("{} is verified from now on.", info.peer.user.display());
                     output.event(&json!({ "event": "verified", "user": info.peer.user.as_str() }), &text);
                 },
             },
@@ -235,7 +249,7 @@ fn status_object(status: &undertone_client::native::Status) -> serde_json::Value
     json!({
         "event": "status", "level_out_db": status.level_out, "level_in_db": status.level_in,
         "loss_percent": status.loss_percent, "latency_ms": status.latency_ms, "rtt_ms": status.rtt_ms,
-        "buffer_ms": status.buffer_ms, "sealed": status.sealed, "opened": status.opened,
+        "buffer_ms": status.buffer_ms, "quiet_ms": status.quiet_ms, "sealed": status.sealed, "opened": status.opened,
         "refused": status.refused, "played": status.played, "recovered": status.recovered,
         "concealed": status.concealed,
     })
@@ -251,7 +265,7 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         }
         Event::Calling { call, peer, standing: known } => output.event(
             &json!({ "event": "calling", "call": call.to_string(), "peer": peer.as_str(), "standing": standing(*known) }),
-            &format!("Calling {} ({}) ...", peer.display(), standing(*known)),
+            &format!("Calling {} ({}) ...", peer.display(), words(*known)),
         ),
         Event::Ringing { call } => {
             output.event(&json!({ "event": "ringing", "call": call.to_string() }), "It rings.");
@@ -264,7 +278,7 @@ fn report(event: &Event, output: Output, progress: &Progress) {
             &format!(
                 "{} calls ({}){}.",
                 peer.user.display(),
-                standing(*known),
+                words(*known),
                 if *protection == Protection::Hop { ", and the relay could hear it" } else { "" }
             ),
         ),
@@ -275,13 +289,13 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         Event::Established(info) => established(info, output),
         Event::Connected { call, again } => output.event(
             &json!({ "event": "connected", "call": call.to_string(), "again": again }),
-            if *again { "Connected again.\r" } else { "" },
+            if *again { "Connected again." } else { "" },
         ),
         Event::Hearing { call } => output.event(&json!({ "event": "hearing", "call": call.to_string() }), ""),
         Event::Interrupted { call, who } => {
             let (who, text) = match who {
-                Side::Here => ("here", "The relay does not answer; trying to come back ...\r"),
-                Side::There => ("there", "The other side is gone; waiting for it to come back ...\r"),
+                Side::Here => ("here", "The relay does not answer; trying to come back ..."),
+                Side::There => ("there", "The other side is gone; waiting for it to come back ..."),
             };
             output.event(&json!({ "event": "interrupted", "call": call.to_string(), "who": who }), text);
         }
@@ -292,19 +306,19 @@ fn report(event: &Event, output: Output, progress: &Progress) {
                     "event": "over", "call": call.to_string(), "result": outcome.as_str(),
                     "seconds": (seconds * 10.0).round() / 10.0,
                 }),
-                &format!("{}\r", outcome_text(*outcome)),
+                &outcome_text(*outcome, progress),
             );
         }
         Event::Refused { reason, outcome } => output.event(
             &json!({ "event": "refused", "result": outcome.as_str(), "reason": reason }),
-            &format!("No call: {reason}.\r"),
+            &format!("No call: {reason}."),
         ),
         Event::SoundFailed { reason } => output.event(
             &json!({ "event": "sound_failed", "reason": reason }),
-            &format!("{reason}. The call goes on without it.\r"),
+            &format!("{reason}. The call goes on without it."),
         ),
         Event::Rejected { reason } => {
-            output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}.\r"));
+            output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }
     }
 }
@@ -320,16 +334,19 @@ fn established(info: &CallInfo, output: Output) {
         "protection": info.protection.as_str(), "key": "p256", "forward_secrecy": true, "epoch": info.epoch,
         "sas": { "emoji": names, "digits": info.sas.to_string() },
     });
-    let who_opens = match info.protection {
-        Protection::Blind => "only the two of you can open it",
-        Protection::Hop => "THE RELAY CAN HEAR IT TOO, as was asked for",
+    let (who_opens, nobody) = match (info.protection, info.role) {
+        (Protection::Blind, _) => ("only the two of you can open it", "nobody sits between you"),
+        (Protection::Hop, Role::Caller) => {
+            ("THE RELAY CAN HEAR IT TOO, as you asked", "only the relay sits between you")
+        }
+        (Protection::Hop, _) => ("THE RELAY CAN HEAR IT TOO, as you allow", "only the relay sits between you"),
     };
     let text = format!(
-        "Talking with {} ({}), {}: {who_opens}.\n  {}\n  {}   or  {}\n\
-         Read these to each other; if they are the same, nobody sits between you.\n\
+        "Talking with {} ({}), {}: {who_opens}.\n  {}\n  {}\n  or {}\n\
+         Read these to each other; if they are the same, {nobody}.\n\
          Keys: m mute, v they are the same, q hang up.",
         info.peer.user.display(),
-        standing(info.standing),
+        words(info.standing),
         info.protection.as_str(),
         pictures.join("  "),
         names.join(", "),
@@ -338,18 +355,36 @@ fn established(info: &CallInfo, output: Output) {
     output.event(&object, &text);
 }
 
-const fn outcome_text(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ended => "The call has ended.",
+/// How well somebody is known, for people.
+const fn words(known: Standing) -> &'static str {
+    match known {
+        Standing::Pinned => "known, not compared yet",
+        Standing::Verified => "verified",
+        Standing::Overridden => "changed key, accepted by you",
+    }
+}
+
+fn outcome_text(outcome: Outcome, progress: &Progress) -> String {
+    let text = match outcome {
+        Outcome::Ended => {
+            let seconds = progress.began.map_or(0, |began| began.elapsed().as_secs());
+            return format!("The call has ended after {}:{:02}.", seconds / 60, seconds % 60);
+        }
         Outcome::Declined => "Declined.",
         Outcome::Busy => "Busy: they are in another call.",
         Outcome::Cancelled => "Cancelled.",
         Outcome::NoAnswer => "No answer.",
-        Outcome::Offline => "Offline: none of their devices is connected.",
+        Outcome::Offline => {
+            "Offline: none of their devices is connected. They are while `undertone answer` runs there."
+        }
         Outcome::PeerVanished => "The other side vanished.",
         Outcome::RefusedByProof => "Refused: something that should have been proven was not.",
+        Outcome::RefusedByPolicy if progress.hop => {
+            "Refused: they take no calls that the relay can hear. `undertone answer --allow-hop` would."
+        }
         Outcome::RefusedByPolicy => "Refused by policy.",
         Outcome::Taken => "Answered on another device.",
         _ => "Over.",
-    }
+    };
+    text.to_owned()
 }

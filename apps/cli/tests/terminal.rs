@@ -129,7 +129,7 @@ async fn every_failure_has_its_exit_code_and_its_advice() {
     says(&stranger.with_passphrase("x", &["login", "nobody"]).unwrap(), 1, "wrong name or passphrase");
     says(&ada.with_passphrase("x", &["register", "other"]).unwrap(), 1, "belongs to ada@localhost");
     says(&ada.run(&["call", "nobody", "--no-devices"]).unwrap(), 1, "nobody has that name");
-    says(&ada.run(&["call", "ada", "--no-devices"]).unwrap(), 1, "no device");
+    says(&ada.run(&["call", "ada", "--no-devices"]).unwrap(), 1, "no other device");
 
     let not_wav = server.join("text.wav");
     std::fs::write(&not_wav, "this is no sound").unwrap();

@@ -37,8 +37,9 @@ impl FrameInfo {
 /// The associated data of a frame.
 pub(crate) fn associated(call: &CallId, kind: Kind, codec: Codec) -> [u8; 19] {
     let mut out = [0; 19];
-    let bytes = [FORMAT, kind.to_byte(), codec.0].into_iter().chain(*call.as_bytes());
-    out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    let (claims, place) = out.split_at_mut(3);
+    claims.copy_from_slice(&[FORMAT, kind.to_byte(), codec.0]);
+    place.copy_from_slice(call.as_bytes());
     out
 }
 

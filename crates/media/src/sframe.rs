@@ -105,9 +105,9 @@ impl SframeKey {
 
     /// RFC 9605, 4.4.3: the salt with the counter XORed into its end.
     fn nonce(&self, counter: u64) -> [u8; NONCE_LENGTH] {
-        let mut nonce = *self.salt.expose();
-        nonce.iter_mut().rev().zip(counter.to_le_bytes()).for_each(|(byte, counter)| *byte ^= counter);
-        nonce
+        let [s0, s1, s2, s3, salt @ ..] = *self.salt.expose();
+        let [n0, n1, n2, n3, n4, n5, n6, n7] = (u64::from_be_bytes(salt) ^ counter).to_be_bytes();
+        [s0, s1, s2, s3, n0, n1, n2, n3, n4, n5, n6, n7]
     }
 }
 
@@ -160,12 +160,14 @@ impl Sealer {
         let total = header_length + text_length + TAG_LENGTH;
         let out = out.get_mut(..total).ok_or(SealError::Buffer)?;
         let (head, rest) = out.split_at_mut(header_length);
-        head.iter_mut().zip(header).for_each(|(to, from)| *to = from);
+        head.copy_from_slice(header.get(..header_length).unwrap_or_default());
         let (body, tag) = rest.split_at_mut(text_length);
-        let mut to = body.iter_mut();
+        let mut left = &mut *body;
         for part in text {
-            // Zipped by reference, so that the next part goes on where this one ended.
-            part.iter().zip(to.by_ref()).for_each(|(from, to)| *to = *from);
+            // Whole parts at once: byte by byte, this would cost as much as the cipher.
+            let (here, rest) = left.split_at_mut_checked(part.len()).ok_or(SealError::Buffer)?;
+            here.copy_from_slice(part);
+            left = rest;
         }
         let nonce = self.key.nonce(self.next);
         #[cfg(test)]
@@ -212,10 +214,11 @@ impl Opener {
 fn with_associated<T>(header: &[u8], metadata: &[u8], run: impl FnOnce(&[u8]) -> T) -> T {
     let mut buffer = [0; 64];
     let length = header.len() + metadata.len();
-    match buffer.get_mut(..length) {
-        Some(joined) => {
-            joined.iter_mut().zip(header.iter().chain(metadata)).for_each(|(to, from)| *to = *from);
-            run(joined)
+    match buffer.get_mut(..length).and_then(|joined| joined.split_at_mut_checked(header.len())) {
+        Some((first, second)) => {
+            first.copy_from_slice(header);
+            second.copy_from_slice(metadata);
+            run(buffer.get(..length).unwrap_or_default())
         }
         None => run(&[header, metadata].concat()),
     }

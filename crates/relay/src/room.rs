@@ -1,8 +1,6 @@
 //! One room, by who can open its media: two types, and the second alone can hold a key.
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use undertone_keys::Time;
 use undertone_media::hop::{Direction, HopError, HopExporter, HopOpener, HopSealer};
 use undertone_media::packet::MAX_PACKET;
@@ -20,7 +18,8 @@ pub struct Blind;
 /// The protection of a room whose relay opens each packet and seals it anew for each receiver (rules RLY-3, MED-8).
 #[derive(Debug, Default)]
 pub struct Hop {
-    sessions: HashMap<ConnectionId, Session>,
+    /// In the order of the roster's seats: one packet goes to all of them, and nobody has to be looked up for it.
+    sessions: Vec<Session>,
     /// Where a packet is opened; wiped after it was sealed for everybody.
     opened: Vec<u8>,
 }
@@ -28,6 +27,7 @@ pub struct Hop {
 /// The two keys of one member's connection.
 #[derive(Debug)]
 struct Session {
+    connection: ConnectionId,
     opener: HopOpener,
     sealer: HopSealer,
 }
@@ -92,18 +92,19 @@ impl Room<Blind> {
 }
 
 impl Room<Hop> {
-    /// Lets a member's connection into the room's keys: what its TLS session exports, bound to its grant.
+    /// Gives the member that entered last its keys: what its connection's TLS session exports, bound to its grant.
     pub(crate) fn admit(&mut self, connection: ConnectionId, exporter: &HopExporter, grant: &[u8; 32]) {
         let session = Session {
+            connection,
             opener: exporter.key(Direction::ToRelay, grant).opener(),
             sealer: exporter.key(Direction::ToMember, grant).sealer(),
         };
-        self.protection.sessions.insert(connection, session);
+        self.protection.sessions.push(session);
     }
 
     /// Wipes the keys of a connection that is gone.
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
-        self.protection.sessions.remove(&connection);
+        self.protection.sessions.retain(|session| session.connection != connection);
     }
 
     /// Opens a packet once and puts it, sealed anew for each, into everybody else's queue.
@@ -112,18 +113,22 @@ impl Room<Hop> {
         let Hop { sessions, opened: buffer } = &mut self.protection;
         buffer.clear();
         buffer.extend_from_slice(packet);
-        let opened = sessions.get_mut(&from).ok_or(HopError::Forged).and_then(|from| from.opener.open(buffer));
+        let session = sessions.iter_mut().find(|session| session.connection == from);
+        let opened = session.ok_or(HopError::Forged).and_then(|session| session.opener.open(buffer));
         let verdict = match opened {
             Ok(opened) if opened.sender == index => {
                 let (limit, mut receivers, mut dropped) = (self.roster.queue_limit(), 0, 0);
-                let mut sealed = [0; MAX_PACKET];
-                for seat in self.roster.seats_mut().iter_mut().filter(|seat| seat.connection != from) {
-                    let session = sessions.get_mut(&seat.connection);
-                    let length = session.and_then(|session| session.sealer.forward(&opened, &mut sealed).ok());
+                for (seat, session) in self.roster.seats_mut().iter_mut().zip(sessions) {
+                    if seat.connection == from || seat.connection != session.connection {
+                        continue;
+                    }
+                    // As long as it came: the hops differ in nothing but keys and counters.
+                    let mut sealed = BytesMut::zeroed(packet.len());
                     // A key that is used up seals no more: that member joins anew.
-                    let Some(bytes) = length.and_then(|length| sealed.get(..length)) else { continue };
-                    dropped += seat.queue(Bytes::copy_from_slice(bytes), limit);
-                    receivers += 1;
+                    if session.sealer.forward(&opened, &mut sealed).is_ok() {
+                        dropped += seat.queue(sealed.freeze(), limit);
+                        receivers += 1;
+                    }
                 }
                 Verdict::Forwarded { receivers, dropped }
             }

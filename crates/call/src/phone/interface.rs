@@ -185,7 +185,7 @@ pub enum DialError {
     #[error("the server's grant does not say what was asked for")]
     Grant,
     /// The peer has no device but this one.
-    #[error("the peer has no device to call")]
+    #[error("there is no other device to call")]
     NoDevice,
     /// None of the peer's devices may be called.
     #[error(transparent)]

@@ -26,7 +26,7 @@ use super::home::{Home, ServerPin};
 use super::{rest, rng};
 
 /// Characters, in bytes of UTF-8, of a new account's passphrase at least. The server can guess at it (see SECURITY.md), so more is better.
-const MIN_PASSPHRASE: usize = 8;
+pub const MIN_PASSPHRASE: usize = 8;
 
 /// What an account is made of.
 #[derive(Debug)]

@@ -174,6 +174,9 @@ pub(crate) fn host(address: &str) -> &str {
 }
 
 async fn connect(address: &str, check: Arc<KeyCheck>) -> Result<TlsStream<TcpStream>, ClientError> {
+    if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Err(ClientError::Address(address.to_owned()));
+    }
     let unreachable = |source| ClientError::Unreachable { server: address.to_owned(), source };
     let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer");
     let name = ServerName::try_from(host(address).to_owned())

@@ -85,6 +85,9 @@ impl Directory {
     }
 
     async fn fetch(&self, user: &UserId) -> Result<DeviceList, ClientError> {
+        if user.domain() != self.pin.domain {
+            return Err(ClientError::OtherDomain { user: user.display(), domain: self.pin.domain.clone() });
+        }
         let connector = self.connector().await;
         let path = format!("/v1/users/{}/devices", escaped(user.as_str()));
         let stream = connector.tcp().await?;

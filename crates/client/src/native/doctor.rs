@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::connector::Connector;
+use super::error::ClientError;
 use super::home::Home;
 use super::{links, sound};
 
@@ -53,6 +54,11 @@ pub(super) async fn examine(home: &Home) -> Vec<Finding> {
                         finding("relay (UDP)", false, seen)
                     }
                 });
+            }
+            Err(error @ ClientError::Unreachable { .. }) => {
+                let advice =
+                    "is it running, and is its port open on the way there? `make run` starts one on this machine";
+                findings.push(finding("server", false, format!("{error}: {advice}")));
             }
             Err(error) => findings.push(finding("server", false, error.to_string())),
         }

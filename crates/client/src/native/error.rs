@@ -30,6 +30,23 @@ pub enum ClientError {
     /// The passphrase is too short for a new account.
     #[error("a passphrase has at least 8 characters: four or five random words are good, and easy to type")]
     ShortPassphrase,
+    /// The passphrase was typed twice, and not the same.
+    #[error("the two passphrases differ: try again")]
+    PassphrasesDiffer,
+    /// There is nobody to ask for a passphrase.
+    #[error("there is no terminal to ask for the passphrase on: use --passphrase-stdin")]
+    NoTerminal,
+    /// Not where a server is.
+    #[error("{0:?} is no HOST:PORT, such as calls.example.org:4433")]
+    Address(String),
+    /// A user of another server.
+    #[error("{user} lives on another server, and calls from {domain} to others are not there yet")]
+    OtherDomain {
+        /// Who.
+        user: String,
+        /// The domain of this account.
+        domain: String,
+    },
     /// Nobody answers at the server's address.
     #[error("the server {server} cannot be reached: {source}")]
     Unreachable {
@@ -141,7 +158,13 @@ impl ClientError {
     #[must_use]
     pub const fn class(&self) -> ExitClass {
         match self {
-            Self::Name(_) | Self::EmptyPassphrase | Self::ShortPassphrase | Self::Recovery(_) => ExitClass::Usage,
+            Self::Name(_)
+            | Self::EmptyPassphrase
+            | Self::ShortPassphrase
+            | Self::PassphrasesDiffer
+            | Self::NoTerminal
+            | Self::Address(_)
+            | Self::Recovery(_) => ExitClass::Usage,
             Self::Trust(TrustError::Changed { .. } | TrustError::Refused { .. }) => ExitClass::PeerChanged,
             Self::Trust(_)
             | Self::List(_)

@@ -25,7 +25,7 @@ use undertone_keys::{UserId, WallTime};
 use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
 
-pub use account::{Login, Registered, Registration};
+pub use account::{Login, MIN_PASSPHRASE, Registered, Registration};
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
 pub use home::{DeviceSecrets, Home, HomeError, ServerPin};

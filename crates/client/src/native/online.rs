@@ -47,6 +47,8 @@ pub struct Status {
     pub rtt_ms: f32,
     /// Sound held back against jitter.
     pub buffer_ms: u32,
+    /// Since the last frame of the peer's came in.
+    pub quiet_ms: u32,
     /// Frames sealed and sent.
     pub sealed: u64,
     /// Frames opened.

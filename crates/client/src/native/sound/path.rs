@@ -38,6 +38,8 @@ pub(crate) struct SoundPath {
     running: bool,
     /// The sink failed, and that was said.
     deaf: bool,
+    /// The tick in which a frame of the peer's came last.
+    heard_at: u64,
     ticks: u64,
     captured_ms: u32,
     payload: [u8; MAX_PAYLOAD],
@@ -57,6 +59,7 @@ impl SoundPath {
             streams: HashMap::new(),
             running: false,
             deaf: false,
+            heard_at: 0,
             ticks: 0,
             captured_ms: 0,
             payload: [0; MAX_PAYLOAD],
@@ -110,6 +113,7 @@ impl SoundPath {
         }
         if let Some(stream) = self.streams.get_mut(&heard.sender) {
             stream.buffer.push(now, heard.number, heard.payload.to_vec());
+            self.heard_at = self.ticks;
         }
     }
 
@@ -162,6 +166,7 @@ impl SoundPath {
             level_out: self.meter_out.level(),
             level_in: self.meter_in.level(),
             loss_percent: loss,
+            quiet_ms: u32::try_from(self.ticks - self.heard_at).unwrap_or(u32::MAX).saturating_mul(FRAME_MS),
             buffer_ms: u32::try_from(depth).unwrap_or_default() * FRAME_MS,
             played: stats.played,
             recovered: stats.recovered,

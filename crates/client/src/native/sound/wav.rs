@@ -1,7 +1,7 @@
 //! WAV files of any rate, width and channel count, in and out.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +84,9 @@ impl Default for WavFormat {
 /// A file that is written as sound comes.
 pub struct WavSink {
     writer: Option<WavWriter<BufWriter<File>>>,
+    spec: WavSpec,
+    /// The file was not there before.
+    made: bool,
     stream: Stream,
     channels: u16,
     path: PathBuf,
@@ -97,7 +100,8 @@ const MAX_BYTES: u64 = 4_000_000_000;
 const FRAMES_PER_FLUSH: u64 = 50;
 
 impl WavSink {
-    /// Makes the file anew.
+    /// Makes sure that the file can be written; it is made anew with the first sound, so that a call that comes to nothing
+    /// overwrites nothing.
     ///
     /// # Errors
     /// [`SoundError`].
@@ -112,13 +116,27 @@ impl WavSink {
             bits_per_sample: 16,
             sample_format: SampleFormat::Int,
         };
-        let writer = WavWriter::create(path, spec).map_err(|error| fault(path, error))?;
-        Ok(Self { writer: Some(writer), stream, channels: format.channels, path: path.to_owned(), frames: 0, bytes: 0 })
+        let made = !path.exists();
+        OpenOptions::new().append(true).create(true).open(path).map_err(|error| fault(path, error))?;
+        Ok(Self {
+            writer: None,
+            spec,
+            made,
+            stream,
+            channels: format.channels,
+            path: path.to_owned(),
+            frames: 0,
+            bytes: 0,
+        })
     }
 }
 
 impl Sink for WavSink {
     fn write(&mut self, frame: &Pcm) -> Result<(), SoundError> {
+        if self.frames == 0 && self.writer.is_none() {
+            let writer = WavWriter::create(&self.path, self.spec).map_err(|error| fault(&self.path, error))?;
+            self.writer = Some(writer);
+        }
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let (channels, mut result, bytes) = (self.channels, Ok(()), &mut self.bytes);
         let samples: Vec<f32> = frame.iter().copied().map(to_f32).collect();
@@ -162,6 +180,9 @@ impl Sink for WavSink {
 impl Drop for WavSink {
     fn drop(&mut self) {
         let _ = self.finish();
+        if self.made && self.frames == 0 {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -1,0 +1,62 @@
+//! Figures beside what they are measured against.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+#[derive(Debug)]
+struct Row {
+    what: String,
+    found: String,
+    against: String,
+    aim: Option<f64>,
+    met: Option<bool>,
+}
+
+/// What was measured.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Row>,
+}
+
+impl Table {
+    pub(crate) fn row(&mut self, what: &str, found: String, against: &str, aim: Option<f64>, met: Option<bool>) {
+        self.rows.push(Row { what: what.into(), found, against: against.into(), aim, met });
+    }
+
+    pub(crate) fn fact(&mut self, what: &str, found: String, against: &str) {
+        self.row(what, found, against, None, None);
+    }
+
+    /// `ours` beside `theirs`, as a ratio with the most it should be.
+    pub(crate) fn ratio(&mut self, what: &str, ours: f64, theirs: f64, unit: &str, peer: &str, aim: Option<f64>) {
+        let ratio = ours / theirs;
+        let found = format!("{ours:.2} {unit} = {ratio:.2} x");
+        self.row(what, found, &format!("{peer}, {theirs:.2} {unit}"), aim, aim.map(|aim| ratio <= aim));
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let rows = self.rows.iter().map(|row| {
+            json!({ "what": row.what, "found": row.found, "against": row.against, "aim": row.aim, "met": row.met })
+        });
+        rows.collect()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |pick: fn(&Row) -> &String| self.rows.iter().map(|row| pick(row).len()).max().unwrap_or_default();
+        let (first, second, third) = (width(|row| &row.what), width(|row| &row.found), width(|row| &row.against));
+        for row in &self.rows {
+            let aim = row.aim.map_or_else(String::new, |aim| format!("aim <= {aim}"));
+            let met = match row.met {
+                Some(true) => "met",
+                Some(false) => "MISSED",
+                None => "",
+            };
+            writeln!(f, "{:first$}  {:second$}  {:third$}  {aim:11}  {met}", row.what, row.found, row.against)?;
+        }
+        let missed = self.rows.iter().filter(|row| row.met == Some(false)).count();
+        write!(f, "\n{} figures, {missed} aims missed", self.rows.len())
+    }
+}
