@@ -102,14 +102,17 @@ pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> 
         passphrase: &passphrase,
         label: &options.place.label,
     };
-    client.login(login).await?;
+    let recovery = client.login(login).await?.recovery.map(|key| key.to_text());
     let me = client.whoami()?;
     let object = json!({
         "event": "logged_in", "user": me.address.user.as_str(), "device": me.address.device.to_string(),
-        "server_key": me.server_key,
+        "server_key": me.server_key, "recovery_key": recovery,
+    });
+    let shown = recovery.map_or_else(String::new, |key| {
+        format!("\n\nRecovery key of your unfinished registration, shown this once; write it down:\n\n  {key}")
     });
     let text = format!(
-        "This device is now one of {}'s.\nServer key, trusted from now on:\n  {}\nThe account's key:\n  {}",
+        "This device is now one of {}'s.\nServer key, trusted from now on:\n  {}\nThe account's key:\n  {}{shown}",
         me.address.user.display(),
         me.server_key,
         me.account

@@ -81,14 +81,22 @@ async fn carry(client: TcpStream, server: TcpStream, cut: bool) {
 }
 
 async fn register(client: &Client, way: &Way) -> Result<Registered, ClientError> {
+    register_as(client, way, "ada").await
+}
+
+async fn register_as(client: &Client, way: &Way, name: &str) -> Result<Registered, ClientError> {
     let passphrase = SecretBytes::new(b"a long passphrase".to_vec());
-    let (server, name, label) = (way.address.as_str(), "ada", "laptop");
+    let (server, label) = (way.address.as_str(), "laptop");
     client.register(Registration { server, name, passphrase: &passphrase, label, invite: None }).await
 }
 
-async fn login(client: &Client, way: &Way) -> Result<(), ClientError> {
+async fn login(client: &Client, way: &Way) -> Result<Registered, ClientError> {
+    login_as(client, way, "ada").await
+}
+
+async fn login_as(client: &Client, way: &Way, name: &str) -> Result<Registered, ClientError> {
     let passphrase = SecretBytes::new(b"a long passphrase".to_vec());
-    let (server, name, label) = (way.address.as_str(), "ada", "phone");
+    let (server, label) = (way.address.as_str(), "phone");
     client.login(Login { server, name, passphrase: &passphrase, label }).await
 }
 
@@ -111,6 +119,13 @@ async fn sto_2_a_lost_answer_loses_neither_account_nor_recovery_key_nor_device()
     assert!(registered.recovery.is_some(), "nobody has seen the recovery key yet");
     assert_eq!(ada.devices().await.unwrap().records().len(), 1);
     ada.connect().await.unwrap().stop().await;
+    // Who logs in instead of registering again does not lose the recovery key either, and no other name takes its place.
+    way.lose(3);
+    let cid = Client::open(&server.join("cid")).unwrap();
+    assert!(register_as(&cid, &way, "cid").await.is_err());
+    way.lose(NEVER);
+    assert!(matches!(register_as(&cid, &way, "dora").await, Err(ClientError::Unfinished(_))));
+    assert!(login_as(&cid, &way, "cid").await.unwrap().recovery.is_some());
     // Somebody else's home cannot do that.
     let eve = Client::open(&server.join("eve")).unwrap();
     assert!(register(&eve, &way).await.unwrap_err().to_string().contains("taken"));
@@ -122,7 +137,7 @@ async fn sto_2_a_lost_answer_loses_neither_account_nor_recovery_key_nor_device()
     drop(phone);
     way.lose(NEVER);
     let phone = Client::open(&server.join("phone")).unwrap();
-    login(&phone, &way).await.unwrap();
+    assert!(login(&phone, &way).await.unwrap().recovery.is_none(), "a login makes no recovery key");
     assert_eq!(ada.devices().await.unwrap().records().len(), 2);
     tokio::time::timeout(Duration::from_secs(10), phone.connect()).await.unwrap().unwrap().stop().await;
     // An attempt that never reached the server is simply made again.

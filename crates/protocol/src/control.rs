@@ -170,28 +170,37 @@ pub struct Malformed;
 #[derive(Debug, Default)]
 pub struct Unframer {
     buffer: Vec<u8>,
+    /// Up to here it was read.
+    read: usize,
 }
 
 impl Unframer {
     /// Takes bytes as they come.
     pub fn push(&mut self, bytes: &[u8]) {
+        // Once for each piece that comes, not for each message in it.
+        self.buffer.drain(..core::mem::take(&mut self.read));
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Forgets what has come: nobody wants it any more.
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// The next whole message's body, if it is all there.
     ///
     /// # Errors
-    /// [`Malformed`] when the next message would be too long: the stream cannot go on.
+    /// [`Malformed`] when the next message would be empty or too long: the stream cannot go on.
     pub fn next_message(&mut self) -> Result<Option<Vec<u8>>, Malformed> {
-        let Some((length, rest)) = self.buffer.split_first_chunk() else { return Ok(None) };
+        let unread = self.buffer.get(self.read..).unwrap_or_default();
+        let Some((length, rest)) = unread.split_first_chunk() else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes(*length));
-        if length > MAX_CONTROL {
+        if length == 0 || length > MAX_CONTROL {
             return Err(Malformed);
         }
         let Some(body) = rest.get(..length) else { return Ok(None) };
-        let body = body.to_vec();
-        self.buffer.drain(..2 + length);
-        Ok(Some(body))
+        self.read += 2 + length;
+        Ok(Some(body.to_vec()))
     }
 }
 
@@ -242,5 +251,8 @@ mod tests {
         let mut unframer = Unframer::default();
         unframer.push(&[0xff, 0xff]);
         assert_eq!(unframer.next_message(), Err(Malformed));
+        let mut unframer = Unframer::default();
+        unframer.push(&[0; 100]);
+        assert_eq!(unframer.next_message(), Err(Malformed), "nor is there an empty one");
     }
 }

@@ -233,6 +233,12 @@ impl Rooms {
         self.outputs.pop_front()
     }
 
+    /// Whether [`Self::poll_output`] has something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// A connection whose queue got packets. May name one twice, or one whose queue is empty by now.
     pub fn poll_ready(&mut self) -> Option<ConnectionId> {
         self.ready.pop_front()
@@ -330,15 +336,17 @@ impl Rooms {
             return Err(Refusal::Protection);
         }
         let room = self.rooms.get(&granted.room).map(AnyRoom::roster);
-        let older = room.and_then(|room| room.seats().iter().find(|seat| seat.device == device));
+        // A device may stand in the lists of two users; it replaces itself as one and the same alone.
+        let same = |seat: &&Seat| seat.device == device && seat.user == user;
+        let older = room.and_then(|room| room.seats().iter().find(same));
         let older = older.map(|seat| seat.connection);
-        let others = room.map_or(0, |room| room.seats().len()) - usize::from(older.is_some());
+        let others = room.map_or(0, |room| room.seats().len()).saturating_sub(usize::from(older.is_some()));
         // A room that does not exist yet gives what an empty one would.
         let gives = room.map_or_else(
             || Roster::new(0).has_index_for(joined.min_index),
             |room| room.has_index_for(joined.min_index),
         );
-        let held = self.places.get(&user).copied().unwrap_or_default() - usize::from(older.is_some());
+        let held = self.places.get(&user).copied().unwrap_or_default().saturating_sub(usize::from(older.is_some()));
         if others >= self.limits.members || !gives || held >= self.limits.places_per_user {
             return Err(Refusal::Full);
         }

@@ -3,6 +3,7 @@
 
 mod world;
 
+use undertone_keys::UserId;
 use undertone_keys::sign::SigningKey;
 use undertone_keys::testing::SeededRng;
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
@@ -220,4 +221,25 @@ fn a_relay_that_goes_down_says_so_to_everybody() {
         assert_eq!(world.refusal(connection), Some(Refusal::ShuttingDown));
         assert!(world.closed.contains(&connection));
     }
+}
+
+/// A device key may stand in the lists of two accounts; each is a member of its own.
+#[test]
+fn a_device_of_two_users_replaces_itself_as_one_and_the_same_user_alone() {
+    let mut world = World::new();
+    let device = world.device();
+    let enter = |world: &mut World, user: &str| {
+        let (connection, binding) = world.connect();
+        let mut grant = world.grant(&device);
+        grant.member.user = UserId::parse(user, "x").unwrap();
+        let papers = world.papers(&device, &grant, binding, 0);
+        world.enter(connection, papers);
+        connection
+    };
+    let (ada, bob) = (enter(&mut world, "ada"), enter(&mut world, "bob"));
+    assert_eq!((world.index(ada), world.index(bob)), (Some(0), Some(1)));
+    assert_eq!((world.refusal(ada), world.refusal(bob)), (None, None));
+    let again = enter(&mut world, "ada");
+    assert_eq!((world.refusal(ada), world.refusal(bob)), (Some(Refusal::Replaced), None));
+    assert_eq!(world.index(again), Some(2));
 }

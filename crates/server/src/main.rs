@@ -148,11 +148,15 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     } else {
         println!("ready: https://{address}  domain {}  server key {fingerprint}", server.domain());
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let broken = tokio::select! {
+        _ = interrupt.recv() => false,
+        _ = terminate.recv() => false,
+        () = server.broken() => true,
+    };
     server.stop().await;
+    if broken {
+        bail!("the relay ended by itself, and the server with it: start it again, and report what was logged before");
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use undertone_keys::sign::{Server as Identity, VerifyingKey};
 use undertone_protocol::statement::Statement;
-use undertone_relay::shell::{Config as RelayConfig, Relay};
+use undertone_relay::shell::{Config as RelayConfig, Failed, Relay};
 
 use crate::accounts::Desk;
 use crate::config::Config;
@@ -34,6 +34,8 @@ pub struct Server {
     store: Sqlite,
     relay: Relay,
     stop: CancellationToken,
+    /// The relay has ended by itself.
+    broken: CancellationToken,
     tasks: [JoinHandle<()>; 2],
     _data: DataFolder,
 }
@@ -104,7 +106,12 @@ impl Server {
             ..undertone_relay::Limits::default()
         };
         let tap = config.tap.as_deref().map(open_tap).transpose()?;
-        let relay = Relay::start(udp, media, RelayConfig { server: public, limits: relay_limits, tap })?;
+        let broken = CancellationToken::new();
+        let failed = {
+            let broken = broken.clone();
+            Failed(Box::new(move || broken.cancel()))
+        };
+        let relay = Relay::start(udp, media, RelayConfig { server: public, limits: relay_limits, tap, failed })?;
         let statement = statement.sign(&identity);
         let shared = Arc::new(Shared {
             desk: Desk::new(store.clone(), setup, domain.clone(), config.registration(), &config.limits),
@@ -114,7 +121,17 @@ impl Server {
         });
         let forgetting = tokio::spawn(forget(shared.clone(), stop.clone()));
         let listener = tokio::spawn(listener::run(tcp, acceptor, router(shared), config.limits, stop.clone()));
-        Ok(Self { address, identity: public, domain, store, relay, stop, tasks: [listener, forgetting], _data: data })
+        Ok(Self {
+            address,
+            identity: public,
+            domain,
+            store,
+            relay,
+            stop,
+            broken,
+            tasks: [listener, forgetting],
+            _data: data,
+        })
     }
 
     /// Where it listens: the port that was chosen when 0 was asked for.
@@ -139,6 +156,12 @@ impl Server {
     #[must_use]
     pub fn relay_stats(&self) -> undertone_relay::Stats {
         self.relay.stats()
+    }
+
+    /// Waits until the server cannot go on: its relay has ended by itself. There is nothing to do then but to stop and
+    /// start anew.
+    pub async fn broken(&self) {
+        self.broken.cancelled().await;
     }
 
     /// Tells everybody, ends all connections and closes the database.

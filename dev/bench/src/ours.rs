@@ -19,7 +19,7 @@ use undertone_protocol::control::{ToMember, ToRelay, Unframer};
 use undertone_protocol::grant::Rights;
 use undertone_protocol::{Grant, Join, Protection, VERSION, labels};
 use undertone_relay::Limits;
-use undertone_relay::shell::{Config, Relay};
+use undertone_relay::shell::{Config, Failed, Relay};
 
 use crate::load::{Counters, Load, PAYLOAD, Run, TICK, connect, server_tls, speak, watch};
 use crate::process::{Served, listening};
@@ -36,7 +36,11 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     let address = socket.local_addr()?;
     // All speakers come from one address here, and from one user.
     let limits = Limits { places_per_user: usize::MAX, ..Limits::default() };
-    let _relay = Relay::start(socket, server_tls()?, Config { server, limits, tap: None })?;
+    let _relay = Relay::start(
+        socket,
+        server_tls()?,
+        Config { server, limits, tap: None, failed: Failed(Box::new(|| std::process::exit(1))) },
+    )?;
     listening(address)?;
     loop {
         std::thread::park();

@@ -120,10 +120,13 @@ pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Res
     if passphrase.len() < MIN_PASSPHRASE {
         return Err(ClientError::ShortPassphrase);
     }
-    if let Some(pending) = home.pending()?.filter(|pending| *pending.list.user() == met.user)
-        && let Some(registered) = resume(home, &met, passphrase, pending).await?
-    {
-        return Ok(registered);
+    if let Some(pending) = home.pending()? {
+        if *pending.list.user() != met.user {
+            return Err(ClientError::Unfinished(pending.list.user().display()));
+        }
+        if let Some(registered) = resume(home, &met, passphrase, pending).await? {
+            return Ok(registered);
+        }
     }
     let Met { pin, connector, user } = met;
     let server = connector.address().to_owned();
@@ -160,7 +163,14 @@ pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Res
     };
     let pending = Pending { device, list, recovery: Some(recovery) };
     home.put_pending(&pending)?;
-    let enrolled: Enrolled = post(&connector, "/v1/register/finish", &finish).await?;
+    let enrolled: Enrolled = match post(&connector, "/v1/register/finish", &finish).await {
+        // A server that says no has taken nothing.
+        Err(refused @ ClientError::Refused { .. }) => {
+            home.forget_pending()?;
+            return Err(refused);
+        }
+        enrolled => enrolled?,
+    };
     settle(home, &pin, pending, &enrolled, &server)
 }
 
@@ -233,13 +243,14 @@ async fn open_account(met: &Met, passphrase: &[u8]) -> Result<Opened, ClientErro
     Ok(Opened { exchange: logged_in.exchange, challenge: logged_in.challenge.0, account, list })
 }
 
-pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<(), ClientError> {
+pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<Registered, ClientError> {
     let met = meet(home, login.server, login.name, login.passphrase).await?;
     let opened = open_account(&met, login.passphrase.as_slice()).await?;
     // An earlier attempt may have been taken, and only its answer lost.
     let taken = home.pending()?.filter(|pending| opened.list.device(*pending.device.address()).is_some());
     let pending = match taken {
-        Some(pending) => Pending { list: opened.list, recovery: None, ..pending },
+        // With the recovery key of a registration, if it was one: nobody has seen it yet.
+        Some(pending) => Pending { list: opened.list, ..pending },
         None => {
             let device = NewDevice::generate(&met.user, login.label);
             let list = opened.list.with(&opened.account, device.signed_record())?;
@@ -247,7 +258,7 @@ pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<(), ClientErr
         }
     };
     home.put_pending(&pending)?;
-    enrol(home, &met, opened.exchange, &opened.challenge, pending).await.map(|_| ())
+    enrol(home, &met, opened.exchange, &opened.challenge, pending).await
 }
 
 async fn enrol(

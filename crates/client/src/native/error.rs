@@ -36,6 +36,12 @@ pub enum ClientError {
     /// There is nobody to ask for a passphrase.
     #[error("there is no terminal to ask for the passphrase on: use --passphrase-stdin")]
     NoTerminal,
+    /// A registration on this home was never answered.
+    #[error(
+        "an attempt to register {0} on this home was not answered: run `register` with that name and the same passphrase \
+         once more, or choose another --home"
+    )]
+    Unfinished(String),
     /// Not where a server is.
     #[error("{0:?} is no HOST:PORT, such as calls.example.org:4433")]
     Address(String),

@@ -361,6 +361,10 @@ impl Home {
         self.get(PENDING)
     }
 
+    pub(super) fn forget_pending(&self) -> Result<(), HomeError> {
+        self.put(&[(PENDING, None)])
+    }
+
     pub(super) fn put_pending_bytes(&self, bytes: &[u8]) -> Result<(), HomeError> {
         self.put(&[(PENDING, Some(bytes))])
     }

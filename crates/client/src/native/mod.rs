@@ -81,11 +81,12 @@ impl Client {
         account::register(&self.home, registration).await
     }
 
-    /// Adds this device to an account by its passphrase.
+    /// Adds this device to an account by its passphrase. A recovery key comes of it only where a registration on this
+    /// home was never answered.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn login(&self, login: Login<'_>) -> Result<(), ClientError> {
+    pub async fn login(&self, login: Login<'_>) -> Result<Registered, ClientError> {
         account::login(&self.home, login).await
     }
 

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use mio::Waker;
-use tracing::warn;
+use tracing::{error, warn};
 use undertone_keys::sign::{Server, VerifyingKey};
 
 use crate::rooms::{Limits, Stats};
@@ -34,6 +34,34 @@ pub struct Config {
     pub limits: Limits,
     /// Where to write every packet taken, for showing that a relay sees nothing it could open.
     pub tap: Option<File>,
+    /// What is done if the relay ends without having been told to: its rooms are gone, and somebody has to know.
+    pub failed: Failed,
+}
+
+/// What a relay calls when it ends by itself.
+pub struct Failed(pub Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Failed")
+    }
+}
+
+/// Notices the end of the relay's thread, by whatever it came about.
+struct Watch {
+    shared: Arc<Shared>,
+    failed: Option<Failed>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.shared.stop.load(Ordering::Acquire)
+            && let Some(Failed(failed)) = self.failed.take()
+        {
+            error!("the relay has ended by itself");
+            failed();
+        }
+    }
 }
 
 /// Why a relay did not start.
@@ -68,10 +96,15 @@ impl Relay {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(socket: UdpSocket, tls: rustls::ServerConfig, config: Config) -> Result<Self, StartError> {
+    pub fn start(socket: UdpSocket, tls: rustls::ServerConfig, mut config: Config) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::default());
+        let failed = core::mem::replace(&mut config.failed, Failed(Box::new(|| {})));
+        let watch = Watch { shared: shared.clone(), failed: Some(failed) };
         let (shard, waker) = Shard::new(socket, config::server(tls)?, config, shared.clone())?;
-        let thread = std::thread::Builder::new().name("relay".into()).spawn(move || shard.run())?;
+        let thread = std::thread::Builder::new().name("relay".into()).spawn(move || {
+            let _watch = watch;
+            shard.run();
+        })?;
         Ok(Self { shared, waker, thread: Some(thread) })
     }
 

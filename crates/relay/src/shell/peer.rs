@@ -11,7 +11,7 @@ use undertone_keys::labels::Label;
 use undertone_media::HopExporter;
 use undertone_protocol::control::Unframer;
 use undertone_protocol::join::BINDING_LENGTH;
-use undertone_protocol::{Origin, labels};
+use undertone_protocol::{Origin, labels, limits};
 
 use crate::rooms::ConnectionId;
 
@@ -20,6 +20,8 @@ use crate::rooms::ConnectionId;
 const MAX_WAITING: usize = 2 * 1024 * 1024;
 /// How long a member may take to read anything at all of what waits.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Control messages a member may send within a second: it needs one join, a ping a second and a goodbye.
+const MESSAGES: u32 = 32;
 /// How long a goodbye may take to arrive.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -47,11 +49,15 @@ pub(super) struct Peer {
     stuck: Option<Instant>,
     /// When it is closed, whatever has arrived by then.
     closing: Option<Instant>,
+    /// When the handshake must be over.
+    handshake: Option<Instant>,
+    /// Control messages of the second that began then.
+    messages: (Instant, u32),
     gone: bool,
 }
 
 impl Peer {
-    pub(super) fn new(connection: Connection, id: ConnectionId, origin: Origin) -> Self {
+    pub(super) fn new(now: Instant, connection: Connection, id: ConnectionId, origin: Origin) -> Self {
         Self {
             connection,
             id,
@@ -63,6 +69,9 @@ impl Peer {
             waiting: VecDeque::new(),
             stuck: None,
             closing: None,
+            // Every packet puts off QUIC's own clock, so a handshake that never ends would be held for ever.
+            handshake: Some(now + limits::JOIN_TIMEOUT),
+            messages: (now, 0),
             gone: false,
         }
     }
@@ -70,7 +79,7 @@ impl Peer {
     /// When something has to be done without anything coming in.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let stuck = self.stuck.map(|since| since + PATIENCE);
-        [self.connection.poll_timeout(), self.closing, stuck].into_iter().flatten().min()
+        [self.connection.poll_timeout(), self.closing, self.handshake, stuck].into_iter().flatten().min()
     }
 
     /// Does what its time has come for.
@@ -80,6 +89,8 @@ impl Peer {
         }
         if self.closing.is_some_and(|at| at <= now) {
             self.close(now, 0, b"");
+        } else if self.handshake.is_some_and(|at| at <= now) {
+            self.close(now, 4, b"the handshake took too long");
         } else if self.stuck.is_some_and(|since| since + PATIENCE <= now) {
             self.close(now, 3, b"control messages unread");
         }
@@ -89,13 +100,16 @@ impl Peer {
     pub(super) fn listen(&mut self, now: Instant, mut tell: impl FnMut(News)) {
         while let Some(event) = self.connection.poll() {
             match event {
-                Event::Connected => match self.exports() {
-                    Some((binding, hop)) => tell(News::Connected { binding, hop }),
-                    None => self.close(now, 1, b"no exporter"),
-                },
+                Event::Connected => {
+                    self.handshake = None;
+                    match self.exports() {
+                        Some((binding, hop)) => tell(News::Connected { binding, hop }),
+                        None => self.close(now, 1, b"no exporter"),
+                    }
+                }
                 Event::ConnectionLost { reason } => {
                     debug!(connection = self.id.0, %reason, "connection ended");
-                    (self.closing, self.stuck) = (None, None);
+                    self.forget();
                     self.leave(&mut tell);
                 }
                 Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
@@ -122,6 +136,17 @@ impl Peer {
                 | Event::Stream(StreamEvent::Opened { .. } | StreamEvent::Available { .. }) => {}
             }
         }
+        // Closed by this side: nobody else will say so.
+        if self.connection.is_closed() {
+            self.leave(&mut tell);
+        }
+    }
+
+    /// Gives back what waits in either direction, and all deadlines: the connection is over.
+    fn forget(&mut self) {
+        (self.closing, self.handshake, self.stuck) = (None, None, None);
+        self.unframer.clear();
+        self.waiting = VecDeque::new();
     }
 
     fn exports(&self) -> Option<([u8; BINDING_LENGTH], HopExporter)> {
@@ -136,6 +161,11 @@ impl Peer {
     }
 
     fn read(&mut self, now: Instant, stream: StreamId, tell: &mut impl FnMut(News)) {
+        if self.gone || self.closing.is_some() || self.connection.is_closed() {
+            // Whatever it still says, nobody listens.
+            let _ = self.connection.recv_stream(stream).stop(VarInt::from_u32(0));
+            return self.unframer.clear();
+        }
         let mut ended = false;
         if let Ok(mut chunks) = self.connection.recv_stream(stream).read(true) {
             loop {
@@ -152,7 +182,16 @@ impl Peer {
         }
         loop {
             match self.unframer.next_message() {
-                Ok(Some(body)) => tell(News::Control(body)),
+                Ok(Some(body)) => {
+                    if now.saturating_duration_since(self.messages.0) >= Duration::from_secs(1) {
+                        self.messages = (now, 0);
+                    }
+                    self.messages.1 += 1;
+                    if self.messages.1 > MESSAGES {
+                        return self.close(now, 5, b"too many control messages");
+                    }
+                    tell(News::Control(body));
+                }
                 Ok(None) => break,
                 Err(_) => {
                     ended = true;
@@ -174,6 +213,9 @@ impl Peer {
 
     /// Sends a control message, as soon as the member takes it.
     pub(super) fn say(&mut self, now: Instant, frame: &[u8]) {
+        if self.connection.is_closed() {
+            return;
+        }
         if self.waiting.len() + frame.len() > MAX_WAITING {
             return self.close(now, 3, b"control messages unread");
         }
@@ -190,7 +232,7 @@ impl Peer {
     }
 
     pub(super) fn close(&mut self, now: Instant, code: u32, reason: &'static [u8]) {
-        (self.closing, self.stuck) = (None, None);
+        self.forget();
         if !self.connection.is_closed() {
             self.connection.close(now, VarInt::from_u32(code), Bytes::from_static(reason));
         }

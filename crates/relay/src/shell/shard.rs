@@ -33,7 +33,7 @@ const MAX_CONNECTIONS: usize = 20_000;
 /// How long the goodbyes of a relay that goes down may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Batches read before anything else is done: what came is handled while the next comes.
-const BATCHES: usize = 16;
+const BATCHES: usize = 8;
 /// A turn that handled this many packets is busy: the next begins a little later, and finds more to do at once.
 const BUSY: usize = 64;
 /// How much later.
@@ -80,8 +80,8 @@ impl Shard {
         let shard = Self {
             shared,
             poll,
+            endpoint: Endpoint::new(config::endpoint(), Some(server), !udp.may_fragment(), None),
             udp,
-            endpoint: Endpoint::new(config::endpoint(), Some(server), true, None),
             peers: Vec::new(),
             handles: HashMap::new(),
             next_id: 0,
@@ -116,17 +116,22 @@ impl Shard {
                 self.stopping = Some(now + GOODBYE);
                 self.rooms.handle_input(self.time(now), Input::Shutdown);
             }
-            let handled = self.receive(now);
+            let (handled, drained) = self.receive(now);
             self.expire(now);
             self.serve(now);
             self.carry_out(now);
             self.transmit(now);
+            if self.rooms.has_output() {
+                // Somebody's end came to light while packets left; the others hear of it now and not a tick later.
+                self.carry_out(now);
+                self.transmit(now);
+            }
             let quiet = self.handles.is_empty() && !self.udp.is_blocked();
             if self.stopping.is_some_and(|until| quiet || until <= now) {
                 break;
             }
-            more = handled >= BATCHES;
-            if handled >= BUSY {
+            more = !drained;
+            if drained && handled >= BUSY {
                 // What came in this turn has left; what comes in the next moment is cheaper together.
                 std::thread::sleep(COALESCE);
                 more = true;
@@ -159,14 +164,16 @@ impl Shard {
         }
     }
 
-    /// Reads what came and hands it to its connections. Returns how many packets that were.
-    fn receive(&mut self, now: Instant) -> usize {
-        let (mut received, mut packets) = (Vec::new(), 0);
+    /// Reads what came and hands it to its connections. Returns how many messages that were, and whether it was all.
+    fn receive(&mut self, now: Instant) -> (usize, bool) {
+        let (mut received, mut handled, mut drained) = (Vec::new(), 0, false);
         for _ in 0..BATCHES {
-            let read = self.udp.receive(|packet| received.push(packet));
-            packets += read;
-            if read == 0 {
-                break;
+            match self.udp.receive(|packet| received.push(packet)) {
+                Some(read) => handled += read,
+                None => {
+                    drained = true;
+                    break;
+                }
             }
         }
         for Received { from, to, ecn, bytes } in received {
@@ -178,7 +185,7 @@ impl Shard {
                 None => {}
             }
         }
-        packets
+        (handled, drained)
     }
 
     fn hand_over(&mut self, handle: ConnectionHandle, event: ConnectionEvent) {
@@ -222,7 +229,7 @@ impl Shard {
                     self.peers.resize_with(handle.0 + 1, || None);
                 }
                 if let Some(place) = self.peers.get_mut(handle.0) {
-                    *place = Some(Peer::new(connection, id, origin));
+                    *place = Some(Peer::new(now, connection, id, origin));
                 }
                 self.handles.insert(id, handle);
                 self.touch(handle);
@@ -244,11 +251,12 @@ impl Shard {
         {
             self.timers.pop();
             let handle = ConnectionHandle(handle);
-            if let Some(peer) = self.peer(handle) {
-                // Deadlines move with every packet; what was written down is when to look, not what is due.
-                if peer.scheduled.is_some_and(|at| at <= now) {
-                    peer.scheduled = None;
-                }
+            // Deadlines move with every packet: what was written down is when to look, not what is due, and what was
+            // written down before that, or for a connection that is gone, is nothing.
+            if let Some(peer) = self.peer(handle)
+                && peer.scheduled == Some(at)
+            {
+                peer.scheduled = None;
                 peer.timeout(now);
                 self.touch(handle);
             }
@@ -311,16 +319,6 @@ impl Shard {
         }
         while let Some(connection) = self.rooms.poll_ready() {
             let Some(handle) = self.handles.get(&connection).copied() else { continue };
-            let Some(peer) = self.peers.get_mut(handle.0).and_then(Option::as_mut) else { continue };
-            while let Some(size) = self.rooms.next_size(connection) {
-                if peer.connection.datagrams().send_buffer_space() < size {
-                    break;
-                }
-                let Some(packet) = self.rooms.poll_media(connection) else { break };
-                if let Err(error) = peer.connection.datagrams().send(packet, false) {
-                    debug!(connection = connection.0, %error, "a packet was not sent");
-                }
-            }
             self.touch(handle);
         }
     }
@@ -332,14 +330,21 @@ impl Shard {
         let touched = core::mem::take(&mut self.touched);
         for handle in touched {
             let Some(peer) = self.peers.get_mut(handle.0).and_then(Option::as_mut) else { continue };
-            while open {
-                self.buffer.clear();
-                let Some(transmit) = peer.connection.poll_transmit(now, segments, &mut self.buffer) else { break };
-                open = self.udp.send(transmit, &self.buffer);
-            }
-            while let Some(event) = peer.connection.poll_endpoint_events() {
-                if let Some(event) = self.endpoint.handle_event(handle, event) {
-                    peer.connection.handle_event(event);
+            loop {
+                let mut more = feed(peer, &mut self.rooms);
+                while open {
+                    self.buffer.clear();
+                    let Some(transmit) = peer.connection.poll_transmit(now, segments, &mut self.buffer) else { break };
+                    open = self.udp.send(transmit, &self.buffer);
+                }
+                while let Some(event) = peer.connection.poll_endpoint_events() {
+                    if let Some(event) = self.endpoint.handle_event(handle, event) {
+                        peer.connection.handle_event(event);
+                        more = true;
+                    }
+                }
+                if !more || !open {
+                    break;
                 }
             }
             if peer.connection.is_drained() {
@@ -367,6 +372,22 @@ impl Shard {
             }
         }
     }
+}
+
+/// Moves a member's packets from its room's queue into QUIC's, as many as fit. Returns whether there were any.
+fn feed(peer: &mut Peer, rooms: &mut Rooms) -> bool {
+    let mut fed = false;
+    while let Some(size) = rooms.next_size(peer.id) {
+        if peer.connection.datagrams().send_buffer_space() < size {
+            break;
+        }
+        let Some(packet) = rooms.poll_media(peer.id) else { break };
+        if let Err(error) = peer.connection.datagrams().send(packet, false) {
+            debug!(connection = peer.id.0, %error, "a packet was not sent");
+        }
+        fed = true;
+    }
+    fed
 }
 
 /// One packet of the tap file: length as 32 bits, big-endian, the room's id, the packet.

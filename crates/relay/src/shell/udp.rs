@@ -9,9 +9,11 @@ use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use tracing::warn;
 
 /// Reads with one system call.
-const BATCH: usize = 8;
+const BATCH: usize = 32;
 /// Bytes of one packet at most, before the system joins several into one read.
 const PACKET: usize = 1500;
+/// Packets that leave in one piece at most: more than fit into one datagram would be lost without a word.
+const SEGMENTS: usize = 10;
 /// What the system may hold for us while we are busy with something else.
 const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 
@@ -49,37 +51,41 @@ impl Udp {
 
     /// How many packets may leave in one piece.
     pub(super) fn segments(&self) -> usize {
-        self.state.max_gso_segments().max(1)
+        self.state.max_gso_segments().clamp(1, SEGMENTS)
     }
 
-    /// Reads one batch. Returns how many packets it brought; 0 when there are none.
-    pub(super) fn receive(&mut self, mut each: impl FnMut(Received)) -> usize {
+    /// Whether the system may cut packets up, so that probing for larger ones says nothing.
+    pub(super) fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+
+    /// Reads one batch. Returns how many messages it brought, empty ones too; `None` when there are no more, and only
+    /// then: the system says once that something has come.
+    pub(super) fn receive(&mut self, mut each: impl FnMut(Received)) -> Option<usize> {
         let mut metas = [RecvMeta::default(); BATCH];
         let mut slices = self.buffer.chunks_exact_mut(self.stride);
         let mut slices: [IoSliceMut<'_>; BATCH] =
             core::array::from_fn(|_| IoSliceMut::new(slices.next().unwrap_or_default()));
         let count = match self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas) {
             Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             // A peer's closed port, reported by the system on our socket, is no fault of the socket.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::Interrupted) => return 1,
             Err(error) => {
-                if error.kind() != ErrorKind::WouldBlock {
+                if !matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::Interrupted) {
                     warn!(%error, "the relay's socket cannot be read");
                 }
-                return 0;
+                return Some(1);
             }
         };
-        let mut packets = 0;
         for (meta, slice) in metas.iter().zip(&slices).take(count) {
             let mut bytes = BytesMut::from(slice.get(..meta.len).unwrap_or_default());
             let ecn = meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
             while !bytes.is_empty() {
                 let packet = bytes.split_to(meta.stride.clamp(1, bytes.len()));
-                packets += 1;
                 each(Received { from: meta.addr, to: meta.dst_ip, ecn, bytes: packet });
             }
         }
-        packets
+        Some(count)
     }
 
     /// Whether something waits for the system to have room.
