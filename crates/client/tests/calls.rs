@@ -63,6 +63,16 @@ fn recorder(server: &TestServer, who: &str, hears: &str) -> anyhow::Result<Sound
     Ok(Sound::new(WavSource::open(&speech(who))?, sink))
 }
 
+async fn metrics(server: &TestServer) -> anyhow::Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = server.server().and_then(undertone_server::Server::metrics).expect("metrics are served");
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_clients_hear_each_other() -> anyhow::Result<()> {
     let server = TestServer::start("hear").await?;
@@ -78,6 +88,12 @@ async fn two_clients_hear_each_other() -> anyhow::Result<()> {
     // A member's keys open what the relay recorded: all of both sides' packets.
     let tap = ada.check_tap(server.tap()).await?;
     assert!(tap.packets > 900 && tap.opened == tap.packets, "{tap:?}");
+    // An operator sees that there is a call, and nothing of whose it is.
+    let metrics = metrics(&server).await?;
+    for row in ["undertone_relay_rooms 1", "undertone_relay_members 2", "undertone_devices_connected 2"] {
+        assert!(metrics.lines().any(|line| line == row), "{row} is not in\n{metrics}");
+    }
+    assert!(metrics.contains("undertone_relay_packets_opened_total 0\n") && !metrics.contains("ada"), "{metrics}");
     ada.hang_up().await?;
     assert_eq!(wait(&mut ada, over).await?, Outcome::Ended);
     assert_eq!(wait(&mut bob, over).await?, Outcome::Ended);

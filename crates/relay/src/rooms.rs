@@ -109,7 +109,7 @@ pub enum Output {
     },
 }
 
-/// What a relay counted since its start.
+/// What a relay counted since its start, and what it holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Packets taken from members.
@@ -124,6 +124,10 @@ pub struct Stats {
     pub opened: u64,
     /// Joins.
     pub joins: u64,
+    /// Rooms now, those that were left a short while ago among them.
+    pub rooms: u64,
+    /// Members of rooms now.
+    pub members: u64,
 }
 
 #[derive(Debug)]
@@ -264,8 +268,9 @@ impl Rooms {
 
     /// What was counted so far.
     #[must_use]
-    pub const fn stats(&self) -> Stats {
-        self.stats
+    pub fn stats(&self) -> Stats {
+        let members = self.places.values().sum::<usize>();
+        Stats { rooms: self.rooms.len() as u64, members: members as u64, ..self.stats }
     }
 
     /// The room this connection is in.

@@ -285,6 +285,11 @@ impl<S: Accounts> Desk<S> {
         }
     }
 
+    /// Registrations and logins under way, or failed a moment ago.
+    pub fn in_flight(&self) -> usize {
+        self.exchanges.len()
+    }
+
     /// Forgets exchanges whose time is over.
     pub fn expire(&self) {
         self.exchanges.expire();

@@ -24,6 +24,8 @@ pub struct Config {
     pub hop: bool,
     /// Where the relay writes every packet it takes. For demonstrations; the file grows without limit.
     pub tap: Option<PathBuf>,
+    /// Where counts are served in Prometheus' format, if anywhere: a loopback address.
+    pub metrics: Option<SocketAddr>,
     /// What bounds the server.
     pub limits: Limits,
 }
@@ -85,6 +87,7 @@ impl Default for Config {
             names: Vec::new(),
             hop: true,
             tap: None,
+            metrics: None,
             limits: Limits::default(),
         }
     }

@@ -151,6 +151,16 @@ impl Exchanges {
         Some((exchange.user.clone(), Place { exchanges: self, id }, step))
     }
 
+    /// How many hold a place.
+    pub fn len(&self) -> usize {
+        self.open().len()
+    }
+
+    /// Whether nobody does.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Forgets those whose time is over.
     pub fn expire(&self) {
         let now = Instant::now();

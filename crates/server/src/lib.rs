@@ -23,6 +23,7 @@ pub mod data;
 pub mod exchanges;
 pub mod http;
 pub mod listener;
+pub mod metrics;
 pub mod running;
 pub mod signal;
 pub mod store;

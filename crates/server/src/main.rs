@@ -64,6 +64,9 @@ struct Serve {
     /// Write every packet the relay takes to this file: for showing that none of them opens.
     #[arg(long, value_name = "FILE")]
     tap: Option<PathBuf>,
+    /// Serve counts in Prometheus' format at http://ADDR:PORT/metrics; a loopback address.
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
     /// Print the ready line as JSON.
     #[arg(long)]
     json: bool,
@@ -119,6 +122,7 @@ fn configuration(options: &Serve) -> anyhow::Result<Config> {
     config.listen = options.listen.unwrap_or(config.listen);
     config.domain = options.domain.clone().or(config.domain).map(|domain| domain.to_ascii_lowercase());
     config.tap = options.tap.clone().or(config.tap);
+    config.metrics = options.metrics.or(config.metrics);
     if let Some(domain) = config.domain.as_deref().filter(|d| undertone_keys::UserId::new("somebody", d).is_err()) {
         bail!("{domain:?} is no domain: letters, digits, dots and hyphens");
     }
@@ -142,7 +146,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     if options.json {
         let ready = serde_json::json!({
             "event": "ready", "address": address.to_string(), "domain": server.domain(), "key": fingerprint,
-            "data": config.data.display().to_string(),
+            "data": config.data.display().to_string(), "metrics": server.metrics().map(|at| at.to_string()),
         });
         println!("{ready}");
     } else {

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::data::{DataError, DataFolder};
 use crate::http::{Shared, router};
 use crate::listener;
+use crate::metrics::{self, Sources};
 use crate::signal::wall_time;
 use crate::store::{Sqlite, StoreError};
 use crate::switchboard::{EXPIRE_EVERY, Switchboard};
@@ -36,7 +37,8 @@ pub struct Server {
     stop: CancellationToken,
     /// The relay has ended by itself.
     broken: CancellationToken,
-    tasks: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
+    metrics_address: Option<SocketAddr>,
     _data: DataFolder,
 }
 
@@ -69,6 +71,9 @@ pub enum StartError {
     /// The TLS key or certificate.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
+    /// Metrics for everybody to see.
+    #[error("metrics are for this machine alone: {0} is no loopback address")]
+    Metrics(SocketAddr),
     /// The relay.
     #[error(transparent)]
     Relay(#[from] undertone_relay::shell::StartError),
@@ -92,6 +97,15 @@ impl Server {
         let listen = |source| StartError::Listen { address: config.listen, source };
         let tcp = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = tcp.local_addr().map_err(listen)?;
+        let metrics = match config.metrics {
+            None => None,
+            Some(address) if !metrics::is_private(&address) => return Err(StartError::Metrics(address)),
+            Some(address) => {
+                let listen = |source| StartError::Listen { address, source };
+                Some(TcpListener::bind(address).await.map_err(listen)?)
+            }
+        };
+        let metrics_address = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
         let udp = UdpSocket::bind(address).map_err(listen)?;
         let media = certificate.media().map_err(tls)?;
         let acceptor = TlsAcceptor::from(Arc::new(certificate.http().map_err(tls)?));
@@ -119,25 +133,25 @@ impl Server {
             statement,
             stop: stop.clone(),
         });
-        let forgetting = tokio::spawn(forget(shared.clone(), stop.clone()));
-        let listener = tokio::spawn(listener::run(tcp, acceptor, router(shared), config.limits, stop.clone()));
-        Ok(Self {
-            address,
-            identity: public,
-            domain,
-            store,
-            relay,
-            stop,
-            broken,
-            tasks: [listener, forgetting],
-            _data: data,
-        })
+        let mut tasks = vec![tokio::spawn(forget(shared.clone(), stop.clone()))];
+        if let Some(listener) = metrics {
+            let sources = Sources { shared: shared.clone(), relay: relay.counts() };
+            tasks.push(tokio::spawn(metrics::run(listener, sources, stop.clone())));
+        }
+        tasks.push(tokio::spawn(listener::run(tcp, acceptor, router(shared), config.limits, stop.clone())));
+        Ok(Self { address, identity: public, domain, store, relay, stop, broken, tasks, metrics_address, _data: data })
     }
 
     /// Where it listens: the port that was chosen when 0 was asked for.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where counts are served, if they are.
+    #[must_use]
+    pub const fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The key that clients pin.

@@ -73,6 +73,8 @@ fn a_wrong_configuration_is_explained() {
     let data = folder.0.join("data").display().to_string();
     fails(&server(&["serve", "--data", &data, "--domain", "no domain"]), "is no domain");
     fails(&server(&["admin", "invite", "--data", &data]), "there is no server");
+    let open = ["serve", "--data", &data, "--listen", "127.0.0.1:0", "--metrics", "0.0.0.0:0"];
+    fails(&server(&open), "no loopback address");
 }
 
 #[test]

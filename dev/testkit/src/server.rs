@@ -33,6 +33,7 @@ impl TestServer {
             data: folder.join("data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tap: Some(folder.join("tap")),
+            metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             ..Config::default()
         };
         let mut test = Self { folder, config, server: None };

@@ -91,6 +91,18 @@ pub struct Relay {
     thread: Option<JoinHandle<()>>,
 }
 
+/// A look at a relay's counts that outlives the relay.
+#[derive(Clone, Debug)]
+pub struct Counts(Arc<Shared>);
+
+impl Counts {
+    /// As they were half a second ago at most.
+    #[must_use]
+    pub fn now(&self) -> Stats {
+        *self.0.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Relay {
     /// Starts to accept connections on `socket`.
     ///
@@ -111,7 +123,13 @@ impl Relay {
     /// What was counted so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts().now()
+    }
+
+    /// For whoever wants to look again and again.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts(self.shared.clone())
     }
 
     /// Tells everybody, closes all connections and waits until that was sent: a second at most.

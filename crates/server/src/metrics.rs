@@ -1,0 +1,107 @@
+//! Counts for an operator's monitoring, in Prometheus' text format, on a port of their own that only this machine
+//! reaches. Totals and gauges: nobody's name, address or call is in them.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use undertone_relay::Stats;
+use undertone_relay::shell::Counts;
+
+use crate::http::Shared;
+use crate::store::Sqlite;
+
+/// What is counted where.
+pub(crate) struct Sources {
+    pub(crate) shared: Arc<Shared<Sqlite>>,
+    pub(crate) relay: Counts,
+}
+
+/// Serves `/metrics` until told to stop.
+pub(crate) async fn run(listener: TcpListener, sources: Sources, stop: CancellationToken) {
+    let router = Router::new().route("/metrics", get(show)).with_state(Arc::new(sources));
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    if let Err(error) = served.await {
+        tracing::warn!(%error, "metrics are not served any more");
+    }
+}
+
+async fn show(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
+    let text = text(&sources.relay.now(), sources.shared.board.connected(), sources.shared.desk.in_flight());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// Whether only this machine can ask there.
+#[must_use]
+pub fn is_private(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn text(relay: &Stats, devices: usize, exchanges: usize) -> String {
+    let gauge = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let rows = [
+        ("relay_packets_received_total", "counter", "Packets taken from members.", relay.received),
+        ("relay_packets_queued_total", "counter", "Packets put into members' queues.", relay.queued),
+        ("relay_packets_dropped_total", "counter", "Packets dropped since their receiver was slow.", relay.dropped),
+        ("relay_packets_refused_total", "counter", "Packets that were none, or not their sender's own.", relay.refused),
+        ("relay_packets_opened_total", "counter", "Packets opened: those of hop rooms, no others.", relay.opened),
+        ("relay_joins_total", "counter", "Joins.", relay.joins),
+        ("relay_rooms", "gauge", "Rooms, those that were left a short while ago among them.", relay.rooms),
+        ("relay_members", "gauge", "Members of rooms.", relay.members),
+        ("devices_connected", "gauge", "Devices whose signalling is connected.", gauge(devices)),
+        (
+            "exchanges_in_flight",
+            "gauge",
+            "Registrations and logins under way, or failed a moment ago.",
+            gauge(exchanges),
+        ),
+    ];
+    let mut out = format!(
+        "# HELP undertone_info The program that serves.\n# TYPE undertone_info gauge\nundertone_info{{version=\"{}\"}} 1\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for (name, kind, help, value) in rows {
+        // Writing to a string cannot fail.
+        let _ =
+            write!(out, "# HELP undertone_{name} {help}\n# TYPE undertone_{name} {kind}\nundertone_{name} {value}\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_its_kind_and_its_value() {
+        let stats = Stats { received: 7, opened: 3, ..Stats::default() };
+        let text = text(&stats, 2, 1);
+        for row in [
+            "undertone_relay_packets_received_total 7",
+            "undertone_relay_packets_opened_total 3",
+            "undertone_devices_connected 2",
+            "undertone_exchanges_in_flight 1",
+        ] {
+            assert!(text.lines().any(|line| line == row), "{row} is not in\n{text}");
+        }
+        let values = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE")).count(), values);
+        assert!(text.lines().all(|line| line.starts_with("# ") || line.starts_with("undertone_")));
+    }
+
+    #[test]
+    fn only_this_machine_may_ask() {
+        for (address, private) in
+            [("127.0.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false), ("192.0.2.1:1", false)]
+        {
+            assert_eq!(is_private(&address.parse().unwrap()), private, "{address}");
+        }
+    }
+}
