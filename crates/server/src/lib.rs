@@ -20,6 +20,7 @@ pub mod accounts;
 pub mod budget;
 pub mod config;
 pub mod data;
+pub mod doctor;
 pub mod exchanges;
 pub mod http;
 pub mod listener;

@@ -32,6 +32,8 @@ const EXAMPLES: &str = "Examples:
       Serve everybody; people register with an invite token.
   undertone-server admin invite --data /var/lib/undertone
       Print an invite token, good for one account.
+  undertone-server doctor --data /var/lib/undertone --listen 0.0.0.0:4433
+      Look at everything a server needs, and say what to do about what is amiss.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.
 Logging goes to stderr; RUST_LOG=debug shows more.";
@@ -40,6 +42,8 @@ Logging goes to stderr; RUST_LOG=debug shows more.";
 enum Command {
     /// Serve until told to stop (SIGINT or SIGTERM).
     Serve(Serve),
+    /// Look at everything a server needs, and say what to do about what is amiss.
+    Doctor(Serve),
     /// What an operator does besides.
     Admin {
         #[command(subcommand)]
@@ -67,7 +71,7 @@ struct Serve {
     /// Serve counts in Prometheus' format at http://ADDR:PORT/metrics; a loopback address.
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
-    /// Print the ready line as JSON.
+    /// Print JSON: `serve` its ready line, `doctor` an object for each thing it looked at.
     #[arg(long)]
     json: bool,
 }
@@ -106,6 +110,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(options) => serve(options).await,
+        Command::Doctor(options) => doctor(&options).await,
         Command::Admin { command: Admin::Invite { data, json } } => invite(&data, json).await,
     }
 }
@@ -160,6 +165,27 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     server.stop().await;
     if broken {
         bail!("the relay ended by itself, and the server with it: start it again, and report what was logged before");
+    }
+    Ok(())
+}
+
+async fn doctor(options: &Serve) -> anyhow::Result<()> {
+    let findings = undertone_server::doctor::examine(&configuration(options)?).await;
+    for finding in &findings {
+        if options.json {
+            let object = serde_json::json!({ "what": finding.what, "good": finding.good, "seen": finding.seen });
+            println!("{object}");
+        } else {
+            let mark = if finding.good { "good " } else { "amiss" };
+            println!("{mark}  {:12}  {}", finding.what, finding.seen);
+        }
+    }
+    let amiss = findings.iter().filter(|finding| !finding.good).count();
+    if !options.json {
+        println!("{} looked at, {amiss} amiss", findings.len());
+    }
+    if amiss > 0 {
+        bail!("something is amiss");
     }
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! What an operator can get wrong gets a sentence that says what to do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
+use std::collections::HashSet;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+
+use undertone_server::{Config, Server};
 
 /// A folder that is gone after the test.
 struct Folder(PathBuf);
@@ -106,4 +110,57 @@ fn half_a_tls_pair_is_named_and_a_first_start_that_was_cut_off_goes_on() {
     // A key that is not the certificate's is not used.
     std::fs::write(&key, made).unwrap();
     fails(&server(&["serve", "--data", &data, "--listen", "192.0.2.1:1"]), "is damaged");
+}
+
+/// What `doctor` says of this folder: exit code and text.
+fn doctor(data: &str, listen: &str) -> (Option<i32>, String) {
+    let output = server(&["doctor", "--data", data, "--listen", listen]);
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[tokio::test]
+async fn the_doctor_finds_what_is_amiss_and_disturbs_nothing() {
+    let folder = Folder::new("doctor");
+    let data = folder.0.join("data");
+    let text = data.display().to_string();
+    let (code, said) = doctor(&text, "127.0.0.1:0");
+    assert!(code == Some(0) && said.contains("the first start makes it") && !data.exists(), "{said}");
+
+    let config = Config { data: data.clone(), listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+    let running = Server::start(&config).await.unwrap();
+    let at = running.address().to_string();
+    let (code, said) = doctor(&text, &at);
+    let words = ["runs on this folder and listens", "all there, for the domain localhost", "sound, 0 accounts"];
+    assert!(code == Some(0) && words.iter().all(|words| said.contains(words)), "{said}");
+    let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (code, said) = doctor(&text, &other);
+    assert!(code == Some(1) && said.contains("but not at"), "{said}");
+    assert!(std::net::TcpStream::connect(running.address()).is_ok());
+    running.stop().await;
+
+    // SQLite's own two files beside the database come with any reader.
+    let files = || {
+        let names = std::fs::read_dir(&data).unwrap().flatten().map(|file| file.file_name().into_string().unwrap());
+        names.filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm")).collect::<HashSet<_>>()
+    };
+    let before = files();
+    let (code, said) = doctor(&text, &at);
+    assert!(code == Some(0) && said.contains("is free for one"), "{said}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_, said) = doctor(&text, &taken.local_addr().unwrap().to_string());
+    assert!(said.contains("is taken"), "{said}");
+    let output = server(&["doctor", "--data", &text, "--domain", "example.org", "--json"]);
+    assert!(String::from_utf8_lossy(&output.stdout).lines().any(|line| {
+        let finding: serde_json::Value = serde_json::from_str(line).unwrap();
+        finding["what"] == "keys" && finding["good"] == false
+    }));
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::remove_file(data.join("opaque.key")).unwrap();
+    std::fs::write(data.join("undertone.db"), vec![7; 20_000]).unwrap();
+    let (code, said) = doctor(&text, &at);
+    let words = ["chmod 700", "opaque.key is missing", "undertone.db: ", "3 amiss"];
+    assert!(code == Some(1) && words.iter().all(|words| said.contains(words)), "{said}");
+    std::fs::write(data.join("opaque.key"), "short").unwrap();
+    assert!(doctor(&text, &at).1.contains("opaque.key is damaged"));
+    assert_eq!(files(), before);
 }

@@ -24,6 +24,7 @@ use undertone_keys::sign::{Server, VerifyingKey};
 
 use crate::rooms::{Limits, Stats};
 use shard::Shard;
+pub use udp::SOCKET_BUFFER;
 
 /// What a relay is started with.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ const PACKET: usize = 1500;
 /// Packets that leave in one piece at most: more than fit into one datagram would be lost without a word.
 const SEGMENTS: usize = 10;
 /// What the system may hold for us while we are busy with something else.
-const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
+pub const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 
 /// One packet as it came.
 pub(super) struct Received {

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::Row;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, Connection, Row};
 use undertone_keys::{DeviceId, UserId, WallTime};
 
 use super::{Account, Accounts, StoreError, StoredList, Token};
@@ -35,6 +35,23 @@ impl Sqlite {
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
         MIGRATIONS.run(&pool).await?;
         Ok(Self { pool })
+    }
+
+    /// Reads the whole file for damage and says how many accounts are in it. Changes nothing, and may be done beside a
+    /// running server.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] and [`StoreError::Database`].
+    pub async fn examine(path: &Path) -> Result<u64, StoreError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(5));
+        let mut connection = options.connect().await?;
+        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await?;
+        if found != "ok" {
+            return Err(StoreError::Damaged);
+        }
+        let accounts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM accounts").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        u64::try_from(accounts).map_err(|_| StoreError::Damaged)
     }
 
     /// Closes the file.
