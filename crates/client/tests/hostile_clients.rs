@@ -10,8 +10,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use undertone_client::Event;
-use undertone_client::native::{Home, Sound};
-use undertone_keys::CallId;
+use undertone_client::engine::Record;
+use undertone_client::native::{Client, Home, Sound};
+use undertone_keys::{CallId, WallTime};
 use undertone_protocol::VERSION;
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
 use undertone_testkit::{TestServer, tls};
@@ -128,6 +129,36 @@ async fn kt_10_a_stranger_is_pinned_when_their_invite_has_held_and_not_before() 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("who rings is pinned");
+}
+
+/// A fresh process learns from its home what earlier ones have accepted: an envelope that comes again rings no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn call_5_a_call_that_an_earlier_run_accepted_rings_no_more() {
+    let server = TestServer::start("accepted").await.unwrap();
+    let mut socket = socket(&server, "bob").await;
+    socket.send(Message::Binary(ToServer::Hello { version: VERSION }.encode().into())).await.unwrap();
+    let ada = server.online("ada").await.unwrap();
+    ada.call("bob", Sound::silent()).await.unwrap();
+    let call = loop {
+        let Some(Ok(Message::Binary(bytes))) = socket.next().await else { panic!("the invite comes") };
+        if let Ok(ToDevice::Deliver { call, .. }) = ToDevice::decode(&bytes) {
+            break call;
+        }
+    };
+    let accepted = Record::Accepted { call, until: WallTime::from_unix(u64::MAX) };
+    Home::open(&server.join("bob")).unwrap().remember(accepted).unwrap();
+    // Ada's device, which has heard nothing, sends the same invite again; Bob's is a process that has just begun.
+    let mut bob = Client::open(&server.join("bob")).unwrap().connect().await.unwrap();
+    let rejected = async {
+        loop {
+            match bob.next_event().await {
+                Some(Event::Rejected { reason }) if reason.contains("accepted before") => return,
+                Some(Event::Incoming { .. }) | None => panic!("it rings again"),
+                Some(_) => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), rejected).await.expect("it came again, and was refused");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
