@@ -75,6 +75,16 @@ pub enum DataError {
     Certificate(String),
 }
 
+/// The key in `identity.key`; `None` if it is none.
+pub(crate) fn parse_identity(seed: &[u8]) -> Option<SigningKey<Server>> {
+    Secret::from_slice(seed).map(SigningKey::from_seed)
+}
+
+/// What is in `opaque.key`; `None` if it is damaged.
+pub(crate) fn parse_opaque(bytes: &[u8]) -> Option<ServerSetup<Suite>> {
+    ServerSetup::deserialize(bytes).ok()
+}
+
 /// What an operator can do about it.
 const fn advice(kind: io::ErrorKind) -> &'static str {
     match kind {
@@ -124,8 +134,7 @@ impl DataFolder {
     /// [`DataError`].
     pub fn identity(&self, rng: &mut impl rand_core::CryptoRng) -> Result<SigningKey<Server>, DataError> {
         let seed = self.read_or_make("identity.key", || Secret::<32>::random(rng).expose().to_vec())?;
-        let damaged = || DataError::Damaged(self.path.join("identity.key"));
-        Ok(SigningKey::from_seed(Secret::from_slice(&seed).ok_or_else(damaged)?))
+        parse_identity(&seed).ok_or_else(|| DataError::Damaged(self.path.join("identity.key")))
     }
 
     /// The OPAQUE setup.
@@ -135,8 +144,7 @@ impl DataFolder {
     pub fn opaque(&self, rng: &mut impl rand_core::CryptoRng) -> Result<ServerSetup<Suite>, DataError> {
         let bytes =
             self.read_or_make("opaque.key", || ServerSetup::<Suite>::new(&mut Rng(rng)).serialize().to_vec())?;
-        let setup = ServerSetup::<Suite>::deserialize(&bytes);
-        setup.map_err(|_| DataError::Damaged(self.path.join("opaque.key")))
+        parse_opaque(&bytes).ok_or_else(|| DataError::Damaged(self.path.join("opaque.key")))
     }
 
     /// The TLS key and certificate: the operator's own, or a pair made for these names.

@@ -9,11 +9,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use opaque_ke::ServerSetup;
-use undertone_protocol::opaque::Suite;
 use undertone_relay::shell::SOCKET_BUFFER;
 
 use crate::config::{Config, Registration};
+use crate::data::{parse_identity, parse_opaque};
 use crate::store::Sqlite;
 use crate::tls::Certificate;
 
@@ -128,10 +127,10 @@ fn keys(data: &Path, asked: Option<&str>) -> Result<String, String> {
     }
     let damaged = |name: &str| format!("{name} is damaged: restore it from a backup");
     let (identity, opaque) = (identity.unwrap_or_default(), opaque.unwrap_or_default());
-    if identity.len() != 32 {
+    if parse_identity(&identity).is_none() {
         return Err(damaged("identity.key"));
     }
-    if ServerSetup::<Suite>::deserialize(&opaque).is_err() {
+    if parse_opaque(&opaque).is_none() {
         return Err(damaged("opaque.key"));
     }
     if Certificate::from_der(chain.unwrap_or_default(), key.unwrap_or_default()).is_none() {

@@ -14,7 +14,7 @@ use crate::process::{Served, listening};
 
 pub(crate) fn serve() -> anyhow::Result<()> {
     let socket = UdpSocket::bind(("127.0.0.1", 0))?;
-    listening(socket.local_addr()?)?;
+    listening(socket.local_addr()?, &[])?;
     let key = AeadKey::new(&Secret::filled_by(|key| key.fill(1)));
     let (mut rooms, mut counter) = (HashMap::<[u8; 2], Vec<SocketAddr>>::new(), 0_u64);
     let (mut packet, mut sealed) = ([0; 1500], [0; 1600]);

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use undertone_protocol::ALPN_MEDIA;
 
 use crate::process::Served;
@@ -116,69 +115,30 @@ pub(crate) fn speak(
     });
 }
 
-/// A QUIC client that believes anybody, with a socket of its own.
-pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<(Endpoint, Connection)> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider.clone())
+/// A QUIC client of this relay, with a socket of its own.
+pub(crate) async fn connect(relay: &Served) -> anyhow::Result<(Endpoint, Connection)> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(relay.certificate.as_slice()))?;
+    let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![ALPN_MEDIA.to_vec()];
     let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    let connection = endpoint.connect_with(config, address, "localhost")?.await?;
+    let connection = endpoint.connect_with(config, relay.address, "localhost")?.await?;
     Ok((endpoint, connection))
 }
 
-/// TLS for a relay of the benchmark.
-pub(crate) fn server_tls() -> anyhow::Result<rustls::ServerConfig> {
+/// TLS for a relay of the benchmark, and its certificate (DER) for those who connect.
+pub(crate) fn server_tls() -> anyhow::Result<(rustls::ServerConfig, Vec<u8>)> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)?;
     tls.alpn_protocols = vec![ALPN_MEDIA.to_vec()];
     tls.ignore_client_order = true;
-    Ok(tls)
-}
-
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    Ok((tls, made.cert.der().to_vec()))
 }

@@ -15,10 +15,11 @@ type Rooms = Arc<Mutex<HashMap<[u8; 2], Vec<Connection>>>>;
 pub(crate) fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let crypto = QuicServerConfig::try_from(server_tls()?)?;
+        let (tls, certificate) = server_tls()?;
+        let crypto = QuicServerConfig::try_from(tls)?;
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         let endpoint = Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        listening(endpoint.local_addr()?)?;
+        listening(endpoint.local_addr()?, &certificate)?;
         let rooms = Rooms::default();
         while let Some(incoming) = endpoint.accept().await {
             tokio::spawn(serve_one(incoming, rooms.clone()));
@@ -50,7 +51,7 @@ pub(crate) fn measure(load: &Load) -> anyhow::Result<Run> {
         let relay = Served::start("obvious", &[])?;
         let (counters, mut speakers) = (Arc::new(Counters::default()), Vec::new());
         for (room, member) in load.speakers() {
-            let (endpoint, connection) = connect(relay.address).await?;
+            let (endpoint, connection) = connect(&relay).await?;
             let (mut ask, mut answer) = connection.open_bi().await?;
             ask.write_all(&u16::try_from(room)?.to_be_bytes()).await?;
             answer.read_exact(&mut [0]).await?;
@@ -59,7 +60,7 @@ pub(crate) fn measure(load: &Load) -> anyhow::Result<Run> {
         for (_, member, connection) in &speakers {
             let phase = TICK * u32::try_from(*member)? / 5;
             // As many bytes as a sealed frame of ours has.
-            speak(connection.clone(), counters.clone(), phase, |buffer| PAYLOAD + 46.min(buffer.len()));
+            speak(connection.clone(), counters.clone(), phase, |buffer| (PAYLOAD + 46).min(buffer.len()));
         }
         watch(load, &relay, &counters).await
     })

@@ -36,12 +36,13 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     let address = socket.local_addr()?;
     // All speakers come from one address here, and from one user.
     let limits = Limits { places_per_user: usize::MAX, ..Limits::default() };
+    let (tls, certificate) = server_tls()?;
     let _relay = Relay::start(
         socket,
-        server_tls()?,
+        tls,
         Config { server, limits, tap: None, failed: Failed(Box::new(|| std::process::exit(1))) },
     )?;
-    listening(address)?;
+    listening(address, &certificate)?;
     loop {
         std::thread::park();
     }
@@ -54,7 +55,7 @@ pub(crate) fn measure(load: &Load, protection: Protection) -> anyhow::Result<Run
         let relay = Served::start("ours", &cbor::encode(server.public()))?;
         let (counters, mut speakers) = (Arc::new(Counters::default()), Vec::new());
         for (room, member) in load.speakers() {
-            let (endpoint, connection) = connect(relay.address).await?;
+            let (endpoint, connection) = connect(&relay).await?;
             let room = u8::try_from(room % 256)?;
             let seal = enter(&connection, &server, room, protection).await?;
             speakers.push((endpoint, member, connection, Some(seal)));

@@ -11,18 +11,23 @@ use anyhow::Context;
 pub(crate) struct Served {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Its TLS certificate in DER; empty if it speaks no TLS.
+    pub(crate) certificate: Vec<u8>,
 }
 
 impl Served {
-    /// Starts this program in another role. `input` goes to its stdin; its first line is where it listens.
+    /// Starts this program in another role. `input` goes to its stdin; its first line is what [`listening`] says.
     pub(crate) fn start(role: &str, input: &[u8]) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         let mut child = command.arg(role).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         child.stdin.take().context("no stdin")?.write_all(input)?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
-        let address = line.trim().parse().with_context(|| format!("{role} did not start"))?;
-        Ok(Self { child, address })
+        let mut words = line.split_whitespace();
+        let address =
+            words.next().and_then(|word| word.parse().ok()).with_context(|| format!("{role} did not start"))?;
+        let certificate = words.map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { child, address, certificate })
     }
 
     /// Nanoseconds of CPU that all of its threads have had.
@@ -44,9 +49,13 @@ impl Drop for Served {
     }
 }
 
-/// Says where this process listens.
-pub(crate) fn listening(address: SocketAddr) -> anyhow::Result<()> {
+/// Says where this process listens and under which certificate: an address, and a number for each byte.
+pub(crate) fn listening(address: SocketAddr, certificate: &[u8]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "{address}")?;
+    write!(stdout, "{address}")?;
+    for byte in certificate {
+        write!(stdout, " {byte}")?;
+    }
+    writeln!(stdout)?;
     Ok(stdout.flush()?)
 }
