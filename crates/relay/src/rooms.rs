@@ -120,7 +120,7 @@ pub struct Stats {
     pub dropped: u64,
     /// Packets refused.
     pub refused: u64,
-    /// Packets opened: those of hop rooms, and none of any other.
+    /// Packets opened and sealed anew: those of hop rooms, and none of any other.
     pub opened: u64,
     /// Joins.
     pub joins: u64,

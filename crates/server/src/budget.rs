@@ -1,7 +1,7 @@
 //! What each account may still ask for (rule DOS-1). Budgets outlive connections: coming back refills nothing.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use undertone_keys::{DeviceId, UserId};
 
@@ -18,8 +18,6 @@ const CONNECTIONS: (u32, u32) = (32, 1);
 const TO_ONE_DEVICE: (u32, u32) = (40, 10);
 /// Devices whose buckets are kept for one account; beyond, those that are full again go.
 const TARGETS: usize = 256;
-/// A budget that was not used for so long is full again, whatever it was spent on.
-const FULL_AFTER: Duration = Duration::from_secs(60);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +41,15 @@ struct Budget {
     lookups: Bucket,
     connections: Bucket,
     targets: HashMap<DeviceId, Bucket>,
-    used: Instant,
+}
+
+impl Budget {
+    /// Forgets the devices whose buckets are full, and says whether nothing is left to be remembered.
+    fn is_over(&mut self, now: Instant) -> bool {
+        self.targets.retain(|_, bucket| !bucket.is_full(now));
+        let buckets = [&self.signals, &self.calls, &self.lookups, &self.connections];
+        self.targets.is_empty() && buckets.iter().all(|bucket| bucket.is_full(now))
+    }
 }
 
 /// The budgets of all accounts that were active a short while ago.
@@ -69,12 +75,10 @@ impl Budgets {
                 lookups: bucket(LOOKUPS),
                 connections: bucket(CONNECTIONS),
                 targets: HashMap::new(),
-                used: now,
             };
             self.accounts.insert(user.clone(), budget);
         }
         let Some(budget) = self.accounts.get_mut(user) else { return false };
-        budget.used = now;
         match spending {
             Spending::Signal => budget.signals.take(now),
             Spending::Call => budget.calls.take(now),
@@ -92,14 +96,16 @@ impl Budgets {
         }
     }
 
-    /// Forgets budgets that are full again.
+    /// Forgets budgets that are full again: a new one would be the same.
     pub(crate) fn expire(&mut self, now: Instant) {
-        self.accounts.retain(|_, budget| now.saturating_duration_since(budget.used) < FULL_AFTER);
+        self.accounts.retain(|_, budget| !budget.is_over(now));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -123,10 +129,29 @@ mod tests {
             budgets.allow(&ada, Spending::Envelope(device(n)), now);
         }
         assert!(budgets.accounts[&ada].targets.len() <= TARGETS);
-        budgets.expire(now + Duration::from_secs(59));
+        // Sixteen calls come back at one a second: what is not full yet is not forgotten, and so not refilled.
+        let soon = now + Duration::from_secs(15);
+        budgets.expire(soon);
         assert_eq!(budgets.accounts.len(), 2);
-        budgets.expire(now + FULL_AFTER);
+        assert!(budgets.accounts[&ada].targets.is_empty(), "who was written to is forgotten earlier");
+        assert_eq!(spend(&mut budgets, &ada, Spending::Call, soon), 15);
+        let later = now + Duration::from_secs(60);
+        budgets.expire(later);
         assert!(budgets.accounts.is_empty());
-        assert_eq!(spend(&mut budgets, &ada, Spending::Call, now + FULL_AFTER), 16);
+        assert_eq!(spend(&mut budgets, &ada, Spending::Call, later), 16);
+    }
+
+    /// An operator may set a rate at which a minute fills nothing.
+    #[test]
+    fn dos_1_a_slow_budget_is_not_refilled_by_being_forgotten() {
+        let limits = Limits { signal_burst: 1000, signal_rate: 1, ..Limits::default() };
+        let (mut budgets, now) = (Budgets::new(&limits), Instant::now());
+        let ada: UserId = "ada@x".parse().unwrap();
+        let spend =
+            |budgets: &mut Budgets, now| (0..2000).take_while(|_| budgets.allow(&ada, Spending::Signal, now)).count();
+        assert_eq!(spend(&mut budgets, now), 1000);
+        let later = now + Duration::from_secs(100);
+        budgets.expire(later);
+        assert_eq!(spend(&mut budgets, later), 100);
     }
 }

@@ -17,6 +17,15 @@ use undertone_protocol::opaque::Suite;
 
 use crate::store::Account;
 
+/// Times what one account may have in flight from one place: the same account from its neighbourhood ...
+const USER_NEAR: usize = 2;
+/// ... all accounts from one place ...
+const PLACE: usize = 8;
+/// ... all accounts from its neighbourhood ...
+const AROUND: usize = 16;
+/// ... and one account from everywhere.
+const ACCOUNT: usize = 16;
+
 /// What an exchange waits for.
 #[derive(Debug)]
 pub enum Step {
@@ -127,10 +136,10 @@ impl Exchanges {
         let each = self.most_each;
         if open.len() >= self.most
             || here >= each
-            || near >= 2 * each
-            || place >= 8 * each
-            || around >= 16 * each
-            || account >= 16 * each
+            || near >= USER_NEAR * each
+            || place >= PLACE * each
+            || around >= AROUND * each
+            || account >= ACCOUNT * each
         {
             return Err(TooMany);
         }

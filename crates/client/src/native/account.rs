@@ -247,7 +247,7 @@ pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<Registered, C
     let met = meet(home, login.server, login.name, login.passphrase).await?;
     let opened = open_account(&met, login.passphrase.as_slice()).await?;
     // An earlier attempt may have been taken, and only its answer lost.
-    let taken = home.pending()?.filter(|pending| opened.list.device(*pending.device.address()).is_some());
+    let taken = home.pending()?.filter(|pending| opened.list.device(*pending.device.id()).is_some());
     let pending = match taken {
         // With the recovery key of a registration, if it was one: nobody has seen it yet.
         Some(pending) => Pending { list: opened.list, ..pending },
@@ -271,7 +271,7 @@ async fn enrol(
     let server = met.connector.address();
     let enrol = Enrol {
         exchange,
-        device: pending.device.address().to_string(),
+        device: pending.device.id().to_string(),
         list: Bytes(pending.list.to_bytes()),
         possession: pending.device.possession(challenge, &pending.list, server)?,
     };

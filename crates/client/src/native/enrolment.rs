@@ -10,7 +10,7 @@ use undertone_keys::envelope::Address;
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::sign::{Account, Device, Signed, SigningKey, VerifyingKey};
-use undertone_keys::{Secret, UserId, cbor};
+use undertone_keys::{DeviceId, Secret, UserId, cbor};
 use undertone_protocol::rest::Bytes;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -40,7 +40,7 @@ impl NewDevice {
         self.record.sign(&self.identity)
     }
 
-    pub(super) const fn address(&self) -> &undertone_keys::DeviceId {
+    pub(super) const fn id(&self) -> &DeviceId {
         &self.record.device
     }
 
@@ -150,7 +150,7 @@ mod tests {
         let bytes = pending.to_bytes();
         let again = Pending::from_bytes(&bytes).unwrap();
         assert_eq!(again.to_bytes(), bytes);
-        assert_eq!(again.device.address(), pending.device.address());
+        assert_eq!(again.device.id(), pending.device.id());
         assert!(bytes.capacity() >= pending.list.to_bytes().len() + ROOM, "it did not have to grow");
         for cut in 0..bytes.len() {
             assert!(Pending::from_bytes(&bytes[..cut]).is_none());
