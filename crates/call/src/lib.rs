@@ -45,6 +45,7 @@
 pub mod local;
 pub mod outcome;
 pub mod policy;
+pub mod room;
 pub mod signal;
 
 mod incoming;

@@ -37,6 +37,12 @@ pub enum Outcome {
     /// Another of the callee's devices answered.
     #[n(10)]
     Taken,
+    /// Of a room: somebody who may took this device's user off its list. Never said by a peer.
+    #[n(11)]
+    Removed,
+    /// Of a room: the device that holds its keys is gone. Never said by a peer.
+    #[n(12)]
+    HolderGone,
 }
 
 impl Outcome {
@@ -54,6 +60,8 @@ impl Outcome {
             Self::RefusedByProof => "refused_by_proof",
             Self::RefusedByPolicy => "refused_by_policy",
             Self::Taken => "taken",
+            Self::Removed => "removed",
+            Self::HolderGone => "holder_gone",
         }
     }
 }

@@ -135,6 +135,7 @@ impl Phone {
             Input::Accept => self.accept(now),
             Input::Decline => self.decline(Outcome::Declined, rng),
             Input::Refuse => self.decline(Outcome::RefusedByPolicy, rng),
+            Input::Busy => self.decline(Outcome::Busy, rng),
             Input::HangUp => self.hang_up(rng),
             Input::End(outcome) => self.end(outcome, rng),
             Input::PeerGone => self.peer_gone(),

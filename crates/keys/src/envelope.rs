@@ -36,6 +36,9 @@ pub enum Purpose {
     /// Signals of a call; the context is the call id.
     #[n(1)]
     CallSignal,
+    /// Keys of a room's call, sealed to the one-call key of a join (rule GRP-7); the context is the call id.
+    #[n(2)]
+    RoomKey,
 }
 
 /// One device of one user.

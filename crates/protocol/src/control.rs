@@ -55,6 +55,9 @@ pub enum Refusal {
     /// The relay goes down.
     #[n(10)]
     ShuttingDown,
+    /// Somebody who may removed it.
+    #[n(11)]
+    Removed,
 }
 
 impl Refusal {
@@ -72,6 +75,7 @@ impl Refusal {
             Self::Left => "left",
             Self::Protection => "the relay does not offer the protection asked for",
             Self::ShuttingDown => "the relay is shutting down",
+            Self::Removed => "removed by somebody who may",
         }
     }
 }
@@ -103,6 +107,24 @@ pub enum ToRelay {
     /// Goes, and says so.
     #[n(2)]
     Leave,
+    /// Put a member out of the room. Its user comes back with a grant that is newer than this alone. For those whose
+    /// grant says `moderate`; from others it is nothing.
+    #[n(3)]
+    Remove {
+        /// Whom.
+        #[n(0)]
+        index: u16,
+    },
+    /// Forward nothing of a member's, or forward it again. For those whose grant says `moderate`.
+    #[n(4)]
+    Mute {
+        /// Whom.
+        #[n(0)]
+        index: u16,
+        /// Whether it is to be silent.
+        #[n(1)]
+        muted: bool,
+    },
 }
 
 /// From the relay to a member.
@@ -115,9 +137,12 @@ pub enum ToMember {
         /// The member's own sender index.
         #[n(0)]
         index: u16,
-        /// Everybody else.
+        /// Everybody else, or as many as fit into this message.
         #[n(1)]
         members: Vec<Member>,
+        /// How many others are in: those beyond `members` follow at once, each in a [`ToMember::Arrived`].
+        #[n(2)]
+        others: u16,
     },
     /// Not in, or out.
     #[n(1)]
@@ -152,6 +177,16 @@ pub enum ToMember {
         /// The ping's clock.
         #[n(0)]
         sent_ms: u64,
+    },
+    /// A member was silenced, or may be heard again.
+    #[n(5)]
+    Muted {
+        /// Whom.
+        #[n(0)]
+        index: u16,
+        /// Whether the relay forwards nothing of it.
+        #[n(1)]
+        muted: bool,
     },
 }
 

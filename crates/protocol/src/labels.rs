@@ -6,6 +6,8 @@ use undertone_keys::labels::Label;
 pub const STATEMENT: Label = Label::declare("undertone/KT-14/statement/v1");
 /// A server's signature over a grant.
 pub const GRANT: Label = Label::declare("undertone/RLY-1/grant/v1");
+/// A device's signature over a room's access list.
+pub const ACCESS: Label = Label::declare("undertone/GRP-8/access/v1");
 /// A device's signature over its join.
 pub const JOIN: Label = Label::declare("undertone/GRP-8/join/v1");
 /// The TLS exporter label of a join's channel binding (RFC 9266 in spirit, our own label so that nothing else
@@ -18,4 +20,4 @@ pub const HOP: Label = Label::declare("undertone/MED-8/hop/v1");
 pub const LOGIN: Label = Label::declare("undertone/ID-6/opaque/v1");
 
 /// All of them.
-pub const ALL: &[Label] = &[STATEMENT, GRANT, JOIN, CHANNEL_BINDING, HOP, LOGIN];
+pub const ALL: &[Label] = &[STATEMENT, GRANT, ACCESS, JOIN, CHANNEL_BINDING, HOP, LOGIN];

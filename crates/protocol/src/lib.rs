@@ -3,6 +3,7 @@
 //! * [`rest`]: accounts, in JSON.
 //! * [`signal`]: one WebSocket per device, in deterministic CBOR.
 //! * [`control`]: one control stream per relay connection, in deterministic CBOR.
+//! * [`access`]: who may come into a room, as its members sign it (rule GRP-8).
 //! * [`grant`] and [`join`]: the signed papers with which a device enters a room (rules RLY-1, GRP-8).
 //! * [`origin`]: what counts as one place where limits are per address (rule DOS-1).
 //! * [`statement`]: how a server shows that a TLS key is its own (rule KT-14).
@@ -20,6 +21,7 @@
     )
 )]
 
+pub mod access;
 pub mod control;
 pub mod grant;
 pub mod join;
@@ -32,7 +34,8 @@ pub mod signal;
 pub mod statement;
 pub mod terms;
 
-pub use grant::Grant;
+pub use access::{Access, AccessList, ClaimedAccess, Listed};
+pub use grant::{Grant, Rights};
 pub use join::{Entry, Join};
 pub use origin::{Origin, OriginCounts};
 pub use terms::{Protection, Terms};

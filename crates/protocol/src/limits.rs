@@ -25,6 +25,16 @@ pub const SIGNAL_BURST: u32 = 200;
 pub const SIGNAL_RATE: u32 = 50;
 /// Members of a room at most. Configurable.
 pub const MAX_MEMBERS: usize = 1_000;
+/// People on a room's access list who may speak, at most.
+pub const MAX_SPEAKERS: usize = 50;
+/// People on a room's access list at most.
+pub const MAX_LISTED: usize = 1_000;
+/// Bytes of a room's signed access list at most: a thousand names and keys.
+pub const MAX_ACCESS: usize = 128 * 1024;
+/// Versions of a room's access list at most; the server keeps all of them. Configurable.
+pub const MAX_ACCESS_VERSIONS: u32 = 10_000;
+/// Rooms that one account has made and not closed at most. Configurable.
+pub const MAX_ROOMS_PER_CREATOR: u32 = 100;
 /// Rooms of a relay at most. Configurable.
 pub const MAX_ROOMS: usize = 10_000;
 /// Places in rooms that the devices of one user hold at the same time at most.

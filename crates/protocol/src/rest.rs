@@ -10,9 +10,13 @@
 //! | `POST /v1/devices` | [`Enrol`] | [`Enrolled`] |
 //! | `GET /v1/users/{user}/devices` | - | [`Devices`] |
 //! | `POST /v1/logout` | - | nothing |
+//! | `GET /v1/rooms` | - | [`Rooms`] |
+//! | `GET /v1/rooms/{room}/access?above={version}` | - | [`AccessVersions`] |
+//! | `POST /v1/rooms/{room}/access` | [`NewAccess`] | nothing |
+//! | `POST /v1/rooms/{room}/enter` | - | [`Entered`] |
 //! | `GET /v1/signal` | - | WebSocket, see [`crate::signal`] |
 //!
-//! The last four but `POST /v1/devices` want `Authorization: Bearer` with a device's token. Errors are [`Problem`].
+//! From `GET /v1/users` on all want `Authorization: Bearer` with a device's token. Errors are [`Problem`].
 
 use core::fmt;
 
@@ -187,6 +191,49 @@ pub struct Devices {
     pub list: Bytes,
 }
 
+/// A room that a user may come into, as far as the server knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoomShown {
+    /// The room's id, 32 hexadecimal digits.
+    pub room: String,
+    /// The newest version of its access list.
+    pub version: u32,
+    /// Whose devices are in it now, a user once for each. The relay's word: proof is for those inside.
+    pub present: Vec<Name>,
+}
+
+/// The rooms that a user may come into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rooms {
+    /// Ascending by id.
+    pub rooms: Vec<RoomShown>,
+}
+
+/// Versions of a room's access list, from the one after the version asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccessVersions {
+    /// Signed [`crate::AccessList`]s, one after the other.
+    pub versions: Vec<Bytes>,
+    /// Whether there are more behind these.
+    pub more: bool,
+}
+
+/// The next version of a room's access list, or the first of a new room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewAccess {
+    /// A signed [`crate::AccessList`].
+    pub access: Bytes,
+}
+
+/// A room is open to the device that asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Entered {
+    /// A signed [`crate::Grant`] for it.
+    pub grant: Bytes,
+    /// The version of the access list that it goes by.
+    pub version: u32,
+}
+
 /// Why a request failed, for programs and for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -216,6 +263,12 @@ pub mod code {
     pub const EXCHANGE_OVER: &str = "exchange_over";
     /// The device list is not the next one of this account.
     pub const BAD_LIST: &str = "bad_list";
+    /// There is no such room for this user.
+    pub const UNKNOWN_ROOM: &str = "unknown_room";
+    /// The access list is not the next one of this room, or its signer may not make this change.
+    pub const BAD_ACCESS: &str = "bad_access";
+    /// This operator opens no rooms that the relay can hear.
+    pub const PROTECTION: &str = "protection";
     /// Too many requests.
     pub const TOO_MANY: &str = "too_many";
     /// The server cannot do it now.

@@ -6,7 +6,7 @@
 use minicbor::{Decode, Encode};
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
-use undertone_keys::{CallId, DeviceId, UserId, WallTime, cbor};
+use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime, cbor};
 
 use crate::terms::Protection;
 
@@ -131,6 +131,17 @@ pub enum ToDevice {
     /// Nothing to say.
     #[n(6)]
     KeepAlive,
+    /// A room's access list has a new version, and the device's user is or was on it. The list itself is asked for over
+    /// REST.
+    #[n(7)]
+    RoomChanged {
+        /// Which room.
+        #[n(0)]
+        room: RoomId,
+        /// The newest version.
+        #[n(1)]
+        version: u32,
+    },
 }
 
 /// Why a server refuses.

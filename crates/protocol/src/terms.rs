@@ -32,6 +32,9 @@ pub enum KeySource {
     /// The agreement of a one-to-one call (rule CALL-1).
     #[n(1)]
     Agreement,
+    /// A device of the room's creator draws them and hands them to each admitted device (rules GRP-2, GRP-7).
+    #[n(2)]
+    Host,
 }
 
 /// The layout of key ids.
@@ -79,5 +82,11 @@ impl Terms {
             frame_format: 1,
             quorum: false,
         }
+    }
+
+    /// The terms of every call in a room of this version.
+    #[must_use]
+    pub const fn room(protection: Protection) -> Self {
+        Self { key_source: KeySource::Host, ..Self::one_to_one(protection) }
     }
 }

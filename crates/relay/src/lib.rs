@@ -35,6 +35,7 @@ pub mod room;
 pub mod rooms;
 pub mod shell;
 
+mod moderation;
 mod roster;
 
 pub use room::{Blind, Hop, Room};

@@ -71,7 +71,7 @@ impl<P> Room<P> {
     fn sender(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Option<&mut Seat> {
         let seat = self.roster.seat_mut(from)?;
         seat.heard = now;
-        (seat.rights.speak && packet.len() <= MAX_PACKET).then_some(seat)
+        (seat.rights.speak && !seat.muted && packet.len() <= MAX_PACKET).then_some(seat)
     }
 }
 

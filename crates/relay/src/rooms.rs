@@ -138,7 +138,7 @@ enum Connection {
 
 /// A room of either protection.
 #[derive(Debug)]
-enum AnyRoom {
+pub(crate) enum AnyRoom {
     Blind(Room<Blind>),
     Hop(Room<Hop>),
 }
@@ -158,14 +158,14 @@ impl AnyRoom {
         }
     }
 
-    const fn roster(&self) -> &Roster {
+    pub(crate) const fn roster(&self) -> &Roster {
         match self {
             Self::Blind(room) => &room.roster,
             Self::Hop(room) => &room.roster,
         }
     }
 
-    const fn roster_mut(&mut self) -> &mut Roster {
+    pub(crate) const fn roster_mut(&mut self) -> &mut Roster {
         match self {
             Self::Blind(room) => &mut room.roster,
             Self::Hop(room) => &mut room.roster,
@@ -186,10 +186,10 @@ pub struct Rooms {
     server: VerifyingKey<Server>,
     limits: Limits,
     connections: HashMap<ConnectionId, Connection>,
-    rooms: HashMap<RoomId, AnyRoom>,
+    pub(crate) rooms: HashMap<RoomId, AnyRoom>,
     /// Places that each user's devices hold.
     places: HashMap<UserId, usize>,
-    outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
     ready: VecDeque<ConnectionId>,
     next_tick: Option<Time>,
     stats: Stats,
@@ -309,7 +309,13 @@ impl Rooms {
                 self.remove(now, connection, Refusal::Left);
                 self.outputs.push_back(Output::Close { connection });
             }
-            (ToRelay::Join { .. } | ToRelay::Ping { .. }, Some(_)) => self.refuse(now, connection, Refusal::Malformed),
+            (ToRelay::Remove { index }, Some(Connection::InRoom(room))) => {
+                self.take_out(now, connection, *room, index, wall);
+            }
+            (ToRelay::Mute { index, muted }, Some(Connection::InRoom(room))) => {
+                self.silence(connection, *room, index, muted);
+            }
+            (_, Some(_)) => self.refuse(now, connection, Refusal::Malformed),
         }
     }
 
@@ -341,6 +347,9 @@ impl Rooms {
             return Err(Refusal::Protection);
         }
         let room = self.rooms.get(&granted.room).map(AnyRoom::roster);
+        if room.is_some_and(|room| room.is_barred(&user, granted.expires)) {
+            return Err(Refusal::Removed);
+        }
         // A device may stand in the lists of two users; it replaces itself as one and the same alone.
         let same = |seat: &&Seat| seat.device == device && seat.user == user;
         let older = room.and_then(|room| room.seats().iter().find(same));
@@ -371,11 +380,17 @@ impl Rooms {
         *self.places.entry(user).or_default() += 1;
         let awaiting = self.connections.insert(connection, Connection::InRoom(granted.room));
         // A message has room for a few members; the others arrive behind it.
+        let others = u16::try_from(members.len()).unwrap_or(u16::MAX);
         let mut members = members.into_iter();
         let first = members.by_ref().take(MEMBERS_AT_ONCE).collect();
-        self.outputs.push_back(Output::Control { connection, message: ToMember::Joined { index, members: first } });
+        let joined = ToMember::Joined { index, members: first, others };
+        self.outputs.push_back(Output::Control { connection, message: joined });
         for member in members {
             self.outputs.push_back(Output::Control { connection, message: ToMember::Arrived { member } });
+        }
+        for seat in room.seats().iter().filter(|seat| seat.muted) {
+            let message = ToMember::Muted { index: seat.index, muted: true };
+            self.outputs.push_back(Output::Control { connection, message });
         }
         let newcomer = room.seats().iter().find(|seat| seat.index == index).map(Seat::shown);
         for seat in room.seats().iter().filter(|seat| seat.index != index) {
@@ -389,6 +404,11 @@ impl Rooms {
             room.admit(connection, &hop, &grant_hash);
         }
         Ok(())
+    }
+
+    /// Everybody's name who is in this room, a device at a time.
+    pub fn present(&self, room: RoomId) -> impl Iterator<Item = &UserId> {
+        self.rooms.get(&room).into_iter().flat_map(|room| room.roster().seats()).map(|seat| &seat.user)
     }
 
     /// Whether another room fits, if need be in the place of the one that has been empty for the longest.
@@ -431,7 +451,7 @@ impl Rooms {
     }
 
     /// Says no and lets go.
-    fn refuse(&mut self, now: Time, connection: ConnectionId, reason: Refusal) {
+    pub(crate) fn refuse(&mut self, now: Time, connection: ConnectionId, reason: Refusal) {
         if self.connections.contains_key(&connection) {
             let message = ToMember::Refused { reason, version: VERSION };
             self.outputs.push_back(Output::Control { connection, message });

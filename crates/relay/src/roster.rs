@@ -1,11 +1,11 @@
 //! Who is in a room, under which index, and what each is still to be sent: the same for every protection.
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use undertone_keys::sign::Signed;
-use undertone_keys::{DeviceId, Time, UserId};
+use undertone_keys::{DeviceId, Time, UserId, WallTime};
 use undertone_protocol::control;
 use undertone_protocol::grant::Rights;
 
@@ -19,6 +19,8 @@ pub(crate) struct Seat {
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) rights: Rights,
+    /// Somebody who may silenced its user.
+    pub(crate) muted: bool,
     pub(crate) grant: Signed,
     pub(crate) join: Signed,
     pub(crate) heard: Time,
@@ -58,6 +60,10 @@ pub(crate) struct Roster {
     queue_limit: usize,
     /// Since when nobody is in.
     empty_since: Option<Time>,
+    /// Who was removed: their grants that end no later than this are good for nothing.
+    barred: HashMap<UserId, WallTime>,
+    /// Whose packets are not forwarded, until somebody who may says otherwise: coming back does not lift it.
+    muted: HashSet<UserId>,
 }
 
 /// How long an empty room is kept: longer than a member tries to come back.
@@ -68,8 +74,34 @@ const MAX_INDEX_STEP: u16 = 4096;
 const MAX_INDEX_STEP_LATER: u16 = 16;
 
 impl Roster {
-    pub(crate) const fn new(queue_limit: usize) -> Self {
-        Self { seats: Vec::new(), next_index: 0, queue_limit, empty_since: None }
+    pub(crate) fn new(queue_limit: usize) -> Self {
+        Self {
+            seats: Vec::new(),
+            next_index: 0,
+            queue_limit,
+            empty_since: None,
+            barred: HashMap::new(),
+            muted: HashSet::new(),
+        }
+    }
+
+    /// Lets this user in again only with a grant that ends later.
+    pub(crate) fn bar(&mut self, user: UserId, until: WallTime) {
+        self.barred.insert(user, until);
+    }
+
+    /// Whether a grant of this user's that ends then was taken from it.
+    pub(crate) fn is_barred(&self, user: &UserId, expires: WallTime) -> bool {
+        self.barred.get(user).is_some_and(|until| expires <= *until)
+    }
+
+    /// Silences a user's devices, or lets them be heard again; `false` where nothing changes.
+    pub(crate) fn mute(&mut self, user: &UserId, muted: bool) -> bool {
+        if muted { self.muted.insert(user.clone()) } else { self.muted.remove(user) }
+    }
+
+    pub(crate) fn is_muted(&self, user: &UserId) -> bool {
+        self.muted.contains(user)
     }
 
     pub(crate) const fn queue_limit(&self) -> usize {
@@ -117,8 +149,8 @@ impl Roster {
         self.next_index = index.checked_add(1)?;
         self.empty_since = None;
         let Newcomer { connection, user, device, rights, grant, join } = newcomer;
-        let queue = VecDeque::with_capacity(self.queue_limit);
-        self.seats.push(Seat { connection, index, user, device, rights, grant, join, heard: now, queue });
+        let (queue, muted) = (VecDeque::new(), self.is_muted(&user));
+        self.seats.push(Seat { connection, index, user, device, rights, muted, grant, join, heard: now, queue });
         Some(index)
     }
 

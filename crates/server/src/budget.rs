@@ -10,8 +10,10 @@ use crate::rate::Bucket;
 
 /// Calls an account may open in a burst, and then one a second.
 const CALLS: (u32, u32) = (16, 1);
-/// Look-ups of others in a burst, and then per second.
-const LOOKUPS: (u32, u32) = (60, 2);
+/// Look-ups of others in a burst, and then per second: whoever comes into a full room looks up everybody in it.
+const LOOKUPS: (u32, u32) = (300, 5);
+/// Requests about rooms in a burst, and then per second.
+const ROOMS: (u32, u32) = (120, 4);
 /// WebSockets an account's devices may open in a burst, and then one a second.
 const CONNECTIONS: (u32, u32) = (32, 1);
 /// Signals to one and the same device in a burst, and then per second: a call needs a dozen.
@@ -28,6 +30,8 @@ pub enum Spending {
     Call,
     /// Somebody's device list.
     Lookup,
+    /// Something about a room.
+    Room,
     /// A WebSocket.
     Connection,
     /// An envelope to this device.
@@ -39,6 +43,7 @@ struct Budget {
     signals: Bucket,
     calls: Bucket,
     lookups: Bucket,
+    rooms: Bucket,
     connections: Bucket,
     targets: HashMap<DeviceId, Bucket>,
 }
@@ -47,7 +52,7 @@ impl Budget {
     /// Forgets the devices whose buckets are full, and says whether nothing is left to be remembered.
     fn is_over(&mut self, now: Instant) -> bool {
         self.targets.retain(|_, bucket| !bucket.is_full(now));
-        let buckets = [&self.signals, &self.calls, &self.lookups, &self.connections];
+        let buckets = [&self.signals, &self.calls, &self.lookups, &self.rooms, &self.connections];
         self.targets.is_empty() && buckets.iter().all(|bucket| bucket.is_full(now))
     }
 }
@@ -73,6 +78,7 @@ impl Budgets {
                 signals: bucket(self.signals),
                 calls: bucket(CALLS),
                 lookups: bucket(LOOKUPS),
+                rooms: bucket(ROOMS),
                 connections: bucket(CONNECTIONS),
                 targets: HashMap::new(),
             };
@@ -83,6 +89,7 @@ impl Budgets {
             Spending::Signal => budget.signals.take(now),
             Spending::Call => budget.calls.take(now),
             Spending::Lookup => budget.lookups.take(now),
+            Spending::Room => budget.rooms.take(now),
             Spending::Connection => budget.connections.take(now),
             Spending::Envelope(device) => {
                 if budget.targets.len() >= TARGETS && !budget.targets.contains_key(&device) {

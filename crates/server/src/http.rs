@@ -1,6 +1,8 @@
 //! REST and the way to the WebSocket. The OpenAPI description is served at `/v1/openapi.json`.
 #![allow(missing_debug_implementations, unreachable_pub, reason = "utoipa's generated types")]
 
+mod rooms;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use undertone_keys::device_list::ClaimedList;
 use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Device, VerifyingKey};
 use undertone_keys::{AccessToken, UserId};
 use undertone_protocol::rest::{
     Bytes, Devices, Enrol, Enrolled, LoggedIn, LoginChallenge, LoginFinish, LoginStart, Problem, RegisterChallenge,
@@ -28,8 +31,9 @@ use utoipa::OpenApi;
 use crate::accounts::{AccountError, Desk};
 use crate::budget::Spending;
 use crate::listener::Place;
+use crate::rooms::{RoomDesk, RoomError};
 use crate::signal::{self, Session, wall_time};
-use crate::store::{Accounts, Token};
+use crate::store::{Accounts, Rooms, Token};
 use crate::switchboard::Switchboard;
 
 /// How long a body may take to arrive.
@@ -40,6 +44,8 @@ const BODY: Duration = Duration::from_secs(20);
 pub struct Shared<S> {
     /// Accounts.
     pub desk: Desk<S>,
+    /// Rooms.
+    pub rooms: RoomDesk<S>,
     /// Connected devices.
     pub board: Arc<Switchboard>,
     /// The server's signed statement.
@@ -51,15 +57,16 @@ pub struct Shared<S> {
 /// The description of this interface.
 #[derive(Debug, OpenApi)]
 #[openapi(
-    info(title = "Undertone", description = "Accounts and device lists. Calls run over WebSocket and QUIC."),
-    paths(server_info, register_start, register_finish, login_start, login_finish, enrol, devices, logout)
+    info(title = "Undertone", description = "Accounts, device lists and rooms. Calls run over WebSocket and QUIC."),
+    paths(server_info, register_start, register_finish, login_start, login_finish, enrol, devices, logout,
+        rooms::list, rooms::above, rooms::take, rooms::enter)
 )]
 pub struct Description;
 
 static DESCRIPTION: LazyLock<String> = LazyLock::new(|| Description::openapi().to_pretty_json().unwrap_or_default());
 
 /// All routes. Unknown ones, and known ones asked in another way, are refused like everything else: with a [`Problem`].
-pub fn router<S: Accounts + Clone>(shared: Arc<Shared<S>>) -> Router {
+pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
     Router::new()
         .route("/v1/server", get(server_info::<S>))
         .route("/v1/register/start", post(register_start::<S>))
@@ -69,6 +76,9 @@ pub fn router<S: Accounts + Clone>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/devices", post(enrol::<S>))
         .route("/v1/users/{user}/devices", get(devices::<S>))
         .route("/v1/logout", post(logout::<S>))
+        .route("/v1/rooms", get(rooms::list::<S>))
+        .route("/v1/rooms/{room}/access", get(rooms::above::<S>).post(rooms::take::<S>))
+        .route("/v1/rooms/{room}/enter", post(rooms::enter::<S>))
         .route("/v1/signal", get(open_signal::<S>))
         .route("/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION.as_str())))
         .route("/health", get(async || "ok\n"))
@@ -130,6 +140,22 @@ impl From<AccountError> for Refusal {
 impl From<crate::store::StoreError> for Refusal {
     fn from(error: crate::store::StoreError) -> Self {
         AccountError::from(error).into()
+    }
+}
+
+impl From<RoomError> for Refusal {
+    fn from(refused: RoomError) -> Self {
+        let (status, code) = match &refused {
+            RoomError::Unknown => (StatusCode::NOT_FOUND, code::UNKNOWN_ROOM),
+            RoomError::Access(_) => (StatusCode::CONFLICT, code::BAD_ACCESS),
+            RoomError::Protection => (StatusCode::FORBIDDEN, code::PROTECTION),
+            RoomError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
+            RoomError::Store(source) => {
+                error!(%source, "the store failed");
+                (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
+            }
+        };
+        Self::new(status, code, refused.to_string())
     }
 }
 
@@ -253,11 +279,7 @@ async fn open_signal<S: Accounts + Clone>(
     if !shared.board.allow(&token.user, Spending::Connection) {
         return Err(Refusal::too_many());
     }
-    // The identity key goes into grants, so it must be the one of the account's newest list.
-    let list = shared.desk.store().list(&token.user).await?.ok_or_else(Refusal::unauthorized)?;
-    let list = ClaimedList::from_bytes(&list.list).and_then(|claimed| claimed.verify(&token.user));
-    let list = list.map_err(|_| Refusal::from(crate::store::StoreError::Damaged))?;
-    let identity = list.device(token.device).ok_or_else(Refusal::unauthorized)?.identity;
+    let identity = identity(&shared, &token).await?;
     let (bearer, you) = (token.hash, Address { user: token.user, device: token.device });
     let session =
         Session { bearer, store: shared.desk.store().clone(), board: shared.board.clone(), stop: shared.stop.clone() };
@@ -267,6 +289,14 @@ async fn open_signal<S: Accounts + Clone>(
         // The connection counts for its address until here.
         drop(place);
     }))
+}
+
+/// The device's identity key. It goes into grants, so it must be the one of the account's newest list.
+async fn identity<S: Accounts>(shared: &Shared<S>, token: &Token) -> Result<VerifyingKey<Device>, Refusal> {
+    let list = shared.desk.store().list(&token.user).await?.ok_or_else(Refusal::unauthorized)?;
+    let list = ClaimedList::from_bytes(&list.list).and_then(|claimed| claimed.verify(&token.user));
+    let list = list.map_err(|_| Refusal::from(crate::store::StoreError::Damaged))?;
+    Ok(list.device(token.device).ok_or_else(Refusal::unauthorized)?.identity)
 }
 
 async fn authorize<S: Accounts>(shared: &Shared<S>, headers: &HeaderMap) -> Result<Token, Refusal> {

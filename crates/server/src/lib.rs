@@ -25,6 +25,7 @@ pub mod exchanges;
 pub mod http;
 pub mod listener;
 pub mod metrics;
+pub mod rooms;
 pub mod running;
 pub mod signal;
 pub mod store;

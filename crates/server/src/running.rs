@@ -22,6 +22,7 @@ use crate::data::{DataError, DataFolder};
 use crate::http::{Shared, router};
 use crate::listener;
 use crate::metrics::{self, Sources};
+use crate::rooms::RoomDesk;
 use crate::signal::wall_time;
 use crate::store::{Sqlite, StoreError};
 use crate::switchboard::{EXPIRE_EVERY, Switchboard};
@@ -129,6 +130,7 @@ impl Server {
         let statement = statement.sign(&identity);
         let shared = Arc::new(Shared {
             desk: Desk::new(store.clone(), setup, domain.clone(), config.registration(), &config.limits),
+            rooms: RoomDesk::new(store.clone(), config.hop).with_relay(relay.counts()),
             board: Arc::new(Switchboard::new(identity, &config.limits, config.hop)),
             statement,
             stop: stop.clone(),

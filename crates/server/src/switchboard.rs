@@ -1,6 +1,6 @@
 //! Who is connected, and which calls were opened: all in memory, all bounded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ struct State {
 
 /// Calls remembered at most. One account can have no more than its budget of a [`limits::CALL_MEMORY`].
 const MAX_CALLS: usize = 50_000;
+/// What the two sides of a call may do.
+const TALK: Rights = Rights { speak: true, moderate: false };
 /// How often [`Switchboard::expire`] is to be called.
 pub const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 
@@ -148,7 +150,7 @@ impl Switchboard {
         if opened.caller != from.user || opened.callee != *callee || opened.protection != protection {
             return Err(Reason::Malformed);
         }
-        Ok(self.grant(opened.room, call, from.clone(), identity, protection, now))
+        Ok(self.grant(opened.room, call, from.clone(), identity, (protection, TALK), now))
     }
 
     /// Hands an envelope to a device, with a grant when the call was opened for its user.
@@ -174,12 +176,21 @@ impl Switchboard {
             .calls
             .get(&call)
             .filter(|opened| opened.callee == to.user && opened.caller == from.user && opened.until > Instant::now())
-            .map(|opened| self.grant(opened.room, call, to.clone(), line.identity, opened.protection, now));
+            .map(|opened| self.grant(opened.room, call, to.clone(), line.identity, (opened.protection, TALK), now));
         let message = ToDevice::Deliver { from: from.clone(), call, envelope, grant };
         if let Err(mpsc::error::TrySendError::Closed(_)) = line.queue.try_send(message) {
             return Err(NotConnected);
         }
         Ok(())
+    }
+
+    /// Tells the connected devices of these users that a room's access list has a new version. What does not fit into a
+    /// slow device's queue is lost: it asks when it comes in.
+    pub fn room_changed(&self, users: &[UserId], room: RoomId, version: u32) {
+        let users: HashSet<&UserId> = users.iter().collect();
+        for line in self.state().lines.values().filter(|line| users.contains(&line.you.user)) {
+            let _ = line.queue.try_send(ToDevice::RoomChanged { room, version });
+        }
     }
 
     /// How many devices are connected.
@@ -188,16 +199,16 @@ impl Switchboard {
         self.state().lines.len()
     }
 
-    fn grant(
+    /// Signs a grant.
+    pub(crate) fn grant(
         &self,
         room: RoomId,
         call: CallId,
         member: Address,
         identity: VerifyingKey<Device>,
-        protection: Protection,
+        (protection, rights): (Protection, Rights),
         now: WallTime,
     ) -> Signed {
-        let rights = Rights { speak: true, moderate: false };
         let expires = now.plus(limits::GRANT_LIFETIME.as_secs());
         Grant { room, call, member, identity, protection, rights, expires }.sign(&self.key)
     }

@@ -339,6 +339,12 @@ impl TrustedPeer {
     pub fn device(&self, id: DeviceId) -> Option<&DeviceRecord> {
         self.list.device(id)
     }
+
+    /// The device with this id, also where it may not act any more: for what it signed when it could.
+    #[must_use]
+    pub fn past_device(&self, id: DeviceId) -> Option<&DeviceRecord> {
+        self.list.records().iter().find(|record| record.device == id)
+    }
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ pub enum Input {
     Decline,
     /// The local policy does not allow the call that rings.
     Refuse,
+    /// This device is in another conversation: the call that rings is not shown to anybody.
+    Busy,
     /// A person ends whatever there is: a ringing call is cancelled, an established one ended.
     HangUp,
     /// The media path cannot go on: ends an established call with this outcome, which the peer is told.

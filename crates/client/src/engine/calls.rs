@@ -10,9 +10,9 @@ use undertone_protocol::signal::ToServer;
 use undertone_protocol::{Protection, Terms};
 use undertone_transparency::TrustedPeer;
 
-use super::media::Media;
+use super::media::{Media, PeerSide};
 use super::path::Path;
-use super::{CallInfo, Dialling, Engine, Event, MediaStats, Output, Record};
+use super::{CallInfo, Dialling, Engine, Event, Output, Record};
 
 /// The first epoch of a one-to-one call.
 const FIRST_EPOCH: Epoch = Epoch(1);
@@ -75,6 +75,7 @@ impl Engine {
             let over = Event::Over { call: dialling.call, outcome: Outcome::Cancelled };
             self.outputs.push_back(Output::Event(over));
         }
+        self.leave_if_in_room();
         self.phone(now, undertone_call::Input::HangUp, rng);
     }
 
@@ -102,6 +103,13 @@ impl Engine {
                 }
                 CallOutput::Agree { request, peer } => self.outputs.push_back(Output::Agree { request, peer }),
                 CallOutput::Event(CallEvent::Ringing { call }) => self.event(Event::Ringing { call }),
+                // Whoever is in a room is busy.
+                CallOutput::Event(CallEvent::Incoming { .. }) if self.room.is_some() || self.entering.is_some() => {
+                    if let Err(error) = self.phone.handle_input(now, undertone_call::Input::Busy, rng) {
+                        self.reject(error.to_string());
+                    }
+                }
+                CallOutput::Event(CallEvent::Over { .. }) if self.room.is_some() || self.entering.is_some() => {}
                 CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms }) => {
                     self.event(Event::Incoming { call, peer: caller, standing, protection: terms.protection });
                 }
@@ -131,24 +139,9 @@ impl Engine {
             protection,
             epoch: (protection == Protection::Blind).then_some(FIRST_EPOCH.0),
         };
-        self.media = Some(Media {
-            call: call.call,
-            peer: call.peer,
-            peer_device,
-            peer_grant: call.peer_grant,
-            grant: call.grant,
-            ring,
-            protection,
-            hop: None,
-            index: 0,
-            path: Path::new(now),
-            _ephemeral: None,
-            join: None,
-            connected: false,
-            heard: false,
-            sequence: 0,
-            stats: MediaStats::default(),
-        });
+        let side = PeerSide { peer: call.peer, device: peer_device, grant: call.peer_grant };
+        let side = Some(Box::new(side));
+        self.media = Some(Media::new(call.call, side, call.grant, ring, protection, Path::new(now)));
         self.event(Event::Established(Box::new(info)));
         self.outputs.push_back(Output::OpenRelay);
     }

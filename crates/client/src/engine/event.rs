@@ -1,13 +1,12 @@
 //! What people and programs see of a call.
 
 use undertone_call::{Outcome, Role};
-use undertone_keys::CallId;
-use undertone_keys::UserId;
+use undertone_keys::{CallId, RoomId, UserId};
 use undertone_keys::envelope::Address;
 use undertone_keys::sas::Sas;
 use undertone_keys::sign::{Account, VerifyingKey};
 use undertone_media::packet::Codec;
-use undertone_protocol::Protection;
+use undertone_protocol::{Protection, Rights};
 use undertone_protocol::signal::Reason;
 use undertone_transparency::Standing;
 
@@ -74,6 +73,33 @@ pub enum Event {
         /// Which side is gone.
         who: Side,
     },
+    /// The server has opened a room to this device.
+    RoomEntered(Box<RoomInfo>),
+    /// Something about who is in the room, or about its keys.
+    Room {
+        /// Which call.
+        call: CallId,
+        /// What.
+        event: undertone_call::room::Event,
+    },
+    /// A member of the room was silenced by somebody who may, or can be heard again.
+    Muted {
+        /// Which call.
+        call: CallId,
+        /// Whose index.
+        index: u16,
+        /// Whether it is silent now.
+        muted: bool,
+        /// Whether it is this device.
+        me: bool,
+    },
+    /// A room's list has a newer version, by the server's word: somebody was invited, or taken off.
+    RoomChanged {
+        /// Which room.
+        room: RoomId,
+        /// The version.
+        version: u32,
+    },
     /// The call is over.
     Over {
         /// Which call.
@@ -128,6 +154,23 @@ pub struct CallInfo {
     pub protection: Protection,
     /// The epoch of the call's own key; none in a hop room, whose keys belong to connections.
     pub epoch: Option<u32>,
+}
+
+/// What a room shows about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomInfo {
+    /// Which room.
+    pub room: RoomId,
+    /// The call in it.
+    pub call: CallId,
+    /// What people call it.
+    pub name: String,
+    /// Who made it and holds its keys.
+    pub creator: UserId,
+    /// Who can open the media.
+    pub protection: Protection,
+    /// What this device may do.
+    pub rights: Rights,
 }
 
 /// A frame that opened.

@@ -1,6 +1,5 @@
 //! Sealed media of an established call, without a queue in between.
 
-use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, Time};
@@ -18,9 +17,8 @@ use super::{Engine, Event, Heard, MediaStats, Output, PathState};
 #[derive(Debug)]
 pub(super) struct Media {
     pub(super) call: CallId,
-    pub(super) peer: TrustedPeer,
-    pub(super) peer_device: Address,
-    pub(super) peer_grant: [u8; 32],
+    /// The other side, in a call of two; nobody in particular in a room.
+    pub(super) peer: Option<Box<PeerSide>>,
     pub(super) grant: Signed,
     /// Who is in the room, and, in a blind one, what seals and opens their frames.
     pub(super) ring: Ring,
@@ -30,14 +28,25 @@ pub(super) struct Media {
     /// The own sender index.
     pub(super) index: u16,
     pub(super) path: Path,
-    /// Lives and dies with one join.
-    pub(super) _ephemeral: Option<EphemeralKey>,
     pub(super) join: Option<undertone_keys::JoinId>,
+    /// Somebody who may silenced this device.
+    pub(super) muted: bool,
+    /// A newer grant was asked for.
+    pub(super) asking: bool,
     /// Both sides were in the room at the same time, once at least.
     pub(super) connected: bool,
     pub(super) heard: bool,
     pub(super) sequence: u32,
     pub(super) stats: MediaStats,
+}
+
+/// The other side of a call of two.
+#[derive(Debug)]
+pub(super) struct PeerSide {
+    pub(super) peer: TrustedPeer,
+    pub(super) device: Address,
+    /// The hash of the grant that the call's transcript names.
+    pub(super) grant: [u8; 32],
 }
 
 /// What a hop room seals and opens with, on one connection (rule MED-8).
@@ -57,6 +66,42 @@ impl HopPath {
 }
 
 impl Media {
+    pub(super) fn new(
+        call: CallId,
+        peer: Option<Box<PeerSide>>,
+        grant: Signed,
+        ring: Ring,
+        protection: Protection,
+        path: Path,
+    ) -> Self {
+        Self {
+            call,
+            peer,
+            grant,
+            ring,
+            protection,
+            hop: None,
+            index: 0,
+            path,
+            join: None,
+            muted: false,
+            asking: false,
+            connected: false,
+            heard: false,
+            sequence: 0,
+            stats: MediaStats::default(),
+        }
+    }
+
+    pub(super) const fn is_room(&self) -> bool {
+        self.peer.is_none()
+    }
+
+    /// Whether there is something to seal with.
+    fn has_key(&self) -> bool {
+        self.protection == Protection::Hop || self.ring.current_epoch().is_some()
+    }
+
     /// Opens a packet as the call's protection has it. `None` for whatever does not open.
     fn open<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Opened<'b>> {
         let (header, _) = MediaHeader::decode(packet).ok()?;
@@ -97,7 +142,10 @@ impl Engine {
     /// Whether sound can be sent now.
     #[must_use]
     pub fn can_send(&self) -> bool {
-        self.media.as_ref().is_some_and(|media| media.path.state() == PathState::Joined)
+        // What a listener says, or somebody who was silenced, nobody would be handed.
+        let may = self.room.as_ref().is_none_or(|room| room.rights().speak);
+        let ready = |media: &Media| media.path.state() == PathState::Joined && media.has_key() && !media.muted;
+        may && self.media.as_ref().is_some_and(ready)
     }
 
     /// Seals one frame of encoded sound into a whole packet at the front of `out`; returns the packet's length.

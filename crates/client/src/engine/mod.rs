@@ -11,26 +11,29 @@ mod calls;
 mod event;
 mod media;
 mod path;
+mod rooms;
 mod roster;
 mod signalling;
 
 use std::collections::{HashMap, VecDeque};
 
+use undertone_call::room::{Input as RoomInput, RoomCall};
 use undertone_call::{Local, Outcome, Phone, Policy};
 use undertone_keys::agreement::{AgreementPublicKey, Refused, SharedSecret};
 use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
-use undertone_keys::{CallId, Time, UserId, WallTime};
+use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
 use undertone_media::HopExporter;
-use undertone_protocol::Protection;
+use undertone_protocol::{Access, Protection};
 use undertone_protocol::control::{ToMember, ToRelay};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_transparency::TrustedPeer;
 
-pub use event::{CallInfo, Event, Heard, MediaStats, Side};
+pub use event::{CallInfo, Event, Heard, MediaStats, RoomInfo, Side};
 use media::Media;
 use path::PathNews;
 pub use path::PathState;
+use rooms::Entering;
 
 /// What happened.
 #[derive(Debug)]
@@ -73,6 +76,32 @@ pub enum Input {
     Refuse,
     /// A person ends whatever there is.
     HangUp,
+    /// A person wants to be in a room, whose list this device has checked.
+    JoinRoom {
+        /// The newest version known.
+        access: Box<Access>,
+    },
+    /// The answer to [`Output::Enter`].
+    Entered {
+        /// Which room.
+        room: RoomId,
+        /// A grant, or why there is none.
+        granted: Result<Signed, NotEntered>,
+    },
+    /// The answer to [`Output::FetchAccess`]: the newest version, checked. `None`: not now.
+    Access {
+        /// Which room.
+        room: RoomId,
+        /// Its list.
+        access: Option<Box<Access>>,
+    },
+    /// A person silences a member of the room, or lets it be heard again.
+    MuteMember {
+        /// Whom.
+        index: u16,
+        /// Whether it is to be silent.
+        muted: bool,
+    },
     /// The relay connection stands.
     RelayUp {
         /// Its channel binding.
@@ -97,6 +126,17 @@ pub enum Unresolved {
     Untrusted(String),
 }
 
+/// Why a room was not opened to this device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotEntered {
+    /// The server does not answer, or cannot do it now.
+    Unavailable,
+    /// This device's user is not on the room's list.
+    NotListed,
+    /// The server, or a check of what it says, refuses; why, for people.
+    Refused(String),
+}
+
 /// What is to be done, in order.
 #[derive(Debug)]
 pub enum Output {
@@ -111,6 +151,10 @@ pub enum Output {
         /// With whose key.
         peer: AgreementPublicKey,
     },
+    /// Ask the server for a grant to a room, for [`Input::Entered`].
+    Enter(RoomId),
+    /// Fetch newer versions of a room's list and check them, for [`Input::Access`].
+    FetchAccess(RoomId),
     /// Make durable before anything after it is done.
     Store(Record),
     /// Connect to the relay, for [`Input::RelayUp`] or [`Input::RelayDown`]. An older connection is to be closed.
@@ -168,6 +212,9 @@ pub struct Engine {
     server: VerifyingKey<Server>,
     phone: Phone,
     media: Option<Media>,
+    /// The room that the media belong to, if it is one.
+    room: Option<Box<RoomCall>>,
+    entering: Option<Entering>,
     dialling: Option<Dialling>,
     unopened: HashMap<UserId, Vec<Unopened>>,
     peers: HashMap<UserId, (TrustedPeer, Time)>,
@@ -195,6 +242,8 @@ impl Engine {
             server,
             phone,
             media: None,
+            room: None,
+            entering: None,
             dialling: None,
             unopened: HashMap::new(),
             peers: HashMap::new(),
@@ -227,9 +276,14 @@ impl Engine {
             Input::RelayDown => {
                 if let Some(media) = &mut self.media {
                     let news = media.path.lost(now);
+                    self.room(now, RoomInput::Away, rng);
                     self.path_news(now, news, rng);
                 }
             }
+            Input::JoinRoom { access } => self.join_room(*access),
+            Input::Entered { room, granted } => self.entered(now, room, granted, rng),
+            Input::Access { room, access } => self.access_fetched(now, room, access.map(|access| *access), rng),
+            Input::MuteMember { index, muted } => self.mute_member(index, muted),
             Input::Relay(message) => self.relay(now, message, rng),
             Input::Tick => self.tick(now, rng),
         }
@@ -245,13 +299,14 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Time> {
         let media = self.media.as_ref().and_then(|media| media.path.poll_timeout());
         let dialling = self.dialling.as_ref().map(|dialling| dialling.deadline);
-        [self.phone.poll_timeout(), media, dialling].into_iter().flatten().min()
+        let room = self.room.as_ref().and_then(|room| room.poll_timeout());
+        [self.phone.poll_timeout(), media, dialling, room].into_iter().flatten().min()
     }
 
     /// Whether there is a call in whatever state.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        self.phone.is_busy() || self.dialling.is_some()
+        self.phone.is_busy() || self.dialling.is_some() || self.room.is_some() || self.entering.is_some()
     }
 
     /// Whether the server is connected.
@@ -272,6 +327,9 @@ impl Engine {
             let news = media.path.tick(now);
             self.path_news(now, news, rng);
         }
+        if self.room.as_ref().and_then(|room| room.poll_timeout()).is_some_and(|at| at <= now) {
+            self.room(now, RoomInput::Tick, rng);
+        }
     }
 
     fn path_news(&mut self, now: Time, news: PathNews, rng: &mut impl rand_core::CryptoRng) {
@@ -280,6 +338,7 @@ impl Engine {
             self.outputs.push_back(Output::Relay(ToRelay::Ping { sent_ms: ping }));
         }
         if news.interrupted {
+            self.room(now, RoomInput::Away, rng);
             self.event(Event::Interrupted { call, who: Side::Here });
         }
         if news.alone {
@@ -288,7 +347,9 @@ impl Engine {
         if news.open {
             self.outputs.push_back(Output::OpenRelay);
         }
-        if news.given_up {
+        if news.given_up && self.room.is_some() {
+            self.room_over(Outcome::Offline);
+        } else if news.given_up {
             self.phone(now, undertone_call::Input::PeerGone, rng);
         }
     }

@@ -1,6 +1,7 @@
 //! Joining a room, and believing nobody who is in it without proof (rules GRP-8, RLY-1).
 
 use undertone_call::Outcome;
+use undertone_call::room::Input as RoomInput;
 use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::{JoinId, Time, WallTime};
 use undertone_media::{HopExporter, Sender};
@@ -24,7 +25,7 @@ pub(super) enum Stranger {
 }
 
 impl Media {
-    /// Checks a member and opens its frames from now on.
+    /// Checks a member of a call of two and opens its frames from now on.
     fn admit(
         &mut self,
         server: &undertone_keys::sign::VerifyingKey<undertone_keys::sign::Server>,
@@ -36,14 +37,15 @@ impl Media {
                 JoinError::Grant(_) => Stranger::Grant,
                 _ => Stranger::Join,
             })?;
-        if grant.member != self.peer_device || grant.call != self.call {
+        let side = self.peer.as_ref().ok_or(Stranger::Grant)?;
+        if grant.member != side.device || grant.call != self.call {
             return Err(Stranger::Grant);
         }
         // The very grant that the call's transcript names (rule NEG-1).
-        if Grant::hash(&member.grant) != self.peer_grant {
+        if Grant::hash(&member.grant) != side.grant {
             return Err(Stranger::Grant);
         }
-        let record = self.peer.device(grant.member.device).ok_or(Stranger::Join)?;
+        let record = side.peer.device(grant.member.device).ok_or(Stranger::Join)?;
         if record.identity != grant.identity {
             return Err(Stranger::Join);
         }
@@ -51,8 +53,12 @@ impl Media {
         if self.ring.senders().iter().any(|here| here.index == member.index && here.join != join.join) {
             self.ring.dismiss(member.index);
         }
-        let peer = &self.peer_device;
-        let sender = Sender { user: peer.user.clone(), device: peer.device, join: join.join, index: member.index };
+        let sender = Sender {
+            user: side.device.user.clone(),
+            device: side.device.device,
+            join: join.join,
+            index: member.index,
+        };
         self.ring.admit(sender).map_err(|_| Stranger::Reused)
     }
 
@@ -80,7 +86,7 @@ impl Engine {
         };
         let Some(min_index) = media.ring.next_index() else {
             let reason = "the call has had more joins than there are sender indices";
-            return self.leave_room(now, reason, Outcome::RefusedByPolicy, rng);
+            return self.leave_call(now, reason, Outcome::RefusedByPolicy, rng);
         };
         media.path.connected(now);
         let (join_id, ephemeral) = (JoinId::random(rng), EphemeralKey::generate(rng));
@@ -94,31 +100,35 @@ impl Engine {
         };
         // A new connection, new keys: what the old one sealed opens no more.
         media.hop = (media.protection == Protection::Hop).then(|| HopPath::new(hop, &join.grant));
-        media._ephemeral = Some(ephemeral);
         media.join = Some(join_id);
         let join = join.sign(&self.local.identity);
         let grant = media.grant.clone();
         self.outputs.push_back(Output::Relay(ToRelay::Join { version: VERSION, grant, join }));
+        // In a room keys are sealed to this join's own key. Nothing is sealed to it in a call of two.
+        self.room(now, RoomInput::Joining { join: join_id, ephemeral }, rng);
     }
 
     pub(super) fn relay(&mut self, now: Time, message: ToMember, rng: &mut impl rand_core::CryptoRng) {
         let wall = self.wall(now);
         let Some(media) = &mut self.media else { return };
         media.path.heard(now);
+        if media.is_room() {
+            return self.room_relay(now, message, rng);
+        }
         match message {
-            ToMember::Joined { index, members } => {
+            ToMember::Joined { index, members, .. } => {
                 let (Some(join), PathState::AwaitingJoin) = (media.join.take(), media.path.state()) else { return };
                 media.index = index;
                 let address = self.local.address.clone();
                 let me = Sender { user: address.user, device: address.device, join, index };
                 if media.ring.join(me).is_err() {
                     let reason = "the relay gave an index that was given before";
-                    return self.leave_room(now, reason, Outcome::RefusedByProof, rng);
+                    return self.leave_call(now, reason, Outcome::RefusedByProof, rng);
                 }
                 // A peer that stayed while we were away is still the same join and keeps its replay window.
                 for member in &members {
                     if let Err(stranger) = media.admit(&self.server, wall, member) {
-                        return self.leave_room(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
+                        return self.leave_call(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
                     }
                 }
                 media.dismiss_all_but(|index| members.iter().any(|member| member.index == index));
@@ -130,7 +140,7 @@ impl Engine {
             }
             ToMember::Arrived { member } => {
                 if let Err(stranger) = media.admit(&self.server, wall, &member) {
-                    return self.leave_room(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
+                    return self.leave_call(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
                 }
                 media.dismiss_all_but(|index| index == member.index);
                 media.path.peer_present(now, true);
@@ -148,16 +158,17 @@ impl Engine {
                 self.path_news(now, news, rng);
             }
             ToMember::Refused { reason: Refusal::Version, version } => {
-                self.leave_room(now, &other_version("relay", version), Outcome::RefusedByPolicy, rng);
+                self.leave_call(now, &other_version("relay", version), Outcome::RefusedByPolicy, rng);
             }
             ToMember::Refused { reason, .. } => {
-                self.leave_room(now, reason.as_str(), Outcome::RefusedByPolicy, rng);
+                self.leave_call(now, reason.as_str(), Outcome::RefusedByPolicy, rng);
             }
-            ToMember::Pong { .. } => {}
+            // Nobody moderates a call of two.
+            ToMember::Pong { .. } | ToMember::Muted { .. } => {}
         }
     }
 
-    fn connected(&mut self) {
+    pub(super) fn connected(&mut self) {
         if let Some(media) = &mut self.media {
             let (call, again) = (media.call, core::mem::replace(&mut media.connected, true));
             self.outputs.push_back(Output::Event(Event::Connected { call, again }));
@@ -165,8 +176,9 @@ impl Engine {
     }
 
     /// A roster that cannot be verified ends the call here (rule GRP-8).
-    fn leave_room(&mut self, now: Time, reason: &str, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
+    fn leave_call(&mut self, now: Time, reason: &str, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
         self.outputs.push_back(Output::Event(Event::Refused { reason: reason.to_owned(), outcome }));
+        self.room_over(outcome);
         self.phone(now, undertone_call::Input::End(outcome), rng);
     }
 }

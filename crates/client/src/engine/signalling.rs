@@ -103,7 +103,12 @@ impl Engine {
                     self.refuse(reason.as_str().into(), outcome);
                 }
             }
-            ToDevice::Deliver { from, envelope, grant, .. } => self.deliver(now, from, envelope, grant, rng),
+            ToDevice::Deliver { from, call, envelope, grant } => {
+                if !self.deliver_in_room(now, &from, call, &envelope, rng) {
+                    self.deliver(now, from, envelope, grant, rng);
+                }
+            }
+            ToDevice::RoomChanged { room, version } => self.room_changed(now, room, version, rng),
             ToDevice::Undelivered { to, call } => {
                 self.phone(now, undertone_call::Input::Undelivered { device: to, call }, rng);
             }
@@ -151,6 +156,7 @@ impl Engine {
         peer: Result<TrustedPeer, Unresolved>,
         rng: &mut impl rand_core::CryptoRng,
     ) {
+        self.resolved_in_room(now, user, &peer, rng);
         let waiting = self.unopened.remove(user).unwrap_or_default();
         match peer {
             Ok(peer) => {

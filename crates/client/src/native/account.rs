@@ -107,7 +107,7 @@ async fn meet(home: &Home, server: &str, name: &str, passphrase: &SecretBytes) -
 }
 
 async fn post<T: DeserializeOwned>(connector: &Connector, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
-    rest::post(connector.tcp().await?, connector.address(), path, body).await
+    rest::post(connector.tcp().await?, connector.address(), path, None, body).await
 }
 
 fn failed(error: impl std::fmt::Display) -> ClientError {

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
 use undertone_keys::device_list::{ClaimedList, DeviceList};
-use undertone_keys::{AccessToken, UserId};
-use undertone_protocol::rest::Devices;
+use undertone_keys::sign::Signed;
+use undertone_keys::{AccessToken, RoomId, UserId};
+use undertone_protocol::Access;
+use undertone_protocol::rest::{AccessVersions, Bytes, Devices, Entered, NewAccess, Rooms, code};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 use super::connector::Connector;
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
 use super::rest;
+use crate::engine::NotEntered;
 
 /// The way from names to proven devices.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub(crate) struct Directory {
 }
 
 /// Strangers kept in mind at the same time.
-const MAX_STRANGERS: usize = 64;
+const MAX_STRANGERS: usize = 1024;
 
 impl Directory {
     /// Finds the pinned server.
@@ -82,6 +85,49 @@ impl Directory {
         if let Err(error) = kept {
             tracing::warn!(%error, "a first contact was not pinned");
         }
+    }
+
+    /// A room's list above a version, one page of it.
+    pub(crate) async fn access_above(&self, room: RoomId, above: u32) -> Result<AccessVersions, ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/v1/rooms/{room}/access?above={above}");
+        rest::get(connector.tcp().await?, connector.address(), &path, Some(&self.token)).await
+    }
+
+    /// The rooms of this account, as far as the server knows.
+    pub(crate) async fn rooms(&self) -> Result<Rooms, ClientError> {
+        let connector = self.connector().await;
+        rest::get(connector.tcp().await?, connector.address(), "/v1/rooms", Some(&self.token)).await
+    }
+
+    /// Hands a new version of a room's list to the server.
+    pub(crate) async fn put_access(&self, access: &Access) -> Result<(), ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/v1/rooms/{}/access", access.list().room);
+        let body = NewAccess { access: Bytes(access.to_bytes()) };
+        rest::post_for_nothing(connector.tcp().await?, connector.address(), &path, &self.token, &body).await
+    }
+
+    /// A grant for a room.
+    pub(crate) async fn enter(&self, room: RoomId) -> Result<Signed, NotEntered> {
+        let entered: Result<Entered, ClientError> = async {
+            let connector = self.connector().await;
+            let path = format!("/v1/rooms/{room}/enter");
+            rest::post(connector.tcp().await?, connector.address(), &path, Some(&self.token), &()).await
+        }
+        .await;
+        match entered {
+            Ok(entered) => undertone_keys::cbor::decode(&entered.grant.0)
+                .map_err(|_| NotEntered::Refused("the server's grant cannot be read".into())),
+            Err(ClientError::Refused { code, .. }) if code == code::UNKNOWN_ROOM => Err(NotEntered::NotListed),
+            Err(ClientError::Refused { code, .. }) if code == code::UNAVAILABLE => Err(NotEntered::Unavailable),
+            Err(ClientError::Refused { message, .. }) => Err(NotEntered::Refused(message)),
+            Err(_) => Err(NotEntered::Unavailable),
+        }
+    }
+
+    pub(crate) const fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     async fn fetch(&self, user: &UserId) -> Result<DeviceList, ClientError> {

@@ -6,6 +6,7 @@ use undertone_protocol::statement::StatementError;
 use undertone_transparency::trust::{DecisionError, TrustError};
 
 use super::home::HomeError;
+use super::rooms::RoomFault;
 use super::sound::SoundError;
 
 /// An error of the client as people see it.
@@ -139,6 +140,9 @@ pub enum ClientError {
     /// Sound.
     #[error(transparent)]
     Sound(#[from] SoundError),
+    /// Something about a room.
+    #[error(transparent)]
+    Room(#[from] RoomFault),
     /// The driver has stopped.
     #[error("the connection was closed")]
     Stopped,
@@ -171,6 +175,7 @@ impl ClientError {
             | Self::NoTerminal
             | Self::Address(_)
             | Self::Recovery(_) => ExitClass::Usage,
+            Self::Room(fault) => fault.class(),
             Self::Trust(TrustError::Changed { .. } | TrustError::Refused { .. }) => ExitClass::PeerChanged,
             Self::Trust(_)
             | Self::List(_)

@@ -13,7 +13,8 @@ use undertone_keys::agreement::SoftwareKey;
 use undertone_keys::cbor;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, Server, SigningKey, VerifyingKey};
-use undertone_keys::{AccessToken, CallId, Secret, UserId, WallTime};
+use undertone_keys::{AccessToken, CallId, RoomId, Secret, UserId, WallTime};
+use undertone_protocol::Access;
 use undertone_protocol::statement::Statement;
 use undertone_transparency::PeerTrust;
 use zeroize::{Zeroize, Zeroizing};
@@ -28,6 +29,7 @@ const PENDING: &str = "pending";
 const REHEARSAL: &str = "rehearsal";
 const PEER: &str = "peer/";
 const ACCEPTED: &str = "accepted/";
+const ROOM: &str = "room/";
 const CLOCK: &str = "clock";
 
 /// A home folder, locked by this process.
@@ -412,6 +414,29 @@ impl Home {
         };
         transaction.commit()?;
         Ok(result)
+    }
+
+    /// The newest list of a room that this device has checked.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn access(&self, room: RoomId) -> Result<Option<Access>, HomeError> {
+        let name = format!("{ROOM}{room}");
+        let Some(bytes) = self.get(&name)? else { return Ok(None) };
+        Access::from_stored(&bytes).map(Some).map_err(|_| HomeError::Damaged(name))
+    }
+
+    /// Keeps a room's list, unless a newer one is kept: an old one must not be taken for the newest again.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn keep_access(&self, access: &Access) -> Result<(), HomeError> {
+        let list = access.list();
+        let known = self.access(list.room)?.map(|known| known.list().version);
+        if known.is_some_and(|known| known >= list.version) {
+            return Ok(());
+        }
+        self.put(&[(&format!("{ROOM}{}", list.room), Some(&access.to_bytes()))])
     }
 
     /// Keeps what the engine must know after a restart; forgets accepted calls whose time is over by the server's clock.

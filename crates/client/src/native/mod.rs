@@ -4,12 +4,14 @@ mod account;
 mod connector;
 mod directory;
 mod doctor;
+mod driver;
 mod enrolment;
 mod error;
 mod home;
 mod links;
 mod online;
 mod rest;
+mod rooms;
 pub mod sound;
 
 use std::path::Path;
@@ -29,7 +31,8 @@ pub use account::{Login, MIN_PASSPHRASE, Registered, Registration};
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
 pub use home::{DeviceSecrets, Home, HomeError, ServerPin};
-pub use online::{Online, Status, TapReport};
+pub use online::{Loudness, Online, Status, TapReport};
+pub use rooms::{Invitee, RoomBook, RoomFault, RoomView};
 pub use sound::Sound;
 
 /// The operating system's random numbers.
@@ -190,16 +193,31 @@ impl Client {
         doctor::examine(&self.home).await
     }
 
+    /// The rooms that this account may come into, and changes to who may come into them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rooms(&self) -> Result<RoomBook, ClientError> {
+        let (local, _) = self.local()?;
+        let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
+        Ok(RoomBook::new(directory, local))
+    }
+
+    fn local(&self) -> Result<(Local, Arc<dyn DeviceKey>), ClientError> {
+        let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
+        let key: Arc<dyn DeviceKey> = Arc::new(device.agreement()?);
+        let identity = Arc::new(device.identity());
+        let local = Local { address: device.address, identity, account: device.account, agreement: *key.public() };
+        Ok((local, key))
+    }
+
     /// Connects to the server and stays connected until [`Online::stop`].
     ///
     /// # Errors
     /// [`ClientError`] when it cannot be reached at all; later interruptions are events.
     pub async fn connect(&self) -> Result<Online, ClientError> {
-        let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
+        let (local, key) = self.local()?;
         let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
-        let key: Arc<dyn DeviceKey> = Arc::new(device.agreement()?);
-        let identity = Arc::new(device.identity());
-        let local = Local { address: device.address, identity, account: device.account, agreement: *key.public() };
         Online::start(self.home.clone(), directory, local, key).await
     }
 }

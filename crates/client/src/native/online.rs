@@ -1,36 +1,25 @@
-//! The driver: one task that owns the engine and carries out what it says, and a handle to it.
+//! A connected device: the handle to the task that drives its engine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::MissedTickBehavior;
-use tracing::{debug, warn};
+use tokio::task::JoinHandle;
 use undertone_call::Local;
-use undertone_keys::agreement::{DeviceKey, Refused};
-use undertone_keys::{Time, UserId};
-use undertone_media::packet::MAX_PACKET;
-use undertone_protocol::Protection;
+use undertone_keys::UserId;
+use undertone_keys::agreement::DeviceKey;
+use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
 use super::directory::Directory;
+use super::driver::{Driver, EVENTS, Shown};
 use super::error::ClientError;
 use super::home::Home;
-use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
-use super::sound::{Sound, SoundPath};
-use super::{rng, wall_time};
-use crate::audio::FRAME_MS;
-use crate::engine::{Engine, Event, Input, Output, Record, Unresolved};
+use super::rooms::RoomBook;
+use super::sound::Sound;
+use crate::engine::{Engine, Event};
 
-/// Events that nobody has read yet. A program that lets so many pile up loses the newest.
-const EVENTS: usize = 1024;
-/// This far behind the clock, sound is not made up for any more: the other side would only have to skip it.
-const STALL: Duration = Duration::from_millis(200);
-/// How long a goodbye may take when nothing is wrong, and when something is.
-const GOODBYE: Duration = Duration::from_millis(150);
-const LONGEST_GOODBYE: Duration = Duration::from_millis(2_800);
 /// How long the first connection may take.
 const FIRST_WELCOME: Duration = Duration::from_secs(10);
 
@@ -75,8 +64,20 @@ pub struct TapReport {
     pub opened: u64,
 }
 
-enum Command {
+/// How loud a member of a room is, for whoever wants to see who speaks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loudness {
+    /// The member's index.
+    pub index: u16,
+    /// Decibels below full scale.
+    pub level: f32,
+}
+
+/// What a person wants of the driver.
+pub(super) enum Command {
     Dial { peer: Box<TrustedPeer>, protection: Protection, sound: Sound },
+    Join { access: Box<Access>, sound: Sound },
+    MuteMember { index: u16, muted: bool },
     Accept { sound: Sound },
     Decline,
     Refuse,
@@ -93,6 +94,8 @@ pub struct Online {
     commands: mpsc::Sender<Command>,
     events: mpsc::Receiver<Event>,
     status: watch::Receiver<Status>,
+    voices: watch::Receiver<Vec<Loudness>>,
+    book: RoomBook,
     driver: JoinHandle<()>,
 }
 
@@ -103,13 +106,16 @@ impl Online {
         local: Local,
         key: Arc<dyn DeviceKey>,
     ) -> Result<Self, ClientError> {
+        let book = RoomBook::new(directory.clone(), local.clone());
         let engine = Engine::new(local, directory.pin().identity, home.memory()?);
         let (commands, inbox) = mpsc::channel(64);
         let (out, events) = mpsc::channel(EVENTS);
         let (publish, status) = watch::channel(Status::default());
-        let driver = Driver::new(engine, home, directory.clone(), key, out, publish);
+        let (publish_voices, voices) = watch::channel(Vec::new());
+        let shown = Shown { out, status: publish, voices: publish_voices };
+        let driver = Driver::new(engine, home, book.clone(), key, shown);
         let task = tokio::spawn(driver.run(inbox));
-        let mut online = Self { directory, commands, events, status, driver: task };
+        let mut online = Self { directory, commands, events, status, voices, book, driver: task };
         match tokio::time::timeout(FIRST_WELCOME, online.next_event()).await {
             Ok(Some(Event::Online)) => Ok(online),
             Ok(Some(Event::Offline { reason: Some(reason) })) => {
@@ -193,6 +199,35 @@ impl Online {
         report.await.map_err(|_| ClientError::Stopped)
     }
 
+    /// Joins a room; what follows are events. Its list is fetched and checked first.
+    ///
+    /// # Errors
+    /// [`ClientError::Room`] where there is no such room for this device, or its list does not hold.
+    pub async fn join_room(&self, name: &str, sound: Sound) -> Result<(), ClientError> {
+        let access = Box::new(self.book.find(name).await?.access);
+        self.command(Command::Join { access, sound }).await
+    }
+
+    /// The rooms that this account may come into, and changes to who may come into them.
+    #[must_use]
+    pub const fn rooms(&self) -> &RoomBook {
+        &self.book
+    }
+
+    /// Silences a member of the room this device is in, or lets it be heard again. For those who may moderate.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn mute_member(&self, index: u16, muted: bool) -> Result<(), ClientError> {
+        self.command(Command::MuteMember { index, muted }).await
+    }
+
+    /// How loud everybody is who was heard lately.
+    #[must_use]
+    pub fn voices(&self) -> Vec<Loudness> {
+        self.voices.borrow().clone()
+    }
+
     async fn command(&self, command: Command) -> Result<(), ClientError> {
         self.commands.send(command).await.map_err(|_| ClientError::Stopped)
     }
@@ -213,331 +248,5 @@ impl Online {
         let _ = self.commands.send(Command::Stop).await;
         drop(self.commands);
         let _ = tokio::time::timeout(Duration::from_secs(3), self.driver).await;
-    }
-}
-
-struct Driver {
-    start: Instant,
-    engine: Engine,
-    home: Arc<Home>,
-    directory: Arc<Directory>,
-    key: Arc<dyn DeviceKey>,
-    out: mpsc::Sender<Event>,
-    publish: watch::Sender<Status>,
-    signal: SignalLink,
-    signals: mpsc::Receiver<SignalEvent>,
-    relay: Option<RelayLink>,
-    relay_out: mpsc::Sender<RelayEvent>,
-    relay_events: mpsc::Receiver<RelayEvent>,
-    generation: u64,
-    /// Look-ups and agreements under way.
-    answers: JoinSet<Input>,
-    /// Pins under way to the disk.
-    keeping: JoinSet<()>,
-    sound: Option<SoundPath>,
-    muted: bool,
-}
-
-impl Driver {
-    fn new(
-        engine: Engine,
-        home: Arc<Home>,
-        directory: Arc<Directory>,
-        key: Arc<dyn DeviceKey>,
-        out: mpsc::Sender<Event>,
-        publish: watch::Sender<Status>,
-    ) -> Self {
-        let (signal_out, signals) = mpsc::channel(256);
-        let (relay_out, relay_events) = mpsc::channel(1024);
-        Self {
-            start: Instant::now(),
-            engine,
-            home,
-            signal: SignalLink::start(directory.clone(), signal_out),
-            directory,
-            key,
-            out,
-            publish,
-            signals,
-            relay: None,
-            relay_out,
-            relay_events,
-            generation: 0,
-            answers: JoinSet::new(),
-            keeping: JoinSet::new(),
-            sound: None,
-            muted: false,
-        }
-    }
-
-    fn now(&self) -> Time {
-        Time::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(u64::from(FRAME_MS)));
-        // Sound has to keep its rate: what was missed is made up for at once, but for a stall.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        loop {
-            let wait = self.engine.poll_timeout().map_or(Duration::from_secs(3600), |at| at.since(self.now()));
-            let sounding = self.sound.as_ref().is_some_and(SoundPath::is_running);
-            if !sounding {
-                ticks.reset();
-            }
-            tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::Stop) | None => break,
-                    Some(command) => self.command(command),
-                },
-                Some(event) = self.signals.recv() => self.input(match event {
-                    SignalEvent::Up => Input::SignalUp { wall: wall_time() },
-                    SignalEvent::Down => Input::SignalDown,
-                    SignalEvent::Distrusted(reason) => {
-                        self.tell(Event::Rejected { reason });
-                        continue;
-                    }
-                    SignalEvent::Message(message) => Input::Signal(message),
-                }),
-                Some(event) = self.relay_events.recv() => self.relay_event(event),
-                Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
-                Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
-                due = ticks.tick(), if sounding => {
-                    self.sound_tick();
-                    if due.elapsed() > STALL {
-                        ticks.reset();
-                    }
-                }
-                () = tokio::time::sleep(wait) => self.input(Input::Tick),
-            }
-            self.carry_out().await;
-        }
-        self.input(Input::HangUp);
-        self.carry_out().await;
-        self.relay = None;
-        self.finish_sound();
-        self.say_goodbye().await;
-    }
-
-    /// Lets the goodbye leave before the connections go with this task: a moment, or as long as the server or the peer
-    /// is on its way back.
-    async fn say_goodbye(&mut self) {
-        let start = Instant::now();
-        while start.elapsed() < GOODBYE || (self.engine.has_more_to_say() && start.elapsed() < LONGEST_GOODBYE) {
-            tokio::select! {
-                Some(event) = self.signals.recv() => match event {
-                    SignalEvent::Up => self.input(Input::SignalUp { wall: wall_time() }),
-                    SignalEvent::Down => self.input(Input::SignalDown),
-                    SignalEvent::Message(message) => self.input(Input::Signal(message)),
-                    SignalEvent::Distrusted(_) => {}
-                },
-                () = tokio::time::sleep(GOODBYE / 3) => self.input(Input::Tick),
-            }
-            self.carry_out().await;
-        }
-    }
-
-    fn input(&mut self, input: Input) {
-        let now = self.now();
-        self.engine.handle_input(now, input, &mut rng());
-    }
-
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Dial { peer, protection, sound } => {
-                self.prepare(sound);
-                self.input(Input::Dial { peer: *peer, protection });
-            }
-            Command::Accept { sound } => {
-                self.prepare(sound);
-                self.input(Input::Accept);
-            }
-            Command::Decline => self.input(Input::Decline),
-            Command::Refuse => self.input(Input::Refuse),
-            Command::HangUp => self.input(Input::HangUp),
-            Command::Mute(muted) => self.muted = muted,
-            Command::CheckTap { bytes, answer } => {
-                let _ = answer.send(self.tap_report(&bytes));
-            }
-            Command::Stop => {}
-        }
-    }
-
-    fn prepare(&mut self, sound: Sound) {
-        if self.sound.as_ref().is_some_and(SoundPath::is_running) {
-            return;
-        }
-        match SoundPath::new(sound) {
-            Ok(path) => self.sound = Some(path),
-            Err(error) => self.tell(Event::SoundFailed { reason: error.to_string() }),
-        }
-    }
-
-    fn tap_report(&self, mut file: &[u8]) -> TapReport {
-        let mut report = TapReport::default();
-        while let Some((length, rest)) = file.split_first_chunk() {
-            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-            let Some((packet, rest)) = rest.get(16..).and_then(|rest| rest.split_at_checked(length)) else { break };
-            report.packets += 1;
-            report.opened += u64::from(self.engine.would_open(packet));
-            file = rest;
-        }
-        report
-    }
-
-    fn relay_event(&mut self, event: RelayEvent) {
-        let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == event.generation) else { return };
-        match event.kind {
-            RelayEventKind::Up { connection, binding, hop } => {
-                relay.connection = Some(connection);
-                self.input(Input::RelayUp { binding, hop });
-            }
-            RelayEventKind::Control(message) => self.input(Input::Relay(message)),
-            RelayEventKind::Down => {
-                self.relay = None;
-                self.input(Input::RelayDown);
-            }
-            RelayEventKind::Datagram(bytes) => {
-                let now = self.now();
-                let mut packet = [0; MAX_PACKET];
-                // One too long is cut and does not open: it is counted where all others are.
-                let length = bytes.len().min(MAX_PACKET);
-                let (Some(packet), Some(bytes)) = (packet.get_mut(..length), bytes.get(..length)) else { return };
-                packet.copy_from_slice(bytes);
-                if let Some(heard) = self.engine.open_packet(now, packet)
-                    && let Some(sound) = &mut self.sound
-                {
-                    sound.heard(now, &heard);
-                }
-            }
-        }
-    }
-
-    /// Twenty milliseconds of sound, out and in.
-    fn sound_tick(&mut self) {
-        let can_send = self.engine.can_send();
-        let Some(sound) = &mut self.sound else { return };
-        if can_send && let Some(frame) = sound.capture(self.muted) {
-            let mut packet = [0; MAX_PACKET];
-            match self.engine.seal_audio(frame.codec, frame.captured_ms, frame.payload, &mut packet) {
-                Ok(length) => {
-                    let connection = self.relay.as_ref().and_then(|relay| relay.connection.as_ref());
-                    let bytes = packet.get(..length).map(bytes::Bytes::copy_from_slice);
-                    if let (Some(connection), Some(bytes)) = (connection, bytes)
-                        && let Err(error) = connection.send_datagram(bytes)
-                    {
-                        debug!(%error, "a packet was not sent");
-                    }
-                }
-                Err(error) => debug!(%error, "a frame was not sealed"),
-            }
-        }
-        let failed = sound.play();
-        if sound.ticks().is_multiple_of(5) {
-            let rtt = self.relay.as_ref().and_then(|relay| relay.connection.as_ref()).map(|c| c.rtt());
-            let media = self.engine.media_stats();
-            let mut status = sound.status();
-            status.rtt_ms = rtt.map_or(0.0, |rtt| rtt.as_secs_f32() * 1000.0);
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a buffer")]
-            let buffered = status.buffer_ms as f32;
-            status.latency_ms = buffered + status.rtt_ms;
-            (status.sealed, status.opened, status.refused) = (media.sealed, media.opened, media.refused);
-            self.publish.send_replace(status);
-        }
-        if let Err(error) = failed {
-            self.tell(Event::SoundFailed { reason: error.to_string() });
-        }
-    }
-
-    /// Ends the sound and completes files.
-    fn finish_sound(&mut self) {
-        if let Some(Err(error)) = self.sound.take().map(SoundPath::finish) {
-            self.tell(Event::SoundFailed { reason: error.to_string() });
-        }
-    }
-
-    /// Does what the engine says, in order.
-    async fn carry_out(&mut self) {
-        while let Some(output) = self.engine.poll_output() {
-            match output {
-                Output::Signal(message) => self.signal.send(message),
-                Output::Relay(message) => {
-                    if let Some(relay) = &self.relay {
-                        relay.send(message);
-                    }
-                }
-                Output::OpenRelay => {
-                    self.generation += 1;
-                    let connector = self.directory.connector().await;
-                    self.relay = Some(RelayLink::open(self.generation, connector, self.relay_out.clone()));
-                }
-                Output::CloseRelay => self.relay = None,
-                Output::Store(record) => self.store(record).await,
-                Output::Agree { request, peer } => {
-                    let key = self.key.clone();
-                    // A token may take its time.
-                    self.answers.spawn(async move {
-                        let agreed = tokio::task::spawn_blocking(move || key.agree(&peer)).await;
-                        Input::Agreed { request, secret: agreed.unwrap_or(Err(Refused::Unavailable)) }
-                    });
-                }
-                Output::Resolve(user) => {
-                    let directory = self.directory.clone();
-                    self.answers.spawn(async move {
-                        let peer = directory.resolve_sender(&user).await.map_err(|error| match error {
-                            ClientError::Trust(_) | ClientError::List(_) => Unresolved::Untrusted(error.to_string()),
-                            _ => Unresolved::Unavailable,
-                        });
-                        Input::Resolved { user, peer }
-                    });
-                }
-                Output::Event(event) => self.event(event),
-            }
-        }
-    }
-
-    async fn store(&mut self, record: Record) {
-        let home = self.home.clone();
-        let stored = tokio::task::spawn_blocking(move || home.remember(record)).await;
-        if matches!(stored, Ok(Ok(()))) {
-            return;
-        }
-        match record {
-            // What could not be made durable must not be acted on.
-            Record::Accepted { .. } => {
-                self.tell(Event::Rejected {
-                    reason: "the home folder cannot be written: the call is not taken".into(),
-                });
-                self.input(Input::Decline);
-            }
-            Record::Clock(_) => warn!("the home folder cannot be written: the server's clock is not remembered"),
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        match &event {
-            Event::Connected { .. } => {
-                if let Some(sound) = &mut self.sound {
-                    sound.run();
-                }
-            }
-            Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
-                self.finish_sound();
-            }
-            _ => {}
-        }
-        // Who wrote is a stranger until an invite of theirs has held.
-        if let Event::Incoming { peer, .. } = &event {
-            let (directory, user) = (self.directory.clone(), peer.user.clone());
-            self.keeping.spawn_blocking(move || directory.keep(&user));
-        }
-        self.tell(event);
-    }
-
-    fn tell(&self, event: Event) {
-        // Noise leaves room for what matters.
-        let noise = matches!(event, Event::Rejected { .. }) && self.out.capacity() < EVENTS / 2;
-        if noise || self.out.try_send(event).is_err() {
-            debug!("an event was dropped: nobody reads them");
-        }
     }
 }

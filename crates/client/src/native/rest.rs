@@ -35,11 +35,24 @@ pub(crate) async fn post<T: DeserializeOwned>(
     stream: TlsStream<TcpStream>,
     server: &str,
     path: &str,
+    token: Option<&AccessToken>,
     body: &impl Serialize,
 ) -> Result<T, ClientError> {
     let body = serde_json::to_vec(body).map_err(|_| ClientError::BadAnswer(server.to_owned()))?;
-    let answer = exchange(stream, server, Method::POST, path, None, body.into()).await?;
+    let answer = exchange(stream, server, Method::POST, path, token, body.into()).await?;
     serde_json::from_slice(&answer).map_err(|_| ClientError::BadAnswer(server.to_owned()))
+}
+
+/// `POST path` with a JSON body, for no answer.
+pub(crate) async fn post_for_nothing(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    path: &str,
+    token: &AccessToken,
+    body: &impl Serialize,
+) -> Result<(), ClientError> {
+    let body = serde_json::to_vec(body).map_err(|_| ClientError::BadAnswer(server.to_owned()))?;
+    exchange(stream, server, Method::POST, path, Some(token), body.into()).await.map(|_| ())
 }
 
 /// `POST path` without a body, for no answer.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use undertone_call::{Local, Outcome};
-use undertone_client::engine::{Engine, Event, Input, Memory, Output};
+use undertone_client::engine::{Engine, Event, Input, Memory, NotEntered, Output};
 use undertone_keys::agreement::{DeviceKey, SoftwareKey};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
@@ -17,9 +17,10 @@ use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, RoomId, Secret, Time, UserId, WallTime};
 use undertone_media::HopExporter;
 use undertone_media::packet::Codec;
-use undertone_protocol::grant::Rights;
+use undertone_protocol::control::ToMember;
+use undertone_protocol::limits::GRANT_LIFETIME;
 use undertone_protocol::signal::{ToDevice, ToServer};
-use undertone_protocol::{Grant, Protection, VERSION};
+use undertone_protocol::{Access, AccessList, Grant, Listed, Protection, Rights, Terms, VERSION};
 use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Output as RelayOutput, Rooms};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
@@ -37,6 +38,8 @@ pub(crate) struct Device {
     pub(crate) reachable: bool,
     pub(crate) events: Vec<Event>,
     pub(crate) heard: u32,
+    /// By the sender's index.
+    pub(crate) heard_from: HashMap<u16, u32>,
 }
 
 pub(crate) struct World {
@@ -47,11 +50,15 @@ pub(crate) struct World {
     pub(crate) rooms: Option<Rooms>,
     pub(crate) next: u64,
     pub(crate) bindings: HashMap<ConnectionId, usize>,
+    /// The index that each connection was given.
+    pub(crate) indices: HashMap<ConnectionId, u16>,
     pub(crate) opened: HashMap<CallId, UserId>,
     /// The server answers nothing.
     pub(crate) mute: bool,
     /// Signals on their way.
     pub(crate) signals: VecDeque<(usize, ToDevice)>,
+    /// The versions of a room's list, if there is one; the last is the newest.
+    pub(crate) access: Vec<Access>,
     /// What the call was opened with.
     pub(crate) protection: Protection,
     /// Every byte that passed the server or the relay's control streams.
@@ -74,9 +81,11 @@ impl World {
             rooms,
             next: 0,
             bindings: HashMap::new(),
+            indices: HashMap::new(),
             opened: HashMap::new(),
             mute: false,
             signals: VecDeque::new(),
+            access: Vec::new(),
             protection: Protection::Blind,
             carried: Vec::new(),
             packets: Vec::new(),
@@ -107,7 +116,23 @@ impl World {
             agreement: *key.public(),
         };
         let engine = Engine::new(local, server, Memory::default());
-        Device { engine, key, address, identity, list, relay: None, reachable: true, events: Vec::new(), heard: 0 }
+        Device { engine, key, address, identity, list, relay: None, reachable: true, events: Vec::new(), heard: 0, heard_from: HashMap::new() }
+    }
+
+    /// A device's process ends without a word and begins anew, with nothing but its keys.
+    pub(crate) fn restart(&mut self, device: usize) {
+        self.devices[device].relay = None;
+        let server = *self.server.public();
+        let here = &mut self.devices[device];
+        let local = Local {
+            address: here.address.clone(),
+            identity: here.identity.clone(),
+            account: *here.list.account(),
+            agreement: *here.key.public(),
+        };
+        here.engine = Engine::new(local, server, Memory::default());
+        here.events.clear();
+        self.welcome(device);
     }
 
     pub(crate) fn peer(&self, device: usize) -> TrustedPeer {
@@ -131,6 +156,94 @@ impl World {
             expires: wall(self.now).plus(10_000),
         }
         .sign(&self.server)
+    }
+
+    pub(crate) fn room_grant(&self, device: usize, rights: Rights) -> Signed {
+        let (list, device) = (self.access.last().unwrap().list(), &self.devices[device]);
+        Grant {
+            room: list.room,
+            call: CallId::from_bytes(*list.room.as_bytes()),
+            member: device.address.clone(),
+            identity: *device.identity.public(),
+            protection: list.terms.protection,
+            rights,
+            expires: wall(self.now).plus(GRANT_LIFETIME.as_secs()),
+        }
+        .sign(&self.server)
+    }
+
+    /// A world of these people, without a call; the first makes a room for all of them and may moderate.
+    pub(crate) fn room(seed: u64, names: &[&str], protection: Protection) -> Self {
+        let mut world = Self::new(seed);
+        let server = *world.server.public();
+        for name in names.iter().skip(2) {
+            let device = Self::device(&mut world.rng, name, server);
+            world.devices.push(device);
+            world.welcome(world.devices.len() - 1);
+        }
+        let members = (0..world.devices.len()).map(|device| world.listed(device, device == ADA)).collect();
+        let ada = &world.devices[ADA];
+        let mut list = AccessList {
+            format: 1,
+            room: RoomId::from_bytes([77; 16]),
+            version: 1,
+            previous: None,
+            name: "team".into(),
+            terms: Terms::room(protection),
+            creator: ada.address.user.clone(),
+            members,
+            signer: ada.address.clone(),
+            created: WallTime::from_unix(1),
+        };
+        list.members.sort_by(|a, b| a.user.cmp(&b.user));
+        world.access = vec![Access::sign(list, &ada.identity).unwrap()];
+        world
+    }
+
+    pub(crate) fn listed(&self, device: usize, moderate: bool) -> Listed {
+        let device = &self.devices[device];
+        let rights = Rights { speak: true, moderate };
+        Listed { user: device.address.user.clone(), account: *device.list.account(), rights }
+    }
+
+    /// Ada changes who is on the list; everybody connected is told.
+    pub(crate) fn relist(&mut self, members: Vec<Listed>) {
+        let (before, ada) = (self.access.last().unwrap(), &self.devices[ADA]);
+        let next = before.next(members, ada.address.clone(), WallTime::from_unix(2));
+        let next = Access::sign(next, &ada.identity).unwrap();
+        next.follows(before).unwrap();
+        let (room, version) = (next.list().room, next.list().version);
+        self.access.push(next);
+        for device in 0..self.devices.len() {
+            self.signals.push_back((device, ToDevice::RoomChanged { room, version }));
+        }
+    }
+
+    pub(crate) fn enter(&mut self, device: usize) {
+        let access = Box::new(self.access.last().unwrap().clone());
+        self.input(device, Input::JoinRoom { access });
+    }
+
+    /// Everybody's index who is in the room, by what they were told.
+    pub(crate) fn index(&self, device: usize) -> Option<u16> {
+        let connection = self.devices[device].relay?;
+        self.indices.get(&connection).copied()
+    }
+
+    /// Whether each of these hears nearly every frame of each other one in the next `ms`.
+    pub(crate) fn all_hear(&mut self, devices: &[usize], ms: u64) -> bool {
+        for device in devices {
+            self.devices[*device].heard_from.clear();
+        }
+        self.run(ms);
+        let frames = u32::try_from(ms / 20).unwrap();
+        devices.iter().all(|listener| {
+            devices.iter().filter(|speaker| *speaker != listener).all(|speaker| {
+                let index = self.index(*speaker).unwrap();
+                let heard = self.devices[*listener].heard_from.get(&index).copied().unwrap_or_default();
+                heard + 2 >= frames
+            })
+        })
     }
 
     pub(crate) fn input(&mut self, device: usize, input: Input) {
@@ -167,6 +280,17 @@ impl World {
                 let from = self.devices[device].address.clone();
                 self.signals.push_back((place, ToDevice::Deliver { from, call, envelope, grant }));
             }
+            Output::Enter(room) => {
+                let user = &self.devices[device].address.user;
+                let listed = self.access.last().and_then(|access| access.list().listed(user));
+                let granted = listed.map(|listed| listed.rights).ok_or(NotEntered::NotListed);
+                let granted = granted.map(|rights| self.room_grant(device, rights));
+                self.input(device, Input::Entered { room, granted });
+            }
+            Output::FetchAccess(room) => {
+                let access = self.access.last().cloned().map(Box::new);
+                self.input(device, Input::Access { room, access });
+            }
             Output::Signal(_) | Output::Store(_) => {}
             Output::OpenRelay => {
                 self.hang(device);
@@ -174,7 +298,7 @@ impl World {
                     return self.input(device, Input::RelayDown);
                 }
                 self.next += 1;
-                let (connection, binding) = (ConnectionId(self.next), [u8::try_from(self.next).unwrap(); 32]);
+                let (connection, binding) = (ConnectionId(self.next), [u8::try_from(self.next % 256).unwrap(); 32]);
                 self.devices[device].relay = Some(connection);
                 self.bindings.insert(connection, device);
                 let hop = || HopExporter::new(Secret::from_slice(&binding).unwrap());
@@ -204,6 +328,9 @@ impl World {
         let Some(rooms) = &mut self.rooms else { return };
         rooms.handle_input(self.now, input);
         while let Some(output) = self.rooms.as_mut().and_then(Rooms::poll_output) {
+            if let RelayOutput::Control { connection, message: ToMember::Joined { index, .. } } = &output {
+                self.indices.insert(*connection, *index);
+            }
             if let RelayOutput::Control { connection, message } = output
                 && let Some(device) = self.bindings.get(&connection).copied()
                 && self.devices[device].relay == Some(connection)
@@ -245,7 +372,10 @@ impl World {
                 if self.devices[device].reachable {
                     let mut packet = packet.to_vec();
                     let heard = self.devices[device].engine.open_packet(self.now, &mut packet);
-                    self.devices[device].heard += u32::from(heard.is_some_and(|h| h.payload == b"twenty ms of sound"));
+                    if let Some(sender) = heard.filter(|h| h.payload == b"twenty ms of sound").map(|h| h.sender) {
+                        self.devices[device].heard += 1;
+                        *self.devices[device].heard_from.entry(sender).or_default() += 1;
+                    }
                 }
             }
             while let Some(output) = self.devices[device].engine.poll_output() {

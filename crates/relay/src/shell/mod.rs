@@ -17,10 +17,13 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mio::Waker;
+use tokio::sync::oneshot;
 use tracing::{error, warn};
 use undertone_keys::sign::{Server, VerifyingKey};
+use undertone_keys::{RoomId, UserId};
 
 use crate::rooms::{Limits, Stats};
 use shard::Shard;
@@ -78,29 +81,64 @@ pub enum StartError {
 }
 
 /// What a relay's thread and its owner share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
     stats: Mutex<Stats>,
+    /// Questions that wait for the thread's next turn.
+    questions: Mutex<Vec<Question>>,
+    waker: Waker,
+}
+
+/// Who is in these rooms?
+#[derive(Debug)]
+struct Question {
+    rooms: Vec<RoomId>,
+    answer: oneshot::Sender<Vec<Vec<UserId>>>,
+}
+
+impl Shared {
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            warn!(%error, "the relay's thread was not woken");
+        }
+    }
 }
 
 /// A running relay. Dropped without [`Relay::stop`], it stops without a goodbye.
 #[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
-    waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A look at a relay's counts that outlives the relay.
+/// A look at a relay's counts and rooms that outlives the relay.
 #[derive(Clone, Debug)]
 pub struct Counts(Arc<Shared>);
+
+/// Questions that wait at the same time at most.
+const MAX_QUESTIONS: usize = 1_000;
 
 impl Counts {
     /// As they were half a second ago at most.
     #[must_use]
     pub fn now(&self) -> Stats {
         *self.0.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose devices are in each of these rooms, a user once for each device. `None` when the relay has ended or has
+    /// too much to do.
+    pub async fn present(&self, rooms: Vec<RoomId>) -> Option<Vec<Vec<UserId>>> {
+        let (answer, present) = oneshot::channel();
+        {
+            let mut questions = self.0.questions.lock().unwrap_or_else(PoisonError::into_inner);
+            if questions.len() >= MAX_QUESTIONS {
+                return None;
+            }
+            questions.push(Question { rooms, answer });
+        }
+        self.0.wake();
+        tokio::time::timeout(Duration::from_secs(1), present).await.ok()?.ok()
     }
 }
 
@@ -110,15 +148,14 @@ impl Relay {
     /// # Errors
     /// [`StartError`].
     pub fn start(socket: UdpSocket, tls: rustls::ServerConfig, mut config: Config) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::default());
         let failed = core::mem::replace(&mut config.failed, Failed(Box::new(|| {})));
+        let (shard, shared) = Shard::new(socket, config::server(tls)?, config)?;
         let watch = Watch { shared: shared.clone(), failed: Some(failed) };
-        let (shard, waker) = Shard::new(socket, config::server(tls)?, config, shared.clone())?;
         let thread = std::thread::Builder::new().name("relay".into()).spawn(move || {
             let _watch = watch;
             shard.run();
         })?;
-        Ok(Self { shared, waker, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// What was counted so far.
@@ -143,9 +180,7 @@ impl Relay {
 
     fn signal(&self) {
         self.shared.stop.store(true, Ordering::Release);
-        if let Err(error) = self.waker.wake() {
-            warn!(%error, "the relay's thread was not woken");
-        }
+        self.shared.wake();
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::UdpSocket;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -19,7 +19,7 @@ use undertone_protocol::{Origin, OriginCounts};
 
 use super::peer::{News, Peer};
 use super::udp::{Received, Udp};
-use super::{Config, Shared, config};
+use super::{Config, Question, Shared, config};
 use crate::rooms::{ConnectionId, Input, Output, Rooms};
 
 /// Connections from one address at most (for IPv6, from one /64).
@@ -72,13 +72,18 @@ impl Shard {
         socket: UdpSocket,
         server: Arc<ServerConfig>,
         config: Config,
-        shared: Arc<Shared>,
-    ) -> std::io::Result<(Self, Waker)> {
+    ) -> std::io::Result<(Self, Arc<Shared>)> {
         let (poll, mut udp) = (Poll::new()?, Udp::new(socket)?);
         poll.registry().register(&mut udp.socket, SOCKET, Interest::READABLE | Interest::WRITABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            stats: Mutex::default(),
+            questions: Mutex::default(),
+            waker,
+        });
         let shard = Self {
-            shared,
+            shared: shared.clone(),
             poll,
             endpoint: Endpoint::new(config::endpoint(), Some(server), !udp.may_fragment(), None),
             udp,
@@ -94,7 +99,7 @@ impl Shard {
             buffer: Vec::new(),
             stopping: None,
         };
-        Ok((shard, waker))
+        Ok((shard, shared))
     }
 
     /// Runs until it is told to stop and has said so to everybody.
@@ -116,6 +121,7 @@ impl Shard {
                 self.stopping = Some(now + GOODBYE);
                 self.rooms.handle_input(self.time(now), Input::Shutdown);
             }
+            self.answer();
             let (handled, drained) = self.receive(now);
             self.expire(now);
             self.serve(now);
@@ -139,6 +145,15 @@ impl Shard {
         }
         self.publish();
         info!(stats = ?self.rooms.stats(), "relay stopped");
+    }
+
+    fn answer(&self) {
+        let questions = core::mem::take(&mut *self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner));
+        for Question { rooms, answer } in questions {
+            let present = rooms.into_iter().map(|room| self.rooms.present(room).cloned().collect()).collect();
+            // Whoever asked may have gone.
+            let _ = answer.send(present);
+        }
     }
 
     fn time(&self, now: Instant) -> Time {

@@ -1,9 +1,12 @@
 //! What the server keeps about accounts: a small contract, and SQLite as its first keeper.
 
+mod rooms;
 mod sqlite;
+mod sqlite_rooms;
 
 use std::future::Future;
 
+pub use rooms::{Rooms, StoredAccess};
 pub use sqlite::Sqlite;
 use undertone_keys::{DeviceId, UserId, WallTime};
 

@@ -54,13 +54,17 @@ impl Sqlite {
         u64::try_from(accounts).map_err(|_| StoreError::Damaged)
     }
 
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
     /// Closes the file.
     pub async fn close(&self) {
         self.pool.close().await;
     }
 }
 
-fn seconds(time: WallTime) -> i64 {
+pub(super) fn seconds(time: WallTime) -> i64 {
     i64::try_from(time.as_unix()).unwrap_or(i64::MAX)
 }
 
@@ -69,7 +73,7 @@ fn user(row: &SqliteRow) -> Result<UserId, StoreError> {
 }
 
 /// A broken uniqueness is somebody else's being first.
-fn conflict(error: sqlx::Error) -> StoreError {
+pub(super) fn conflict(error: sqlx::Error) -> StoreError {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => StoreError::Conflict,
         Some(_) | None => StoreError::Database(error),
@@ -212,6 +216,7 @@ mod tests {
         let path = folder.join("test.db");
         let store = Sqlite::open(&path).await.unwrap();
         super::super::conformance::run(&store).await;
+        super::super::rooms::conformance::run(&store).await;
         store.close().await;
         // What was committed is there after opening again.
         let again = Sqlite::open(&path).await.unwrap();

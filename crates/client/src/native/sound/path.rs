@@ -11,7 +11,7 @@ use crate::audio::jitter::{JitterBuffer, JitterStats, Play};
 use crate::audio::level::Meter;
 use crate::audio::{FRAME, FRAME_MS};
 use crate::engine::Heard;
-use crate::native::online::Status;
+use crate::native::online::{Loudness, Status};
 
 /// Senders whose sound is kept at the same time.
 const MAX_STREAMS: usize = 64;
@@ -29,6 +29,7 @@ pub(crate) struct Captured<'a> {
 struct Stream {
     buffer: JitterBuffer,
     decoder: Decoder,
+    meter: Meter,
 }
 
 pub(crate) struct SoundPath {
@@ -109,7 +110,7 @@ impl SoundPath {
                 self.past = sum(self.past, stream.buffer.stats());
             }
             let Ok(decoder) = Decoder::new() else { return };
-            self.streams.insert(heard.sender, Stream { buffer: JitterBuffer::default(), decoder });
+            self.streams.insert(heard.sender, Stream { buffer: JitterBuffer::default(), decoder, meter: Meter::default() });
         }
         if let Some(stream) = self.streams.get_mut(&heard.sender) {
             stream.buffer.push(now, heard.number, heard.payload.to_vec());
@@ -125,7 +126,10 @@ impl SoundPath {
         for stream in self.streams.values_mut() {
             let mut frame: Pcm = [0; FRAME];
             match stream.buffer.pop() {
-                Play::Silence => continue,
+                Play::Silence => {
+                    stream.meter.push(&frame);
+                    continue;
+                }
                 Play::Frame(packet) => stream.decoder.decode(&packet, &mut frame),
                 Play::Recover(next) => {
                     missing += 1;
@@ -137,6 +141,7 @@ impl SoundPath {
                 }
             }
             due += 1;
+            stream.meter.push(&frame);
             mix.iter_mut().zip(frame).for_each(|(sum, sample)| *sum += i32::from(sample));
         }
         if self.window.len() >= LOSS_WINDOW {
@@ -173,6 +178,14 @@ impl SoundPath {
             concealed: stats.concealed,
             ..Status::default()
         }
+    }
+
+    /// How loud everybody is who was heard lately, by index.
+    pub(crate) fn voices(&self) -> Vec<Loudness> {
+        let mut voices: Vec<Loudness> =
+            self.streams.iter().map(|(index, stream)| Loudness { index: *index, level: stream.meter.level() }).collect();
+        voices.sort_unstable_by_key(|voice| voice.index);
+        voices
     }
 
     /// Ends the sound and completes files.

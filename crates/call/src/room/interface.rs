@@ -1,0 +1,168 @@
+//! What a room's call is told and what it says.
+
+use undertone_keys::agreement::EphemeralKey;
+use undertone_keys::call_agreement::MediaKey;
+use undertone_keys::envelope::Address;
+use undertone_keys::{JoinId, UserId, WallTime};
+use undertone_media::key_id::SenderIndex;
+use undertone_media::{Epoch, Sender};
+use undertone_protocol::control::{Member, Refusal};
+use undertone_protocol::{Access, Rights};
+use undertone_transparency::{Standing, TrustedPeer};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A join was signed and sent.
+    Joining {
+        /// Drawn for it.
+        join: JoinId,
+        /// Drawn for it; keys will be sealed to it.
+        ephemeral: EphemeralKey,
+    },
+    /// The relay let this device in.
+    Joined {
+        /// Its own index.
+        index: SenderIndex,
+        /// Others who are in.
+        members: Vec<Member>,
+        /// How many are in; the rest follow as [`Input::Arrived`].
+        others: u16,
+        /// The wall clock, corrected to the server's.
+        wall: WallTime,
+    },
+    /// Somebody is in the room.
+    Arrived {
+        /// Who, by their own papers.
+        member: Member,
+        /// The wall clock, corrected to the server's.
+        wall: WallTime,
+    },
+    /// Somebody is gone.
+    Gone {
+        /// Who.
+        index: SenderIndex,
+        /// Why, by the relay's word.
+        reason: Refusal,
+    },
+    /// The way to the relay is lost; it will be tried again.
+    Away,
+    /// The answer to [`Output::Resolve`].
+    Resolved {
+        /// Whom.
+        user: UserId,
+        /// Proven, or why not.
+        peer: Result<TrustedPeer, Unproven>,
+    },
+    /// The answer to [`Output::FetchAccess`]: the newest version, checked, be it the one that was known. `None`: it could
+    /// not be fetched now.
+    Access(Option<Box<Access>>),
+    /// The server says that the access list has this version now.
+    Changed {
+        /// Which.
+        version: u32,
+    },
+    /// An envelope for this call came in.
+    Received {
+        /// From whom, as the server says.
+        from: Address,
+        /// As received.
+        envelope: Vec<u8>,
+    },
+    /// The ring did not take an epoch of [`Output::Install`].
+    NotInstalled {
+        /// Which.
+        epoch: Epoch,
+    },
+    /// The time that `poll_timeout` named has come.
+    Tick,
+}
+
+/// Why a user's devices could not be proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unproven {
+    /// Not now; to be tried again.
+    Unavailable,
+    /// They are not trusted; why, for people.
+    Untrusted(String),
+}
+
+/// What is to be done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Look a user up and prove its devices, for [`Input::Resolved`].
+    Resolve(UserId),
+    /// Fetch and check newer versions of the access list, for [`Input::Access`].
+    FetchAccess,
+    /// Hand an envelope to a device.
+    Send {
+        /// To whom.
+        to: Address,
+        /// Sealed.
+        envelope: Vec<u8>,
+    },
+    /// Open this sender's frames.
+    Admit(Sender),
+    /// Open nothing of this sender's any more.
+    Dismiss(SenderIndex),
+    /// Put a key into the ring: it opens at once. [`Input::NotInstalled`] if the ring does not take it.
+    Install(Epoch, MediaKey),
+    /// Seal under this epoch from now on.
+    Promote {
+        /// Which.
+        epoch: Epoch,
+        /// Whether the change removed somebody.
+        removed: bool,
+    },
+    /// Ask the relay to put somebody out: this device's grant allows it, and they are not on the list.
+    Remove(SenderIndex),
+    /// This device's own rights have changed: get a new grant and join with it.
+    Rejoin,
+    /// Leave the room.
+    Leave(Leaving),
+    /// Tell whoever is interested.
+    Event(Event),
+}
+
+/// Why this device leaves by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// There is somebody in the room who cannot be proven to belong there; why, for people (rule GRP-8).
+    Proof(String),
+    /// Its user is not on the list any more.
+    Removed,
+    /// The device that holds the keys did not come back.
+    HolderGone,
+}
+
+/// What people see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody is in the room and proven.
+    In {
+        /// Under which index.
+        index: SenderIndex,
+        /// Who.
+        member: Address,
+        /// How well they are known.
+        standing: Standing,
+        /// What they may do.
+        rights: Rights,
+    },
+    /// Somebody who was in is gone.
+    Out {
+        /// Under which index.
+        index: SenderIndex,
+        /// Who.
+        member: Address,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Whether the device that holds the room's keys is there.
+    Holder {
+        /// It is.
+        present: bool,
+    },
+    /// This device seals under this epoch now.
+    Epoch(Epoch),
+}

@@ -1,0 +1,407 @@
+//! Where a blind room's keys come from: one device of its creator draws them, everybody else is sent them.
+//!
+//! Whose device that is follows from the roster and the list alone: of the creator's devices that are in, the one that
+//! came first. An epoch goes to every proven join, opens there at once, and is sealed under a moment later, when all
+//! can be expected to have it.
+
+use core::time::Duration;
+use std::collections::{HashMap, VecDeque};
+
+use undertone_keys::call_agreement::MediaKey;
+use undertone_keys::choice::Agreement;
+use undertone_keys::envelope::{self, Address, Envelope, Header, Purpose};
+use undertone_keys::{DeviceId, RequestId, Secret, Time};
+use undertone_media::Epoch;
+use undertone_media::key_id::SenderIndex;
+
+use super::signal::EpochSecret;
+use super::{Event, KeySignal, Leaving, Output, RoomCall};
+
+/// From when an epoch opens everywhere to when it is sealed under: a few round trips, and far less than a second (GRP-5).
+const APPLY: Duration = Duration::from_millis(250);
+/// Joins within this are one change; with more than [`CROWD`] people in, within a second (GRP-2).
+const COALESCE: Duration = Duration::from_millis(100);
+const COALESCE_CROWD: Duration = Duration::from_secs(1);
+const CROWD: usize = 50;
+/// A new epoch at least this often (GRP-2).
+const ROTATE: Duration = Duration::from_secs(300);
+/// Epochs on their way at the same time: what a ring holds.
+const MAX_ON_THE_WAY: usize = 2;
+/// Envelopes sent in a burst and then every [`PACE`], below what a server takes of one account.
+const BURST: u32 = 100;
+const PACE: Duration = Duration::from_millis(33);
+/// A member without a key asks for one after this, and then every two of these.
+const WANT: Duration = Duration::from_secs(1);
+/// A holder that does not come back within this ends the call: nobody could be shut out any more.
+const HOLDER_GRACE: Duration = Duration::from_secs(15);
+/// Envelopes that came before their sender was proven, or before their list.
+const MAX_EARLY: usize = 16;
+/// Envelopes remembered as seen (rule ID-4).
+const MAX_SEEN: usize = 1024;
+/// A member's word about epochs moves a holder's on by no more than this at a time ...
+const MAX_STEP: u32 = 1 << 16;
+/// ... but for one that has just begun and does not know what was before.
+const MAX_FIRST_STEP: u32 = 1 << 31;
+
+/// What the holder keeps.
+#[derive(Debug)]
+struct Holding {
+    epoch: Epoch,
+    secret: Secret<32>,
+    rotated: Time,
+    /// When the next epoch is due, and whether somebody left since the last.
+    due: Option<(Time, bool)>,
+    on_the_way: usize,
+    /// Who is still to be sent the newest epoch.
+    outbox: VecDeque<SenderIndex>,
+    /// Whether the newest epoch follows a departure.
+    removed: bool,
+    budget: u32,
+    refilled: Time,
+    /// When each asker was last answered.
+    answered: HashMap<SenderIndex, Time>,
+    began: Time,
+}
+
+/// Both sides of it.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    holding: Option<Holding>,
+    /// The newest epoch that was installed here.
+    newest: Option<Epoch>,
+    /// When the newest is sealed under, and whether somebody left.
+    promote: Option<(Time, bool)>,
+    /// When the holder is asked for a key.
+    want_at: Option<Time>,
+    /// Since when there is no holder, once there were keys.
+    holder_gone: Option<Time>,
+    holder_told: Option<bool>,
+    early: VecDeque<(Address, Vec<u8>)>,
+    seen: VecDeque<(DeviceId, RequestId)>,
+}
+
+impl Keys {
+    pub(super) fn joined(&mut self, now: Time) {
+        self.want_at = Some(now + WANT);
+    }
+
+    fn due(&mut self, at: Time, removed: bool) {
+        if let Some(holding) = &mut self.holding {
+            let (before, was) = holding.due.unwrap_or((at, false));
+            holding.due = Some((before.min(at), was || removed));
+        }
+    }
+
+    pub(super) fn admitted(&mut self, now: Time, crowd: usize) {
+        self.due(now + if crowd > CROWD { COALESCE_CROWD } else { COALESCE }, false);
+    }
+
+    pub(super) fn left(&mut self, now: Time, index: SenderIndex) {
+        if let Some(holding) = &mut self.holding {
+            holding.outbox.retain(|waiting| *waiting != index);
+            holding.answered.remove(&index);
+        }
+        self.due(now, true);
+    }
+
+    /// Members go by the list that the holder names: it names the newest.
+    pub(super) fn list_changed(&mut self, now: Time) {
+        self.due(now, false);
+    }
+
+    /// The ring did not take an epoch: the holder must go further than it has.
+    pub(super) fn not_installed(&mut self, now: Time, epoch: Epoch) {
+        self.newest = self.newest.max(Some(epoch));
+        match &mut self.holding {
+            Some(holding) => {
+                holding.epoch = holding.epoch.max(epoch);
+                self.due(now, false);
+            }
+            None => self.want_at = Some(now),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let holding = self.holding.as_ref().into_iter().flat_map(|holding| {
+            let sending = (!holding.outbox.is_empty()).then(|| holding.refilled + PACE);
+            let next = holding.due.map_or(holding.rotated + ROTATE, |(at, _)| at.min(holding.rotated + ROTATE));
+            // With as many on their way as can be, the next waits until they are sealed under.
+            let next = (holding.on_the_way < MAX_ON_THE_WAY).then_some(next);
+            [next, sending]
+        });
+        let gone = self.holder_gone.map(|since| since + HOLDER_GRACE);
+        holding.chain([self.promote.map(|(at, _)| at), self.want_at, gone]).flatten().min()
+    }
+}
+
+impl RoomCall {
+    /// Of the creator's devices that are in, the one that came first: by `proven` ones alone, or by all that claim it.
+    fn holder(&self, proven: bool) -> Option<SenderIndex> {
+        let creator = &self.access.list().creator;
+        let mine = self.me.as_ref().filter(|_| self.local.address.user == *creator).and_then(|me| me.index);
+        let others = self.seats.iter().filter(|(_, seat)| seat.member().user == *creator);
+        others.filter(|(_, seat)| !proven || seat.is_admitted()).map(|(index, _)| *index).chain(mine).min()
+    }
+
+    fn own_index(&self) -> Option<SenderIndex> {
+        self.me.as_ref().and_then(|me| me.index)
+    }
+
+    /// Does what is due after any input.
+    pub(super) fn mind_keys(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        if !self.is_blind() {
+            return;
+        }
+        let mine = self.own_index().is_some() && self.holder(false) == self.own_index();
+        if mine {
+            self.hold(now, rng);
+        } else if self.own_index().is_some() {
+            self.keys.holding = None;
+        }
+        self.mind_holder(now, rng);
+        self.promote(now);
+        if let Some(holding) = &mut self.keys.holding {
+            let refill = now.since(holding.refilled).as_micros() / PACE.as_micros();
+            if refill > 0 {
+                holding.budget = holding.budget.saturating_add(u32::try_from(refill).unwrap_or(BURST)).min(BURST);
+                holding.refilled = now;
+            }
+        }
+        self.send_out(now, rng);
+    }
+
+    /// The holder's part: a first epoch, and the next whenever one is due.
+    fn hold(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        let rotate = match &self.keys.holding {
+            None => Some(false),
+            Some(holding) if holding.on_the_way >= MAX_ON_THE_WAY => None,
+            Some(holding) => match holding.due {
+                Some((at, removed)) if at <= now => Some(removed),
+                Some(_) | None => (now.since(holding.rotated) >= ROTATE).then_some(false),
+            },
+        };
+        let Some(removed) = rotate else { return };
+        let newest = self.keys.holding.as_ref().map(|holding| holding.epoch).max(self.keys.newest);
+        let Some(epoch) = newest.map_or(Some(1), |newest| newest.0.checked_add(1)).map(Epoch) else {
+            return self.leave(Leaving::HolderGone);
+        };
+        let (secret, first) = (Secret::random(rng), self.keys.newest.is_none());
+        let key = MediaKey::new(Secret::filled_by(|out| out.copy_from_slice(secret.expose())));
+        let outbox = self.seats.iter().filter(|(_, seat)| seat.is_admitted()).map(|(index, _)| *index).collect();
+        let before = self.keys.holding.take();
+        let on_the_way = before.as_ref().map_or(0, |holding| holding.on_the_way) + usize::from(!first);
+        // What was on its way and did not get out is overtaken: this goes to all.
+        let removed = removed || before.as_ref().is_some_and(|holding| holding.removed && !holding.outbox.is_empty());
+        let (budget, refilled, began) =
+            before.map_or((BURST, now, now), |holding| (holding.budget, holding.refilled, holding.began));
+        self.keys.holding = Some(Holding {
+            epoch,
+            secret,
+            rotated: now,
+            due: None,
+            on_the_way,
+            outbox,
+            removed,
+            budget,
+            refilled,
+            answered: HashMap::new(),
+            began,
+        });
+        self.install(now, epoch, key, removed, first);
+    }
+
+    /// Opens with a new epoch at once, and seals with it soon; with the first at once.
+    fn install(&mut self, now: Time, epoch: Epoch, key: MediaKey, removed: bool, first: bool) {
+        self.keys.newest = Some(epoch);
+        self.outputs.push_back(Output::Install(epoch, key));
+        if first {
+            return self.event(Event::Epoch(epoch));
+        }
+        let (at, was) = self.keys.promote.unwrap_or((now + APPLY, false));
+        self.keys.promote = Some((at, removed || was));
+    }
+
+    fn promote(&mut self, now: Time) {
+        let Some((_, removed)) = self.keys.promote.take_if(|(at, _)| *at <= now) else { return };
+        let Some(epoch) = self.keys.newest else { return };
+        if let Some(holding) = &mut self.keys.holding {
+            holding.on_the_way = 0;
+        }
+        self.outputs.push_back(Output::Promote { epoch, removed });
+        self.event(Event::Epoch(epoch));
+    }
+
+    /// Watches whether the holder is there, and asks it where a key is missing.
+    fn mind_holder(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        if self.own_index().is_none() {
+            return;
+        }
+        let holder = self.holder(true);
+        if self.keys.holder_told != Some(holder.is_some()) {
+            self.keys.holder_told = Some(holder.is_some());
+            self.event(Event::Holder { present: holder.is_some() });
+        }
+        match holder {
+            Some(_) => self.keys.holder_gone = None,
+            None if self.keys.newest.is_some() => {
+                let since = *self.keys.holder_gone.get_or_insert(now);
+                if now.since(since) >= HOLDER_GRACE {
+                    self.keys.holder_gone = None;
+                    return self.leave(Leaving::HolderGone);
+                }
+            }
+            None => {}
+        }
+        if self.keys.holding.is_some() {
+            self.keys.want_at = None;
+        }
+        if self.keys.want_at.take_if(|at| *at <= now).is_some() {
+            self.keys.want_at = Some(now + WANT * 2);
+            if let (Some(holder), Some(me)) = (holder, &self.me) {
+                let newest = self.keys.newest.map_or(0, |epoch| epoch.0);
+                let wanted = KeySignal::Wanted { join: me.join, newest };
+                self.seal(holder, 0, &wanted, rng);
+            }
+        }
+    }
+
+    /// Sends the newest epoch to whoever has not got it, within what the server takes.
+    fn send_out(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        let (access, version) = (self.access.hash(), self.access.list().version);
+        loop {
+            let Some(holding) = &mut self.keys.holding else { return };
+            if holding.budget == 0 {
+                return;
+            }
+            let Some(index) = holding.outbox.pop_front() else { return };
+            let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted()) else { continue };
+            holding.budget -= 1;
+            holding.answered.insert(index, now);
+            let secret = EpochSecret(Secret::filled_by(|out| out.copy_from_slice(holding.secret.expose())));
+            let (epoch, removed, join) = (holding.epoch.0, holding.removed, seat.entry().join.join);
+            let signal = KeySignal::Key { epoch, secret, join, access, version, removed };
+            self.seal(index, epoch, &signal, rng);
+        }
+    }
+
+    fn seal(&mut self, index: SenderIndex, epoch: u32, signal: &KeySignal, rng: &mut impl rand_core::CryptoRng) {
+        let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted()) else { return };
+        let to = seat.member().clone();
+        let header = Header {
+            format: envelope::FORMAT,
+            algorithm: Agreement::P256,
+            purpose: Purpose::RoomKey,
+            context: *self.call.as_bytes(),
+            term: 0,
+            epoch,
+            not_before: self.wall,
+            sender: self.local.address.clone(),
+            recipient: to.clone(),
+            request: RequestId::random(rng),
+        };
+        let key = seat.entry().join.ephemeral;
+        if let Ok(envelope) = envelope::seal(rng, &self.local.identity, &header, &key, &signal.encode()) {
+            self.outputs.push_back(Output::Send { to, envelope });
+        }
+    }
+
+    pub(super) fn received(&mut self, now: Time, from: Address, bytes: Vec<u8>) {
+        let Some(index) = self.admitted_device(&from) else {
+            // Its sender is perhaps being proven at this moment.
+            if self.keys.early.len() >= MAX_EARLY {
+                self.keys.early.pop_front();
+            }
+            self.keys.early.push_back((from, bytes));
+            return;
+        };
+        if let Some((request, signal)) = self.open(&from, &bytes) {
+            match signal {
+                KeySignal::Key { epoch, secret, join, access, version, removed } => {
+                    let mine = self.me.as_ref().is_some_and(|me| me.join == join);
+                    if !mine || self.holder(true) != Some(index) || self.keys.holding.is_some() {
+                        return;
+                    }
+                    if access != self.access.hash() {
+                        // The holder goes by a newer list: it comes, and then this is looked at again.
+                        if version > self.access.list().version {
+                            self.fetch_access();
+                            self.keys.early.push_back((from, bytes));
+                            self.keys.seen.retain(|seen| *seen != request);
+                        }
+                        return;
+                    }
+                    self.take(now, Epoch(epoch), secret, removed);
+                }
+                KeySignal::Wanted { join, newest } => self.wanted(now, index, join, Epoch(newest)),
+            }
+        }
+    }
+
+    fn take(&mut self, now: Time, epoch: Epoch, EpochSecret(secret): EpochSecret, removed: bool) {
+        if self.keys.newest.is_some_and(|newest| epoch < newest) {
+            // The holder has begun anew and does not know how far this call is.
+            self.keys.want_at = Some(now);
+            return;
+        }
+        self.keys.want_at = None;
+        let first = self.keys.newest.is_none();
+        if self.keys.newest == Some(epoch) {
+            // The same again, or, after the holder has begun anew, another key: the ring tells.
+            self.outputs.push_back(Output::Install(epoch, MediaKey::new(secret)));
+        } else {
+            self.install(now, epoch, MediaKey::new(secret), removed, first);
+        }
+    }
+
+    fn wanted(&mut self, now: Time, index: SenderIndex, join: undertone_keys::JoinId, newest: Epoch) {
+        if self.seats.get(&index).is_none_or(|seat| seat.entry().join.join != join) {
+            return;
+        }
+        let Some(holding) = &mut self.keys.holding else { return };
+        let answered = holding.answered.get(&index).is_some_and(|at| now.since(*at) < WANT);
+        if newest >= holding.epoch && newest.0 > 0 {
+            let fresh = now.since(holding.began) < HOLDER_GRACE;
+            if newest.0 - holding.epoch.0 < if fresh { MAX_FIRST_STEP } else { MAX_STEP } {
+                holding.epoch = newest;
+                // Whoever asks without end gets an epoch now and then, and the others do not suffer from it.
+                let at = now.max(holding.rotated + APPLY);
+                self.keys.due(at, false);
+            }
+        } else if !answered && !holding.outbox.contains(&index) {
+            holding.outbox.push_back(index);
+        }
+    }
+
+    fn admitted_device(&self, from: &Address) -> Option<SenderIndex> {
+        let mut admitted = self.seats.iter().filter(|(_, seat)| seat.is_admitted());
+        admitted.find(|(_, seat)| seat.member() == from).map(|(index, _)| *index)
+    }
+
+    /// Opens an envelope of a proven device. `None` for whatever does not open, was sealed to an earlier join, or came
+    /// before.
+    fn open(&mut self, from: &Address, bytes: &[u8]) -> Option<((DeviceId, RequestId), KeySignal)> {
+        let envelope = Envelope::from_bytes(bytes).ok()?;
+        let record = self.known.get(&from.user)?.peer.as_ref()?.device(from.device)?;
+        let context = self.call.as_bytes();
+        let envelope = envelope.verify(record, &self.local.address, Purpose::RoomKey, context).ok()?;
+        let request = (from.device, envelope.header().request);
+        if self.keys.seen.contains(&request) {
+            return None;
+        }
+        let me = self.me.as_ref()?;
+        let shared = me.ephemeral.agree(envelope.agree_with()).ok()?;
+        let text = envelope.open(me.ephemeral.public(), &shared).ok()?;
+        if self.keys.seen.len() >= MAX_SEEN {
+            self.keys.seen.pop_front();
+        }
+        self.keys.seen.push_back(request);
+        KeySignal::decode(&text).ok().map(|signal| (request, signal))
+    }
+
+    /// Looks again at what came too early.
+    pub(super) fn again_early(&mut self, now: Time) {
+        for (from, envelope) in core::mem::take(&mut self.keys.early) {
+            self.received(now, from, envelope);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A call in a room: who is really in it, and where its keys come from.
+//!
+//! ```text
+//! room.handle_input(now, Input::Arrived { .. }, rng);           what happened
+//! while let Some(output) = room.poll_output() { .. }            what to do: prove, admit, seal keys, install keys
+//! room.poll_timeout()                                            when to come back with Input::Tick
+//! ```
+//!
+//! * [`access`]: which access list is believed. `roster`: nobody is heard, and nobody is sent a key, before their papers
+//!   and devices are proven and they stand on that list (rule GRP-8).
+//! * `keys`: in a blind room the key of each epoch is drawn by a device of the room's creator and sealed to the one-call
+//!   key of every join that this device has proven itself (rules GRP-7, ID-4).
+//!
+//! # Security goals
+//! * The server's grant admits nobody: a member is somebody whose device the key directory proves, whose user the signed
+//!   list names with that account key, and whose join this very call has seen.
+//! * Keys are taken from a proven device of the creator alone, and only while both go by the same list.
+//! * Whoever left or was taken off the list opens nothing that is sealed a moment later (rule GRP-5): the epoch changes
+//!   at once. While the holder of the keys is away nothing can change; when it does not come back the call ends.
+//!
+//! # Not goals
+//! That another device goes on in the holder's place: that is for group calls with succession (rule GRP-1).
+
+pub mod access;
+
+mod interface;
+mod keys;
+mod roster;
+mod signal;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use undertone_keys::agreement::EphemeralKey;
+use undertone_keys::sign::{Server, VerifyingKey};
+use undertone_keys::{CallId, JoinId, Time, UserId, WallTime};
+use undertone_media::key_id::SenderIndex;
+use undertone_protocol::{Access, Protection, Rights};
+
+use crate::local::Local;
+pub use interface::{Event, Input, Leaving, Output, Unproven};
+use keys::Keys;
+use roster::{Known, Seat};
+pub use signal::{EpochSecret, KeySignal};
+
+/// This device's present join.
+#[derive(Debug)]
+struct Me {
+    index: Option<SenderIndex>,
+    join: JoinId,
+    ephemeral: EphemeralKey,
+}
+
+/// One device's view of a room's call.
+#[derive(Debug)]
+pub struct RoomCall {
+    local: Local,
+    server: VerifyingKey<Server>,
+    call: CallId,
+    access: Access,
+    /// What the own grant says; it must be what the list says.
+    rights: Rights,
+    wall: WallTime,
+    me: Option<Me>,
+    /// How many of those who were in at the own join are still to be shown, and who was.
+    expected: Option<(usize, Vec<SenderIndex>)>,
+    seats: BTreeMap<SenderIndex, Seat>,
+    known: HashMap<UserId, Known>,
+    fetching: bool,
+    /// When a list that could not be fetched is asked for again.
+    refetch_at: Option<Time>,
+    recheck_at: Option<Time>,
+    keys: Keys,
+    outputs: VecDeque<Output>,
+}
+
+impl RoomCall {
+    /// A call in the room of this list, as the device `local` whose grant gave it `rights`.
+    #[must_use]
+    pub fn new(local: Local, server: VerifyingKey<Server>, call: CallId, access: Access, rights: Rights) -> Self {
+        Self {
+            local,
+            server,
+            call,
+            access,
+            rights,
+            wall: WallTime::default(),
+            me: None,
+            expected: None,
+            seats: BTreeMap::new(),
+            known: HashMap::new(),
+            fetching: false,
+            refetch_at: None,
+            recheck_at: None,
+            keys: Keys::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes an input. Nothing that happens is an error of the room.
+    pub fn handle_input(&mut self, now: Time, input: Input, rng: &mut impl rand_core::CryptoRng) {
+        match input {
+            Input::Joining { join, ephemeral } => self.me = Some(Me { index: None, join, ephemeral }),
+            Input::Joined { index, members, others, wall } => {
+                self.wall = wall;
+                self.joined(now, index, members, others);
+            }
+            Input::Arrived { member, wall } => {
+                self.wall = wall;
+                self.arrived(now, member);
+            }
+            Input::Gone { index, reason } => self.gone(now, index, reason),
+            Input::Away => (self.me, self.expected) = (None, None),
+            Input::Resolved { user, peer } => self.resolved(now, user, peer),
+            Input::Access(access) => self.access_fetched(now, access.map(|access| *access)),
+            Input::Changed { version } => {
+                if version > self.access.list().version {
+                    self.fetch_access();
+                }
+            }
+            Input::Received { from, envelope } => self.received(now, from, envelope),
+            Input::NotInstalled { epoch } => self.keys.not_installed(now, epoch),
+            Input::Tick => self.tick_roster(now),
+        }
+        self.mind_keys(now, rng);
+    }
+
+    /// The next thing to do. `None` until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Tick`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [self.roster_timeout(), self.keys.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The list that this device goes by.
+    #[must_use]
+    pub const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// What this device may do.
+    #[must_use]
+    pub const fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    /// Who is in and proven: index, address.
+    pub fn members(&self) -> impl Iterator<Item = (SenderIndex, &undertone_keys::envelope::Address)> {
+        self.seats.iter().filter(|(_, seat)| seat.is_admitted()).map(|(index, seat)| (*index, seat.member()))
+    }
+
+    /// Takes the rights of a new grant.
+    pub const fn regranted(&mut self, rights: Rights) {
+        self.rights = rights;
+    }
+
+    fn is_blind(&self) -> bool {
+        self.access.list().terms.protection == Protection::Blind
+    }
+
+    fn leave(&mut self, why: Leaving) {
+        self.outputs.push_back(Output::Leave(why));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}

@@ -1,0 +1,316 @@
+//! Calls in rooms: what a person wants of one, and what the room's machine says.
+
+use undertone_call::Outcome;
+use undertone_call::room::{Input as RoomInput, Leaving, Output as RoomOutput, RoomCall, Unproven};
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::Signed;
+use undertone_keys::{CallId, RoomId, Time, UserId};
+use undertone_media::{Ring, Sender};
+use undertone_protocol::control::{Refusal, ToMember, ToRelay};
+use undertone_protocol::signal::ToServer;
+use undertone_protocol::{Access, Grant, Protection};
+use undertone_transparency::TrustedPeer;
+
+use super::media::Media;
+use super::path::Path;
+use super::signalling::other_version;
+use super::{Engine, Event, NotEntered, Output, PathState, RoomInfo, Unresolved};
+
+/// A room that a person wants to be in and the server has not opened yet.
+#[derive(Debug)]
+pub(super) struct Entering {
+    access: Access,
+}
+
+impl Engine {
+    pub(super) fn join_room(&mut self, access: Access) {
+        if self.is_busy() {
+            return self.refuse("there is a call already".into(), Outcome::Busy);
+        }
+        self.outputs.push_back(Output::Enter(access.list().room));
+        self.entering = Some(Entering { access });
+    }
+
+    /// The server's answer: a grant to begin with, or a newer one for the room that this device is in.
+    pub(super) fn entered(
+        &mut self,
+        now: Time,
+        room: RoomId,
+        granted: Result<Signed, NotEntered>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let entering = self.entering.take_if(|entering| entering.access.list().room == room);
+        let granted = granted.and_then(|signed| self.check_grant(now, room, signed));
+        match (entering, granted) {
+            (Some(entering), Ok((signed, grant))) => self.begin_room(now, entering.access, signed, &grant),
+            (Some(_), Err(NotEntered::Refused(why))) => self.refuse(why, Outcome::RefusedByPolicy),
+            (Some(_), Err(NotEntered::NotListed)) => {
+                self.refuse("you are not on the room's list".into(), Outcome::Removed);
+            }
+            (Some(_), Err(NotEntered::Unavailable)) => {
+                self.refuse("the server did not open the room".into(), Outcome::Offline);
+            }
+            (None, granted) => self.regranted(now, granted, rng),
+        }
+    }
+
+    /// A grant that is this server's, for this device and this room, as the list has it.
+    fn check_grant(&self, now: Time, room: RoomId, signed: Signed) -> Result<(Signed, Grant), NotEntered> {
+        let bad = || NotEntered::Refused("the server's grant is not for this device and room".into());
+        let grant = Grant::verify(&signed, &self.server, self.wall(now)).map_err(|_| bad())?;
+        let mine = grant.member == self.local.address && grant.identity == *self.local.identity.public();
+        if grant.room == room && mine { Ok((signed, grant)) } else { Err(bad()) }
+    }
+
+    fn begin_room(&mut self, now: Time, access: Access, signed: Signed, grant: &Grant) {
+        let list = access.list();
+        if grant.protection != list.terms.protection {
+            let reason = "the server's grant is for another protection than the room's list names";
+            return self.refuse(reason.into(), Outcome::RefusedByProof);
+        }
+        let info = RoomInfo {
+            room: list.room,
+            call: grant.call,
+            name: list.name.clone(),
+            creator: list.creator.clone(),
+            protection: grant.protection,
+            rights: grant.rights,
+        };
+        let (call, protection) = (grant.call, grant.protection);
+        self.room = Some(Box::new(RoomCall::new(self.local.clone(), self.server, call, access, grant.rights)));
+        self.media = Some(Media::new(call, None, signed, Ring::new(call), protection, Path::new(now)));
+        self.event(Event::RoomEntered(Box::new(info)));
+        self.outputs.push_back(Output::OpenRelay);
+    }
+
+    /// A newer grant for the room this device is in: it joins anew with it.
+    fn regranted(
+        &mut self,
+        now: Time,
+        granted: Result<(Signed, Grant), NotEntered>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let (Some(media), Some(room)) = (&mut self.media, &mut self.room) else { return };
+        media.asking = false;
+        match granted {
+            Ok((signed, grant)) if grant.call == media.call && grant.protection == media.protection => {
+                room.regranted(grant.rights);
+                media.grant = signed;
+                // Whatever connection there was stands on the old one.
+                let _ = media.path.lost(now);
+                self.outputs.push_back(Output::CloseRelay);
+                self.room(now, RoomInput::Away, rng);
+            }
+            Ok(_) => self.room_over(Outcome::Ended),
+            Err(NotEntered::NotListed) => self.room_over(Outcome::Removed),
+            Err(NotEntered::Refused(_)) => self.room_over(Outcome::RefusedByPolicy),
+            Err(NotEntered::Unavailable) => self.room_over(Outcome::Offline),
+        }
+    }
+
+    /// Feeds the room this device is in, and does what it says.
+    pub(super) fn room(&mut self, now: Time, input: RoomInput, rng: &mut impl rand_core::CryptoRng) {
+        let Some(room) = &mut self.room else { return };
+        room.handle_input(now, input, rng);
+        while let (Some(media), Some(room)) = (&mut self.media, &mut self.room) {
+            let Some(output) = room.poll_output() else { return };
+            match output {
+                RoomOutput::Resolve(user) => self.outputs.push_back(Output::Resolve(user)),
+                RoomOutput::FetchAccess => {
+                    self.outputs.push_back(Output::FetchAccess(room.access().list().room));
+                }
+                RoomOutput::Send { to, envelope } => {
+                    let message = ToServer::Send { to, call: media.call, envelope };
+                    if self.online {
+                        self.outputs.push_back(Output::Signal(message));
+                    } else {
+                        self.keep(now, message);
+                    }
+                }
+                RoomOutput::Admit(sender) => {
+                    if media.ring.admit(sender).is_err() {
+                        self.reject("somebody came into the room with numbers that were used before");
+                    }
+                }
+                RoomOutput::Dismiss(index) => media.ring.dismiss(index),
+                RoomOutput::Install(epoch, key) => {
+                    if media.ring.install(now, epoch, key).is_err() {
+                        room.handle_input(now, RoomInput::NotInstalled { epoch }, rng);
+                    }
+                }
+                RoomOutput::Promote { epoch, removed } => {
+                    if media.ring.promote(now, epoch, removed).is_err() {
+                        self.reject(format!("epoch {epoch} was to be used and is not there"));
+                    }
+                }
+                RoomOutput::Remove(index) => self.outputs.push_back(Output::Relay(ToRelay::Remove { index })),
+                RoomOutput::Rejoin => self.ask_again(),
+                RoomOutput::Leave(why) => {
+                    let (reason, outcome) = match why {
+                        Leaving::Proof(reason) => (Some(reason), Outcome::RefusedByProof),
+                        Leaving::Removed => (None, Outcome::Removed),
+                        Leaving::HolderGone => (None, Outcome::HolderGone),
+                    };
+                    if let Some(reason) = reason {
+                        self.reject(reason);
+                    }
+                    self.room_over(outcome);
+                }
+                RoomOutput::Event(event) => {
+                    let call = media.call;
+                    self.event(Event::Room { call, event });
+                }
+            }
+        }
+    }
+
+    /// Asks the server for a newer grant; one question at a time.
+    fn ask_again(&mut self) {
+        let (Some(media), Some(room)) = (&mut self.media, &mut self.room) else { return };
+        if !core::mem::replace(&mut media.asking, true) {
+            self.outputs.push_back(Output::Enter(room.access().list().room));
+        }
+    }
+
+    pub(super) fn room_relay(&mut self, now: Time, message: ToMember, rng: &mut impl rand_core::CryptoRng) {
+        let wall = self.wall(now);
+        let Some(media) = self.media.as_mut().filter(|media| media.is_room()) else { return };
+        match message {
+            ToMember::Joined { index, members, others } => {
+                let (Some(join), PathState::AwaitingJoin) = (media.join.take(), media.path.state()) else { return };
+                media.index = index;
+                let Address { user, device } = self.local.address.clone();
+                if media.ring.join(Sender { user, device, join, index }).is_err() {
+                    self.reject("the relay gave an index that was given before");
+                    return self.room_over(Outcome::RefusedByProof);
+                }
+                media.muted = false;
+                media.path.joined(now, true);
+                self.connected();
+                self.room(now, RoomInput::Joined { index, members, others, wall }, rng);
+            }
+            ToMember::Arrived { member } => self.room(now, RoomInput::Arrived { member, wall }, rng),
+            ToMember::Gone { index, reason } => self.room(now, RoomInput::Gone { index, reason }, rng),
+            ToMember::Muted { index, muted } => {
+                let (call, me) = (media.call, media.index == index);
+                if me {
+                    media.muted = muted;
+                }
+                self.event(Event::Muted { call, index, muted, me });
+            }
+            ToMember::Refused { reason: Refusal::ShuttingDown | Refusal::Silent | Refusal::Full, .. } => {
+                let news = media.path.lost(now);
+                self.outputs.push_back(Output::CloseRelay);
+                self.room(now, RoomInput::Away, rng);
+                self.path_news(now, news, rng);
+            }
+            ToMember::Refused { reason: Refusal::Grant | Refusal::Removed, .. } => {
+                // A grant ends, or was taken: the server knows whether this device still belongs here.
+                let _ = media.path.lost(now);
+                self.outputs.push_back(Output::CloseRelay);
+                self.room(now, RoomInput::Away, rng);
+                self.ask_again();
+            }
+            ToMember::Refused { reason: Refusal::Version, version } => {
+                self.reject(other_version("relay", version));
+                self.room_over(Outcome::RefusedByPolicy);
+            }
+            ToMember::Refused { reason: Refusal::Replaced, .. } => self.room_over(Outcome::Taken),
+            ToMember::Refused { reason, .. } => {
+                self.reject(reason.as_str());
+                self.room_over(Outcome::RefusedByPolicy);
+            }
+            ToMember::Pong { .. } => {}
+        }
+    }
+
+    /// The room is over for this device.
+    pub(super) fn room_over(&mut self, outcome: Outcome) {
+        self.room = None;
+        if let Some(media) = self.media.take_if(|media| media.is_room()) {
+            self.outputs.push_back(Output::Relay(ToRelay::Leave));
+            self.outputs.push_back(Output::CloseRelay);
+            self.event(Event::Over { call: media.call, outcome });
+        }
+    }
+
+    pub(super) fn leave_if_in_room(&mut self) {
+        if self.entering.take().is_some() {
+            self.refuse("given up before the server had opened the room".into(), Outcome::Cancelled);
+        }
+        self.room_over(Outcome::Ended);
+    }
+
+    /// A person with the right to do so silences somebody, or lets them be heard again.
+    pub(super) fn mute_member(&mut self, index: u16, muted: bool) {
+        if self.may_moderate() {
+            self.outputs.push_back(Output::Relay(ToRelay::Mute { index, muted }));
+        }
+    }
+
+    fn may_moderate(&mut self) -> bool {
+        let may = self.room.as_ref().is_some_and(|room| room.rights().moderate);
+        if !may {
+            self.reject("you may not do that in this room");
+        }
+        may
+    }
+
+    /// An envelope of the call in the room that this device is in; `false` where it belongs elsewhere.
+    pub(super) fn deliver_in_room(
+        &mut self,
+        now: Time,
+        from: &Address,
+        call: CallId,
+        envelope: &[u8],
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> bool {
+        let here = self.media.as_ref().is_some_and(|media| media.is_room() && media.call == call);
+        if here {
+            self.room(now, RoomInput::Received { from: from.clone(), envelope: envelope.to_vec() }, rng);
+        }
+        here
+    }
+
+    pub(super) fn resolved_in_room(
+        &mut self,
+        now: Time,
+        user: &UserId,
+        peer: &Result<TrustedPeer, Unresolved>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let peer = peer.clone().map_err(|error| match error {
+            Unresolved::Unavailable => Unproven::Unavailable,
+            Unresolved::Untrusted(why) => Unproven::Untrusted(why),
+        });
+        self.room(now, RoomInput::Resolved { user: user.clone(), peer }, rng);
+    }
+
+    /// Newer versions of a room's list were looked for.
+    pub(super) fn access_fetched(
+        &mut self,
+        now: Time,
+        room: RoomId,
+        access: Option<Access>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let here = self.room.as_ref().is_some_and(|here| here.access().list().room == room);
+        if here {
+            self.room(now, RoomInput::Access(access.map(Box::new)), rng);
+        }
+    }
+
+    pub(super) fn room_changed(&mut self, now: Time, room: RoomId, version: u32, rng: &mut impl rand_core::CryptoRng) {
+        let here = self.room.as_ref().is_some_and(|here| here.access().list().room == room);
+        if here {
+            self.room(now, RoomInput::Changed { version }, rng);
+        }
+        self.event(Event::RoomChanged { room, version });
+    }
+
+    /// The protection of the present call or room.
+    #[must_use]
+    pub fn protection(&self) -> Option<Protection> {
+        self.media.as_ref().map(|media| media.protection)
+    }
+}

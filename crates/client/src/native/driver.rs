@@ -1,0 +1,396 @@
+//! The driver: one task that owns the engine and carries out what it says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, warn};
+use undertone_keys::Time;
+use undertone_keys::agreement::{DeviceKey, Refused};
+use undertone_media::packet::MAX_PACKET;
+use undertone_protocol::rest::code;
+
+use super::directory::Directory;
+use super::error::ClientError;
+use super::home::Home;
+use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
+use super::online::{Command, Loudness, Status, TapReport};
+use super::rooms::RoomBook;
+use super::sound::{Sound, SoundPath};
+use super::{rng, wall_time};
+use crate::audio::FRAME_MS;
+use crate::engine::{Engine, Event, Input, NotEntered, Output, Record, Unresolved};
+
+/// Events that nobody has read yet. A program that lets so many pile up loses the newest.
+pub(super) const EVENTS: usize = 1024;
+/// This far behind the clock, sound is not made up for any more: the other side would only have to skip it.
+const STALL: Duration = Duration::from_millis(200);
+/// How long a goodbye may take when nothing is wrong, and when something is.
+const GOODBYE: Duration = Duration::from_millis(150);
+const LONGEST_GOODBYE: Duration = Duration::from_millis(2_800);
+
+/// What whoever holds the handle is shown.
+pub(super) struct Shown {
+    pub(super) out: mpsc::Sender<Event>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) voices: watch::Sender<Vec<Loudness>>,
+}
+
+pub(super) struct Driver {
+    start: Instant,
+    engine: Engine,
+    home: Arc<Home>,
+    directory: Arc<Directory>,
+    book: RoomBook,
+    key: Arc<dyn DeviceKey>,
+    shown: Shown,
+    signal: SignalLink,
+    signals: mpsc::Receiver<SignalEvent>,
+    relay: Option<RelayLink>,
+    relay_out: mpsc::Sender<RelayEvent>,
+    relay_events: mpsc::Receiver<RelayEvent>,
+    generation: u64,
+    /// Look-ups and agreements under way.
+    answers: JoinSet<Input>,
+    /// Pins under way to the disk.
+    keeping: JoinSet<()>,
+    sound: Option<SoundPath>,
+    muted: bool,
+}
+
+impl Driver {
+    pub(super) fn new(
+        engine: Engine,
+        home: Arc<Home>,
+        book: RoomBook,
+        key: Arc<dyn DeviceKey>,
+        shown: Shown,
+    ) -> Self {
+        let directory = book.directory().clone();
+        let (signal_out, signals) = mpsc::channel(256);
+        let (relay_out, relay_events) = mpsc::channel(1024);
+        Self {
+            start: Instant::now(),
+            engine,
+            home,
+            signal: SignalLink::start(directory.clone(), signal_out),
+            directory,
+            book,
+            key,
+            shown,
+            signals,
+            relay: None,
+            relay_out,
+            relay_events,
+            generation: 0,
+            answers: JoinSet::new(),
+            keeping: JoinSet::new(),
+            sound: None,
+            muted: false,
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(u64::from(FRAME_MS)));
+        // Sound has to keep its rate: what was missed is made up for at once, but for a stall.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        loop {
+            let wait = self.engine.poll_timeout().map_or(Duration::from_secs(3600), |at| at.since(self.now()));
+            let sounding = self.sound.as_ref().is_some_and(SoundPath::is_running);
+            if !sounding {
+                ticks.reset();
+            }
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop) | None => break,
+                    Some(command) => self.command(command),
+                },
+                Some(event) = self.signals.recv() => self.input(match event {
+                    SignalEvent::Up => Input::SignalUp { wall: wall_time() },
+                    SignalEvent::Down => Input::SignalDown,
+                    SignalEvent::Distrusted(reason) => {
+                        self.tell(Event::Rejected { reason });
+                        continue;
+                    }
+                    SignalEvent::Message(message) => Input::Signal(message),
+                }),
+                Some(event) = self.relay_events.recv() => self.relay_event(event),
+                Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
+                Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
+                due = ticks.tick(), if sounding => {
+                    self.sound_tick();
+                    if due.elapsed() > STALL {
+                        ticks.reset();
+                    }
+                }
+                () = tokio::time::sleep(wait) => self.input(Input::Tick),
+            }
+            self.carry_out().await;
+        }
+        self.input(Input::HangUp);
+        self.carry_out().await;
+        self.relay = None;
+        self.finish_sound();
+        self.say_goodbye().await;
+    }
+
+    /// Lets the goodbye leave before the connections go with this task: a moment, or as long as the server or the peer
+    /// is on its way back.
+    async fn say_goodbye(&mut self) {
+        let start = Instant::now();
+        while start.elapsed() < GOODBYE || (self.engine.has_more_to_say() && start.elapsed() < LONGEST_GOODBYE) {
+            tokio::select! {
+                Some(event) = self.signals.recv() => match event {
+                    SignalEvent::Up => self.input(Input::SignalUp { wall: wall_time() }),
+                    SignalEvent::Down => self.input(Input::SignalDown),
+                    SignalEvent::Message(message) => self.input(Input::Signal(message)),
+                    SignalEvent::Distrusted(_) => {}
+                },
+                () = tokio::time::sleep(GOODBYE / 3) => self.input(Input::Tick),
+            }
+            self.carry_out().await;
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.now();
+        self.engine.handle_input(now, input, &mut rng());
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Dial { peer, protection, sound } => {
+                self.prepare(sound);
+                self.input(Input::Dial { peer: *peer, protection });
+            }
+            Command::Join { access, sound } => {
+                self.prepare(sound);
+                self.input(Input::JoinRoom { access });
+            }
+            Command::MuteMember { index, muted } => self.input(Input::MuteMember { index, muted }),
+            Command::Accept { sound } => {
+                self.prepare(sound);
+                self.input(Input::Accept);
+            }
+            Command::Decline => self.input(Input::Decline),
+            Command::Refuse => self.input(Input::Refuse),
+            Command::HangUp => self.input(Input::HangUp),
+            Command::Mute(muted) => self.muted = muted,
+            Command::CheckTap { bytes, answer } => {
+                let _ = answer.send(self.tap_report(&bytes));
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn prepare(&mut self, sound: Sound) {
+        if self.sound.as_ref().is_some_and(SoundPath::is_running) {
+            return;
+        }
+        match SoundPath::new(sound) {
+            Ok(path) => self.sound = Some(path),
+            Err(error) => self.tell(Event::SoundFailed { reason: error.to_string() }),
+        }
+    }
+
+    fn tap_report(&self, mut file: &[u8]) -> TapReport {
+        let mut report = TapReport::default();
+        while let Some((length, rest)) = file.split_first_chunk() {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+            let Some((packet, rest)) = rest.get(16..).and_then(|rest| rest.split_at_checked(length)) else { break };
+            report.packets += 1;
+            report.opened += u64::from(self.engine.would_open(packet));
+            file = rest;
+        }
+        report
+    }
+
+    fn relay_event(&mut self, event: RelayEvent) {
+        let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == event.generation) else { return };
+        match event.kind {
+            RelayEventKind::Up { connection, binding, hop } => {
+                relay.connection = Some(connection);
+                self.input(Input::RelayUp { binding, hop });
+            }
+            RelayEventKind::Control(message) => self.input(Input::Relay(message)),
+            RelayEventKind::Down => {
+                self.relay = None;
+                self.input(Input::RelayDown);
+            }
+            RelayEventKind::Datagram(bytes) => {
+                let now = self.now();
+                let mut packet = [0; MAX_PACKET];
+                // One too long is cut and does not open: it is counted where all others are.
+                let length = bytes.len().min(MAX_PACKET);
+                let (Some(packet), Some(bytes)) = (packet.get_mut(..length), bytes.get(..length)) else { return };
+                packet.copy_from_slice(bytes);
+                if let Some(heard) = self.engine.open_packet(now, packet)
+                    && let Some(sound) = &mut self.sound
+                {
+                    sound.heard(now, &heard);
+                }
+            }
+        }
+    }
+
+    /// Twenty milliseconds of sound, out and in.
+    fn sound_tick(&mut self) {
+        let can_send = self.engine.can_send();
+        let Some(sound) = &mut self.sound else { return };
+        if can_send && let Some(frame) = sound.capture(self.muted) {
+            let mut packet = [0; MAX_PACKET];
+            match self.engine.seal_audio(frame.codec, frame.captured_ms, frame.payload, &mut packet) {
+                Ok(length) => {
+                    let connection = self.relay.as_ref().and_then(|relay| relay.connection.as_ref());
+                    let bytes = packet.get(..length).map(bytes::Bytes::copy_from_slice);
+                    if let (Some(connection), Some(bytes)) = (connection, bytes)
+                        && let Err(error) = connection.send_datagram(bytes)
+                    {
+                        debug!(%error, "a packet was not sent");
+                    }
+                }
+                Err(error) => debug!(%error, "a frame was not sealed"),
+            }
+        }
+        let failed = sound.play();
+        if sound.ticks().is_multiple_of(5) {
+            let rtt = self.relay.as_ref().and_then(|relay| relay.connection.as_ref()).map(|c| c.rtt());
+            let media = self.engine.media_stats();
+            let mut status = sound.status();
+            status.rtt_ms = rtt.map_or(0.0, |rtt| rtt.as_secs_f32() * 1000.0);
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a buffer")]
+            let buffered = status.buffer_ms as f32;
+            status.latency_ms = buffered + status.rtt_ms;
+            (status.sealed, status.opened, status.refused) = (media.sealed, media.opened, media.refused);
+            self.shown.status.send_replace(status);
+            self.shown.voices.send_replace(sound.voices());
+        }
+        if let Err(error) = failed {
+            self.tell(Event::SoundFailed { reason: error.to_string() });
+        }
+    }
+
+    /// Ends the sound and completes files.
+    fn finish_sound(&mut self) {
+        if let Some(Err(error)) = self.sound.take().map(SoundPath::finish) {
+            self.tell(Event::SoundFailed { reason: error.to_string() });
+        }
+    }
+
+    /// Does what the engine says, in order.
+    async fn carry_out(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Signal(message) => self.signal.send(message),
+                Output::Relay(message) => {
+                    if let Some(relay) = &self.relay {
+                        relay.send(message);
+                    }
+                }
+                Output::OpenRelay => {
+                    self.generation += 1;
+                    let connector = self.directory.connector().await;
+                    self.relay = Some(RelayLink::open(self.generation, connector, self.relay_out.clone()));
+                }
+                Output::CloseRelay => self.relay = None,
+                Output::Store(record) => self.store(record).await,
+                Output::Agree { request, peer } => {
+                    let key = self.key.clone();
+                    // A token may take its time.
+                    self.answers.spawn(async move {
+                        let agreed = tokio::task::spawn_blocking(move || key.agree(&peer)).await;
+                        Input::Agreed { request, secret: agreed.unwrap_or(Err(Refused::Unavailable)) }
+                    });
+                }
+                Output::Resolve(user) => {
+                    let directory = self.directory.clone();
+                    self.answers.spawn(async move {
+                        let peer = directory.resolve_sender(&user).await.map_err(|error| match error {
+                            ClientError::Trust(_) | ClientError::List(_) => Unresolved::Untrusted(error.to_string()),
+                            _ => Unresolved::Unavailable,
+                        });
+                        Input::Resolved { user, peer }
+                    });
+                }
+                Output::Enter(room) => {
+                    let directory = self.directory.clone();
+                    self.answers.spawn(async move { Input::Entered { room, granted: directory.enter(room).await } });
+                }
+                Output::FetchAccess(room) => {
+                    let book = self.book.clone();
+                    self.answers.spawn(async move {
+                        match book.access(room).await {
+                            Ok(access) => Input::Access { room, access: Some(Box::new(access)) },
+                            // There is no such room any more for this device's user.
+                            Err(ClientError::Refused { code, .. }) if code == code::UNKNOWN_ROOM => {
+                                Input::Entered { room, granted: Err(NotEntered::NotListed) }
+                            }
+                            Err(error) => {
+                                warn!(%error, "a room's list was not fetched");
+                                Input::Access { room, access: None }
+                            }
+                        }
+                    });
+                }
+                Output::Event(event) => self.event(event),
+            }
+        }
+    }
+
+    async fn store(&mut self, record: Record) {
+        let home = self.home.clone();
+        let stored = tokio::task::spawn_blocking(move || home.remember(record)).await;
+        if matches!(stored, Ok(Ok(()))) {
+            return;
+        }
+        match record {
+            // What could not be made durable must not be acted on.
+            Record::Accepted { .. } => {
+                self.tell(Event::Rejected {
+                    reason: "the home folder cannot be written: the call is not taken".into(),
+                });
+                self.input(Input::Decline);
+            }
+            Record::Clock(_) => warn!("the home folder cannot be written: the server's clock is not remembered"),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match &event {
+            Event::Connected { .. } => {
+                if let Some(sound) = &mut self.sound {
+                    sound.run();
+                }
+            }
+            Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
+                self.finish_sound();
+            }
+            _ => {}
+        }
+        // Who wrote is a stranger until an invite of theirs has held, or they were met in a room.
+        let met = match &event {
+            Event::Incoming { peer, .. } => Some(&peer.user),
+            Event::Room { event: undertone_call::room::Event::In { member, .. }, .. } => Some(&member.user),
+            _ => None,
+        };
+        if let Some(user) = met {
+            let (directory, user) = (self.directory.clone(), user.clone());
+            self.keeping.spawn_blocking(move || directory.keep(&user));
+        }
+        self.tell(event);
+    }
+
+    fn tell(&self, event: Event) {
+        // Noise leaves room for what matters.
+        let noise = matches!(event, Event::Rejected { .. }) && self.shown.out.capacity() < EVENTS / 2;
+        if noise || self.shown.out.try_send(event).is_err() {
+            debug!("an event was dropped: nobody reads them");
+        }
+    }
+}

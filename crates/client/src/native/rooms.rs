@@ -1,0 +1,300 @@
+//! The rooms of this account: lists that are fetched, checked version by version and remembered, and changes to them.
+
+use std::sync::Arc;
+
+use undertone_call::Local;
+use undertone_call::room::access::{Disbelief, believe};
+use undertone_keys::{RoomId, UserId};
+use undertone_protocol::access::{AccessError, FORMAT};
+use undertone_protocol::rest::code;
+use undertone_protocol::{Access, AccessList, ClaimedAccess, Listed, Protection, Rights, Terms};
+use undertone_transparency::TrustedPeer;
+
+use super::directory::Directory;
+use super::error::{ClientError, ExitClass};
+use super::{rng, wall_time};
+
+/// Pages of versions that are fetched for one look at most: far more than a list can have.
+const MAX_PAGES: usize = 1_000;
+/// How often a change is tried again when somebody else was first.
+const ATTEMPTS: usize = 5;
+
+/// What can be wrong with a room.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoomFault {
+    /// None of that name.
+    #[error("there is no room {0:?} that you may come into: `undertone room list` shows those there are")]
+    Unknown(String),
+    /// More than one of that name.
+    #[error("there is more than one room {name:?}: name it by its id, one of {ids}")]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// What tells them apart.
+        ids: String,
+    },
+    /// There is one of that name.
+    #[error("there is a room {0:?} already: choose another name")]
+    Exists(String),
+    /// Not a name for a room.
+    #[error("a room's name has 1 to 64 bytes and no control characters")]
+    Name,
+    /// Not on the list.
+    #[error("{0} is not on the room's list")]
+    NotListed(String),
+    /// On the list already, with these rights.
+    #[error("{0} is on the room's list already")]
+    Listed(String),
+    /// The creator cannot be taken off.
+    #[error("{0} made this room and holds its keys: nobody can be there without them")]
+    Creator(String),
+    /// The list, as this device would change it, would be none, or this device may not make the change.
+    #[error(transparent)]
+    Refused(AccessError),
+    /// The server shows a list that does not hold.
+    #[error("the server showed an access list of this room that does not hold: {0}")]
+    Disbelief(#[from] Disbelief),
+    /// Somebody else changed the list again and again.
+    #[error("the room's list was changed by others at the same time: try again")]
+    Contended,
+}
+
+impl RoomFault {
+    pub(super) const fn class(&self) -> ExitClass {
+        match self {
+            Self::Name | Self::Ambiguous { .. } => ExitClass::Usage,
+            Self::Disbelief(_) => ExitClass::ProofFailed,
+            _ => ExitClass::Failed,
+        }
+    }
+}
+
+/// A room as this device believes it, and who the relay says is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomView {
+    /// The newest version of its list, checked.
+    pub access: Access,
+    /// Whose devices are in it now: the relay's word.
+    pub present: Vec<UserId>,
+}
+
+/// Somebody who is to be on a room's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invitee {
+    /// A full or a bare name.
+    pub name: String,
+    /// What they may do.
+    pub rights: Rights,
+}
+
+/// Rooms, looked up and changed for one device.
+#[derive(Clone, Debug)]
+pub struct RoomBook {
+    directory: Arc<Directory>,
+    local: Local,
+}
+
+impl RoomBook {
+    pub(super) const fn new(directory: Arc<Directory>, local: Local) -> Self {
+        Self { directory, local }
+    }
+
+    pub(super) const fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Every room that this account may come into.
+    ///
+    /// # Errors
+    /// [`ClientError`], [`RoomFault::Disbelief`] where a list does not hold.
+    pub async fn list(&self) -> Result<Vec<RoomView>, ClientError> {
+        let mut views = Vec::new();
+        for shown in self.directory.rooms().await?.rooms {
+            let bad = || ClientError::BadAnswer(self.directory.pin().address.clone());
+            let access = self.access(RoomId::parse(&shown.room).ok_or_else(bad)?).await?;
+            // A room that this device has seen closed, or left, is none of its own whatever the server says.
+            if access.list().listed(&self.local.address.user).is_some() {
+                views.push(RoomView { access, present: shown.present.into_iter().map(|name| name.0).collect() });
+            }
+        }
+        Ok(views)
+    }
+
+    /// The room of this name, or whose id begins like this.
+    ///
+    /// # Errors
+    /// [`RoomFault::Unknown`], [`RoomFault::Ambiguous`] and what [`RoomBook::list`] can bring.
+    pub async fn find(&self, name: &str) -> Result<RoomView, ClientError> {
+        let views = self.list().await?;
+        let id = |view: &RoomView| view.access.list().room.to_string();
+        let named = |view: &&RoomView| view.access.list().name == name;
+        let mut found: Vec<&RoomView> = views.iter().filter(named).collect();
+        if found.is_empty() && name.len() >= 4 {
+            found = views.iter().filter(|view| id(view).starts_with(name)).collect();
+        }
+        match found.as_slice() {
+            [] => Err(RoomFault::Unknown(name.to_owned()).into()),
+            [one] => Ok((*one).clone()),
+            many => {
+                let ids: Vec<String> = many.iter().map(|view| id(view).chars().take(8).collect()).collect();
+                Err(RoomFault::Ambiguous { name: name.to_owned(), ids: ids.join(", ") }.into())
+            }
+        }
+    }
+
+    /// The newest list of a room: what this device knew, and every version since, checked one after the other.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn access(&self, room: RoomId) -> Result<Access, ClientError> {
+        let mut known = self.directory.home().access(room)?;
+        for _ in 0..MAX_PAGES {
+            let above = known.as_ref().map_or(0, |known| known.list().version);
+            let page = self.directory.access_above(room, above).await?;
+            let (count, more) = (page.versions.len(), page.more);
+            for (place, version) in page.versions.into_iter().enumerate() {
+                let claimed = ClaimedAccess::from_bytes(&version.0).map_err(Disbelief::Access);
+                let claimed = claimed.map_err(RoomFault::Disbelief)?;
+                if claimed.claimed().room != room {
+                    return Err(RoomFault::Disbelief(AccessError::Chain.into()).into());
+                }
+                let signer = self.directory.resolve(&claimed.claimed().signer.user).await?;
+                let newest = !more && place + 1 == count;
+                known = Some(believe(known.as_ref(), claimed, &signer, newest).map_err(RoomFault::Disbelief)?);
+            }
+            if !more || count == 0 {
+                break;
+            }
+        }
+        let access = known.ok_or_else(|| RoomFault::Unknown(room.to_string()))?;
+        self.directory.home().keep_access(&access)?;
+        Ok(access)
+    }
+
+    /// Makes a room with this device's user as its creator.
+    ///
+    /// # Errors
+    /// [`ClientError`]; nothing is made where one of the invited cannot be looked up or is not trusted.
+    pub async fn create(
+        &self,
+        name: &str,
+        protection: Protection,
+        invited: &[Invitee],
+    ) -> Result<Access, ClientError> {
+        if self.list().await?.iter().any(|view| view.access.list().name == name) {
+            return Err(RoomFault::Exists(name.to_owned()).into());
+        }
+        let creator = self.local.address.user.clone();
+        let rights = Rights { speak: true, moderate: true };
+        let mut members = vec![Listed { user: creator.clone(), account: self.local.account, rights }];
+        for invitee in invited {
+            let listed = self.listed(invitee).await?;
+            if members.iter().any(|member| member.user == listed.user) {
+                return Err(RoomFault::Listed(listed.user.display()).into());
+            }
+            members.push(listed);
+        }
+        members.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+        let list = AccessList {
+            format: FORMAT,
+            room: RoomId::random(&mut rng()),
+            version: 1,
+            previous: None,
+            name: name.to_owned(),
+            terms: Terms::room(protection),
+            creator,
+            members,
+            signer: self.local.address.clone(),
+            created: wall_time(),
+        };
+        let access = Access::sign(list, &self.local.identity).map_err(|error| match error {
+            AccessError::Malformed => RoomFault::Name,
+            error => RoomFault::Refused(error),
+        })?;
+        self.directory.put_access(&access).await?;
+        self.directory.home().keep_access(&access)?;
+        Ok(access)
+    }
+
+    /// Puts somebody on a room's list, or gives them other rights.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn invite(&self, room: RoomId, invitee: &Invitee) -> Result<Access, ClientError> {
+        let listed = self.listed(invitee).await?;
+        self.change(room, |list| {
+            if list.members.contains(&listed) {
+                return Err(RoomFault::Listed(listed.user.display()));
+            }
+            if listed.user == list.creator {
+                return Err(RoomFault::Creator(listed.user.display()));
+            }
+            let others = list.members.iter().filter(|member| member.user != listed.user).cloned();
+            Ok(others.chain([listed.clone()]).collect())
+        })
+        .await
+    }
+
+    /// Takes somebody off a room's list. Who is in the room puts them out.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn kick(&self, room: RoomId, name: &str) -> Result<Access, ClientError> {
+        let user = UserId::parse(name, &self.directory.pin().domain).map_err(ClientError::Name)?;
+        self.change(room, |list| {
+            if user == list.creator {
+                return Err(RoomFault::Creator(user.display()));
+            }
+            without(list, &user)
+        })
+        .await
+    }
+
+    /// Takes this account off a room's list; its creator closes it for good.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn leave(&self, room: RoomId) -> Result<Access, ClientError> {
+        let me = self.local.address.user.clone();
+        self.change(room, |list| if me == list.creator { Ok(Vec::new()) } else { without(list, &me) }).await
+    }
+
+    /// Signs the next version of a list. If somebody else was first it is made anew from theirs.
+    async fn change(
+        &self,
+        room: RoomId,
+        change: impl Fn(&AccessList) -> Result<Vec<Listed>, RoomFault>,
+    ) -> Result<Access, ClientError> {
+        for _ in 0..ATTEMPTS {
+            let known = self.access(room).await?;
+            let members = change(known.list())?;
+            let next = known.next(members, self.local.address.clone(), wall_time());
+            let next = Access::sign(next, &self.local.identity).map_err(RoomFault::Refused)?;
+            next.follows(&known).map_err(RoomFault::Refused)?;
+            match self.directory.put_access(&next).await {
+                Ok(()) => {
+                    self.directory.home().keep_access(&next)?;
+                    return Ok(next);
+                }
+                Err(ClientError::Refused { code, .. }) if code == code::BAD_ACCESS => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(RoomFault::Contended.into())
+    }
+
+    /// Somebody with the account key that this device trusts.
+    async fn listed(&self, invitee: &Invitee) -> Result<Listed, ClientError> {
+        let user = UserId::parse(&invitee.name, &self.directory.pin().domain).map_err(ClientError::Name)?;
+        let peer: TrustedPeer = self.directory.resolve(&user).await?;
+        Ok(Listed { user, account: *peer.account(), rights: invitee.rights })
+    }
+}
+
+fn without(list: &AccessList, user: &UserId) -> Result<Vec<Listed>, RoomFault> {
+    if list.listed(user).is_none() {
+        return Err(RoomFault::NotListed(user.display()));
+    }
+    Ok(list.members.iter().filter(|listed| listed.user != *user).cloned().collect())
+}

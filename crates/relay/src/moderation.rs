@@ -1,0 +1,66 @@
+//! What a member whose grant says `moderate` may do to others: silence them, and put them out.
+//!
+//! A relay's own word binds nobody who holds keys: members hold to the room's signed access list. This is what makes a
+//! removal felt at once, and a mute at all.
+
+use undertone_keys::{RoomId, Time, WallTime};
+use undertone_protocol::control::{Refusal, ToMember};
+use undertone_protocol::limits::GRANT_LIFETIME;
+
+use crate::rooms::{ConnectionId, Output, Rooms};
+use crate::roster::Seat;
+
+impl Rooms {
+    fn moderates(&self, by: ConnectionId, room: RoomId) -> bool {
+        let seats = self.rooms.get(&room).into_iter().flat_map(|room| room.roster().seats());
+        seats.into_iter().any(|seat| seat.connection == by && seat.rights.moderate)
+    }
+
+    /// Puts a user's devices out. Grants that were signed up to now are good for nothing any more: a server signs no new
+    /// ones for people who are not on the room's list.
+    pub(crate) fn take_out(&mut self, now: Time, by: ConnectionId, room: RoomId, index: u16, wall: WallTime) {
+        if !self.moderates(by, room) {
+            return;
+        }
+        let Some(any) = self.rooms.get_mut(&room) else { return };
+        let roster = any.roster_mut();
+        let Some(user) = roster.seats().iter().find(|seat| seat.index == index).map(|seat| seat.user.clone()) else {
+            return;
+        };
+        let devices = |seat: &&Seat| seat.user == user && seat.connection != by;
+        let gone: Vec<ConnectionId> = roster.seats().iter().filter(devices).map(|seat| seat.connection).collect();
+        // Somebody's own other devices go without a bar: it would shut out the one that says so.
+        if !roster.seats().iter().any(|seat| seat.connection == by && seat.user == user) {
+            roster.bar(user, wall.plus(GRANT_LIFETIME.as_secs()));
+        }
+        for connection in gone {
+            self.refuse(now, connection, Refusal::Removed);
+        }
+    }
+
+    /// Forwards nothing of a user's devices, or forwards it again; everybody is told, the one it is about among them.
+    pub(crate) fn silence(&mut self, by: ConnectionId, room: RoomId, index: u16, muted: bool) {
+        if !self.moderates(by, room) {
+            return;
+        }
+        let Some(any) = self.rooms.get_mut(&room) else { return };
+        let roster = any.roster_mut();
+        let Some(user) = roster.seats().iter().find(|seat| seat.index == index).map(|seat| seat.user.clone()) else {
+            return;
+        };
+        if !roster.mute(&user, muted) {
+            return;
+        }
+        let mut indices = Vec::new();
+        for seat in roster.seats_mut().iter_mut().filter(|seat| seat.user == user) {
+            seat.muted = muted;
+            indices.push(seat.index);
+        }
+        for seat in roster.seats() {
+            for index in &indices {
+                let message = ToMember::Muted { index: *index, muted };
+                self.outputs.push_back(Output::Control { connection: seat.connection, message });
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What moderators may do in a room, and nobody else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod world;
+
+use undertone_keys::UserId;
+use undertone_keys::sign::{Device, SigningKey};
+use undertone_protocol::control::{Refusal, ToMember, ToRelay};
+use undertone_protocol::limits::GRANT_LIFETIME;
+use undertone_protocol::{Grant, Rights};
+use undertone_relay::ConnectionId;
+use world::{WALL, World, packet};
+
+struct Member {
+    device: SigningKey<Device>,
+    grant: Grant,
+    connection: ConnectionId,
+    index: u16,
+}
+
+fn join(world: &mut World, user: &str, moderate: bool) -> Member {
+    let device = world.device();
+    let mut grant = world.grant(&device);
+    grant.member.user = UserId::parse(user, "x").unwrap();
+    grant.rights = Rights { speak: true, moderate };
+    grant.expires = WALL.plus(GRANT_LIFETIME.as_secs());
+    let (connection, index) = again(world, &device, &grant);
+    Member { device, grant, connection, index: index.unwrap() }
+}
+
+fn again(world: &mut World, device: &SigningKey<Device>, grant: &Grant) -> (ConnectionId, Option<u16>) {
+    let (connection, binding) = world.connect();
+    let papers = world.papers(device, grant, binding, 0);
+    world.enter(connection, papers);
+    (connection, world.index(connection))
+}
+
+#[test]
+fn rly_1_who_may_moderate_mutes_and_others_do_not() {
+    let mut world = World::new();
+    let (ada, bob, carol) =
+        (join(&mut world, "ada", true), join(&mut world, "bob", false), join(&mut world, "carol", false));
+    world.say(carol.connection, &ToRelay::Mute { index: bob.index, muted: true });
+    world.send(bob.connection, &packet(bob.index, 1));
+    assert_eq!(world.received(ada.connection).len(), 1, "carol may not");
+
+    world.say(ada.connection, &ToRelay::Mute { index: bob.index, muted: true });
+    let told = ToMember::Muted { index: bob.index, muted: true };
+    for member in [&ada, &bob, &carol] {
+        assert_eq!(world.told[&member.connection].last(), Some(&told));
+    }
+    world.send(bob.connection, &packet(bob.index, 2));
+    assert!(world.received(ada.connection).is_empty());
+    assert!(world.received(bob.connection).is_empty());
+
+    // Coming back does not help, and whoever comes later knows.
+    let (back, index) = again(&mut world, &bob.device, &bob.grant);
+    let index = index.unwrap();
+    world.send(back, &packet(index, 3));
+    assert!(world.received(ada.connection).is_empty());
+    let dave = join(&mut world, "dave", false);
+    assert!(world.told[&dave.connection].contains(&ToMember::Muted { index, muted: true }));
+
+    world.say(back, &ToRelay::Mute { index, muted: false });
+    world.send(back, &packet(index, 4));
+    assert!(world.received(ada.connection).is_empty(), "bob may not lift it");
+    world.say(ada.connection, &ToRelay::Mute { index, muted: false });
+    world.send(back, &packet(index, 5));
+    assert_eq!(world.received(ada.connection).len(), 1);
+}
+
+#[test]
+fn rly_1_who_was_removed_comes_back_with_a_newer_grant_alone() {
+    let mut world = World::new();
+    let (ada, bob, carol) =
+        (join(&mut world, "ada", true), join(&mut world, "bob", false), join(&mut world, "carol", false));
+    world.say(carol.connection, &ToRelay::Remove { index: bob.index });
+    assert_eq!(world.refusal(bob.connection), None, "carol may not");
+    world.say(ada.connection, &ToRelay::Remove { index: bob.index });
+    assert_eq!(world.refusal(bob.connection), Some(Refusal::Removed));
+    assert!(world.closed.contains(&bob.connection));
+    let gone = ToMember::Gone { index: bob.index, reason: Refusal::Removed };
+    assert_eq!(world.told[&carol.connection].last(), Some(&gone));
+
+    let (connection, index) = again(&mut world, &bob.device, &bob.grant);
+    assert_eq!((index, world.refusal(connection)), (None, Some(Refusal::Removed)));
+    let other = world.device();
+    let mut grant = world.grant(&other);
+    grant.member.user = bob.grant.member.user.clone();
+    let (connection, _) = again(&mut world, &other, &grant);
+    assert_eq!(world.refusal(connection), Some(Refusal::Removed), "nor with another device");
+    let newer = Grant { expires: bob.grant.expires.plus(1), ..bob.grant.clone() };
+    assert!(again(&mut world, &bob.device, &newer).1.is_some());
+
+    // Nobody's index, and one's own, are no reason to end anything.
+    world.say(ada.connection, &ToRelay::Remove { index: 999 });
+    world.say(ada.connection, &ToRelay::Remove { index: ada.index });
+    assert_eq!(world.refusal(ada.connection), None);
+}
+
+#[test]
+fn grp_8_a_newcomer_learns_how_many_are_in_whatever_fits_into_one_message() {
+    let mut world = World::new();
+    for n in 0..20 {
+        let member = join(&mut world, &format!("m{n}"), false);
+        let told = &world.told[&member.connection];
+        let Some(ToMember::Joined { members, others, .. }) = told.first() else { panic!("{told:?}") };
+        let arrived = told.iter().filter(|message| matches!(message, ToMember::Arrived { .. })).count();
+        assert_eq!((usize::from(*others), members.len() + arrived), (n, n));
+    }
+}

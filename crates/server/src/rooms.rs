@@ -1,0 +1,183 @@
+//! Rooms as the server keeps them: their access lists, and grants for who is on them.
+//!
+//! The server checks what it can: that a list is signed by the very device that brings it, follows the one before it and
+//! makes a change that its signer may make. Members check the same themselves and believe no list on the server's word.
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Device, Signed, VerifyingKey};
+use undertone_keys::{CallId, RoomId, UserId, WallTime};
+use undertone_protocol::rest::{AccessVersions, Bytes, Entered, Name, RoomShown};
+use undertone_protocol::{Access, ClaimedAccess, Protection, limits};
+use undertone_relay::shell::Counts;
+
+use crate::store::{Rooms, StoreError, StoredAccess};
+use crate::switchboard::Switchboard;
+
+/// Why something about a room was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoomError {
+    /// There is none, or none for this user: which of the two is nobody's business.
+    #[error("there is no such room, or you are not on its list")]
+    Unknown,
+    /// The list is none, not the next one, or its signer may not make this change.
+    #[error("the room's access list was not taken: {0}")]
+    Access(String),
+    /// This operator has no hop rooms.
+    #[error("this server does not offer the protection asked for")]
+    Protection,
+    /// As many as one account can have, or versions as a list can have.
+    #[error("{0}")]
+    TooMany(&'static str),
+    /// The store failed.
+    #[error("the server cannot do this now")]
+    Store(#[source] StoreError),
+}
+
+impl From<StoreError> for RoomError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict => Self::Access("it is not the next version: somebody else was first".into()),
+            error => Self::Store(error),
+        }
+    }
+}
+
+fn refused(reason: impl std::fmt::Display) -> RoomError {
+    RoomError::Access(reason.to_string())
+}
+
+/// The desk for rooms. The relay is started after it and named by [`RoomDesk::with_relay`].
+#[derive(Debug)]
+pub struct RoomDesk<S> {
+    store: S,
+    hop: bool,
+    relay: Option<Counts>,
+}
+
+impl<S: Rooms> RoomDesk<S> {
+    /// A desk over `store`; hop rooms are made only with `hop`.
+    #[must_use]
+    pub const fn new(store: S, hop: bool) -> Self {
+        Self { store, hop, relay: None }
+    }
+
+    /// Says who is in a room as this relay sees it.
+    #[must_use]
+    pub fn with_relay(self, relay: Counts) -> Self {
+        Self { relay: Some(relay), ..self }
+    }
+
+    /// Takes the first version of a new room's list or the next of an old one's, from the device that signed it. Whoever
+    /// is on it, and whoever was, is told.
+    ///
+    /// # Errors
+    /// [`RoomError`].
+    pub async fn take(
+        &self,
+        board: &Switchboard,
+        room: RoomId,
+        you: &Address,
+        identity: &VerifyingKey<Device>,
+        bytes: &[u8],
+    ) -> Result<(), RoomError> {
+        if bytes.len() > limits::MAX_ACCESS {
+            return Err(RoomError::TooMany("the room's access list is too long"));
+        }
+        let claimed = ClaimedAccess::from_bytes(bytes).map_err(refused)?;
+        if claimed.claimed().room != room || claimed.claimed().signer != *you {
+            return Err(refused("it is for another room, or signed by another device than brings it"));
+        }
+        let access = claimed.verify(identity).map_err(refused)?;
+        let list = access.list();
+        if list.version > limits::MAX_ACCESS_VERSIONS {
+            return Err(RoomError::TooMany("the room's access list has changed too often: make a new room"));
+        }
+        let mut told: Vec<UserId> = list.members.iter().map(|listed| listed.user.clone()).collect();
+        match self.store.newest_access(room).await? {
+            // Who is told that the room exists is told so in the same words as everybody else.
+            Some((_, stored)) => {
+                let before = Access::from_stored(&stored).map_err(|_| StoreError::Damaged)?;
+                access.follows(&before).map_err(refused)?;
+                told.extend(before.list().members.iter().map(|listed| listed.user.clone()));
+            }
+            None if list.version != 1 => return Err(RoomError::Unknown),
+            None if list.terms.protection == Protection::Hop && !self.hop => return Err(RoomError::Protection),
+            None if self.store.rooms_made(&you.user).await? >= limits::MAX_ROOMS_PER_CREATOR => {
+                return Err(RoomError::TooMany("you have made as many rooms as one account can: leave some"));
+            }
+            None => {}
+        }
+        let members = list.members.iter().map(|listed| listed.user.clone()).collect();
+        let (version, creator) = (list.version, list.creator.clone());
+        self.store.append_access(StoredAccess { room, version, access: bytes.to_vec(), creator, members }).await?;
+        board.room_changed(&told, room, version);
+        Ok(())
+    }
+
+    /// The rooms this user may come into, and who is in them.
+    ///
+    /// # Errors
+    /// [`RoomError`].
+    pub async fn list(&self, user: &UserId) -> Result<Vec<RoomShown>, RoomError> {
+        let rooms = self.store.rooms_of(user).await?;
+        let ids: Vec<RoomId> = rooms.iter().map(|(room, _)| *room).collect();
+        let present = match &self.relay {
+            Some(relay) if !ids.is_empty() => relay.present(ids).await.unwrap_or_default(),
+            Some(_) | None => Vec::new(),
+        };
+        let mut present = present.into_iter();
+        let shown = rooms.into_iter().map(|(room, version)| {
+            let mut users = present.next().unwrap_or_default();
+            users.sort_unstable();
+            users.dedup();
+            RoomShown { room: room.to_string(), version, present: users.into_iter().map(Name).collect() }
+        });
+        Ok(shown.collect())
+    }
+
+    /// A page of the versions above one, for somebody who is on the newest.
+    ///
+    /// # Errors
+    /// [`RoomError`].
+    pub async fn above(&self, user: &UserId, room: RoomId, version: u32) -> Result<AccessVersions, RoomError> {
+        self.newest_for(user, room).await?;
+        let (versions, more) = self.store.access_above(room, version, limits::MAX_ACCESS).await?;
+        Ok(AccessVersions { versions: versions.into_iter().map(Bytes).collect(), more })
+    }
+
+    /// A grant for a device whose user is on the room's list, with the rights that stand there (rule RLY-1).
+    ///
+    /// # Errors
+    /// [`RoomError`].
+    pub async fn enter(
+        &self,
+        board: &Switchboard,
+        room: RoomId,
+        you: &Address,
+        identity: VerifyingKey<Device>,
+        now: WallTime,
+    ) -> Result<Entered, RoomError> {
+        let access = self.newest_for(&you.user, room).await?;
+        let list = access.list();
+        let rights = list.listed(&you.user).ok_or(RoomError::Unknown)?.rights;
+        let protection = list.terms.protection;
+        if protection == Protection::Hop && !self.hop {
+            return Err(RoomError::Protection);
+        }
+        let fresh = CallId::random(&mut UnwrapErr(SysRng));
+        let call = self.store.call_of(room, fresh, now, limits::GRANT_LIFETIME.as_secs()).await?;
+        let call = call.ok_or(RoomError::Unknown)?;
+        let grant: Signed = board.grant(room, call, you.clone(), identity, (protection, rights), now);
+        Ok(Entered { grant: Bytes(undertone_keys::cbor::encode(&grant)), version: list.version })
+    }
+
+    async fn newest_for(&self, user: &UserId, room: RoomId) -> Result<Access, RoomError> {
+        let (_, stored) = self.store.newest_access(room).await?.ok_or(RoomError::Unknown)?;
+        let access = Access::from_stored(&stored).map_err(|_| StoreError::Damaged)?;
+        access.list().listed(user).ok_or(RoomError::Unknown)?;
+        Ok(access)
+    }
+}

@@ -1,0 +1,129 @@
+//! Rooms in SQLite.
+
+use sqlx::Row;
+use undertone_keys::{CallId, RoomId, UserId, WallTime};
+
+use super::rooms::{Rooms, StoredAccess};
+use super::sqlite::{Sqlite, conflict, seconds};
+use super::StoreError;
+
+fn id(bytes: &[u8]) -> Result<[u8; 16], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Damaged)
+}
+
+impl Rooms for Sqlite {
+    async fn append_access(&self, access: StoredAccess) -> Result<(), StoreError> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let room = access.room.as_bytes().as_slice();
+        let newest: Option<u32> = sqlx::query_scalar("SELECT version FROM rooms WHERE room = ?")
+            .bind(room)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if newest.unwrap_or(0).checked_add(1) != Some(access.version) {
+            return Err(StoreError::Conflict);
+        }
+        let closed = access.members.is_empty();
+        sqlx::query(
+            "INSERT INTO rooms (room, version, creator, closed) VALUES (?, ?, ?, ?)
+             ON CONFLICT (room) DO UPDATE SET version = excluded.version, closed = excluded.closed",
+        )
+        .bind(room)
+        .bind(access.version)
+        .bind(access.creator.as_str())
+        .bind(closed)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("INSERT INTO room_access (room, version, access) VALUES (?, ?, ?)")
+            .bind(room)
+            .bind(access.version)
+            .bind(access.access.as_slice())
+            .execute(&mut *transaction)
+            .await
+            .map_err(conflict)?;
+        sqlx::query("DELETE FROM room_members WHERE room = ?").bind(room).execute(&mut *transaction).await?;
+        for member in &access.members {
+            sqlx::query("INSERT INTO room_members (user, room) VALUES (?, ?)")
+                .bind(member.as_str())
+                .bind(room)
+                .execute(&mut *transaction)
+                .await
+                .map_err(conflict)?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn newest_access(&self, room: RoomId) -> Result<Option<(u32, Vec<u8>)>, StoreError> {
+        let query = sqlx::query("SELECT version, access FROM room_access WHERE room = ? ORDER BY version DESC LIMIT 1");
+        let row = query.bind(room.as_bytes().as_slice()).fetch_optional(self.pool()).await?;
+        row.map(|row| Ok((row.try_get("version")?, row.try_get("access")?))).transpose()
+    }
+
+    async fn access_above(
+        &self,
+        room: RoomId,
+        version: u32,
+        room_for: usize,
+    ) -> Result<(Vec<Vec<u8>>, bool), StoreError> {
+        let (mut versions, mut taken, mut next) = (Vec::new(), 0, version);
+        // One at a time: a page of the largest lists is a handful, and nothing larger is ever held.
+        loop {
+            next = next.saturating_add(1);
+            let query = sqlx::query_scalar("SELECT access FROM room_access WHERE room = ? AND version = ?");
+            let query = query.bind(room.as_bytes().as_slice()).bind(next);
+            let Some(access): Option<Vec<u8>> = query.fetch_optional(self.pool()).await? else {
+                return Ok((versions, false));
+            };
+            taken += access.len();
+            if taken > room_for && !versions.is_empty() {
+                return Ok((versions, true));
+            }
+            versions.push(access);
+        }
+    }
+
+    async fn rooms_of(&self, user: &UserId) -> Result<Vec<(RoomId, u32)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT rooms.room, rooms.version FROM room_members JOIN rooms ON rooms.room = room_members.room
+             WHERE room_members.user = ? ORDER BY rooms.room",
+        );
+        let rows = query.bind(user.as_str()).fetch_all(self.pool()).await?;
+        let room = |row: sqlx::sqlite::SqliteRow| {
+            let room: Vec<u8> = row.try_get("room")?;
+            Ok((RoomId::from_bytes(id(&room)?), row.try_get("version")?))
+        };
+        rows.into_iter().map(room).collect()
+    }
+
+    async fn rooms_made(&self, creator: &UserId) -> Result<u32, StoreError> {
+        let query = sqlx::query_scalar("SELECT COUNT(*) FROM rooms WHERE creator = ? AND closed = 0");
+        Ok(query.bind(creator.as_str()).fetch_one(self.pool()).await?)
+    }
+
+    async fn call_of(
+        &self,
+        room: RoomId,
+        fresh: CallId,
+        now: WallTime,
+        lifetime: u64,
+    ) -> Result<Option<CallId>, StoreError> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let query = sqlx::query("SELECT call, granted FROM rooms WHERE room = ?");
+        let row = query.bind(room.as_bytes().as_slice()).fetch_optional(&mut *transaction).await?;
+        let Some(row) = row else { return Ok(None) };
+        let (call, granted): (Option<Vec<u8>>, i64) = (row.try_get("call")?, row.try_get("granted")?);
+        let good = granted.saturating_add(i64::try_from(lifetime).unwrap_or(i64::MAX)) > seconds(now);
+        let call = match call {
+            Some(call) if good => CallId::from_bytes(id(&call)?),
+            Some(_) | None => fresh,
+        };
+        sqlx::query("UPDATE rooms SET call = ?, granted = MAX(granted, ?) WHERE room = ?")
+            .bind(call.as_bytes().as_slice())
+            .bind(seconds(now))
+            .bind(room.as_bytes().as_slice())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Some(call))
+    }
+}
