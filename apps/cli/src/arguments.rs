@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use undertone_client::Protection;
 
+mod room;
+
+pub(crate) use room::{JoinRoom, ROOM_EXAMPLES, Room, RoleOption};
+
 /// Calls that the server carries and cannot hear.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
@@ -71,6 +75,12 @@ During a call: m mutes, v says that the pictures are the same on both sides, q o
   undertone answer --decline
   undertone answer --allow-hop             also take a call that the relay can hear")]
     Answer(Answer),
+    /// Talk with more than one: rooms with a list of who may come in.
+    #[command(after_help = ROOM_EXAMPLES)]
+    Room {
+        #[command(subcommand)]
+        command: Room,
+    },
     /// Look at everything a call needs and say what to do where something is amiss.
     Doctor,
     /// Print completions for a shell.

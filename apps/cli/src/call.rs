@@ -5,33 +5,15 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{CallInfo, Side};
-use undertone_client::native::sound::{Microphone, Silence, Sink, Source, Speaker, WavFormat, WavSink, WavSource};
 use undertone_client::native::{Client, ClientError, Online, Sound};
 use undertone_client::{Event, Outcome, Protection, Reason, Role, Standing};
 
 use crate::Done;
 use crate::arguments::{Answer, Call, ProtectionOption, SoundOptions};
-use crate::live::{Key, Live};
+use crate::conversation::{check_tap, next_signal, signal_stream, sleep_until, sound, status_object, words};
+use crate::live::{Key, Live, call_parts};
 use crate::output::Output;
 use crate::peer::standing;
-
-/// Opens files and devices; done before anybody's phone rings.
-fn sound(options: &SoundOptions) -> Result<Sound, ClientError> {
-    let source: Box<dyn Source> = match &options.wav_in {
-        Some(path) => Box::new(WavSource::open(path)?),
-        None if options.no_devices => Box::new(Silence),
-        None => Box::new(Microphone::open()?),
-    };
-    let sink: Box<dyn Sink> = match &options.wav_out {
-        Some(path) => {
-            let format = WavFormat { rate: options.wav_out_rate, channels: options.wav_out_channels };
-            Box::new(WavSink::create(path, format)?)
-        }
-        None if options.no_devices => Box::new(Silence),
-        None => Box::new(Speaker::open()?),
-    };
-    Ok(Sound { source, sink })
-}
 
 pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Result<Done, ClientError> {
     let sound = sound(&options.sound)?;
@@ -156,6 +138,8 @@ async fn follow(
                 }
             }
             key = pressed => match key {
+                // There is nothing to type in a call.
+                Some(Key::Typing(_) | Key::Command(_) | Key::Who) => {}
                 Some(Key::HangUp) | None if progress.ending => {}
                 Some(Key::HangUp) | None => end_call(&online, options, &mut progress, output).await?,
                 Some(Key::Mute) => {
@@ -175,7 +159,7 @@ async fn follow(
                 ticks += 1;
                 let (status, seconds) = (online.status(), progress.began.map_or(0, |began| began.elapsed().as_secs()));
                 if let (Some(live), Some(info)) = (&live, &progress.info) {
-                    live.draw(seconds, progress.muted, progress.away, info, &status);
+                    live.draw(&call_parts(seconds, progress.muted, progress.away, info, &status));
                 }
                 if output.is_json() && ticks.is_multiple_of(10) {
                     output.event(&status_object(&status), "");
@@ -193,34 +177,6 @@ async fn follow(
     Ok(done)
 }
 
-type Signals = Option<tokio::signal::unix::Signal>;
-
-fn signal_stream(interrupt: bool) -> Signals {
-    use tokio::signal::unix::{SignalKind, signal};
-    signal(if interrupt { SignalKind::interrupt() } else { SignalKind::terminate() }).ok()
-}
-
-/// The next of both.
-async fn next_signal(first: &mut Signals, second: &mut Signals) {
-    let next = async |signals: &mut Signals| match signals {
-        Some(signals) => {
-            signals.recv().await;
-        }
-        None => std::future::pending().await,
-    };
-    tokio::select! {
-        () = next(first) => {}
-        () = next(second) => {}
-    }
-}
-
-async fn sleep_until(end: Option<Instant>) {
-    match end {
-        Some(end) => tokio::time::sleep_until(end).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Looks at the tap while the keys are still there, then hangs up.
 async fn end_call(
     online: &Online,
@@ -229,30 +185,13 @@ async fn end_call(
     output: Output,
 ) -> Result<(), ClientError> {
     progress.ending = true;
-    if let Some(path) = options.check_tap.clone().filter(|_| !progress.checked) {
-        progress.checked = true;
-        // The relay writes its tap in pieces.
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        let report = online.check_tap(path).await?;
-        output.event(
-            &json!({ "event": "tap", "packets": report.packets, "opened": report.opened }),
-            &format!("The relay recorded {} packets; {} open with this call's key.", report.packets, report.opened),
-        );
+    if !core::mem::replace(&mut progress.checked, true) {
+        check_tap(online, options, output).await?;
     }
     if output.is_json() {
         output.event(&status_object(&online.status()), "");
     }
     online.hang_up().await
-}
-
-fn status_object(status: &undertone_client::native::Status) -> serde_json::Value {
-    json!({
-        "event": "status", "level_out_db": status.level_out, "level_in_db": status.level_in,
-        "loss_percent": status.loss_percent, "latency_ms": status.latency_ms, "rtt_ms": status.rtt_ms,
-        "buffer_ms": status.buffer_ms, "quiet_ms": status.quiet_ms, "sealed": status.sealed, "opened": status.opened,
-        "refused": status.refused, "played": status.played, "recovered": status.recovered,
-        "concealed": status.concealed,
-    })
 }
 
 /// Tells a person and a program what happened.
@@ -317,6 +256,12 @@ fn report(event: &Event, output: Output, progress: &Progress) {
             &json!({ "event": "sound_failed", "reason": reason }),
             &format!("{reason}. The call goes on without it."),
         ),
+        Event::RoomChanged { room, .. } => output.event(
+            &json!({ "event": "room_changed", "room": room.to_string() }),
+            "Somebody has changed who may come into a room of yours: `undertone room list` shows it.",
+        ),
+        // These are of rooms, and this is a call.
+        Event::RoomEntered(_) | Event::Room { .. } | Event::Muted { .. } => {}
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }
@@ -353,15 +298,6 @@ fn established(info: &CallInfo, output: Output) {
         info.sas
     );
     output.event(&object, &text);
-}
-
-/// How well somebody is known, for people.
-const fn words(known: Standing) -> &'static str {
-    match known {
-        Standing::Pinned => "known, not compared yet",
-        Standing::Verified => "verified",
-        Standing::Overridden => "changed key, accepted by you",
-    }
 }
 
 fn outcome_text(outcome: Outcome, progress: &Progress) -> String {

@@ -14,9 +14,11 @@
 mod account;
 mod arguments;
 mod call;
+mod conversation;
 mod live;
 mod output;
 mod peer;
+mod room;
 
 use std::process::ExitCode;
 
@@ -105,6 +107,7 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         Command::Peer { command } => peer::run(&client, command, output).await,
         Command::Call(options) => call::call(&client, options, output).await,
         Command::Answer(options) => call::answer(&client, options, output).await,
+        Command::Room { command } => room::run(&client, command, output).await,
         Command::Doctor => account::doctor(&client, output).await,
         Command::Completions { .. } => Ok(Done::Well),
     }

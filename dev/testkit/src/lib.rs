@@ -17,6 +17,7 @@ pub mod process;
 pub mod server;
 pub mod terminal;
 pub mod tls;
+pub mod tones;
 
 pub use folder::Folder;
 pub use process::Process;

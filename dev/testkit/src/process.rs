@@ -82,7 +82,28 @@ impl Process {
     /// # Errors
     /// The operating system's own.
     pub fn start(name: &str, command: &mut Command) -> anyhow::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        Self::with_stdin(name, command, Stdio::null())
+    }
+
+    /// The same with an open stdin, for [`Process::say`].
+    ///
+    /// # Errors
+    /// The operating system's own.
+    pub fn listening(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+        Self::with_stdin(name, command, Stdio::piped())
+    }
+
+    /// Writes a line to its stdin.
+    ///
+    /// # Errors
+    /// The operating system's own; also when it was not started with one.
+    pub fn say(&mut self, line: &str) -> anyhow::Result<()> {
+        let stdin = self.child.stdin.as_mut().context("it was started without a stdin")?;
+        Ok(writeln!(stdin, "{line}")?)
+    }
+
+    fn with_stdin(name: &str, command: &mut Command, stdin: Stdio) -> anyhow::Result<Self> {
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
         let (send, lines) = channel();
         std::thread::spawn(move || {

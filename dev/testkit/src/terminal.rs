@@ -70,4 +70,12 @@ impl Terminal {
     pub fn start(&self, arguments: &[&str]) -> anyhow::Result<Process> {
         Process::start(arguments.first().unwrap_or(&"undertone"), &mut self.command(arguments)?)
     }
+
+    /// Starts a command that goes on and takes lines on its stdin.
+    ///
+    /// # Errors
+    /// See [`Terminal::run`].
+    pub fn start_listening(&self, arguments: &[&str]) -> anyhow::Result<Process> {
+        Process::listening(arguments.first().unwrap_or(&"undertone"), &mut self.command(arguments)?)
+    }
 }

@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) signals: VecDeque<(usize, ToDevice)>,
     /// The versions of a room's list, if there is one; the last is the newest.
     pub(crate) access: Vec<Access>,
+    /// The newest grant for a room that each device was given.
+    pub(crate) grants: HashMap<usize, Signed>,
     /// What the call was opened with.
     pub(crate) protection: Protection,
     /// Every byte that passed the server or the relay's control streams.
@@ -86,6 +88,7 @@ impl World {
             mute: false,
             signals: VecDeque::new(),
             access: Vec::new(),
+            grants: HashMap::new(),
             protection: Protection::Blind,
             carried: Vec::new(),
             packets: Vec::new(),
@@ -285,6 +288,9 @@ impl World {
                 let listed = self.access.last().and_then(|access| access.list().listed(user));
                 let granted = listed.map(|listed| listed.rights).ok_or(NotEntered::NotListed);
                 let granted = granted.map(|rights| self.room_grant(device, rights));
+                if let Ok(grant) = &granted {
+                    self.grants.insert(device, grant.clone());
+                }
                 self.input(device, Input::Entered { room, granted });
             }
             Output::FetchAccess(room) => {

@@ -92,6 +92,7 @@ fn grp_8_a_list_that_contradicts_itself_is_none() {
     assert_eq!(attempt(&|list| list.creator = bob.address.user.clone()), malformed);
     assert_eq!(attempt(&|list| list.members.clear()), Some(AccessError::Rights), "a room begins with somebody in it");
     let crowd = |count: usize, rights| {
+        let (ada, bob) = (&ada, &bob);
         move |list: &mut AccessList| {
             let named = |n| Listed { user: UserId::parse(&format!("m{n:04}"), "x").unwrap(), ..bob.listed(rights) };
             list.members = (0..count).map(named).chain([ada.listed(MODERATES)]).collect();

@@ -1,0 +1,92 @@
+//! What calls and rooms have in common: sound, the signals of the operating system, counts.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+use undertone_client::Standing;
+use undertone_client::native::sound::{Microphone, Silence, Sink, Source, Speaker, WavFormat, WavSink, WavSource};
+use undertone_client::native::{ClientError, Online, Sound, Status};
+
+use crate::arguments::SoundOptions;
+use crate::output::Output;
+
+/// Opens files and devices; done before anybody's phone rings.
+pub(crate) fn sound(options: &SoundOptions) -> Result<Sound, ClientError> {
+    let source: Box<dyn Source> = match &options.wav_in {
+        Some(path) => Box::new(WavSource::open(path)?),
+        None if options.no_devices => Box::new(Silence),
+        None => Box::new(Microphone::open()?),
+    };
+    let sink: Box<dyn Sink> = match &options.wav_out {
+        Some(path) => {
+            let format = WavFormat { rate: options.wav_out_rate, channels: options.wav_out_channels };
+            Box::new(WavSink::create(path, format)?)
+        }
+        None if options.no_devices => Box::new(Silence),
+        None => Box::new(Speaker::open()?),
+    };
+    Ok(Sound { source, sink })
+}
+
+type Signals = Option<tokio::signal::unix::Signal>;
+
+/// SIGINT with `interrupt`, else SIGTERM.
+pub(crate) fn signal_stream(interrupt: bool) -> Signals {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(if interrupt { SignalKind::interrupt() } else { SignalKind::terminate() }).ok()
+}
+
+/// The next of both.
+pub(crate) async fn next_signal(first: &mut Signals, second: &mut Signals) {
+    let next = async |signals: &mut Signals| match signals {
+        Some(signals) => {
+            signals.recv().await;
+        }
+        None => std::future::pending().await,
+    };
+    tokio::select! {
+        () = next(first) => {}
+        () = next(second) => {}
+    }
+}
+
+pub(crate) async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tries the packets of a relay's tap under the present keys, where that was asked for.
+pub(crate) async fn check_tap(online: &Online, options: &SoundOptions, output: Output) -> Result<(), ClientError> {
+    let Some(path) = options.check_tap.clone() else { return Ok(()) };
+    // The relay writes its tap in pieces.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let report = online.check_tap(path).await?;
+    output.event(
+        &json!({ "event": "tap", "packets": report.packets, "opened": report.opened }),
+        &format!("The relay recorded {} packets; {} open with this call's key.", report.packets, report.opened),
+    );
+    Ok(())
+}
+
+/// How a conversation goes, for programs.
+pub(crate) fn status_object(status: &Status) -> serde_json::Value {
+    json!({
+        "event": "status", "level_out_db": status.level_out, "level_in_db": status.level_in,
+        "loss_percent": status.loss_percent, "latency_ms": status.latency_ms, "rtt_ms": status.rtt_ms,
+        "buffer_ms": status.buffer_ms, "quiet_ms": status.quiet_ms, "sealed": status.sealed, "opened": status.opened,
+        "refused": status.refused, "played": status.played, "recovered": status.recovered,
+        "concealed": status.concealed,
+    })
+}
+
+/// How well somebody is known, for people.
+pub(crate) const fn words(known: Standing) -> &'static str {
+    match known {
+        Standing::Pinned => "known, not compared yet",
+        Standing::Verified => "verified",
+        Standing::Overridden => "changed key, accepted by you",
+    }
+}
