@@ -73,6 +73,12 @@ pub struct AccessList {
     pub created: WallTime,
 }
 
+/// Characters that a name is not made of: they cannot be seen, or turn others round.
+fn is_misleading(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// Why a list is not one, or not the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -109,10 +115,12 @@ impl AccessList {
 
     /// What one version can show by itself.
     fn check(&self) -> Result<(), AccessError> {
-        let name = !self.name.is_empty() && self.name.len() <= MAX_NAME && !self.name.contains(char::is_control);
+        let name = !self.name.is_empty() && self.name.len() <= MAX_NAME && !self.name.contains(is_misleading);
+        let terms = self.terms == Terms::room(self.terms.protection);
         let ordered = self.members.is_sorted_by(|a, b| a.user < b.user);
         let first = self.version == 1;
-        if self.format != FORMAT || self.version == 0 || first != self.previous.is_none() || !name || !ordered {
+        if self.format != FORMAT || self.version == 0 || first != self.previous.is_none() || !name || !ordered || !terms
+        {
             return Err(AccessError::Malformed);
         }
         let speakers = self.members.iter().filter(|listed| listed.rights.speak).count();
@@ -149,7 +157,9 @@ impl AccessList {
             let moderators = list.members.iter().filter(|listed| listed.rights.moderate);
             moderators.map(|listed| (listed.user.clone(), listed.account)).collect::<Vec<_>>()
         };
-        if self.is_closed() || moderators(self) != moderators(earlier) { Err(AccessError::Rights) } else { Ok(()) }
+        // Nor does anybody else say that somebody has another account key now.
+        let swapped = self.members.iter().any(|new| earlier.listed(&new.user).is_some_and(|old| old.account != new.account));
+        if self.is_closed() || swapped || moderators(self) != moderators(earlier) { Err(AccessError::Rights) } else { Ok(()) }
     }
 }
 

@@ -3,12 +3,11 @@
 //! A relay's own word binds nobody who holds keys: members hold to the room's signed access list. This is what makes a
 //! removal felt at once, and a mute at all.
 
-use undertone_keys::{RoomId, Time, WallTime};
+use undertone_keys::{RoomId, Time, UserId, WallTime};
 use undertone_protocol::control::{Refusal, ToMember};
 use undertone_protocol::limits::GRANT_LIFETIME;
 
 use crate::rooms::{ConnectionId, Output, Rooms};
-use crate::roster::Seat;
 
 impl Rooms {
     fn moderates(&self, by: ConnectionId, room: RoomId) -> bool {
@@ -16,22 +15,29 @@ impl Rooms {
         seats.into_iter().any(|seat| seat.connection == by && seat.rights.moderate)
     }
 
-    /// Puts a user's devices out. Grants that were signed up to now are good for nothing any more: a server signs no new
-    /// ones for people who are not on the room's list.
+    /// Puts a device out. Grants of it that were signed up to now are good for nothing any more: whether it gets a new one
+    /// is for the server to say, by the room's list.
     pub(crate) fn take_out(&mut self, now: Time, by: ConnectionId, room: RoomId, index: u16, wall: WallTime) {
         if !self.moderates(by, room) {
             return;
         }
         let Some(any) = self.rooms.get_mut(&room) else { return };
         let roster = any.roster_mut();
-        let Some(user) = roster.seats().iter().find(|seat| seat.index == index).map(|seat| seat.user.clone()) else {
-            return;
-        };
-        let devices = |seat: &&Seat| seat.user == user && seat.connection != by;
-        let gone: Vec<ConnectionId> = roster.seats().iter().filter(devices).map(|seat| seat.connection).collect();
-        // Somebody's own other devices go without a bar: it would shut out the one that says so.
-        if !roster.seats().iter().any(|seat| seat.connection == by && seat.user == user) {
-            roster.bar(user, wall.plus(GRANT_LIFETIME.as_secs()));
+        let seat = roster.seats().iter().find(|seat| seat.index == index && seat.connection != by);
+        let Some((connection, device)) = seat.map(|seat| (seat.connection, seat.device)) else { return };
+        roster.bar(device, wall.plus(GRANT_LIFETIME.as_secs()));
+        self.refuse(now, connection, Refusal::Removed);
+    }
+
+    /// The server's own word: these users' grants are taken back.
+    pub(crate) fn expel(&mut self, now: Time, room: RoomId, users: Vec<UserId>, wall: WallTime) {
+        let Some(any) = self.rooms.get_mut(&room) else { return };
+        let roster = any.roster_mut();
+        let mut gone = Vec::new();
+        for user in users {
+            let devices = roster.seats().iter().filter(|seat| seat.user == user);
+            gone.extend(devices.map(|seat| seat.connection));
+            roster.expel(user, wall.plus(GRANT_LIFETIME.as_secs()));
         }
         for connection in gone {
             self.refuse(now, connection, Refusal::Removed);

@@ -1,7 +1,7 @@
 //! One room, by who can open its media: two types, and the second alone can hold a key.
 
 use bytes::{Bytes, BytesMut};
-use undertone_keys::Time;
+use undertone_keys::{CallId, Time};
 use undertone_media::hop::{Direction, HopError, HopExporter, HopOpener, HopSealer};
 use undertone_media::packet::MAX_PACKET;
 use undertone_media::sframe::Header;
@@ -49,8 +49,8 @@ pub struct Room<P> {
 }
 
 impl<P: Default> Room<P> {
-    pub(crate) fn new(queue_limit: usize) -> Self {
-        Self { roster: Roster::new(queue_limit), protection: P::default() }
+    pub(crate) fn new(call: CallId, queue_limit: usize) -> Self {
+        Self { roster: Roster::new(call, queue_limit), protection: P::default() }
     }
 }
 

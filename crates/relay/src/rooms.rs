@@ -5,14 +5,14 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
-use undertone_keys::{RoomId, Time, UserId, WallTime};
+use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
 use undertone_media::HopExporter;
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
 use undertone_protocol::join::{BINDING_LENGTH, JoinError};
 use undertone_protocol::{Entry, Grant, Protection, VERSION, limits};
 
 use crate::room::{Blind, Hop, Room, Verdict};
-use crate::roster::{Newcomer, Roster, Seat};
+use crate::roster::{Newcomer, Roster, Seat, fits};
 
 /// A connection's number, given by the shell and never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +86,16 @@ pub enum Input {
         /// Which.
         connection: ConnectionId,
     },
+    /// The server takes grants back: these users were taken off a room's list, or have other rights now. Their devices
+    /// go, and come back with a newer grant alone.
+    Expel {
+        /// From which room.
+        room: RoomId,
+        /// Whom.
+        users: Vec<UserId>,
+        /// The wall clock: grants that were signed up to now are good for nothing.
+        wall: WallTime,
+    },
     /// The time that `poll_timeout` named has come.
     Tick,
     /// The relay goes down: everybody is told.
@@ -144,10 +154,10 @@ pub(crate) enum AnyRoom {
 }
 
 impl AnyRoom {
-    fn new(protection: Protection, queue_limit: usize) -> Self {
+    fn new(protection: Protection, call: CallId, queue_limit: usize) -> Self {
         match protection {
-            Protection::Blind => Self::Blind(Room::new(queue_limit)),
-            Protection::Hop => Self::Hop(Room::new(queue_limit)),
+            Protection::Blind => Self::Blind(Room::new(call, queue_limit)),
+            Protection::Hop => Self::Hop(Room::new(call, queue_limit)),
         }
     }
 
@@ -224,6 +234,7 @@ impl Rooms {
             Input::Control { connection, body, wall } => self.control(now, connection, &body, wall),
             Input::Datagram { connection, bytes } => self.datagram(now, connection, &bytes),
             Input::Disconnected { connection } => self.remove(now, connection, Refusal::Left),
+            Input::Expel { room, users, wall } => self.expel(now, room, users, wall),
             Input::Tick => self.tick(now),
             Input::Shutdown => {
                 let everybody: Vec<ConnectionId> = self.connections.keys().copied().collect();
@@ -341,25 +352,37 @@ impl Rooms {
         if joined.binding != *binding {
             return Err(Refusal::Join);
         }
+        // Nor does it take people of two calls: they could not open each other.
+        let older = self.rooms.get(&granted.room).filter(|room| !room.roster().seats().is_empty());
+        if older.is_some_and(|room| room.roster().call() != granted.call) {
+            return Err(Refusal::Grant);
+        }
+        if let Some(room) = self.rooms.get_mut(&granted.room) {
+            if room.roster().is_barred(&granted.member, granted.expires) {
+                return Err(Refusal::Removed);
+            }
+            if !room.roster_mut().may_join(&granted.member.user, now) {
+                return Err(Refusal::Full);
+            }
+            // An empty one of an older call has nothing that this one needs.
+            if room.roster().call() != granted.call {
+                self.rooms.remove(&granted.room);
+            }
+        }
         let (user, device) = (granted.member.user, granted.member.device);
         // A room is of one protection from its beginning to its end (rule NEG-1).
         if self.rooms.get(&granted.room).is_some_and(|room| room.protection() != granted.protection) {
             return Err(Refusal::Protection);
         }
         let room = self.rooms.get(&granted.room).map(AnyRoom::roster);
-        if room.is_some_and(|room| room.is_barred(&user, granted.expires)) {
-            return Err(Refusal::Removed);
-        }
         // A device may stand in the lists of two users; it replaces itself as one and the same alone.
         let same = |seat: &&Seat| seat.device == device && seat.user == user;
         let older = room.and_then(|room| room.seats().iter().find(same));
         let older = older.map(|seat| seat.connection);
         let others = room.map_or(0, |room| room.seats().len()).saturating_sub(usize::from(older.is_some()));
         // A room that does not exist yet gives what an empty one would.
-        let gives = room.map_or_else(
-            || Roster::new(0).has_index_for(joined.min_index),
-            |room| room.has_index_for(joined.min_index),
-        );
+        let gives =
+            room.map_or_else(|| fits(0, joined.min_index), |room| room.has_index_for(joined.min_index));
         let held = self.places.get(&user).copied().unwrap_or_default().saturating_sub(usize::from(older.is_some()));
         if others >= self.limits.members || !gives || held >= self.limits.places_per_user {
             return Err(Refusal::Full);
@@ -372,7 +395,7 @@ impl Rooms {
         }
         let queue = self.limits.receiver_queue;
         let grant_hash = Grant::hash(&grant);
-        let any = self.rooms.entry(granted.room).or_insert_with(|| AnyRoom::new(granted.protection, queue));
+        let any = self.rooms.entry(granted.room).or_insert_with(|| AnyRoom::new(granted.protection, granted.call, queue));
         let room = any.roster_mut();
         let members: Vec<_> = room.seats().iter().map(Seat::shown).collect();
         let newcomer = Newcomer { connection, user: user.clone(), device, rights: granted.rights, grant, join };

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use undertone_keys::sign::Signed;
-use undertone_keys::{DeviceId, Time, UserId, WallTime};
+use undertone_keys::envelope::Address;
+use undertone_keys::{CallId, DeviceId, Time, UserId, WallTime};
 use undertone_protocol::control;
 use undertone_protocol::grant::Rights;
 
@@ -60,12 +61,21 @@ pub(crate) struct Roster {
     queue_limit: usize,
     /// Since when nobody is in.
     empty_since: Option<Time>,
-    /// Who was removed: their grants that end no later than this are good for nothing.
-    barred: HashMap<UserId, WallTime>,
+    /// The call its members are in.
+    call: CallId,
+    /// Whose devices were removed: their grants that end no later than this are good for nothing.
+    barred: HashMap<DeviceId, WallTime>,
+    /// Users that were taken off the room's list, and what of theirs is good for nothing.
+    expelled: HashMap<UserId, WallTime>,
+    /// How many joins each user has had, and since when that is counted.
+    joins: HashMap<UserId, (Time, u32)>,
     /// Whose packets are not forwarded, until somebody who may says otherwise: coming back does not lift it.
     muted: HashSet<UserId>,
 }
 
+/// Joins of one user's devices into one room within [`JOINS_IN`] at most (rule DOS-1).
+const MAX_JOINS: u32 = 60;
+const JOINS_IN: Duration = Duration::from_secs(60);
 /// How long an empty room is kept: longer than a member tries to come back.
 const KEEP_EMPTY: Duration = Duration::from_secs(120);
 /// A returning device may be ahead of a relay that forgot the call, but not by more than this many joins ...
@@ -73,26 +83,56 @@ const MAX_INDEX_STEP: u16 = 4096;
 /// ... nor by more than this once somebody else is in: nobody can use up the others' indices.
 const MAX_INDEX_STEP_LATER: u16 = 16;
 
+/// Whether a room whose next index is `next` can give one that is no smaller than `min_index`.
+pub(crate) const fn fits(next: u16, min_index: u16) -> bool {
+    let most = if next == 0 { MAX_INDEX_STEP } else { MAX_INDEX_STEP_LATER };
+    min_index.saturating_sub(next) <= most && next < u16::MAX && min_index < u16::MAX
+}
+
 impl Roster {
-    pub(crate) fn new(queue_limit: usize) -> Self {
+    pub(crate) fn new(call: CallId, queue_limit: usize) -> Self {
         Self {
             seats: Vec::new(),
             next_index: 0,
             queue_limit,
             empty_since: None,
+            call,
             barred: HashMap::new(),
+            expelled: HashMap::new(),
+            joins: HashMap::new(),
             muted: HashSet::new(),
         }
     }
 
-    /// Lets this user in again only with a grant that ends later.
-    pub(crate) fn bar(&mut self, user: UserId, until: WallTime) {
-        self.barred.insert(user, until);
+    /// The call its members are in.
+    pub(crate) const fn call(&self) -> CallId {
+        self.call
     }
 
-    /// Whether a grant of this user's that ends then was taken from it.
-    pub(crate) fn is_barred(&self, user: &UserId, expires: WallTime) -> bool {
-        self.barred.get(user).is_some_and(|until| expires <= *until)
+    /// Lets this device in again only with a grant that ends later.
+    pub(crate) fn bar(&mut self, device: DeviceId, until: WallTime) {
+        self.barred.insert(device, until);
+    }
+
+    /// Lets this user in again only with a grant that ends later.
+    pub(crate) fn expel(&mut self, user: UserId, until: WallTime) {
+        self.expelled.insert(user, until);
+    }
+
+    /// Whether a grant that ends then was taken from this device or user.
+    pub(crate) fn is_barred(&self, member: &Address, expires: WallTime) -> bool {
+        let device = self.barred.get(&member.device).is_some_and(|until| expires <= *until);
+        device || self.expelled.get(&member.user).is_some_and(|until| expires <= *until)
+    }
+
+    /// Counts one more join of this user's; `false` where there were too many lately: each uses up an index.
+    pub(crate) fn may_join(&mut self, user: &UserId, now: Time) -> bool {
+        let (since, joins) = self.joins.entry(user.clone()).or_insert((now, 0));
+        if now.since(*since) >= JOINS_IN {
+            (*since, *joins) = (now, 0);
+        }
+        *joins += 1;
+        *joins <= MAX_JOINS
     }
 
     /// Silences a user's devices, or lets them be heard again; `false` where nothing changes.
@@ -110,8 +150,7 @@ impl Roster {
 
     /// Whether a join that has seen all indices below `min_index` given can be given one. 65,535 is the last that can.
     pub(crate) const fn has_index_for(&self, min_index: u16) -> bool {
-        let most = if self.next_index == 0 { MAX_INDEX_STEP } else { MAX_INDEX_STEP_LATER };
-        min_index.saturating_sub(self.next_index) <= most && self.next_index < u16::MAX && min_index < u16::MAX
+        fits(self.next_index, min_index)
     }
 
     pub(crate) fn left_at(&mut self, now: Time) {

@@ -8,7 +8,7 @@ use undertone_keys::sign::{Device, SigningKey};
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
 use undertone_protocol::limits::GRANT_LIFETIME;
 use undertone_protocol::{Grant, Rights};
-use undertone_relay::ConnectionId;
+use undertone_relay::{ConnectionId, Input};
 use world::{WALL, World, packet};
 
 struct Member {
@@ -84,13 +84,15 @@ fn rly_1_who_was_removed_comes_back_with_a_newer_grant_alone() {
 
     let (connection, index) = again(&mut world, &bob.device, &bob.grant);
     assert_eq!((index, world.refusal(connection)), (None, Some(Refusal::Removed)));
-    let other = world.device();
-    let mut grant = world.grant(&other);
-    grant.member.user = bob.grant.member.user.clone();
-    let (connection, _) = again(&mut world, &other, &grant);
-    assert_eq!(world.refusal(connection), Some(Refusal::Removed), "nor with another device");
+    // Another device of theirs stays as it was: the server's word takes all of a user's, and lists name users.
+    let other = join(&mut world, "bob", false);
     let newer = Grant { expires: bob.grant.expires.plus(1), ..bob.grant.clone() };
     assert!(again(&mut world, &bob.device, &newer).1.is_some());
+
+    let user = bob.grant.member.user.clone();
+    world.input(Input::Expel { room: world::ROOM, users: vec![user], wall: WALL });
+    assert_eq!(world.refusal(other.connection), Some(Refusal::Removed));
+    assert_eq!(again(&mut world, &other.device, &other.grant).1, None);
 
     // Nobody's index, and one's own, are no reason to end anything.
     world.say(ada.connection, &ToRelay::Remove { index: 999 });
@@ -108,4 +110,43 @@ fn grp_8_a_newcomer_learns_how_many_are_in_whatever_fits_into_one_message() {
         let arrived = told.iter().filter(|message| matches!(message, ToMember::Arrived { .. })).count();
         assert_eq!((usize::from(*others), members.len() + arrived), (n, n));
     }
+}
+
+#[test]
+fn neg_1_a_room_takes_people_of_one_call() {
+    let mut world = World::new();
+    let ada = join(&mut world, "ada", true);
+    let bob = world.device();
+    let mut grant = world.grant(&bob);
+    grant.call = undertone_keys::CallId::from_bytes([9; 16]);
+    let (connection, _) = {
+        let (connection, binding) = world.connect();
+        let mut papers = world.papers(&bob, &grant, binding, 0);
+        let joined = undertone_protocol::Join {
+            grant: Grant::hash(&papers.grant),
+            call: grant.call,
+            join: undertone_keys::JoinId::from_bytes([4; 16]),
+            ephemeral: *undertone_keys::agreement::EphemeralKey::generate(&mut world.rng).public(),
+            binding,
+            min_index: 0,
+        };
+        papers.join = joined.sign(&bob);
+        world.enter(connection, papers);
+        (connection, ())
+    };
+    assert_eq!(world.refusal(connection), Some(Refusal::Grant));
+    assert_eq!(world.refusal(ada.connection), None);
+}
+
+#[test]
+fn dos_1_nobody_uses_up_a_rooms_indices_by_coming_and_going() {
+    let mut world = World::new();
+    let ada = join(&mut world, "ada", true);
+    let bob = join(&mut world, "bob", false);
+    let mut let_in = 0;
+    for _ in 0..500 {
+        let_in += u32::from(again(&mut world, &bob.device, &bob.grant).1.is_some());
+    }
+    assert!(let_in < 100, "{let_in}");
+    assert!(again(&mut world, &ada.device, &ada.grant).1.is_some());
 }

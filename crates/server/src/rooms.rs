@@ -6,13 +6,14 @@
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use undertone_keys::envelope::Address;
-use undertone_keys::sign::{Device, Signed, VerifyingKey};
+use undertone_keys::device_list::ClaimedList;
+use undertone_keys::sign::{Account, Device, Signed, VerifyingKey};
 use undertone_keys::{CallId, RoomId, UserId, WallTime};
 use undertone_protocol::rest::{AccessVersions, Bytes, Entered, Name, RoomShown};
-use undertone_protocol::{Access, ClaimedAccess, Protection, limits};
+use undertone_protocol::{Access, ClaimedAccess, Listed, Protection, limits};
 use undertone_relay::shell::Counts;
 
-use crate::store::{Rooms, StoreError, StoredAccess};
+use crate::store::{Accounts, Rooms, StoreError, StoredAccess};
 use crate::switchboard::Switchboard;
 
 /// Why something about a room was refused.
@@ -57,7 +58,7 @@ pub struct RoomDesk<S> {
     relay: Option<Counts>,
 }
 
-impl<S: Rooms> RoomDesk<S> {
+impl<S: Rooms + Accounts> RoomDesk<S> {
     /// A desk over `store`; hop rooms are made only with `hop`.
     #[must_use]
     pub const fn new(store: S, hop: bool) -> Self {
@@ -96,12 +97,25 @@ impl<S: Rooms> RoomDesk<S> {
             return Err(RoomError::TooMany("the room's access list has changed too often: make a new room"));
         }
         let mut told: Vec<UserId> = list.members.iter().map(|listed| listed.user.clone()).collect();
+        // Those whose grants say what the list says no more.
+        let mut expelled = Vec::new();
+        let mut fresh: Vec<&Listed> = list.members.iter().collect();
         match self.store.newest_access(room).await? {
             // Who is told that the room exists is told so in the same words as everybody else.
             Some((_, stored)) => {
                 let before = Access::from_stored(&stored).map_err(|_| StoreError::Damaged)?;
                 access.follows(&before).map_err(refused)?;
-                told.extend(before.list().members.iter().map(|listed| listed.user.clone()));
+                for old in &before.list().members {
+                    match list.listed(&old.user) {
+                        Some(new) if new == old => {}
+                        Some(_) => expelled.push(old.user.clone()),
+                        None => {
+                            expelled.push(old.user.clone());
+                            told.push(old.user.clone());
+                        }
+                    }
+                }
+                fresh.retain(|listed| before.list().listed(&listed.user).is_none_or(|old| old.account != listed.account));
             }
             None if list.version != 1 => return Err(RoomError::Unknown),
             None if list.terms.protection == Protection::Hop && !self.hop => return Err(RoomError::Protection),
@@ -110,11 +124,31 @@ impl<S: Rooms> RoomDesk<S> {
             }
             None => {}
         }
+        // Nobody is put on a list under a key that is not theirs: their clients would have nothing to do with the room.
+        for listed in fresh {
+            let account = self.account(&listed.user).await?.ok_or_else(|| refused("nobody has that name here"))?;
+            if account != listed.account {
+                return Err(refused(format!("{} has another account key than the list names", listed.user.display())));
+            }
+        }
+        if self.store.access_bytes(&list.creator).await? + bytes.len() as u64 > limits::MAX_ACCESS_PER_CREATOR {
+            return Err(RoomError::TooMany("the lists of this account's rooms have become too long: close some rooms"));
+        }
         let members = list.members.iter().map(|listed| listed.user.clone()).collect();
         let (version, creator) = (list.version, list.creator.clone());
         self.store.append_access(StoredAccess { room, version, access: bytes.to_vec(), creator, members }).await?;
-        board.room_changed(&told, room, version);
+        if let (Some(relay), false) = (&self.relay, expelled.is_empty()) {
+            relay.expel(room, expelled);
+        }
+        board.room_changed(&you.user, &told, room, version);
         Ok(())
+    }
+
+    /// The account key of a user, as their newest list has it.
+    async fn account(&self, user: &UserId) -> Result<Option<VerifyingKey<Account>>, RoomError> {
+        let Some(stored) = self.store.list(user).await? else { return Ok(None) };
+        let list = ClaimedList::from_bytes(&stored.list).and_then(|claimed| claimed.verify(user));
+        Ok(Some(*list.map_err(|_| StoreError::Damaged)?.account()))
     }
 
     /// The rooms this user may come into, and who is in them.

@@ -185,11 +185,14 @@ impl Switchboard {
     }
 
     /// Tells the connected devices of these users that a room's access list has a new version. What does not fit into a
-    /// slow device's queue is lost: it asks when it comes in.
-    pub fn room_changed(&self, users: &[UserId], room: RoomId, version: u32) {
-        let users: HashSet<&UserId> = users.iter().collect();
-        for line in self.state().lines.values().filter(|line| users.contains(&line.you.user)) {
-            let _ = line.queue.try_send(ToDevice::RoomChanged { room, version });
+    /// slow device's queue is lost, and what is beyond the budget of whoever changed it: a device asks when it comes in.
+    pub fn room_changed(&self, by: &UserId, users: &[UserId], room: RoomId, version: u32) {
+        let (users, now): (HashSet<&UserId>, _) = (users.iter().collect(), Instant::now());
+        let state = &mut *self.state();
+        for line in state.lines.values().filter(|line| users.contains(&line.you.user)) {
+            if line.you.user == *by || state.budgets.allow(by, Spending::Envelope(line.you.device), now) {
+                let _ = line.queue.try_send(ToDevice::RoomChanged { room, version });
+            }
         }
     }
 

@@ -69,6 +69,13 @@ pub enum Input {
         /// As received.
         envelope: Vec<u8>,
     },
+    /// The server is reachable (again): what it said meanwhile is lost.
+    Reachable,
+    /// The ring did not take a sender of [`Output::Admit`]: its numbers were used before.
+    NotAdmitted {
+        /// Which.
+        index: SenderIndex,
+    },
     /// The ring did not take an epoch of [`Output::Install`].
     NotInstalled {
         /// Which.
@@ -114,6 +121,8 @@ pub enum Output {
         /// Whether the change removed somebody.
         removed: bool,
     },
+    /// Seal nothing, or seal again: the epoch that should have come is not there.
+    Hold(bool),
     /// Ask the relay to put somebody out: this device's grant allows it, and they are not on the list.
     Remove(SenderIndex),
     /// This device's own rights have changed: get a new grant and join with it.

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::choice::Agreement;
 use undertone_keys::envelope::{self, Address, Envelope, Header, Purpose};
-use undertone_keys::{DeviceId, RequestId, Secret, Time};
+use undertone_keys::{DeviceId, JoinId, RequestId, Secret, Time};
 use undertone_media::Epoch;
 use undertone_media::key_id::SenderIndex;
 
@@ -38,10 +38,16 @@ const HOLDER_GRACE: Duration = Duration::from_secs(15);
 const MAX_EARLY: usize = 16;
 /// Envelopes remembered as seen (rule ID-4).
 const MAX_SEEN: usize = 1024;
-/// A member's word about epochs moves a holder's on by no more than this at a time ...
-const MAX_STEP: u32 = 1 << 16;
-/// ... but for one that has just begun and does not know what was before.
-const MAX_FIRST_STEP: u32 = 1 << 31;
+/// A member's word about epochs moves a holder's on by no more than this ...
+const MAX_STEP: u32 = 4096;
+/// ... and no more often, nor for a member that says it cannot take what it is sent.
+const WORD: Duration = Duration::from_secs(10);
+/// Epochs of a holder that begins are counted from here, in seconds: a second before this project began.
+const EPOCH_ZERO: u64 = 1_760_000_000;
+/// After somebody has gone the next epoch is waited for this long; then nothing is sealed until it is there.
+const OVERDUE: Duration = Duration::from_secs(5);
+/// The same where nobody has gone: how much later than [`ROTATE`] an epoch may be.
+const OVERDUE_ROTATION: Duration = Duration::from_secs(30);
 
 /// What the holder keeps.
 #[derive(Debug)]
@@ -58,9 +64,10 @@ struct Holding {
     removed: bool,
     budget: u32,
     refilled: Time,
+    /// Who was in when it was drawn: it goes to nobody else. Whoever came later waits for the next (rule GRP-2).
+    drawn_for: Vec<SenderIndex>,
     /// When each asker was last answered.
     answered: HashMap<SenderIndex, Time>,
-    began: Time,
 }
 
 /// Both sides of it.
@@ -73,9 +80,17 @@ pub(super) struct Keys {
     promote: Option<(Time, bool)>,
     /// When the holder is asked for a key.
     want_at: Option<Time>,
+    /// The ring could not take the newest epoch.
+    stuck: bool,
     /// Since when there is no holder, once there were keys.
     holder_gone: Option<Time>,
     holder_told: Option<bool>,
+    /// By when the next epoch must be there, or nothing is sealed any more.
+    overdue_at: Option<Time>,
+    /// Nothing is sealed, and since when.
+    held: Option<Time>,
+    /// When each member's word about epochs last counted.
+    words: HashMap<SenderIndex, Time>,
     early: VecDeque<(Address, Vec<u8>)>,
     seen: VecDeque<(DeviceId, RequestId)>,
 }
@@ -97,6 +112,9 @@ impl Keys {
     }
 
     pub(super) fn left(&mut self, now: Time, index: SenderIndex) {
+        if self.newest.is_some() {
+            self.expect_by(now + OVERDUE);
+        }
         if let Some(holding) = &mut self.holding {
             holding.outbox.retain(|waiting| *waiting != index);
             holding.answered.remove(&index);
@@ -109,15 +127,23 @@ impl Keys {
         self.due(now, false);
     }
 
+    fn expect_by(&mut self, at: Time) {
+        self.overdue_at = Some(self.overdue_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// A frame of somebody who belongs here came under an epoch that is not there: perhaps its key was lost.
+    pub(super) fn missed(&mut self, now: Time) {
+        self.want_at = Some(self.want_at.map_or(now + WANT, |at| at.min(now + WANT)));
+    }
+
     /// The ring did not take an epoch: the holder must go further than it has.
     pub(super) fn not_installed(&mut self, now: Time, epoch: Epoch) {
         self.newest = self.newest.max(Some(epoch));
-        match &mut self.holding {
-            Some(holding) => {
-                holding.epoch = holding.epoch.max(epoch);
-                self.due(now, false);
-            }
-            None => self.want_at = Some(now),
+        self.stuck = true;
+        if self.holding.is_some() {
+            self.due(now, false);
+        } else {
+            self.want_at = Some(now);
         }
     }
 
@@ -130,17 +156,36 @@ impl Keys {
             [next, sending]
         });
         let gone = self.holder_gone.map(|since| since + HOLDER_GRACE);
-        holding.chain([self.promote.map(|(at, _)| at), self.want_at, gone]).flatten().min()
+        let held = self.held.map(|since| since + HOLDER_GRACE);
+        let rest = [self.promote.map(|(at, _)| at), self.want_at, gone, self.overdue_at, held];
+        holding.chain(rest).flatten().min()
     }
 }
 
 impl RoomCall {
-    /// Of the creator's devices that are in, the one that came first: by `proven` ones alone, or by all that claim it.
-    fn holder(&self, proven: bool) -> Option<SenderIndex> {
+    /// Of the creator's proven devices that are in, the one that came first.
+    fn holder(&self) -> Option<SenderIndex> {
         let creator = &self.access.list().creator;
         let mine = self.me.as_ref().filter(|_| self.local.address.user == *creator).and_then(|me| me.index);
-        let others = self.seats.iter().filter(|(_, seat)| seat.member().user == *creator);
-        others.filter(|(_, seat)| !proven || seat.is_admitted()).map(|(index, _)| *index).chain(mine).min()
+        let others = self.seats.iter().filter(|(_, seat)| seat.member().user == *creator && seat.is_admitted());
+        others.map(|(index, _)| *index).chain(mine).min()
+    }
+
+    /// Whether it is this device's part to hold the keys: it is in, everybody who was in before has been shown, and none
+    /// of the creator's other devices was first. One that is still being proven is given a moment, and no more: it may
+    /// be a name without anybody behind it.
+    fn is_holder(&self, now: Time) -> bool {
+        let own = self.own_index();
+        let creator = &self.access.list().creator;
+        let mut rivals = self.seats.iter().filter(|(index, seat)| {
+            Some(**index) < own && seat.member().user == *creator && seat.is_being_proven(now)
+        });
+        own.is_some() && self.expected.is_none() && self.holder() == own && rivals.next().is_none()
+    }
+
+    pub(super) fn keys_timeout(&self) -> Option<Time> {
+        // Away, or in a hop room, there is nothing to do about keys at any time.
+        if self.is_blind() && self.own_index().is_some() { self.keys.poll_timeout() } else { None }
     }
 
     fn own_index(&self) -> Option<SenderIndex> {
@@ -149,13 +194,12 @@ impl RoomCall {
 
     /// Does what is due after any input.
     pub(super) fn mind_keys(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        if !self.is_blind() {
+        if !self.is_blind() || self.own_index().is_none() {
             return;
         }
-        let mine = self.own_index().is_some() && self.holder(false) == self.own_index();
-        if mine {
+        if self.is_holder(now) {
             self.hold(now, rng);
-        } else if self.own_index().is_some() {
+        } else if self.holder() != self.own_index() {
             self.keys.holding = None;
         }
         self.mind_holder(now, rng);
@@ -173,27 +217,38 @@ impl RoomCall {
     /// The holder's part: a first epoch, and the next whenever one is due.
     fn hold(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         let rotate = match &self.keys.holding {
-            None => Some(false),
+            // Whoever takes over does not know whom the one before had left out.
+            None => Some(self.keys.newest.is_some()),
             Some(holding) if holding.on_the_way >= MAX_ON_THE_WAY => None,
             Some(holding) => match holding.due {
-                Some((at, removed)) if at <= now => Some(removed),
+                Some((at, true)) if at <= now => Some(true),
+                // Nobody is kept waiting for a key by those who come and go faster than keys can be sent.
+                Some((at, false)) if at <= now && holding.outbox.is_empty() => Some(false),
                 Some(_) | None => (now.since(holding.rotated) >= ROTATE).then_some(false),
             },
         };
         let Some(removed) = rotate else { return };
+        // By the clock, so that a holder which begins anew is ahead of what it does not remember.
+        let clock = u32::try_from(self.wall.as_unix().saturating_sub(EPOCH_ZERO)).unwrap_or(u32::MAX).max(1);
         let newest = self.keys.holding.as_ref().map(|holding| holding.epoch).max(self.keys.newest);
-        let Some(epoch) = newest.map_or(Some(1), |newest| newest.0.checked_add(1)).map(Epoch) else {
-            return self.leave(Leaving::HolderGone);
+        let next = match newest {
+            Some(newest) => newest.0.checked_add(1),
+            None => Some(clock),
         };
+        let Some(epoch) = next.map(Epoch) else { return self.leave(Leaving::HolderGone) };
         let (secret, first) = (Secret::random(rng), self.keys.newest.is_none());
         let key = MediaKey::new(Secret::filled_by(|out| out.copy_from_slice(secret.expose())));
-        let outbox = self.seats.iter().filter(|(_, seat)| seat.is_admitted()).map(|(index, _)| *index).collect();
+        let drawn_for: Vec<SenderIndex> =
+            self.seats.iter().filter(|(_, seat)| seat.is_admitted()).map(|(index, _)| *index).collect();
         let before = self.keys.holding.take();
         let on_the_way = before.as_ref().map_or(0, |holding| holding.on_the_way) + usize::from(!first);
-        // What was on its way and did not get out is overtaken: this goes to all.
+        // What was on its way and did not get out is overtaken: this goes to all, and first to those who went without.
         let removed = removed || before.as_ref().is_some_and(|holding| holding.removed && !holding.outbox.is_empty());
-        let (budget, refilled, began) =
-            before.map_or((BURST, now, now), |holding| (holding.budget, holding.refilled, holding.began));
+        let (budget, refilled, mut outbox) =
+            before.map_or((BURST, now, VecDeque::new()), |holding| (holding.budget, holding.refilled, holding.outbox));
+        outbox.retain(|index| drawn_for.contains(index));
+        let others: Vec<SenderIndex> = drawn_for.iter().copied().filter(|index| !outbox.contains(index)).collect();
+        outbox.extend(others);
         self.keys.holding = Some(Holding {
             epoch,
             secret,
@@ -204,8 +259,8 @@ impl RoomCall {
             removed,
             budget,
             refilled,
+            drawn_for,
             answered: HashMap::new(),
-            began,
         });
         self.install(now, epoch, key, removed, first);
     }
@@ -213,6 +268,11 @@ impl RoomCall {
     /// Opens with a new epoch at once, and seals with it soon; with the first at once.
     fn install(&mut self, now: Time, epoch: Epoch, key: MediaKey, removed: bool, first: bool) {
         self.keys.newest = Some(epoch);
+        self.keys.stuck = false;
+        self.keys.overdue_at = Some(now + ROTATE + OVERDUE_ROTATION);
+        if self.keys.held.take().is_some() {
+            self.outputs.push_back(Output::Hold(false));
+        }
         self.outputs.push_back(Output::Install(epoch, key));
         if first {
             return self.event(Event::Epoch(epoch));
@@ -233,10 +293,15 @@ impl RoomCall {
 
     /// Watches whether the holder is there, and asks it where a key is missing.
     fn mind_holder(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        if self.own_index().is_none() {
-            return;
+        if self.keys.overdue_at.take_if(|at| *at <= now).is_some() && self.keys.held.is_none() {
+            // Somebody may be listening who should not: until there is a new epoch, nothing is said.
+            self.keys.held = Some(now);
+            self.outputs.push_back(Output::Hold(true));
         }
-        let holder = self.holder(true);
+        if self.keys.held.take_if(|since| now.since(*since) >= HOLDER_GRACE).is_some() {
+            return self.leave(Leaving::HolderGone);
+        }
+        let holder = self.holder();
         if self.keys.holder_told != Some(holder.is_some()) {
             self.keys.holder_told = Some(holder.is_some());
             self.event(Event::Holder { present: holder.is_some() });
@@ -259,7 +324,8 @@ impl RoomCall {
             self.keys.want_at = Some(now + WANT * 2);
             if let (Some(holder), Some(me)) = (holder, &self.me) {
                 let newest = self.keys.newest.map_or(0, |epoch| epoch.0);
-                let wanted = KeySignal::Wanted { join: me.join, newest };
+                let (version, stuck) = (self.access.list().version, self.keys.stuck);
+                let wanted = KeySignal::Wanted { join: me.join, newest, version, stuck };
                 self.seal(holder, 0, &wanted, rng);
             }
         }
@@ -306,35 +372,48 @@ impl RoomCall {
     }
 
     pub(super) fn received(&mut self, now: Time, from: Address, bytes: Vec<u8>) {
+        if !self.is_blind() {
+            return;
+        }
         let Some(index) = self.admitted_device(&from) else {
             // Its sender is perhaps being proven at this moment.
-            if self.keys.early.len() >= MAX_EARLY {
-                self.keys.early.pop_front();
-            }
-            self.keys.early.push_back((from, bytes));
-            return;
+            return self.keep_early(from, bytes);
         };
-        if let Some((request, signal)) = self.open(&from, &bytes) {
-            match signal {
-                KeySignal::Key { epoch, secret, join, access, version, removed } => {
-                    let mine = self.me.as_ref().is_some_and(|me| me.join == join);
-                    if !mine || self.holder(true) != Some(index) || self.keys.holding.is_some() {
-                        return;
-                    }
-                    if access != self.access.hash() {
-                        // The holder goes by a newer list: it comes, and then this is looked at again.
-                        if version > self.access.list().version {
-                            self.fetch_access();
-                            self.keys.early.push_back((from, bytes));
-                            self.keys.seen.retain(|seen| *seen != request);
-                        }
-                        return;
-                    }
-                    self.take(now, Epoch(epoch), secret, removed);
+        let Some((request, header_epoch, signal)) = self.open(&from, &bytes) else { return };
+        match signal {
+            KeySignal::Key { epoch, secret, join, access, version, removed } => {
+                let mine = self.me.as_ref().is_some_and(|me| me.join == join);
+                if !mine || header_epoch != epoch || self.holder() != Some(index) || self.keys.holding.is_some() {
+                    return;
                 }
-                KeySignal::Wanted { join, newest } => self.wanted(now, index, join, Epoch(newest)),
+                let known = self.access.list().version;
+                if access == self.access.hash() {
+                    self.take(now, Epoch(epoch), secret, removed);
+                } else if version > known {
+                    // The holder goes by a newer list: it comes, and then this is looked at again.
+                    self.want_version(now, version);
+                    self.keys.seen.retain(|seen| *seen != request);
+                    self.keep_early(from, bytes);
+                } else if version == known {
+                    let who = from.user.display();
+                    self.leave(Leaving::Proof(format!("{who} goes by another list of the same number than this device")));
+                } else {
+                    // It goes by an older one, and is told so.
+                    self.keys.want_at = Some(now);
+                }
+            }
+            KeySignal::Wanted { join, newest, version, stuck } => {
+                self.want_version(now, version);
+                self.wanted(now, index, join, (Epoch(newest), stuck));
             }
         }
+    }
+
+    fn keep_early(&mut self, from: Address, bytes: Vec<u8>) {
+        if self.keys.early.len() >= MAX_EARLY {
+            self.keys.early.pop_front();
+        }
+        self.keys.early.push_back((from, bytes));
     }
 
     fn take(&mut self, now: Time, epoch: Epoch, EpochSecret(secret): EpochSecret, removed: bool) {
@@ -353,21 +432,26 @@ impl RoomCall {
         }
     }
 
-    fn wanted(&mut self, now: Time, index: SenderIndex, join: undertone_keys::JoinId, newest: Epoch) {
+    fn wanted(&mut self, now: Time, index: SenderIndex, join: JoinId, (newest, stuck): (Epoch, bool)) {
         if self.seats.get(&index).is_none_or(|seat| seat.entry().join.join != join) {
             return;
         }
         let Some(holding) = &mut self.keys.holding else { return };
-        let answered = holding.answered.get(&index).is_some_and(|at| now.since(*at) < WANT);
-        if newest >= holding.epoch && newest.0 > 0 {
-            let fresh = now.since(holding.began) < HOLDER_GRACE;
-            if newest.0 - holding.epoch.0 < if fresh { MAX_FIRST_STEP } else { MAX_STEP } {
+        let step = newest.0.checked_sub(holding.epoch.0);
+        // It is ahead of this holder, or cannot take what it was sent: the next epoch is for it. Each member's word counts
+        // now and then, so that nobody keeps everybody busy.
+        if step.is_some_and(|step| step < MAX_STEP && (step > 0 || stuck)) {
+            let spoke = self.keys.words.get(&index).is_some_and(|at| now.since(*at) < WORD);
+            if !spoke {
+                self.keys.words.insert(index, now);
                 holding.epoch = newest;
-                // Whoever asks without end gets an epoch now and then, and the others do not suffer from it.
-                let at = now.max(holding.rotated + APPLY);
-                self.keys.due(at, false);
+                self.keys.due(now, false);
             }
-        } else if !answered && !holding.outbox.contains(&index) {
+            return;
+        }
+        let answered = holding.answered.get(&index).is_some_and(|at| now.since(*at) < WANT);
+        let behind = newest < holding.epoch && holding.drawn_for.contains(&index);
+        if behind && !answered && !holding.outbox.contains(&index) {
             holding.outbox.push_back(index);
         }
     }
@@ -379,12 +463,12 @@ impl RoomCall {
 
     /// Opens an envelope of a proven device. `None` for whatever does not open, was sealed to an earlier join, or came
     /// before.
-    fn open(&mut self, from: &Address, bytes: &[u8]) -> Option<((DeviceId, RequestId), KeySignal)> {
+    fn open(&mut self, from: &Address, bytes: &[u8]) -> Option<((DeviceId, RequestId), u32, KeySignal)> {
         let envelope = Envelope::from_bytes(bytes).ok()?;
         let record = self.known.get(&from.user)?.peer.as_ref()?.device(from.device)?;
         let context = self.call.as_bytes();
         let envelope = envelope.verify(record, &self.local.address, Purpose::RoomKey, context).ok()?;
-        let request = (from.device, envelope.header().request);
+        let (request, epoch) = ((from.device, envelope.header().request), envelope.header().epoch);
         if self.keys.seen.contains(&request) {
             return None;
         }
@@ -395,7 +479,7 @@ impl RoomCall {
             self.keys.seen.pop_front();
         }
         self.keys.seen.push_back(request);
-        KeySignal::decode(&text).ok().map(|signal| (request, signal))
+        KeySignal::decode(&text).ok().map(|signal| (request, epoch, signal))
     }
 
     /// Looks again at what came too early.

@@ -28,12 +28,13 @@ mod keys;
 mod roster;
 mod signal;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{CallId, JoinId, Time, UserId, WallTime};
 use undertone_media::key_id::SenderIndex;
+use undertone_protocol::control::Refusal;
 use undertone_protocol::{Access, Protection, Rights};
 
 use crate::local::Local;
@@ -66,9 +67,16 @@ pub struct RoomCall {
     seats: BTreeMap<SenderIndex, Seat>,
     known: HashMap<UserId, Known>,
     fetching: bool,
+    /// When a list was last asked for, and the newest version that was heard of.
+    fetched_at: Option<Time>,
+    wanted_version: u32,
+    /// Joins that were in and have gone: none comes again (rule MED-3).
+    past: HashSet<JoinId>,
     /// When a list that could not be fetched is asked for again.
     refetch_at: Option<Time>,
     recheck_at: Option<Time>,
+    /// When time last passed here.
+    ticked: Option<Time>,
     keys: Keys,
     outputs: VecDeque<Output>,
 }
@@ -89,8 +97,12 @@ impl RoomCall {
             seats: BTreeMap::new(),
             known: HashMap::new(),
             fetching: false,
+            fetched_at: None,
+            wanted_version: 0,
+            past: HashSet::new(),
             refetch_at: None,
             recheck_at: None,
+            ticked: None,
             keys: Keys::default(),
             outputs: VecDeque::new(),
         }
@@ -113,11 +125,14 @@ impl RoomCall {
             Input::Resolved { user, peer } => self.resolved(now, user, peer),
             Input::Access(access) => self.access_fetched(now, access.map(|access| *access)),
             Input::Changed { version } => {
-                if version > self.access.list().version {
-                    self.fetch_access();
-                }
+                self.want_version(now, version);
             }
             Input::Received { from, envelope } => self.received(now, from, envelope),
+            Input::Reachable => {
+                self.fetch_access(now);
+                self.keys.missed(now);
+            }
+            Input::NotAdmitted { index } => self.gone(now, index, Refusal::Join),
             Input::NotInstalled { epoch } => self.keys.not_installed(now, epoch),
             Input::Tick => self.tick_roster(now),
         }
@@ -132,7 +147,7 @@ impl RoomCall {
     /// When to come back with [`Input::Tick`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.roster_timeout(), self.keys.poll_timeout()].into_iter().flatten().min()
+        [self.roster_timeout(), self.keys_timeout()].into_iter().flatten().min()
     }
 
     /// The list that this device goes by.
@@ -150,6 +165,12 @@ impl RoomCall {
     /// Who is in and proven: index, address.
     pub fn members(&self) -> impl Iterator<Item = (SenderIndex, &undertone_keys::envelope::Address)> {
         self.seats.iter().filter(|(_, seat)| seat.is_admitted()).map(|(index, seat)| (*index, seat.member()))
+    }
+
+    /// A frame of somebody who belongs here came under an epoch that the ring does not have: its key may be lost, and is
+    /// asked for if it does not come. On the media path, so nothing comes of it before the next [`Input::Tick`].
+    pub fn missed(&mut self, now: Time) {
+        self.keys.missed(now);
     }
 
     /// Takes the rights of a new grant.

@@ -7,6 +7,7 @@ use undertone_keys::{Time, UserId};
 use undertone_media::Sender;
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::control::{Member, Refusal};
+use undertone_protocol::limits::MAX_MEMBERS;
 use undertone_protocol::{Access, Entry};
 use undertone_transparency::TrustedPeer;
 
@@ -17,6 +18,14 @@ use super::{Event, Leaving, Output, RoomCall, Unproven};
 const STRANGER: Duration = Duration::from_secs(10);
 /// A look-up that failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
+/// A list is asked for at most this often.
+const FETCH: Duration = Duration::from_secs(1);
+/// How long somebody's devices may take to be proven before the roster counts as one that cannot be.
+const UNPROVEN: Duration = Duration::from_secs(60);
+/// How long a device of the creator's that is being proven is waited for before another holds the keys.
+const RIVAL: Duration = Duration::from_secs(3);
+/// Look-ups of somebody in the room that may fail in a row before they are not heard any more.
+const MAX_FAILED: u32 = 30;
 /// The devices of everybody in a call are looked up anew this often (rule CALL-6).
 const RECHECK: Duration = Duration::from_secs(300);
 
@@ -32,7 +41,7 @@ enum SeatState {
     /// The list does not name its user with these rights, so far.
     AwaitingList { since: Time },
     /// Its user's devices are being proven.
-    AwaitingProof,
+    AwaitingProof { since: Time },
     /// It is who it says it is, and belongs here.
     Admitted,
 }
@@ -40,6 +49,20 @@ enum SeatState {
 impl Seat {
     pub(super) const fn is_admitted(&self) -> bool {
         matches!(self.state, SeatState::Admitted)
+    }
+
+    /// When this device has had enough of it.
+    fn end(&self) -> Option<Time> {
+        match self.state {
+            SeatState::AwaitingList { since } => Some(since + STRANGER),
+            SeatState::AwaitingProof { since } => Some(since + UNPROVEN),
+            SeatState::Admitted => None,
+        }
+    }
+
+    /// Whether it has been in for a moment only and may yet be proven.
+    pub(super) fn is_being_proven(&self, now: Time) -> bool {
+        matches!(self.state, SeatState::AwaitingProof { since } if now.since(since) < RIVAL)
     }
 
     pub(super) const fn member(&self) -> &Address {
@@ -59,8 +82,10 @@ pub(super) struct Known {
     asked: bool,
     /// When a failed look-up is tried again.
     retry_at: Option<Time>,
-    /// Proven once more since a device came that was not in the list before.
+    /// Looked up once more since a device came that was not in the list before.
     again: bool,
+    /// Look-ups that failed in a row.
+    failed: u32,
 }
 
 impl RoomCall {
@@ -70,6 +95,8 @@ impl RoomCall {
         self.recheck_at = Some(self.recheck_at.unwrap_or(now + RECHECK));
         self.expected = Some((usize::from(others), Vec::new()));
         self.keys.joined(now);
+        // Whatever was said about the list while this device was not here, it has not heard.
+        self.fetch_access(now);
         for member in members {
             self.arrived(now, member);
         }
@@ -83,6 +110,7 @@ impl RoomCall {
         for index in gone {
             self.gone(now, index, Refusal::Left);
         }
+        self.put_strangers_out();
     }
 
     pub(super) fn arrived(&mut self, now: Time, member: Member) {
@@ -103,24 +131,50 @@ impl RoomCall {
             // The relay gave the index anew, so its former holder has gone.
             self.gone(now, index, Refusal::Left);
         }
+        // A join that has gone does not come again, whoever shows its papers; nor has anybody this device's own index.
+        let own = self.me.as_ref().and_then(|me| me.index);
+        if self.past.contains(&entry.join.join) || own == Some(index) || self.seats.len() >= MAX_MEMBERS {
+            return self.shown(now, index);
+        }
         let device = grant.member.device;
         let older = self.seats.iter().find(|(i, seat)| **i != index && seat.member().device == device);
         if let Some(older) = older.map(|(index, _)| *index) {
             self.gone(now, older, Refusal::Replaced);
         }
         // One that stayed while this device was away is the same join still.
-        self.seats.entry(index).or_insert(Seat { entry, state: SeatState::AwaitingProof });
+        self.seats.entry(index).or_insert(Seat { entry, state: SeatState::AwaitingProof { since: now } });
+        self.examine(now, index);
+        self.shown(now, index);
+    }
+
+    fn shown(&mut self, now: Time, index: SenderIndex) {
         if let Some((_, shown)) = &mut self.expected {
             shown.push(index);
         }
-        self.examine(now, index);
         self.settle(now);
     }
 
     pub(super) fn gone(&mut self, now: Time, index: SenderIndex, reason: Refusal) {
         let Some(seat) = self.seats.remove(&index) else { return };
+        self.past.insert(seat.entry.join.join);
         if seat.is_admitted() {
             self.dismissed(now, index, &seat, reason);
+        }
+    }
+
+    /// Somebody who was in, or would have been, is not taken for one of the room: not heard and sent nothing. Those who
+    /// may put it out; one who stays is the end of the room for this device.
+    fn estrange(&mut self, now: Time, index: SenderIndex) {
+        let Some(seat) = self.seats.get_mut(&index) else { return };
+        if matches!(seat.state, SeatState::AwaitingList { .. }) {
+            return;
+        }
+        let was = core::mem::replace(&mut seat.state, SeatState::AwaitingList { since: now });
+        if was == SeatState::Admitted
+            && let Some(seat) = self.seats.remove(&index)
+        {
+            self.dismissed(now, index, &seat, Refusal::Removed);
+            self.seats.insert(index, seat);
         }
     }
 
@@ -136,65 +190,45 @@ impl RoomCall {
         let (member, rights) = (seat.entry.grant.member.clone(), seat.entry.grant.rights);
         let listed = self.access.list().listed(&member.user).filter(|listed| listed.rights == rights).cloned();
         let Some(listed) = listed else {
-            if !matches!(seat.state, SeatState::AwaitingList { .. }) {
-                let was = core::mem::replace(&mut seat.state, SeatState::AwaitingList { since: now });
-                if was == SeatState::Admitted
-                    && let Some(seat) = self.seats.remove(&index)
-                {
-                    self.dismissed(now, index, &seat, Refusal::Removed);
-                    self.seats.insert(index, seat);
-                }
-                // Perhaps it was listed a moment ago.
-                self.fetch_access();
-            }
-            return;
+            self.estrange(now, index);
+            // Perhaps it was listed a moment ago.
+            return self.fetch_access(now);
         };
-        let known = self.known.entry(member.user.clone()).or_default();
-        let Some(peer) = &known.peer else {
-            seat.state = SeatState::AwaitingProof;
-            if !core::mem::replace(&mut known.asked, true) {
-                self.outputs.push_back(Output::Resolve(member.user));
-            }
-            return;
-        };
-        if *peer.account() != listed.account {
-            let who = member.user.display();
-            return self.leave(Leaving::Proof(format!("{who} has another account key than the room's list names")));
+        if matches!(seat.state, SeatState::AwaitingList { .. }) {
+            seat.state = SeatState::AwaitingProof { since: now };
         }
-        match peer.device(member.device) {
-            Some(record) if record.identity == seat.entry.grant.identity => {
-                if seat.state != SeatState::Admitted {
-                    seat.state = SeatState::Admitted;
-                    let (standing, join) = (peer.standing(), seat.entry.join.join);
-                    let sender = Sender { user: member.user.clone(), device: member.device, join, index };
-                    self.outputs.push_back(Output::Admit(sender));
-                    self.event(Event::In { index, member, standing, rights });
-                    let crowd = self.seats.len();
-                    self.keys.admitted(now, crowd);
-                    self.again_early(now);
-                }
+        let known = self.known.entry(member.user.clone()).or_default();
+        let Some(peer) = &known.peer else { return self.look_up(&member.user) };
+        let record = peer.device(member.device);
+        let proven = record.is_some_and(|record| record.identity == seat.entry.grant.identity);
+        if *peer.account() == listed.account && proven {
+            if seat.is_admitted() {
+                return;
             }
-            // A device that is newer than the list we have of its user: look once more.
-            None if !known.again => {
-                (known.again, known.peer) = (true, None);
-                seat.state = SeatState::AwaitingProof;
-                if !core::mem::replace(&mut known.asked, true) {
-                    self.outputs.push_back(Output::Resolve(member.user));
-                }
+            seat.state = SeatState::Admitted;
+            let (standing, join) = (peer.standing(), seat.entry.join.join);
+            // A listener has nothing to say that anybody would play, whatever a relay forwards.
+            if rights.speak {
+                let sender = Sender { user: member.user.clone(), device: member.device, join, index };
+                self.outputs.push_back(Output::Admit(sender));
             }
-            // It was one of theirs, and is not any more (rule CALL-6).
-            None if seat.state == SeatState::Admitted => {
-                seat.state = SeatState::AwaitingList { since: now };
-                if let Some(seat) = self.seats.remove(&index) {
-                    self.dismissed(now, index, &seat, Refusal::Removed);
-                    self.seats.insert(index, seat);
-                }
-                self.put_out(index);
-            }
-            Some(_) | None => {
-                let who = member.user.display();
-                self.leave(Leaving::Proof(format!("a device is in the room that is none of {who}'s")));
-            }
+            self.event(Event::In { index, member, standing, rights });
+            self.keys.admitted(now, self.seats.len());
+            return self.again_early(now);
+        }
+        // A device that is newer than the list we have of its user: look once more, and see then.
+        if record.is_none() && (known.asked || !core::mem::replace(&mut known.again, true)) {
+            return self.look_up(&member.user);
+        }
+        // Another account, or a device that is none of its user's, or is not any more (rule CALL-6).
+        self.estrange(now, index);
+        self.put_out(index);
+    }
+
+    fn look_up(&mut self, user: &UserId) {
+        let known = self.known.entry(user.clone()).or_default();
+        if !core::mem::replace(&mut known.asked, true) {
+            self.outputs.push_back(Output::Resolve(user.clone()));
         }
     }
 
@@ -218,14 +252,24 @@ impl RoomCall {
         match peer {
             Ok(peer) => {
                 known.peer = Some(peer);
-                known.retry_at = None;
+                (known.retry_at, known.failed) = (None, 0);
                 self.examine_all(now, |seat| seat.member().user == user);
                 if let Some(known) = self.known.get_mut(&user) {
                     // Every device is in what is known now, or is being looked for once more.
-                    known.again &= known.peer.is_none();
+                    known.again &= known.asked;
                 }
             }
-            Err(Unproven::Unavailable) => known.retry_at = Some(now + RETRY),
+            Err(Unproven::Unavailable) => {
+                known.failed += 1;
+                known.retry_at = Some(now + RETRY);
+                if known.failed >= MAX_FAILED {
+                    // What was proven half an hour ago is worth nothing for ever (rule CALL-6).
+                    known.peer = None;
+                    let seats = self.seats.iter().filter(|(_, seat)| seat.member().user == user);
+                    let seats: Vec<SenderIndex> = seats.map(|(index, _)| *index).collect();
+                    seats.into_iter().for_each(|index| self.estrange(now, index));
+                }
+            }
             Err(Unproven::Untrusted(why)) => {
                 // Nobody in the room hangs on it: no reason to go.
                 if self.seats.values().any(|seat| seat.member().user == user) {
@@ -236,10 +280,25 @@ impl RoomCall {
         }
     }
 
-    pub(super) fn fetch_access(&mut self) {
-        if !core::mem::replace(&mut self.fetching, true) {
-            self.outputs.push_back(Output::FetchAccess);
+    /// Somebody says that the list has this version: it is fetched until it is there.
+    pub(super) fn want_version(&mut self, now: Time, version: u32) {
+        self.wanted_version = self.wanted_version.max(version);
+        if version > self.access.list().version {
+            self.fetch_access(now);
         }
+    }
+
+    pub(super) fn fetch_access(&mut self, now: Time) {
+        if self.fetching {
+            return;
+        }
+        let next = self.fetched_at.map_or(now, |at| at + FETCH);
+        if next > now {
+            self.refetch_at = Some(self.refetch_at.map_or(next, |at| at.min(next)));
+            return;
+        }
+        (self.fetching, self.fetched_at, self.refetch_at) = (true, Some(now), None);
+        self.outputs.push_back(Output::FetchAccess);
     }
 
     pub(super) fn access_fetched(&mut self, now: Time, access: Option<Access>) {
@@ -259,38 +318,50 @@ impl RoomCall {
             self.examine_all(now, |_| true);
             self.keys.list_changed(now);
         }
-        // Whoever is not on the newest list is put out by those who may.
+        if self.wanted_version > self.access.list().version {
+            self.refetch_at = Some(now + RETRY);
+        }
+        self.put_strangers_out();
+        self.again_early(now);
+    }
+
+    /// Whoever is not on the newest list is put out by those who may.
+    fn put_strangers_out(&mut self) {
         let strangers = self.seats.iter().filter(|(_, seat)| {
             let listed = self.access.list().listed(&seat.member().user);
-            matches!(seat.state, SeatState::AwaitingList { .. }) && listed.is_none()
+            matches!(seat.state, SeatState::AwaitingList { .. })
+                && listed.is_none_or(|listed| listed.rights != seat.entry.grant.rights)
         });
         let strangers: Vec<SenderIndex> = strangers.map(|(index, _)| *index).collect();
         for index in strangers {
             self.put_out(index);
         }
-        self.again_early(now);
     }
 
     pub(super) fn roster_timeout(&self) -> Option<Time> {
-        let strangers = self.seats.values().filter_map(|seat| match seat.state {
-            SeatState::AwaitingList { since } => Some(since + STRANGER),
-            SeatState::AwaitingProof | SeatState::Admitted => None,
+        let ends = self.seats.values().filter_map(Seat::end);
+        // A rival that is not proven in time gives way.
+        let rivals = self.seats.values().filter_map(|seat| match seat.state {
+            SeatState::AwaitingProof { since } => Some(since + RIVAL),
+            SeatState::AwaitingList { .. } | SeatState::Admitted => None,
         });
+        let rivals = rivals.filter(|at| self.ticked.is_none_or(|ticked| *at > ticked));
         let retries = self.known.values().filter_map(|known| known.retry_at);
-        strangers.chain(retries).chain(self.recheck_at).chain(self.refetch_at).min()
+        ends.chain(rivals).chain(retries).chain(self.recheck_at).chain(self.refetch_at).min()
     }
 
     pub(super) fn tick_roster(&mut self, now: Time) {
-        let late = self.seats.values().find(|seat| match seat.state {
-            SeatState::AwaitingList { since } => now.since(since) >= STRANGER,
-            SeatState::AwaitingProof | SeatState::Admitted => false,
-        });
-        if let Some(seat) = late {
+        self.ticked = Some(now);
+        if let Some(seat) = self.seats.values().find(|seat| seat.end().is_some_and(|end| end <= now)) {
             let who = seat.member().user.display();
-            return self.leave(Leaving::Proof(format!("{who} is in the room and not on its list")));
+            let why = match seat.state {
+                SeatState::AwaitingList { .. } => "is in the room and does not belong there",
+                SeatState::AwaitingProof { .. } | SeatState::Admitted => "is in the room and cannot be proven",
+            };
+            return self.leave(Leaving::Proof(format!("{who} {why}")));
         }
         if self.refetch_at.take_if(|at| *at <= now).is_some() {
-            self.fetch_access();
+            self.fetch_access(now);
         }
         for (user, known) in &mut self.known {
             if known.retry_at.take_if(|at| *at <= now).is_some() && !core::mem::replace(&mut known.asked, true) {
@@ -299,12 +370,12 @@ impl RoomCall {
         }
         if self.recheck_at.take_if(|at| *at <= now).is_some() {
             self.recheck_at = Some(now + RECHECK);
+            self.fetch_access(now);
             let present = |user: &UserId| self.seats.values().any(|seat| seat.member().user == *user);
             self.known.retain(|user, known| known.asked || present(user));
             for (user, known) in &mut self.known {
                 // What is known holds until something else is.
                 if !core::mem::replace(&mut known.asked, true) {
-                    known.again = true;
                     self.outputs.push_back(Output::Resolve(user.clone()));
                 }
             }

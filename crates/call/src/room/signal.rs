@@ -61,6 +61,12 @@ pub enum KeySignal {
         /// The newest epoch it has seen; 0 for none.
         #[n(1)]
         newest: u32,
+        /// The version of the access list that it goes by.
+        #[n(2)]
+        version: u32,
+        /// It was sent that epoch and cannot take it.
+        #[n(3)]
+        stuck: bool,
     },
 }
 

@@ -6,6 +6,7 @@ use undertone_keys::{CallId, Time};
 use undertone_media::hop::{Direction, HopExporter, HopOpener, HopSealer};
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
 use undertone_media::sframe::SealError;
+use undertone_media::ring::OpenError;
 use undertone_media::{Context, FrameInfo, MediaHeader, Ring};
 use undertone_protocol::Protection;
 use undertone_transparency::TrustedPeer;
@@ -31,8 +32,13 @@ pub(super) struct Media {
     pub(super) join: Option<undertone_keys::JoinId>,
     /// Somebody who may silenced this device.
     pub(super) muted: bool,
-    /// A newer grant was asked for.
+    /// A newer grant was asked for, or will be.
     pub(super) asking: bool,
+    pub(super) renew_at: Option<Time>,
+    /// A frame came under an epoch that is not there.
+    pub(super) missed: bool,
+    /// Nothing is sealed: an epoch that should have come is not there.
+    pub(super) held: bool,
     /// Both sides were in the room at the same time, once at least.
     pub(super) connected: bool,
     pub(super) heard: bool,
@@ -86,6 +92,9 @@ impl Media {
             join: None,
             muted: false,
             asking: false,
+            renew_at: None,
+            missed: false,
+            held: false,
             connected: false,
             heard: false,
             sequence: 0,
@@ -108,7 +117,9 @@ impl Media {
         match self.protection {
             Protection::Blind => {
                 let (_, sealed) = packet.split_at_mut_checked(HEADER_LENGTH)?;
-                let frame = self.ring.open(now, header.kind, header.codec, sealed).ok()?;
+                let opened = self.ring.open(now, header.kind, header.codec, sealed);
+                self.missed |= matches!(opened, Err(OpenError::UnknownEpoch));
+                let frame = opened.ok()?;
                 let (sender, context) = (frame.key_id.sender, frame.key_id.context);
                 Some(Opened { header, sender, context, number: frame.counter, payload: frame.payload })
             }
@@ -144,7 +155,7 @@ impl Engine {
     pub fn can_send(&self) -> bool {
         // What a listener says, or somebody who was silenced, nobody would be handed.
         let may = self.room.as_ref().is_none_or(|room| room.rights().speak);
-        let ready = |media: &Media| media.path.state() == PathState::Joined && media.has_key() && !media.muted;
+        let ready = |media: &Media| media.path.state() == PathState::Joined && media.has_key() && !media.muted && !media.held;
         may && self.media.as_ref().is_some_and(ready)
     }
 
@@ -159,7 +170,7 @@ impl Engine {
         payload: &[u8],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
-        let media = self.media.as_mut().filter(|media| media.path.state() == PathState::Joined);
+        let media = self.media.as_mut().filter(|media| media.path.state() == PathState::Joined && !media.held);
         let media = media.ok_or(SealError::NoKey)?;
         let header = MediaHeader {
             flags: Flags { frame_end: true, ..Flags::default() },
@@ -195,6 +206,11 @@ impl Engine {
         let media = self.media.as_mut()?;
         let Some(opened) = media.open(now, packet) else {
             media.stats.refused += 1;
+            if core::mem::take(&mut media.missed)
+                && let Some(room) = &mut self.room
+            {
+                room.missed(now);
+            }
             return None;
         };
         media.stats.opened += 1;

@@ -300,6 +300,8 @@ impl Engine {
         let media = self.media.as_ref().and_then(|media| media.path.poll_timeout());
         let dialling = self.dialling.as_ref().map(|dialling| dialling.deadline);
         let room = self.room.as_ref().and_then(|room| room.poll_timeout());
+        let renewal = self.media.as_ref().and_then(|media| media.renew_at);
+        let room = room.into_iter().chain(renewal).min();
         [self.phone.poll_timeout(), media, dialling, room].into_iter().flatten().min()
     }
 
@@ -327,9 +329,7 @@ impl Engine {
             let news = media.path.tick(now);
             self.path_news(now, news, rng);
         }
-        if self.room.as_ref().and_then(|room| room.poll_timeout()).is_some_and(|at| at <= now) {
-            self.room(now, RoomInput::Tick, rng);
-        }
+        self.tick_room(now, rng);
     }
 
     fn path_news(&mut self, now: Time, news: PathNews, rng: &mut impl rand_core::CryptoRng) {

@@ -1,10 +1,12 @@
 //! Calls in rooms: what a person wants of one, and what the room's machine says.
 
+use core::time::Duration;
+
 use undertone_call::Outcome;
 use undertone_call::room::{Input as RoomInput, Leaving, Output as RoomOutput, RoomCall, Unproven};
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
-use undertone_keys::{CallId, RoomId, Time, UserId};
+use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
 use undertone_media::{Ring, Sender};
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
 use undertone_protocol::signal::ToServer;
@@ -15,6 +17,16 @@ use super::media::Media;
 use super::path::Path;
 use super::signalling::other_version;
 use super::{Engine, Event, NotEntered, Output, PathState, RoomInfo, Unresolved};
+
+/// How long before a grant ends a newer one is asked for: whoever comes later must find good papers here.
+const RENEWAL: u64 = 600;
+/// After this a grant that could not be had is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// When a grant that ends then is to be renewed.
+fn renewal(now: Time, wall: WallTime, expires: WallTime) -> Time {
+    now + Duration::from_secs(expires.as_unix().saturating_sub(wall.as_unix()).saturating_sub(RENEWAL).max(60))
+}
 
 /// A room that a person wants to be in and the server has not opened yet.
 #[derive(Debug)]
@@ -50,7 +62,7 @@ impl Engine {
             (Some(_), Err(NotEntered::Unavailable)) => {
                 self.refuse("the server did not open the room".into(), Outcome::Offline);
             }
-            (None, granted) => self.regranted(now, granted, rng),
+            (None, granted) => self.regranted(now, room, granted, rng),
         }
     }
 
@@ -78,7 +90,9 @@ impl Engine {
         };
         let (call, protection) = (grant.call, grant.protection);
         self.room = Some(Box::new(RoomCall::new(self.local.clone(), self.server, call, access, grant.rights)));
-        self.media = Some(Media::new(call, None, signed, Ring::new(call), protection, Path::new(now)));
+        let mut media = Media::new(call, None, signed, Ring::new(call), protection, Path::new(now));
+        media.renew_at = Some(renewal(now, self.wall(now), grant.expires));
+        self.media = Some(media);
         self.event(Event::RoomEntered(Box::new(info)));
         self.outputs.push_back(Output::OpenRelay);
     }
@@ -87,15 +101,22 @@ impl Engine {
     fn regranted(
         &mut self,
         now: Time,
+        id: RoomId,
         granted: Result<(Signed, Grant), NotEntered>,
         rng: &mut impl rand_core::CryptoRng,
     ) {
         let (Some(media), Some(room)) = (&mut self.media, &mut self.room) else { return };
+        // An answer about another room, or to nothing that is still asked.
+        if room.access().list().room != id {
+            return;
+        }
         media.asking = false;
+        let wall = self.clock.map_or_else(WallTime::default, |(wall, at)| wall.plus(now.since(at).as_secs()));
         match granted {
             Ok((signed, grant)) if grant.call == media.call && grant.protection == media.protection => {
                 room.regranted(grant.rights);
                 media.grant = signed;
+                media.renew_at = Some(renewal(now, wall, grant.expires));
                 // Whatever connection there was stands on the old one.
                 let _ = media.path.lost(now);
                 self.outputs.push_back(Output::CloseRelay);
@@ -104,7 +125,8 @@ impl Engine {
             Ok(_) => self.room_over(Outcome::Ended),
             Err(NotEntered::NotListed) => self.room_over(Outcome::Removed),
             Err(NotEntered::Refused(_)) => self.room_over(Outcome::RefusedByPolicy),
-            Err(NotEntered::Unavailable) => self.room_over(Outcome::Offline),
+            // The server is away for a moment; the way to the relay is tried again meanwhile, and given up in time.
+            Err(NotEntered::Unavailable) => media.renew_at = Some(now + ASK_AGAIN),
         }
     }
 
@@ -128,12 +150,19 @@ impl Engine {
                     }
                 }
                 RoomOutput::Admit(sender) => {
+                    let index = sender.index;
                     if media.ring.admit(sender).is_err() {
+                        room.handle_input(now, RoomInput::NotAdmitted { index }, rng);
                         self.reject("somebody came into the room with numbers that were used before");
                     }
                 }
+                RoomOutput::Hold(held) => media.held = held,
                 RoomOutput::Dismiss(index) => media.ring.dismiss(index),
                 RoomOutput::Install(epoch, key) => {
+                    // Keys that were held up and come all at once: the newest of those that wait is used now.
+                    if let Some(waiting) = media.ring.overtaken() {
+                        let _ = media.ring.promote(now, waiting, true);
+                    }
                     if media.ring.install(now, epoch, key).is_err() {
                         room.handle_input(now, RoomInput::NotInstalled { epoch }, rng);
                     }
@@ -143,7 +172,11 @@ impl Engine {
                         self.reject(format!("epoch {epoch} was to be used and is not there"));
                     }
                 }
-                RoomOutput::Remove(index) => self.outputs.push_back(Output::Relay(ToRelay::Remove { index })),
+                // Out of the room nothing can be said to the relay but a join; strangers are looked at again then.
+                RoomOutput::Remove(index) if media.path.state() == PathState::Joined => {
+                    self.outputs.push_back(Output::Relay(ToRelay::Remove { index }));
+                }
+                RoomOutput::Remove(_) => {}
                 RoomOutput::Rejoin => self.ask_again(),
                 RoomOutput::Leave(why) => {
                     let (reason, outcome) = match why {
@@ -161,6 +194,16 @@ impl Engine {
                     self.event(Event::Room { call, event });
                 }
             }
+        }
+    }
+
+    pub(super) fn tick_room(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        if self.room.as_ref().and_then(|room| room.poll_timeout()).is_some_and(|at| at <= now) {
+            self.room(now, RoomInput::Tick, rng);
+        }
+        let due = |media: &mut Media| media.renew_at.take_if(|at| *at <= now).is_some();
+        if self.media.as_mut().is_some_and(due) {
+            self.ask_again();
         }
     }
 
@@ -243,7 +286,8 @@ impl Engine {
 
     /// A person with the right to do so silences somebody, or lets them be heard again.
     pub(super) fn mute_member(&mut self, index: u16, muted: bool) {
-        if self.may_moderate() {
+        let joined = self.media.as_ref().is_some_and(|media| media.path.state() == PathState::Joined);
+        if self.may_moderate() && joined {
             self.outputs.push_back(Output::Relay(ToRelay::Mute { index, muted }));
         }
     }

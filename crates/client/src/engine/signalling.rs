@@ -1,6 +1,7 @@
 //! What comes in on the signalling connection, and whom it is believed of.
 
 use undertone_call::Outcome;
+use undertone_call::room::Input as RoomInput;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{Time, UserId, WallTime};
@@ -88,6 +89,7 @@ impl Engine {
                 let unsent = self.unsent.drain(..).filter(|(at, _)| now.since(*at) < UNSENT_FOR);
                 self.outputs.extend(unsent.map(|(_, message)| Output::Signal(message)));
                 self.outputs.push_back(Output::Event(Event::Online));
+                self.room(now, RoomInput::Reachable, rng);
             }
             ToDevice::Welcome { version: VERSION, .. } => self.reject("the server greeted another device than this"),
             ToDevice::Welcome { version, .. } => self.reject(other_version("server", version)),

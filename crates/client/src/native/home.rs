@@ -431,12 +431,18 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn keep_access(&self, access: &Access) -> Result<(), HomeError> {
-        let list = access.list();
-        let known = self.access(list.room)?.map(|known| known.list().version);
-        if known.is_some_and(|known| known >= list.version) {
-            return Ok(());
+        let name = format!("{ROOM}{}", access.list().room);
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(RECORDS)?;
+            let known = table.get(name.as_str())?.map(|bytes| Access::from_stored(bytes.value()));
+            let known = known.transpose().map_err(|_| HomeError::Damaged(name.clone()))?;
+            if known.is_none_or(|known| known.list().version < access.list().version) {
+                table.insert(name.as_str(), access.to_bytes().as_slice())?;
+            }
         }
-        self.put(&[(&format!("{ROOM}{}", list.room), Some(&access.to_bytes()))])
+        transaction.commit()?;
+        Ok(())
     }
 
     /// Keeps what the engine must know after a restart; forgets accepted calls whose time is over by the server's clock.

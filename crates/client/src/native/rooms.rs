@@ -1,5 +1,7 @@
 //! The rooms of this account: lists that are fetched, checked version by version and remembered, and changes to them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use undertone_call::Local;
@@ -112,7 +114,15 @@ impl RoomBook {
         let mut views = Vec::new();
         for shown in self.directory.rooms().await?.rooms {
             let bad = || ClientError::BadAnswer(self.directory.pin().address.clone());
-            let access = self.access(RoomId::parse(&shown.room).ok_or_else(bad)?).await?;
+            let access = match self.access(RoomId::parse(&shown.room).ok_or_else(bad)?).await {
+                Ok(access) => access,
+                // One room that does not hold is no reason not to show the others; whoever asks for it hears why.
+                Err(error @ (ClientError::Room(_) | ClientError::Trust(_) | ClientError::List(_))) => {
+                    tracing::warn!(room = shown.room, %error, "a room is left out");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             // A room that this device has seen closed, or left, is none of its own whatever the server says.
             if access.list().listed(&self.local.address.user).is_some() {
                 views.push(RoomView { access, present: shown.present.into_iter().map(|name| name.0).collect() });
@@ -126,6 +136,15 @@ impl RoomBook {
     /// # Errors
     /// [`RoomFault::Unknown`], [`RoomFault::Ambiguous`] and what [`RoomBook::list`] can bring.
     pub async fn find(&self, name: &str) -> Result<RoomView, ClientError> {
+        if let Some(room) = RoomId::parse(name) {
+            let access = self.access(room).await.map_err(|error| match error {
+                ClientError::Refused { code, .. } if code == code::UNKNOWN_ROOM => {
+                    RoomFault::Unknown(name.to_owned()).into()
+                }
+                error => error,
+            })?;
+            return Ok(RoomView { access, present: Vec::new() });
+        }
         let views = self.list().await?;
         let id = |view: &RoomView| view.access.list().room.to_string();
         let named = |view: &&RoomView| view.access.list().name == name;
@@ -149,25 +168,43 @@ impl RoomBook {
     /// [`ClientError`].
     pub async fn access(&self, room: RoomId) -> Result<Access, ClientError> {
         let mut known = self.directory.home().access(room)?;
+        // Who signed one version mostly signed others.
+        let mut signers: HashMap<UserId, TrustedPeer> = HashMap::new();
+        // Whether the newest of what was fetched was checked as such: a server may not hide behind "more to come" that
+        // its signer may not act any more.
+        let mut settled = true;
         for _ in 0..MAX_PAGES {
             let above = known.as_ref().map_or(0, |known| known.list().version);
             let page = self.directory.access_above(room, above).await?;
             let (count, more) = (page.versions.len(), page.more);
+            if more && count == 0 {
+                return Err(ClientError::BadAnswer(self.directory.pin().address.clone()));
+            }
             for (place, version) in page.versions.into_iter().enumerate() {
                 let claimed = ClaimedAccess::from_bytes(&version.0).map_err(Disbelief::Access);
                 let claimed = claimed.map_err(RoomFault::Disbelief)?;
                 if claimed.claimed().room != room {
                     return Err(RoomFault::Disbelief(AccessError::Chain.into()).into());
                 }
-                let signer = self.directory.resolve(&claimed.claimed().signer.user).await?;
-                let newest = !more && place + 1 == count;
-                known = Some(believe(known.as_ref(), claimed, &signer, newest).map_err(RoomFault::Disbelief)?);
+                let user = claimed.claimed().signer.user.clone();
+                let signer = match signers.entry(user) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => {
+                        let peer = self.directory.resolve(entry.key()).await?;
+                        entry.insert(peer)
+                    }
+                };
+                settled = !more && place + 1 == count;
+                known = Some(believe(known.as_ref(), claimed, signer, settled).map_err(RoomFault::Disbelief)?);
             }
-            if !more || count == 0 {
+            if !more {
                 break;
             }
         }
         let access = known.ok_or_else(|| RoomFault::Unknown(room.to_string()))?;
+        if !settled {
+            return Err(RoomFault::Disbelief(Disbelief::Device).into());
+        }
         self.directory.home().keep_access(&access)?;
         Ok(access)
     }

@@ -2,25 +2,27 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use undertone_call::room::KeySignal;
 use undertone_call::{Local, Outcome};
 use undertone_client::engine::{Engine, Event, Input, Memory, NotEntered, Output};
 use undertone_keys::agreement::{DeviceKey, SoftwareKey};
 use undertone_keys::device_list::DeviceList;
-use undertone_keys::envelope::Address;
+use undertone_keys::choice::Agreement;
+use undertone_keys::envelope::{self, Address, Header, Purpose};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::testing::SeededRng;
-use undertone_keys::{CallId, DeviceId, RoomId, Secret, Time, UserId, WallTime};
+use undertone_keys::{CallId, DeviceId, RequestId, RoomId, Secret, Time, UserId, WallTime};
 use undertone_media::HopExporter;
 use undertone_media::packet::Codec;
-use undertone_protocol::control::ToMember;
+use undertone_protocol::control::{ToMember, ToRelay};
 use undertone_protocol::limits::GRANT_LIFETIME;
 use undertone_protocol::signal::{ToDevice, ToServer};
-use undertone_protocol::{Access, AccessList, Grant, Listed, Protection, Rights, Terms, VERSION};
+use undertone_protocol::{Access, AccessList, Grant, Join, Listed, Protection, Rights, Terms, VERSION};
 use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Output as RelayOutput, Rooms};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
@@ -61,6 +63,14 @@ pub(crate) struct World {
     pub(crate) access: Vec<Access>,
     /// The newest grant for a room that each device was given.
     pub(crate) grants: HashMap<usize, Signed>,
+    /// The newest join that each device has sent.
+    pub(crate) joins: HashMap<usize, Join>,
+    /// Signals to these devices are lost.
+    pub(crate) deaf: HashSet<usize>,
+    /// Signals to these devices are kept for later.
+    pub(crate) held_up: HashMap<usize, Vec<ToDevice>>,
+    /// The relay puts nobody out, whoever asks.
+    pub(crate) lax: bool,
     /// What the call was opened with.
     pub(crate) protection: Protection,
     /// Every byte that passed the server or the relay's control streams.
@@ -89,6 +99,10 @@ impl World {
             signals: VecDeque::new(),
             access: Vec::new(),
             grants: HashMap::new(),
+            joins: HashMap::new(),
+            deaf: HashSet::new(),
+            held_up: HashMap::new(),
+            lax: false,
             protection: Protection::Blind,
             carried: Vec::new(),
             packets: Vec::new(),
@@ -210,7 +224,8 @@ impl World {
     }
 
     /// Ada changes who is on the list; everybody connected is told.
-    pub(crate) fn relist(&mut self, members: Vec<Listed>) {
+    pub(crate) fn relist(&mut self, mut members: Vec<Listed>) {
+        members.sort_by(|a, b| a.user.cmp(&b.user));
         let (before, ada) = (self.access.last().unwrap(), &self.devices[ADA]);
         let next = before.next(members, ada.address.clone(), WallTime::from_unix(2));
         let next = Access::sign(next, &ada.identity).unwrap();
@@ -231,6 +246,13 @@ impl World {
     pub(crate) fn index(&self, device: usize) -> Option<u16> {
         let connection = self.devices[device].relay?;
         self.indices.get(&connection).copied()
+    }
+
+    /// Whether this device sealed this packet, by the index it bears.
+    pub(crate) fn sent_by(&self, device: usize, packet: &[u8]) -> bool {
+        let sealed = &packet[undertone_media::packet::HEADER_LENGTH..];
+        let (header, _) = undertone_media::sframe::Header::decode(sealed).unwrap();
+        undertone_media::KeyId::from_u64(header.key_id).map(|id| id.sender) == self.index(device)
     }
 
     /// Whether each of these hears nearly every frame of each other one in the next `ms`.
@@ -311,7 +333,11 @@ impl World {
                 self.relay_input(RelayInput::Connected { connection, binding, hop: hop() });
                 self.input(device, Input::RelayUp { binding, hop: hop() });
             }
+            Output::Relay(ToRelay::Remove { .. }) if self.lax => {}
             Output::Relay(message) => {
+                if let ToRelay::Join { join, .. } = &message {
+                    self.joins.insert(device, undertone_keys::cbor::decode(&join.bytes).unwrap());
+                }
                 if let Some(connection) = self.devices[device].relay.filter(|_| self.devices[device].reachable) {
                     let body = message.frame().unwrap()[2..].to_vec();
                     self.carried.push(body.clone());
@@ -351,13 +377,18 @@ impl World {
     pub(crate) fn step(&mut self) {
         self.now = Time::from_millis(self.now.as_millis() + 20);
         for _ in 0..self.signals.len() {
-            if let Some((device, message)) = self.signals.pop_front() {
-                self.input(device, Input::Signal(message));
+            let Some((device, message)) = self.signals.pop_front() else { break };
+            match self.held_up.get_mut(&device) {
+                Some(kept) => kept.push(message),
+                None if self.deaf.contains(&device) => {}
+                None => self.input(device, Input::Signal(message)),
             }
         }
         for device in 0..self.devices.len() {
             if self.devices[device].engine.poll_timeout().is_some_and(|at| at <= self.now) {
                 self.input(device, Input::Tick);
+                let again = self.devices[device].engine.poll_timeout();
+                assert!(again.is_none_or(|at| at > self.now), "a timer that never rests: {again:?} at {:?}", self.now);
             }
             let mut packet = [0; 500];
             let sealed = self.devices[device].engine.seal_audio(Codec::OPUS_32K, 0, b"twenty ms of sound", &mut packet);
@@ -388,6 +419,48 @@ impl World {
                 self.carry_out(device, output);
             }
         }
+    }
+
+    /// Lets half seconds pass in which nobody says anything.
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds * 2 {
+            self.now = Time::from_millis(self.now.as_millis() + 500);
+            for _ in 0..self.signals.len() {
+                if let Some((device, message)) = self.signals.pop_front() {
+                    self.input(device, Input::Signal(message));
+                }
+            }
+            for device in 0..self.devices.len() {
+                if self.devices[device].engine.poll_timeout().is_some_and(|at| at <= self.now) {
+                    self.input(device, Input::Tick);
+                }
+            }
+            if self.rooms.as_ref().and_then(Rooms::poll_timeout).is_some_and(|at| at <= self.now) {
+                self.relay_input(RelayInput::Tick);
+            }
+        }
+    }
+
+    /// An envelope about keys as this device could send it to that one's present join, and its delivery.
+    pub(crate) fn key_signal(&mut self, from: usize, to: usize, epoch: u32, signal: &KeySignal) {
+        let call = CallId::from_bytes(*self.access[0].list().room.as_bytes());
+        let (sender, recipient) = (self.devices[from].address.clone(), self.devices[to].address.clone());
+        let header = Header {
+            format: 1,
+            algorithm: Agreement::P256,
+            purpose: Purpose::RoomKey,
+            context: *call.as_bytes(),
+            term: 0,
+            epoch,
+            not_before: wall(self.now),
+            sender: sender.clone(),
+            recipient,
+            request: RequestId::random(&mut self.rng),
+        };
+        let key = self.joins[&to].ephemeral;
+        let identity = self.devices[from].identity.clone();
+        let envelope = envelope::seal(&mut self.rng, &identity, &header, &key, &signal.encode()).unwrap();
+        self.input(to, Input::Signal(ToDevice::Deliver { from: sender, call, envelope, grant: None }));
     }
 
     pub(crate) fn run(&mut self, ms: u64) {

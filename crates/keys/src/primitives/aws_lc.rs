@@ -4,7 +4,12 @@
 //! cannot be reached; they fail closed (a key that opens and verifies nothing) rather than panic.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rsa::{
+    KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
+    PublicEncryptingKey,
+};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use aws_lc_rs::{agreement, digest, hmac};
 
@@ -107,4 +112,57 @@ pub(crate) fn p256_on_curve(point: &[u8; 65]) -> bool {
 /// The library also reads hybrid points and SPKI; one key must have one encoding.
 fn uncompressed(point: &[u8; 65]) -> Option<agreement::UnparsedPublicKey<&[u8]>> {
     (point.first() == Some(&4)).then(|| agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, point.as_slice()))
+}
+
+/// Encrypts `text` under `label`. The library draws the seed of the padding itself.
+pub(crate) fn rsa_encrypt(
+    spki: &[u8; super::RSA_SPKI],
+    label: &[u8],
+    text: &[u8],
+    _seed: &[u8; 32],
+) -> Option<[u8; 256]> {
+    super::rsa_modulus(spki)?;
+    let key = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(spki).ok()?).ok()?;
+    let mut out = [0; 256];
+    let length = key.encrypt(&OAEP_SHA256_MGF1SHA256, text, &mut out, Some(label)).ok()?.len();
+    (length == out.len()).then_some(out)
+}
+
+pub(crate) struct RsaPrivate {
+    key: OaepPrivateDecryptingKey,
+    pkcs8: crate::secret::SecretBytes,
+    public: [u8; super::RSA_SPKI],
+}
+
+impl RsaPrivate {
+    pub(crate) fn generate() -> Option<Self> {
+        Self::of(PrivateDecryptingKey::generate(KeySize::Rsa2048).ok()?)
+    }
+
+    pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
+        Self::of(PrivateDecryptingKey::from_pkcs8(pkcs8).ok()?)
+    }
+
+    fn of(key: PrivateDecryptingKey) -> Option<Self> {
+        let spki: PublicKeyX509Der<'_> = key.public_key().as_der().ok()?;
+        let public: [u8; super::RSA_SPKI] = spki.as_ref().try_into().ok()?;
+        super::rsa_modulus(&public)?;
+        let der: Pkcs8V1Der<'_> = key.as_der().ok()?;
+        let pkcs8 = crate::secret::SecretBytes::new(der.as_ref().to_vec());
+        Some(Self { key: OaepPrivateDecryptingKey::new(key).ok()?, pkcs8, public })
+    }
+
+    pub(crate) const fn public(&self) -> &[u8; super::RSA_SPKI] {
+        &self.public
+    }
+
+    pub(crate) const fn pkcs8(&self) -> &crate::secret::SecretBytes {
+        &self.pkcs8
+    }
+
+    pub(crate) fn decrypt(&self, sealed: &[u8], label: &[u8]) -> Option<crate::secret::SecretBytes> {
+        let mut out = zeroize::Zeroizing::new([0; 256]);
+        let text = self.key.decrypt(&OAEP_SHA256_MGF1SHA256, sealed, &mut *out, Some(label)).ok()?;
+        Some(crate::secret::SecretBytes::new(text.to_vec()))
+    }
 }

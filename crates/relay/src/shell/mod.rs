@@ -85,16 +85,18 @@ pub enum StartError {
 struct Shared {
     stop: AtomicBool,
     stats: Mutex<Stats>,
-    /// Questions that wait for the thread's next turn.
+    /// What waits for the thread's next turn.
     questions: Mutex<Vec<Question>>,
     waker: Waker,
 }
 
-/// Who is in these rooms?
+/// What the owner wants of the thread.
 #[derive(Debug)]
-struct Question {
-    rooms: Vec<RoomId>,
-    answer: oneshot::Sender<Vec<Vec<UserId>>>,
+enum Question {
+    /// Who is in these rooms?
+    Present { rooms: Vec<RoomId>, answer: oneshot::Sender<Vec<Vec<UserId>>> },
+    /// These users' grants for this room are taken back.
+    Expel { room: RoomId, users: Vec<UserId> },
 }
 
 impl Shared {
@@ -130,15 +132,29 @@ impl Counts {
     /// too much to do.
     pub async fn present(&self, rooms: Vec<RoomId>) -> Option<Vec<Vec<UserId>>> {
         let (answer, present) = oneshot::channel();
+        if !self.ask(Question::Present { rooms, answer }) {
+            return None;
+        }
+        tokio::time::timeout(Duration::from_secs(1), present).await.ok()?.ok()
+    }
+
+    /// Takes these users' grants for a room back: their devices go at once, and come in again with newer ones alone.
+    pub fn expel(&self, room: RoomId, users: Vec<UserId>) {
+        if !self.ask(Question::Expel { room, users }) {
+            warn!("the relay has too much to do to be told whom a room's list names no more");
+        }
+    }
+
+    fn ask(&self, question: Question) -> bool {
         {
             let mut questions = self.0.questions.lock().unwrap_or_else(PoisonError::into_inner);
             if questions.len() >= MAX_QUESTIONS {
-                return None;
+                return false;
             }
-            questions.push(Question { rooms, answer });
+            questions.push(question);
         }
         self.0.wake();
-        tokio::time::timeout(Duration::from_secs(1), present).await.ok()?.ok()
+        true
     }
 }
 

@@ -121,7 +121,7 @@ impl Shard {
                 self.stopping = Some(now + GOODBYE);
                 self.rooms.handle_input(self.time(now), Input::Shutdown);
             }
-            self.answer();
+            self.answer(now);
             let (handled, drained) = self.receive(now);
             self.expire(now);
             self.serve(now);
@@ -147,12 +147,20 @@ impl Shard {
         info!(stats = ?self.rooms.stats(), "relay stopped");
     }
 
-    fn answer(&self) {
+    fn answer(&mut self, now: Instant) {
         let questions = core::mem::take(&mut *self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner));
-        for Question { rooms, answer } in questions {
-            let present = rooms.into_iter().map(|room| self.rooms.present(room).cloned().collect()).collect();
-            // Whoever asked may have gone.
-            let _ = answer.send(present);
+        for question in questions {
+            match question {
+                Question::Present { rooms, answer } => {
+                    let present = rooms.into_iter().map(|room| self.rooms.present(room).cloned().collect()).collect();
+                    // Whoever asked may have gone.
+                    let _ = answer.send(present);
+                }
+                Question::Expel { room, users } => {
+                    let now = self.time(now);
+                    self.rooms.handle_input(now, Input::Expel { room, users, wall: wall_time() });
+                }
+            }
         }
     }
 

@@ -24,7 +24,7 @@ pub struct StoredAccess {
 /// Rooms and their access lists. Each call is all or nothing, and durable when it returns.
 pub trait Rooms: Send + Sync + 'static {
     /// Keeps the first version of a new room, or the next of an old one. [`StoreError::Conflict`] when that version is
-    /// there, or the one before it is not the newest.
+    /// there, or the one before it is not the newest. A version without members closes the room: those before it go.
     fn append_access(&self, access: StoredAccess) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The newest version of this room's list: its number and its signed bytes.
@@ -44,6 +44,9 @@ pub trait Rooms: Send + Sync + 'static {
 
     /// How many open rooms this user has made.
     fn rooms_made(&self, creator: &UserId) -> impl Future<Output = Result<u32, StoreError>> + Send;
+
+    /// Bytes of all versions of the lists of this user's rooms.
+    fn access_bytes(&self, creator: &UserId) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// The call of this room for a grant that is signed `now`: the one that earlier grants which are still good after
     /// `lifetime` seconds name, else `fresh`. `None` where there is no such room.
@@ -88,6 +91,8 @@ pub(crate) mod conformance {
         assert_eq!(store.rooms_of(&bob).await.unwrap(), [(one, 2), (two, 1)]);
         assert_eq!(store.rooms_made(&ada).await.unwrap(), 2);
         assert_eq!(store.rooms_made(&bob).await.unwrap(), 0);
+        assert_eq!(store.access_bytes(&ada).await.unwrap(), 300);
+        assert_eq!(store.access_bytes(&bob).await.unwrap(), 0);
 
         // Pages: as many as fit, one at least.
         assert_eq!(store.access_above(one, 0, 1000).await.unwrap(), (vec![vec![1; 100], vec![2; 100]], false));
@@ -108,5 +113,7 @@ pub(crate) mod conformance {
         store.append_access(access(one, 3, &[])).await.unwrap();
         assert_eq!(store.rooms_of(&bob).await.unwrap(), [(two, 1)]);
         assert_eq!(store.rooms_made(&ada).await.unwrap(), 1);
+        assert_eq!(store.access_bytes(&ada).await.unwrap(), 200, "its last version is kept, and bars its id");
+        assert!(matches!(store.append_access(access(one, 1, &["ada@x"])).await, Err(StoreError::Conflict)));
     }
 }

@@ -1,5 +1,7 @@
 //! Rooms in SQLite.
 
+use std::collections::HashSet;
+
 use sqlx::Row;
 use undertone_keys::{CallId, RoomId, UserId, WallTime};
 
@@ -40,14 +42,24 @@ impl Rooms for Sqlite {
             .execute(&mut *transaction)
             .await
             .map_err(conflict)?;
-        sqlx::query("DELETE FROM room_members WHERE room = ?").bind(room).execute(&mut *transaction).await?;
-        for member in &access.members {
-            sqlx::query("INSERT INTO room_members (user, room) VALUES (?, ?)")
-                .bind(member.as_str())
-                .bind(room)
-                .execute(&mut *transaction)
-                .await
-                .map_err(conflict)?;
+        if closed {
+            let older = sqlx::query("DELETE FROM room_access WHERE room = ? AND version < ?");
+            older.bind(room).bind(access.version).execute(&mut *transaction).await?;
+        }
+        // Most of a list stays as it is from one version to the next.
+        let before: Vec<String> = sqlx::query_scalar("SELECT user FROM room_members WHERE room = ?")
+            .bind(room)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let before: HashSet<&str> = before.iter().map(String::as_str).collect();
+        let after: HashSet<&str> = access.members.iter().map(UserId::as_str).collect();
+        for gone in before.difference(&after) {
+            let query = sqlx::query("DELETE FROM room_members WHERE user = ? AND room = ?");
+            query.bind(*gone).bind(room).execute(&mut *transaction).await?;
+        }
+        for new in after.difference(&before) {
+            let query = sqlx::query("INSERT INTO room_members (user, room) VALUES (?, ?)");
+            query.bind(*new).bind(room).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -98,6 +110,15 @@ impl Rooms for Sqlite {
     async fn rooms_made(&self, creator: &UserId) -> Result<u32, StoreError> {
         let query = sqlx::query_scalar("SELECT COUNT(*) FROM rooms WHERE creator = ? AND closed = 0");
         Ok(query.bind(creator.as_str()).fetch_one(self.pool()).await?)
+    }
+
+    async fn access_bytes(&self, creator: &UserId) -> Result<u64, StoreError> {
+        let query = sqlx::query_scalar(
+            "SELECT COALESCE(SUM(LENGTH(room_access.access)), 0) FROM room_access
+             JOIN rooms ON rooms.room = room_access.room WHERE rooms.creator = ?",
+        );
+        let bytes: i64 = query.bind(creator.as_str()).fetch_one(self.pool()).await?;
+        u64::try_from(bytes).map_err(|_| StoreError::Damaged)
     }
 
     async fn call_of(

@@ -1,0 +1,261 @@
+//! Rooms in which somebody lies: a member, the server, the relay; and what chance does without anybody's will.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod virtual_world;
+
+use undertone_call::Outcome;
+use undertone_call::room::{EpochSecret, Event as RoomEvent, KeySignal};
+use undertone_client::engine::{Event, Input};
+use undertone_keys::Secret;
+use undertone_protocol::control::ToMember;
+use undertone_protocol::{Protection, Rights};
+use virtual_world::{ADA, BOB, World};
+
+const CAROL: usize = 2;
+const DAVE: usize = 3;
+const NAMES: [&str; 5] = ["ada", "bob", "carol", "dave", "erin"];
+
+fn talking(seed: u64, count: usize) -> World {
+    let mut world = World::room(seed, &NAMES[..count], Protection::Blind);
+    (0..count).for_each(|device| world.enter(device));
+    world.run(1500);
+    let everybody: Vec<usize> = (0..count).collect();
+    assert!(world.all_hear(&everybody, 1000));
+    world
+}
+
+fn epochs(world: &World, device: usize) -> Vec<u32> {
+    let epoch = |event: &Event| match event {
+        Event::Room { event: RoomEvent::Epoch(epoch), .. } => Some(epoch.0),
+        _ => None,
+    };
+    world.devices[device].events.iter().filter_map(epoch).collect()
+}
+
+fn newest(world: &World, device: usize) -> u32 {
+    *epochs(world, device).last().unwrap()
+}
+
+fn wanted(world: &World, from: usize, newest: u32, stuck: bool) -> KeySignal {
+    KeySignal::Wanted { join: world.joins[&from].join, newest, version: world.access.last().unwrap().list().version, stuck }
+}
+
+#[test]
+fn grp_2_no_members_word_drives_the_epochs() {
+    let mut world = talking(1, 4);
+    let before = newest(&world, ADA);
+    let changes = epochs(&world, ADA).len();
+    // Four times a second for twenty seconds, one member says whatever it likes.
+    for round in 0..80_u32 {
+        for (epoch, stuck) in [(u32::MAX, true), (1 << 31, false), (newest(&world, ADA), true), (before + 4000, true)] {
+            let signal = wanted(&world, DAVE, epoch, stuck);
+            world.key_signal(DAVE, ADA, 0, &signal);
+        }
+        if round % 8 == 0 {
+            assert!(world.all_hear(&[ADA, BOB, CAROL], 250), "round {round}");
+        } else {
+            world.run(250);
+        }
+    }
+    assert!(newest(&world, ADA) < before + 20_000, "{} to {}", before, newest(&world, ADA));
+    assert!(epochs(&world, ADA).len() - changes <= 4, "{:?}", &epochs(&world, ADA)[changes..]);
+    assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE], 1000));
+}
+
+#[test]
+fn grp_2_a_newcomer_who_asks_at_once_gets_no_key_of_before() {
+    let mut world = World::room(2, &NAMES[..4], Protection::Blind);
+    [ADA, BOB, CAROL].into_iter().for_each(|device| world.enter(device));
+    world.run(2000);
+    let before = world.packets.clone();
+    world.enter(DAVE);
+    for _ in 0..30 {
+        let signal = wanted(&world, DAVE, 0, false);
+        world.key_signal(DAVE, ADA, 0, &signal);
+        world.run(20);
+    }
+    world.run(1000);
+    assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE], 1000));
+    assert!(before.len() > 200 && !before.iter().any(|packet| world.devices[DAVE].engine.would_open(packet)));
+}
+
+#[test]
+fn grp_7_a_key_counts_from_the_holder_alone() {
+    let mut world = talking(3, 3);
+    let (epoch, list) = (newest(&world, BOB) + 1, world.access[0].clone());
+    let key = |world: &World, to: usize, access: [u8; 32], version: u32| KeySignal::Key {
+        epoch,
+        secret: EpochSecret(Secret::filled_by(|out| out.fill(9))),
+        join: world.joins[&to].join,
+        access,
+        version,
+        removed: false,
+    };
+    // From a member that is not the holder; from nobody's join; under another list, older or of the same number.
+    let forged = key(&world, BOB, list.hash(), 1);
+    world.key_signal(CAROL, BOB, epoch, &forged);
+    let elsewhere = KeySignal::Key {
+        epoch,
+        secret: EpochSecret(Secret::filled_by(|out| out.fill(9))),
+        join: world.joins[&CAROL].join,
+        access: list.hash(),
+        version: 1,
+        removed: false,
+    };
+    world.key_signal(ADA, BOB, epoch, &elsewhere);
+    let good = key(&world, BOB, list.hash(), 1);
+    world.key_signal(ADA, BOB, epoch + 1, &good);
+    world.run(1000);
+    assert!(newest(&world, BOB) < epoch, "{:?}", epochs(&world, BOB));
+    assert!(world.all_hear(&[ADA, BOB, CAROL], 1000));
+    // A list that nobody has is waited for and never comes: nothing is done without end for it.
+    let future = key(&world, BOB, [1; 32], u32::MAX);
+    world.key_signal(ADA, BOB, epoch, &future);
+    world.run(5000);
+    assert!(world.all_hear(&[ADA, BOB, CAROL], 1000));
+    // Two lists of one number are two stories.
+    let fork = key(&world, BOB, [1; 32], 1);
+    world.key_signal(ADA, BOB, epoch, &fork);
+    assert_eq!(world.over(BOB), Some(Outcome::RefusedByProof));
+}
+
+#[test]
+fn grp_8_two_changes_at_once_are_both_heard_of() {
+    let mut world = talking(4, 5);
+    let members = |world: &World, devices: &[usize]| {
+        devices.iter().map(|device| world.listed(*device, *device == ADA)).collect::<Vec<_>>()
+    };
+    let first = members(&world, &[ADA, BOB, CAROL, DAVE]);
+    world.relist(first);
+    let second = members(&world, &[ADA, BOB, CAROL]);
+    world.relist(second);
+    world.run(3000);
+    assert_eq!([DAVE, 4].map(|device| world.over(device)), [Some(Outcome::Removed); 2]);
+    assert!(world.all_hear(&[ADA, BOB, CAROL], 1000));
+}
+
+#[test]
+fn grp_8_what_was_said_while_a_device_was_away_it_asks_for() {
+    for away in [ADA, BOB] {
+        let mut world = talking(5, 4);
+        world.deaf.insert(away);
+        let others = [ADA, BOB, CAROL].map(|device| world.listed(device, device == ADA));
+        world.relist(others.to_vec());
+        world.run(1000);
+        world.deaf.remove(&away);
+        world.welcome(away);
+        world.run(3000);
+        assert_eq!(world.over(DAVE), Some(Outcome::Removed), "{away} was away");
+        assert!(world.all_hear(&[ADA, BOB, CAROL], 1000), "{away} was away");
+    }
+}
+
+#[test]
+fn ekr_1_a_lost_key_is_asked_for() {
+    let mut world = talking(6, 4);
+    // The epoch changes while nothing reaches Bob.
+    world.deaf.insert(BOB);
+    world.input(DAVE, Input::HangUp);
+    world.run(600);
+    world.deaf.remove(&BOB);
+    world.run(4000);
+    assert!(world.all_hear(&[ADA, BOB, CAROL], 1000), "{:?}", world.devices[BOB].events);
+}
+
+#[test]
+fn grp_4_keys_that_were_held_up_and_come_all_at_once_are_taken() {
+    let mut world = talking(7, 5);
+    world.held_up.insert(BOB, Vec::new());
+    for _ in 0..4 {
+        world.input(4, Input::HangUp);
+        world.run(700);
+        world.enter(4);
+        world.run(700);
+    }
+    let kept = world.held_up.remove(&BOB).unwrap();
+    assert!(kept.len() >= 6);
+    for message in kept {
+        world.input(BOB, Input::Signal(message));
+    }
+    world.run(1500);
+    assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE, 4], 1000), "{:?}", epochs(&world, BOB));
+}
+
+/// GRP-5 against a server that keeps the holder's words back while somebody listens who has left.
+#[test]
+fn grp_5_without_the_next_epoch_nobody_goes_on_talking() {
+    let mut world = talking(8, 4);
+    [BOB, CAROL].into_iter().for_each(|device| { world.deaf.insert(device); });
+    world.input(DAVE, Input::HangUp);
+    world.run(6_000);
+    assert!(![BOB, CAROL].iter().any(|device| world.devices[*device].engine.can_send()));
+    assert_eq!(world.over(BOB), None);
+    // When the words come after all the room goes on; when they do not, it ends.
+    let mut patient = 0;
+    world.deaf.clear();
+    world.run(4_000);
+    patient += u32::from(world.all_hear(&[ADA, BOB, CAROL], 1000));
+    assert_eq!(patient, 1, "{:?}", world.devices[BOB].events);
+    [BOB, CAROL].into_iter().for_each(|device| { world.deaf.insert(device); });
+    world.enter(DAVE);
+    world.run(2_000);
+    world.input(DAVE, Input::HangUp);
+    world.run(25_000);
+    assert_eq!([BOB, CAROL].map(|device| world.over(device)), [Some(Outcome::HolderGone); 2]);
+}
+
+#[test]
+fn med_3_a_join_that_has_gone_does_not_come_again() {
+    let mut world = talking(9, 4);
+    let (dave, index) = (world.devices[DAVE].relay.unwrap(), world.index(DAVE).unwrap());
+    let _ = dave;
+    // The relay says that Dave has gone, keeps feeding him, and shows the same papers again.
+    let member = undertone_protocol::control::Member {
+        index,
+        grant: world.grants[&DAVE].clone(),
+        join: world.joins[&DAVE].sign(&world.devices[DAVE].identity),
+    };
+    let before = newest(&world, ADA);
+    for device in [ADA, BOB, CAROL] {
+        let reason = undertone_protocol::control::Refusal::Left;
+        world.input(device, Input::Relay(ToMember::Gone { index, reason }));
+        world.input(device, Input::Relay(ToMember::Arrived { member: member.clone() }));
+    }
+    world.run(2000);
+    let from = world.packets.len();
+    assert!(newest(&world, ADA) > before);
+    world.run(1000);
+    let later = &world.packets[from..];
+    assert!(later.len() > 100 && !later.iter().any(|packet| {
+        let own = undertone_media::MediaHeader::decode(packet).is_ok();
+        own && world.devices[DAVE].engine.would_open(packet) && !world.sent_by(DAVE, packet)
+    }));
+}
+
+#[test]
+fn grp_8_rights_that_changed_are_those_of_the_list() {
+    let mut world = talking(10, 4);
+    // Dave is to listen, and his client does not hear of it: he is put out, and the others go on.
+    world.deaf.insert(DAVE);
+    let rights = Rights { speak: false, moderate: false };
+    let mut members: Vec<_> = (0..4).map(|device| world.listed(device, device == ADA)).collect();
+    members[DAVE].rights = rights;
+    world.relist(members);
+    world.run(12_000);
+    assert!(world.all_hear(&[ADA, BOB, CAROL], 1000));
+    assert_eq!([ADA, BOB, CAROL].map(|device| world.over(device)), [None; 3]);
+    assert!(!world.devices[DAVE].engine.can_send());
+}
+
+/// RLY-1: a call that lasts longer than grants do.
+#[test]
+fn rly_1_grants_are_renewed_and_newcomers_find_good_papers() {
+    let mut world = World::room(11, &NAMES[..4], Protection::Blind);
+    [ADA, BOB, CAROL].into_iter().for_each(|device| world.enter(device));
+    world.run(1500);
+    world.pass(13 * 3600);
+    assert_eq!([ADA, BOB, CAROL].map(|device| world.over(device)), [None; 3], "{:?}", world.devices[BOB].events.last());
+    world.enter(DAVE);
+    world.run(2000);
+    assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE], 1000));
+}
