@@ -24,6 +24,9 @@ want make "the front door of this project" command -v make
 want cmake "builds libopus, the sound codec" command -v cmake
 want pkg-config "finds the ALSA library" command -v pkg-config
 want g++ "compiles libopus, SQLite and the cryptography" command -v c++
+if [ "$need" = test ]; then
+    want softhsm2 "stands in for hardware tokens in tests" command -v softhsm2-util
+fi
 if command -v pkg-config >/dev/null 2>&1; then
     want libasound2-dev "microphones and loudspeakers on Linux" pkg-config --exists alsa
 else

@@ -3,9 +3,11 @@
 use std::io::IsTerminal;
 
 use serde_json::json;
-use undertone_client::UserId;
-use undertone_client::native::{Client, ClientError, HomeError, Login as LoginRequest, MIN_PASSPHRASE, Registration};
+use undertone_client::native::{
+    Client, ClientError, HomeError, KeyPlace, Login as LoginRequest, MIN_PASSPHRASE, Pins, Registration,
+};
 use undertone_client::secret::SecretBytes;
+use undertone_client::{Agreement, UserId};
 
 use crate::Done;
 use crate::arguments::{Login, Place, Register};
@@ -41,6 +43,45 @@ fn passphrase(place: &Place, confirm: bool) -> Result<SecretBytes, ClientError> 
     Ok(first)
 }
 
+/// Asks for PINs on the terminal, or takes them from stdin.
+#[derive(Debug)]
+pub(crate) struct PinPrompt {
+    pub(crate) stdin: bool,
+}
+
+impl Pins for PinPrompt {
+    fn pin(&self, token: &str) -> Option<SecretBytes> {
+        if self.stdin {
+            let mut line = String::with_capacity(4096);
+            std::io::stdin().read_line(&mut line).ok()?;
+            line.truncate(line.trim_end_matches(['\r', '\n']).len());
+            return (!line.is_empty()).then(|| SecretBytes::new(line.into_bytes()));
+        }
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        let pin = rpassword::prompt_password(format!("PIN of the token {token:?}: ")).ok()?;
+        Some(SecretBytes::new(pin.into_bytes()))
+    }
+}
+
+/// Where this device's key lies.
+fn key_object(place: &KeyPlace) -> serde_json::Value {
+    match place {
+        KeyPlace::P256 => json!({ "agreement": "p256", "token": null }),
+        KeyPlace::Rsa2048 => json!({ "agreement": "rsa2048", "token": null }),
+        KeyPlace::Token(label) => json!({ "agreement": "p256", "token": label }),
+    }
+}
+
+fn key_text(place: &KeyPlace) -> String {
+    match place {
+        KeyPlace::P256 => "P-256, in this home".into(),
+        KeyPlace::Rsa2048 => "RSA-2048, in this home; calls have no forward secrecy".into(),
+        KeyPlace::Token(label) => format!("P-256, on the token {label:?}, which it cannot be moved from"),
+    }
+}
+
 /// Nobody should type a passphrase twice to hear that the home is taken.
 fn must_be_free(client: &Client) -> Result<(), ClientError> {
     match client.whoami() {
@@ -72,6 +113,7 @@ pub(crate) async fn register(
         passphrase: &passphrase,
         label: &options.place.label,
         invite: options.invite.as_deref(),
+        key: options.place.key(),
     };
     let registered = client.register(registration).await?;
     let recovery = registered.recovery.map(|key| key.to_text()).unwrap_or_default();
@@ -101,6 +143,7 @@ pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> 
         name: &options.name,
         passphrase: &passphrase,
         label: &options.place.label,
+        key: options.place.key(),
     };
     let recovery = client.login(login).await?.recovery.map(|key| key.to_text());
     let me = client.whoami()?;
@@ -139,13 +182,14 @@ pub(crate) fn whoami(client: &Client, output: &Output) -> Result<Done, ClientErr
     let me = client.whoami()?;
     let object = json!({
         "user": me.address.user.as_str(), "device": me.address.device.to_string(), "label": me.label,
-        "account_key": me.account, "server": me.server, "server_key": me.server_key,
+        "account_key": me.account, "server": me.server, "server_key": me.server_key, "key": key_object(&me.key),
     });
     let text = format!(
-        "{} on device {} ({})\naccount key  {}\nserver       {}\nserver key   {}",
+        "{} on device {} ({})\ndevice key   {}\naccount key  {}\nserver       {}\nserver key   {}",
         me.address.user.display(),
         me.address.device,
         me.label,
+        key_text(&me.key),
         me.account,
         me.server,
         me.server_key
@@ -166,7 +210,11 @@ pub(crate) async fn devices(client: &Client, output: &Output) -> Result<Done, Cl
         devices.push(json!({
             "device": record.device.to_string(), "label": record.label, "status": status,
             "created": record.created.as_unix(), "this": record.device == here,
-            "agreement": if record.agreement.is_some() { "p256" } else { "none" },
+            "agreement": match record.static_key().map(|key| key.kind()) {
+                Some(Agreement::P256) => "p256",
+                Some(Agreement::Rsa2048) => "rsa2048",
+                None => "none",
+            },
         }));
     }
     output.result(&json!({ "version": list.version(), "devices": devices }), &lines.join("\n"));

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use undertone_client::Protection;
+use undertone_client::native::{KeyChoice, TokenPlace};
+use undertone_client::{LegacyPolicy, Protection};
 
 mod room;
 
-pub(crate) use room::{JoinRoom, ROOM_EXAMPLES, Room, RoleOption};
+pub(crate) use room::{JoinRoom, ROOM_EXAMPLES, RoleOption, Room};
 
 /// Calls that the server carries and cannot hear.
 #[derive(Debug, Parser)]
@@ -19,6 +20,10 @@ pub(crate) struct Cli {
     /// One JSON object a line on stdout; everything else on stderr.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Read the PIN of the token that holds this device's key from a line of stdin instead of asking: behind the
+    /// passphrase, where that comes from there too.
+    #[arg(long, global = true)]
+    pub(crate) pin_stdin: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -39,6 +44,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   undertone register ada
   undertone register ada --server calls.example.org:4433 --invite 1f0c...
+  undertone register ada --token card           the device's key is made on a token and stays there
+  undertone register ada --agreement rsa         for what has RSA-2048 alone
   echo 'a long passphrase' | undertone register ada --passphrase-stdin
 
 The recovery key is shown once. Write it down: it opens the account key without the passphrase, for the day when every
@@ -103,6 +110,59 @@ pub(crate) struct Place {
     /// Read the passphrase from the first line of stdin instead of asking.
     #[arg(long)]
     pub(crate) passphrase_stdin: bool,
+    /// Which key the device is to have: RSA-2048 only for what cannot do better, since it has no forward secrecy.
+    #[arg(long, value_enum, default_value = "p256")]
+    pub(crate) agreement: AgreementOption,
+    /// Make the key on the PKCS#11 token with this label: it never leaves it.
+    #[arg(long, value_name = "LABEL", conflicts_with = "agreement")]
+    pub(crate) token: Option<String>,
+    /// The token's PKCS#11 module.
+    #[arg(long, value_name = "FILE", env = "UNDERTONE_PKCS11", default_value = DEFAULT_MODULE)]
+    pub(crate) token_module: PathBuf,
+}
+
+/// What stands in for the modules of all tokens where p11-kit is installed.
+const DEFAULT_MODULE: &str = "/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AgreementOption {
+    /// P-256.
+    P256,
+    /// RSA-2048, and no other.
+    Rsa,
+}
+
+impl Place {
+    /// The key that a new device is to have.
+    pub(crate) fn key(&self) -> KeyChoice {
+        match (&self.token, self.agreement) {
+            (Some(label), _) => KeyChoice::Token(TokenPlace::new(&self.token_module, label.clone())),
+            (None, AgreementOption::P256) => KeyChoice::P256,
+            (None, AgreementOption::Rsa) => KeyChoice::Rsa2048,
+        }
+    }
+}
+
+/// What to do about devices that have RSA alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LegacyOption {
+    /// Ask on the terminal; without one, refuse.
+    #[default]
+    Ask,
+    /// Talk with them, showing it.
+    Allow,
+    /// Do not.
+    Refuse,
+}
+
+impl From<LegacyOption> for LegacyPolicy {
+    fn from(option: LegacyOption) -> Self {
+        match option {
+            LegacyOption::Ask => Self::Ask,
+            LegacyOption::Allow => Self::Allow,
+            LegacyOption::Refuse => Self::Refuse,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +212,7 @@ pub(crate) enum Peer {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct SoundOptions {
     /// Say what is in this WAV file instead of using the microphone.
     #[arg(long, value_name = "FILE")]
@@ -194,13 +254,16 @@ impl From<ProtectionOption> for Protection {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Call {
     /// Whom: `bob`, or `bob@domain`.
     pub(crate) peer: String,
     /// Who can open the sound.
     #[arg(long, value_enum, default_value = "blind")]
     pub(crate) protection: ProtectionOption,
+    /// What to do if they have no device but such as have RSA alone, without forward secrecy.
+    #[arg(long, value_enum, default_value = "ask")]
+    pub(crate) legacy: LegacyOption,
     #[command(flatten)]
     pub(crate) sound: SoundOptions,
 }
@@ -213,6 +276,9 @@ pub(crate) struct Answer {
     /// Take calls that the relay can open as well; they are refused otherwise.
     #[arg(long)]
     pub(crate) allow_hop: bool,
+    /// What to do about calls with devices that have RSA alone, without forward secrecy.
+    #[arg(long, value_enum, default_value = "ask")]
+    pub(crate) legacy: LegacyOption,
     #[command(flatten)]
     pub(crate) sound: SoundOptions,
 }

@@ -1,15 +1,16 @@
 //! `call` and `answer`: one call from beginning to end.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{CallInfo, Side};
 use undertone_client::native::{Client, ClientError, Online, Sound};
-use undertone_client::{Event, Outcome, Protection, Reason, Role, Standing};
+use undertone_client::{Agreement, Event, LegacyPolicy, Outcome, Protection, Reason, Role, Standing};
 
 use crate::Done;
-use crate::arguments::{Answer, Call, ProtectionOption, SoundOptions};
+use crate::arguments::{Answer, Call, LegacyOption, ProtectionOption, SoundOptions};
 use crate::conversation::{check_tap, next_signal, signal_stream, sleep_until, sound, status_object, words};
 use crate::live::{Key, Live, call_parts};
 use crate::output::Output;
@@ -18,12 +19,13 @@ use crate::peer::standing;
 pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Result<Done, ClientError> {
     let sound = sound(&options.sound)?;
     let online = client.connect().await?;
-    online.call_as(&options.peer, options.protection.into(), sound).await?;
+    online.call_as(&options.peer, options.protection.into(), options.legacy.into(), sound).await?;
     let hop = matches!(options.protection, ProtectionOption::Hop);
     if hop {
         output.event(&json!({ "event": "hop_asked" }), "You ask for a call that the relay can hear.");
     }
-    follow(client, online, &options.sound, Waiting { hop, ..Waiting::default() }, *output).await
+    let waiting = Waiting { hop, legacy: options.legacy, calling: Some(options.clone()), ..Waiting::default() };
+    follow(client, online, &options.sound, waiting, *output).await
 }
 
 pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -> Result<Done, ClientError> {
@@ -33,7 +35,13 @@ pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -
     let text =
         format!("{} can be called now, and takes the first call by itself. Ctrl-C ends the waiting.", me.display());
     output.event(&json!({ "event": "waiting", "user": me.as_str() }), &text);
-    let waiting = Waiting { sound: Some(sound), decline: options.decline, allow_hop: options.allow_hop, hop: false };
+    let waiting = Waiting {
+        sound: Some(sound),
+        decline: options.decline,
+        allow_hop: options.allow_hop,
+        legacy: options.legacy,
+        ..Waiting::default()
+    };
     follow(client, online, &options.sound, waiting, *output).await
 }
 
@@ -43,8 +51,30 @@ struct Waiting {
     sound: Option<Sound>,
     decline: bool,
     allow_hop: bool,
+    legacy: LegacyOption,
+    /// What this side asked for, if it calls.
+    calling: Option<Call>,
+    /// A person was asked about RSA and said yes: what follows on the refusal is a second attempt.
+    again: bool,
     /// This side calls, and asks for a hop room.
     hop: bool,
+}
+
+/// Whether to talk with somebody whose device has RSA alone: what was said before, or what a person says now.
+fn says_yes(policy: LegacyOption, name: &str, output: Output) -> bool {
+    match policy {
+        LegacyOption::Allow => true,
+        LegacyOption::Refuse => false,
+        LegacyOption::Ask if output.is_json() || !std::io::stdin().is_terminal() => false,
+        LegacyOption::Ask => {
+            eprint!(
+                "{name} has only RSA-2048: whoever gets that key one day can open this call, if they recorded it. Talk all \
+                 the same? [y/N] "
+            );
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).is_ok() && line.trim().eq_ignore_ascii_case("y")
+        }
+    }
 }
 
 /// When the other side is there and nothing is heard of it for so long, `--seconds` counts without it.
@@ -102,6 +132,29 @@ async fn follow(
                             "Refused: the relay could hear that call. `undertone answer --allow-hop` takes such calls.",
                         );
                         online.refuse().await?;
+                    }
+                    Event::Incoming { agreement: Agreement::Rsa2048, ref peer, .. }
+                        if !waiting.decline && !says_yes(waiting.legacy, &peer.user.display(), output) =>
+                    {
+                        output.event(
+                            &json!({ "event": "legacy_refused" }),
+                            "Refused: it would be by RSA-2048, without forward secrecy. `undertone answer --legacy allow` \
+                             takes such calls.",
+                        );
+                        online.refuse().await?;
+                    }
+                    Event::LegacyAsked => {
+                        let name = waiting.calling.as_ref().map(|call| call.peer.clone()).unwrap_or_default();
+                        waiting.again = says_yes(waiting.legacy, &name, output);
+                    }
+                    // Nobody minds: once more, and this time it is allowed.
+                    Event::Refused { .. } if waiting.again => {
+                        waiting.again = false;
+                        if let Some(call) = &waiting.calling {
+                            let sound = sound(options)?;
+                            let protection = call.protection.into();
+                            online.call_as(&call.peer, protection, LegacyPolicy::Allow, sound).await?;
+                        }
                     }
                     Event::Incoming { .. } => match waiting.sound.take() {
                         Some(_) if waiting.decline => online.decline().await?,
@@ -209,16 +262,18 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         Event::Ringing { call } => {
             output.event(&json!({ "event": "ringing", "call": call.to_string() }), "It rings.");
         }
-        Event::Incoming { call, peer, standing: known, protection } => output.event(
+        Event::Incoming { call, peer, standing: known, protection, agreement } => output.event(
             &json!({
                 "event": "incoming", "call": call.to_string(), "peer": peer.user.as_str(),
                 "device": peer.device.to_string(), "standing": standing(*known), "protection": protection.as_str(),
+                "key": agreement.as_str(),
             }),
             &format!(
-                "{} calls ({}){}.",
+                "{} calls ({}){}{}.",
                 peer.user.display(),
                 words(*known),
-                if *protection == Protection::Hop { ", and the relay could hear it" } else { "" }
+                if *protection == Protection::Hop { ", and the relay could hear it" } else { "" },
+                if *agreement == Agreement::Rsa2048 { ", by RSA and without forward secrecy" } else { "" }
             ),
         ),
         Event::Yielded { ours, theirs } => output.event(
@@ -260,6 +315,10 @@ fn report(event: &Event, output: Output, progress: &Progress) {
             &json!({ "event": "room_changed", "room": room.to_string() }),
             "Somebody has changed who may come into a room of yours: `undertone room list` shows it.",
         ),
+        Event::LegacyAsked => output.event(
+            &json!({ "event": "legacy_asked" }),
+            "They have no device but such as have RSA-2048 alone. `--legacy allow` calls them all the same.",
+        ),
         // These are of rooms, and this is a call.
         Event::RoomEntered(_) | Event::Room { .. } | Event::Muted { .. } => {}
         Event::Rejected { reason } => {
@@ -276,7 +335,8 @@ fn established(info: &CallInfo, output: Output) {
         "role": if info.role == Role::Caller { "caller" } else { "callee" },
         "peer": info.peer.user.as_str(), "device": info.peer.device.to_string(),
         "standing": standing(info.standing), "account_key": info.account.fingerprint(),
-        "protection": info.protection.as_str(), "key": "p256", "forward_secrecy": true, "epoch": info.epoch,
+        "protection": info.protection.as_str(), "key": info.agreement.as_str(),
+        "forward_secrecy": info.agreement.has_forward_secrecy(), "epoch": info.epoch,
         "sas": { "emoji": names, "digits": info.sas.to_string() },
     });
     let (who_opens, nobody) = match (info.protection, info.role) {
@@ -286,8 +346,13 @@ fn established(info: &CallInfo, output: Output) {
         }
         (Protection::Hop, _) => ("THE RELAY CAN HEAR IT TOO, as you allow", "only the relay sits between you"),
     };
+    let secrecy = if info.agreement.has_forward_secrecy() {
+        ""
+    } else {
+        "\nNO FORWARD SECRECY: the key came by RSA-2048. Whoever gets it one day opens what was recorded."
+    };
     let text = format!(
-        "Talking with {} ({}), {}: {who_opens}.\n  {}\n  {}\n  or {}\n\
+        "Talking with {} ({}), {}: {who_opens}.{secrecy}\n  {}\n  {}\n  or {}\n\
          Read these to each other; if they are the same, {nobody}.\n\
          Keys: m mute, v they are the same, q hang up.",
         info.peer.user.display(),

@@ -95,6 +95,9 @@ pub(crate) fn call_parts(seconds: u64, muted: bool, away: bool, info: &CallInfo,
     if info.protection == Protection::Hop {
         parts.push("HOP: THE RELAY HEARS".into());
     }
+    if !info.agreement.has_forward_secrecy() {
+        parts.push("RSA: NO FORWARD SECRECY".into());
+    }
     parts.push(you(muted, status));
     parts.push(format!("them {}", bar(status.level_in)));
     parts.extend(quality(away, status));

@@ -97,7 +97,8 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         arguments::completions(shell);
         return Ok(Done::Well);
     }
-    let client = Client::open(&cli.home())?;
+    let pins = std::sync::Arc::new(account::PinPrompt { stdin: cli.pin_stdin });
+    let client = Client::open(&cli.home())?.with_pins(pins);
     match &cli.command {
         Command::Register(options) => account::register(&client, options, &cli.home_words(), output).await,
         Command::Login(options) => account::login(&client, options, output).await,

@@ -139,5 +139,9 @@ fn text(view: &RoomView, me: &undertone_client::UserId) -> String {
     let by = if list.creator == *me { "yours".to_owned() } else { format!("of {}", list.creator.display()) };
     let present: Vec<String> = view.present.iter().map(undertone_client::UserId::display).collect();
     let present = if present.is_empty() { "nobody".to_owned() } else { present.join(", ") };
-    format!("{}  ({id}, {by}, {protection})\n  may come in  {}\n  in now       {present}", list.name, people::names(list))
+    format!(
+        "{}  ({id}, {by}, {protection})\n  may come in  {}\n  in now       {present}",
+        list.name,
+        people::names(list)
+    )
 }

@@ -30,7 +30,10 @@ fn people_make_a_room_talk_in_it_and_leave() {
     let path = |name: &str| server.join(name).display().to_string();
 
     let made = json(&ada.run(&["room", "create", "team", "--invite", "bob", "--listener", "carol"]).unwrap());
-    assert_eq!((&made["event"], &made["protection"], &made["version"]), (&"room_created".into(), &"blind".into(), &1.into()));
+    assert_eq!(
+        (&made["event"], &made["protection"], &made["version"]),
+        (&"room_created".into(), &"blind".into(), &1.into())
+    );
     let roles: Vec<&str> = made["members"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["moderator", "speaker", "listener"]);
     let again = ada.run(&["room", "create", "team"]).unwrap();

@@ -3,10 +3,14 @@
 use undertone_keys::agreement::{AgreementPublicKey, EphemeralKey, SharedSecret};
 use undertone_keys::call_agreement::{CallKeys, Shares, Transcript};
 use undertone_keys::cbor;
+use undertone_keys::choice::Agreement;
 use undertone_keys::digest::sha256;
 use undertone_keys::envelope::Address;
+use undertone_keys::legacy::LegacyHalf;
+use undertone_keys::record::DeviceRecord;
 use undertone_keys::sas::{Half, Sas};
 use undertone_keys::sign::Signed;
+use undertone_keys::static_key::StaticKey;
 use undertone_keys::{CallId, Time, WallTime};
 use undertone_protocol::Grant;
 use undertone_transparency::TrustedPeer;
@@ -46,8 +50,17 @@ impl InviteFault {
 pub(crate) struct Checked {
     pub(crate) invite: Invite,
     pub(crate) body: Vec<u8>,
-    pub(crate) caller_key: AgreementPublicKey,
+    pub(crate) caller_key: StaticKey,
     pub(crate) grant: Signed,
+    /// The caller's half, where nothing agrees (rule CALL-2).
+    pub(crate) legacy: Option<LegacyHalf>,
+}
+
+impl Checked {
+    /// How the call's key comes about.
+    pub(crate) const fn agreement(&self) -> Agreement {
+        if self.legacy.is_some() { Agreement::Rsa2048 } else { Agreement::P256 }
+    }
 }
 
 /// Checks an invite against its envelope, the proven sender and the server's grant.
@@ -57,7 +70,7 @@ pub(crate) fn check(
     peer: &TrustedPeer,
     sender: &Address,
     call: CallId,
-    body: Vec<u8>,
+    (body, legacy): (Vec<u8>, Option<LegacyHalf>),
     grant: Option<Signed>,
     wall: WallTime,
     validity: u64,
@@ -69,8 +82,13 @@ pub(crate) fn check(
     if invite.created.distance(wall) > validity {
         return Err(InviteFault::Stale);
     }
-    let caller_key = peer.device(sender.device).and_then(|record| record.agreement).ok_or(InviteFault::Keys)?;
-    if invite.caller_key != caller_key || invite.callee_key != local.agreement {
+    let caller_key = peer.device(sender.device).and_then(DeviceRecord::static_key).ok_or(InviteFault::Keys)?;
+    if invite.caller_key != caller_key || invite.callee_key != local.key {
+        return Err(InviteFault::Keys);
+    }
+    // Two P-256 keys agree, and nothing less is taken in their place (rule ID-3).
+    let agrees = caller_key.p256().is_some() && local.key.p256().is_some();
+    if invite.ephemeral.is_some() != agrees || legacy.is_none() != agrees {
         return Err(InviteFault::Keys);
     }
     // Records are signed by devices alone, so they fit under any account key: without this, two people who compare
@@ -85,7 +103,7 @@ pub(crate) fn check(
     if !grant_fits(&grant, local, call, &invite.terms) {
         return Err(InviteFault::Grant);
     }
-    Ok(Checked { invite, body, caller_key, grant })
+    Ok(Checked { invite, body, caller_key, grant, legacy })
 }
 
 /// Whether a grant says what the terms say (rule NEG-1).
@@ -157,25 +175,49 @@ impl Incoming {
             return None;
         }
         let (ephemeral_static, static_static) = (ephemeral_static.take()?, static_static.take()?);
-        let (ephemeral, half) = (EphemeralKey::generate(rng), Half::random(rng));
-        let answer = Answer {
-            invite: sha256(&[&self.checked.body]),
-            ephemeral: *ephemeral.public(),
-            half: *half.as_bytes(),
-            grant: Grant::hash(&self.checked.grant),
-        };
-        let body = cbor::encode(&answer);
+        let ephemeral = EphemeralKey::generate(rng);
+        let (body, half) = self.answer(Some(*ephemeral.public()), rng);
         let shares = Shares {
             ephemeral_static,
             static_static,
-            ephemeral_ephemeral: ephemeral.agree(&self.checked.invite.ephemeral).ok()?,
-            static_ephemeral: ephemeral.agree(&self.checked.caller_key).ok()?,
+            ephemeral_ephemeral: ephemeral.agree(self.checked.invite.ephemeral.as_ref()?).ok()?,
+            static_ephemeral: ephemeral.agree(self.checked.caller_key.p256()?).ok()?,
         };
-        let transcript = Transcript::new(&self.checked.caller_key, &local.agreement, &self.checked.body, &body);
-        let keys = CallKeys::derive(&transcript, &shares);
+        let transcript = Transcript::new(&self.checked.caller_key, &local.key, &self.checked.body, &body);
+        let mac = self.pend(transcript, CallKeys::derive(&transcript, &shares), half);
+        Some((body, mac))
+    }
+
+    /// Makes the answer where nothing agrees: its body, its MAC, and this side's half.
+    pub(crate) fn answer_legacy(
+        &mut self,
+        local: &Local,
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Option<(Vec<u8>, [u8; 32], LegacyHalf)> {
+        let mine = LegacyHalf::random(rng);
+        let (body, half) = self.answer(None, rng);
+        let transcript = Transcript::new(&self.checked.caller_key, &local.key, &self.checked.body, &body);
+        let keys = CallKeys::derive_legacy(&transcript, self.checked.legacy.as_ref()?, &mine);
+        let mac = self.pend(transcript, keys, half);
+        Some((body, mac, mine))
+    }
+
+    fn answer(&self, ephemeral: Option<AgreementPublicKey>, rng: &mut impl rand_core::CryptoRng) -> (Vec<u8>, Half) {
+        let half = Half::random(rng);
+        let answer = Answer {
+            invite: sha256(&[&self.checked.body]),
+            ephemeral,
+            half: *half.as_bytes(),
+            grant: Grant::hash(&self.checked.grant),
+        };
+        (cbor::encode(&answer), half)
+    }
+
+    /// Waits for the caller's confirmation of these keys; returns the callee's own.
+    fn pend(&mut self, transcript: Transcript, keys: CallKeys, half: Half) -> [u8; 32] {
         let mac = keys.confirm_callee.mac(&transcript);
         self.state = IncomingState::AwaitingConfirm(Box::new(Pending { transcript, keys, half }));
-        Some((body, mac))
+        mac
     }
 
     /// Takes the confirmation: checks MAC and commitment, and yields keys and SAS.

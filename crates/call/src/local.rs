@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use undertone_keys::agreement::AgreementPublicKey;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, SigningKey, VerifyingKey};
+use undertone_keys::static_key::StaticKey;
 
 /// The device that makes and takes calls.
 #[derive(Clone, Debug)]
@@ -15,6 +15,6 @@ pub struct Local {
     pub identity: Arc<SigningKey<Device>>,
     /// The account this device belongs to: what peers pin.
     pub account: VerifyingKey<Account>,
-    /// The public half of the agreement key; the private half answers `Output::Agree`.
-    pub agreement: AgreementPublicKey,
+    /// The public half of the device's static key; the private half answers `Output::Ask`.
+    pub key: StaticKey,
 }

@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use undertone_keys::agreement::{AgreementPublicKey, SharedSecret};
-use undertone_keys::choice::Agreement;
 use undertone_keys::envelope::{self, Address, Envelope, EnvelopeError, Header, Purpose, VerifiedEnvelope};
 use undertone_keys::sign::Signed;
+use undertone_keys::static_key::{Answer, Question, StaticKey};
 use undertone_keys::{CallId, DeviceId, RequestId, WallTime};
 use undertone_transparency::TrustedPeer;
 
@@ -31,12 +30,12 @@ impl Opening {
         CallId::from_bytes(self.envelope.header().context)
     }
 
-    pub(crate) const fn agree_with(&self) -> &AgreementPublicKey {
-        self.envelope.agree_with()
+    pub(crate) fn question(&self) -> Question {
+        self.envelope.question()
     }
 
-    pub(crate) fn open(&self, local: &Local, shared: &SharedSecret) -> Option<Signal> {
-        let text = self.envelope.open(&local.agreement, shared).ok()?;
+    pub(crate) fn open(&self, local: &Local, answer: &Answer) -> Option<Signal> {
+        let text = self.envelope.open(&local.key, answer).ok()?;
         Signal::decode(text.as_slice()).ok()
     }
 }
@@ -69,7 +68,7 @@ impl Mailbox {
     pub(crate) fn seal(
         &self,
         to: &Address,
-        key: &AgreementPublicKey,
+        key: &StaticKey,
         call: CallId,
         wall: WallTime,
         signal: &Signal,
@@ -77,7 +76,7 @@ impl Mailbox {
     ) -> Option<Vec<u8>> {
         let header = Header {
             format: envelope::FORMAT,
-            algorithm: Agreement::P256,
+            algorithm: key.kind(),
             purpose: Purpose::CallSignal,
             context: *call.as_bytes(),
             term: 0,
@@ -119,6 +118,6 @@ impl Mailbox {
         let claimed = envelope.claimed();
         let device = peer.device(claimed.sender.device).ok_or(EnvelopeError::Signature)?;
         let context = claimed.context;
-        envelope.verify(device, &self.local.address, Purpose::CallSignal, &context)
+        envelope.verify(device, &self.local.address, self.local.key.kind(), Purpose::CallSignal, &context)
     }
 }

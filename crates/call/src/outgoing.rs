@@ -6,16 +6,18 @@ use undertone_keys::cbor;
 use undertone_keys::choice::{Agreement, ChoiceError, LegacyPolicy, choose};
 use undertone_keys::digest::sha256;
 use undertone_keys::envelope::Address;
+use undertone_keys::legacy::LegacyHalf;
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sas::{Half, Sas};
 use undertone_keys::sign::Signed;
+use undertone_keys::static_key::StaticKey;
 use undertone_keys::{CallId, DeviceId, Time};
 use undertone_protocol::{Grant, Terms};
 use undertone_transparency::TrustedPeer;
 
 use crate::local::Local;
 use crate::outcome::Outcome;
-use crate::signal::{Answer, Invite};
+use crate::signal::{Answer, Invite, Signal};
 
 /// Where one of the callee's devices stands.
 #[derive(Debug)]
@@ -38,6 +40,19 @@ pub(crate) struct Answered {
     mac: [u8; 32],
     static_static: Option<SharedSecret>,
     static_ephemeral: Option<SharedSecret>,
+    /// The callee's half, where nothing agrees.
+    legacy: Option<LegacyHalf>,
+}
+
+/// What an answer leads to.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// It is not one to our invite.
+    Nothing,
+    /// This device's key must agree with the callee's static key, and with this ephemeral of it.
+    Agree(AgreementPublicKey),
+    /// Everything is there.
+    Confirm(Result<Box<Confirmed>, Outcome>),
 }
 
 /// Which of the two agreements of a leg an answer is to.
@@ -50,8 +65,8 @@ pub(crate) enum CallerShare {
 #[derive(Debug)]
 pub(crate) struct Leg {
     pub(crate) address: Address,
-    pub(crate) key: AgreementPublicKey,
-    ephemeral: EphemeralKey,
+    pub(crate) key: StaticKey,
+    share: Share,
     half: Half,
     /// The exact bytes of the invite's body.
     pub(crate) invite: Vec<u8>,
@@ -59,6 +74,15 @@ pub(crate) struct Leg {
     /// The last envelope sent, to be sent again until something comes back.
     pub(crate) envelope: Vec<u8>,
     pub(crate) resend_at: Time,
+}
+
+/// What this side brings to the key besides its static key.
+#[derive(Debug)]
+pub(crate) enum Share {
+    /// An ephemeral, to agree with (rule CALL-1).
+    Agreement(EphemeralKey),
+    /// A half, to be sealed (rule CALL-2).
+    Legacy(LegacyHalf),
 }
 
 /// What a leg whose answer confirmed brings.
@@ -97,19 +121,26 @@ impl Leg {
         legacy: LegacyPolicy,
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<Self, ChoiceError> {
-        let Agreement::P256 = choose(record.offer(), legacy)? else { return Err(ChoiceError::Refused) };
-        let key = record.agreement.ok_or(ChoiceError::NoKey)?;
+        choose(peer.offer(record), legacy)?;
+        let key = record.static_key().ok_or(ChoiceError::NoKey)?;
         let address = Address { user: record.user.clone(), device: record.device };
-        let (ephemeral, half) = (EphemeralKey::generate(rng), Half::random(rng));
+        let half = Half::random(rng);
+        let agrees = key.p256().is_some() && local.key.p256().is_some();
+        let share =
+            if agrees { Share::Agreement(EphemeralKey::generate(rng)) } else { Share::Legacy(LegacyHalf::random(rng)) };
+        let ephemeral = match &share {
+            Share::Agreement(ephemeral) => Some(*ephemeral.public()),
+            Share::Legacy(_) => None,
+        };
         let invite = Invite {
             call,
             caller: local.address.clone(),
             callee: address.clone(),
-            caller_key: local.agreement,
-            callee_key: key,
+            caller_key: local.key.clone(),
+            callee_key: key.clone(),
             caller_account: local.account,
             callee_account: *peer.account(),
-            ephemeral: *ephemeral.public(),
+            ephemeral,
             commitment: half.commit(&call),
             terms,
             grant: Grant::hash(grant),
@@ -118,7 +149,7 @@ impl Leg {
         Ok(Self {
             address,
             key,
-            ephemeral,
+            share,
             half,
             invite: cbor::encode(&invite),
             state: LegState::AwaitingRing,
@@ -132,19 +163,56 @@ impl Leg {
         matches!(self.state, LegState::AwaitingRing | LegState::AwaitingAnswer)
     }
 
-    /// Takes an answer. Returns the two keys to agree with, or `None` when it is not an answer to our invite.
-    pub(crate) fn answered(&mut self, body: Vec<u8>, mac: [u8; 32]) -> Option<AgreementPublicKey> {
-        if !self.is_open() {
-            return None;
+    /// The invite as it is sent.
+    pub(crate) fn signal(&self) -> Signal {
+        match &self.share {
+            Share::Agreement(_) => Signal::Invite(self.invite.clone()),
+            Share::Legacy(half) => Signal::LegacyInvite { body: self.invite.clone(), half: half.again() },
         }
-        let answer: Answer = cbor::decode(&body).ok()?;
-        if answer.invite != sha256(&[&self.invite]) {
-            return None;
+    }
+
+    /// How this leg's key comes about.
+    pub(crate) const fn agreement(&self) -> Agreement {
+        match self.share {
+            Share::Agreement(_) => Agreement::P256,
+            Share::Legacy(_) => Agreement::Rsa2048,
         }
-        let ephemeral = answer.ephemeral;
-        let answered = Answered { body, answer, mac, static_static: None, static_ephemeral: None };
+    }
+
+    /// Takes an answer, with the callee's half where it has one.
+    pub(crate) fn answered(&mut self, local: &Local, body: Vec<u8>, mac: [u8; 32], legacy: Option<LegacyHalf>) -> Next {
+        let answer = cbor::decode::<Answer>(&body).ok().filter(|answer| answer.invite == sha256(&[&self.invite]));
+        let Some(answer) = answer.filter(|_| self.is_open()) else { return Next::Nothing };
+        let next = match (&self.share, answer.ephemeral, &legacy) {
+            (Share::Agreement(_), Some(ephemeral), None) => Some(ephemeral),
+            (Share::Legacy(_), None, Some(_)) => None,
+            // One that goes the other way is not an answer to this invite (rule NEG-1).
+            _ => return Next::Nothing,
+        };
+        let answered = Answered { body, answer, mac, static_static: None, static_ephemeral: None, legacy };
         self.state = LegState::AwaitingAgreement(Box::new(answered));
-        Some(ephemeral)
+        match next {
+            Some(ephemeral) => Next::Agree(ephemeral),
+            None => Next::Confirm(self.confirm_legacy(local).map(Box::new).ok_or(Outcome::RefusedByProof)),
+        }
+    }
+
+    fn confirm_legacy(&self, local: &Local) -> Option<Confirmed> {
+        let (LegState::AwaitingAgreement(answered), Share::Legacy(mine)) = (&self.state, &self.share) else {
+            return None;
+        };
+        let transcript = Transcript::new(&local.key, &self.key, &self.invite, &answered.body);
+        let keys = CallKeys::derive_legacy(&transcript, mine, answered.legacy.as_ref()?);
+        self.check(answered, &transcript, keys)
+    }
+
+    fn check(&self, answered: &Answered, transcript: &Transcript, keys: CallKeys) -> Option<Confirmed> {
+        if !keys.confirm_callee.verify(transcript, &answered.mac) {
+            return None;
+        }
+        let sas = Sas::derive(&keys.sas, transcript, &self.half, &Half::from_bytes(answered.answer.half));
+        let mac = keys.confirm_caller.mac(transcript);
+        Some(Confirmed { keys, sas, half: self.half, mac, peer_grant: answered.answer.grant })
     }
 
     /// Takes one of the two agreements. With both, checks the callee's MAC.
@@ -175,21 +243,18 @@ impl Leg {
     }
 
     fn confirm(&self, local: &Local, static_static: SharedSecret, static_ephemeral: SharedSecret) -> Option<Confirmed> {
-        let LegState::AwaitingAgreement(answered) = &self.state else { return None };
+        let (LegState::AwaitingAgreement(answered), Share::Agreement(ephemeral)) = (&self.state, &self.share) else {
+            return None;
+        };
         let shares = Shares {
-            ephemeral_static: self.ephemeral.agree(&self.key).ok()?,
+            ephemeral_static: ephemeral.agree(self.key.p256()?).ok()?,
             static_static,
-            ephemeral_ephemeral: self.ephemeral.agree(&answered.answer.ephemeral).ok()?,
+            ephemeral_ephemeral: ephemeral.agree(&answered.answer.ephemeral?).ok()?,
             static_ephemeral,
         };
-        let transcript = Transcript::new(&local.agreement, &self.key, &self.invite, &answered.body);
+        let transcript = Transcript::new(&local.key, &self.key, &self.invite, &answered.body);
         let keys = CallKeys::derive(&transcript, &shares);
-        if !keys.confirm_callee.verify(&transcript, &answered.mac) {
-            return None;
-        }
-        let sas = Sas::derive(&keys.sas, &transcript, &self.half, &Half::from_bytes(answered.answer.half));
-        let mac = keys.confirm_caller.mac(&transcript);
-        Some(Confirmed { keys, sas, half: self.half, mac, peer_grant: answered.answer.grant })
+        self.check(answered, &transcript, keys)
     }
 }
 

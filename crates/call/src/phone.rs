@@ -10,10 +10,11 @@ mod interface;
 
 use std::collections::VecDeque;
 
-use undertone_keys::agreement::{AgreementPublicKey, Refused, SharedSecret};
+use undertone_keys::agreement::{AgreementPublicKey, Refused};
 use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::envelope::{Address, EnvelopeError};
 use undertone_keys::sign::Signed;
+use undertone_keys::static_key::{Answer, Question, StaticKey};
 use undertone_keys::{CallId, DeviceId, Time, UserId, WallTime};
 use undertone_protocol::Terms;
 use undertone_transparency::TrustedPeer;
@@ -39,7 +40,7 @@ enum State {
 struct Active {
     call: CallId,
     peer: Address,
-    key: AgreementPublicKey,
+    key: StaticKey,
     /// The caller's confirmation, sent again when the callee asks by repeating its answer.
     confirm: Option<(Vec<u8>, Time)>,
 }
@@ -56,7 +57,7 @@ struct BeingOpened {
     request: u64,
     opening: Box<Opening>,
     wall: WallTime,
-    secret: Option<Result<SharedSecret, Refused>>,
+    answer: Option<Result<Answer, Refused>>,
 }
 
 /// One device's calls.
@@ -122,17 +123,17 @@ impl Phone {
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<(), DialError> {
         match input {
-            Input::Dial { peer, call, terms, grant, wall } => {
+            Input::Dial { peer, call, terms, grant, wall, legacy } => {
                 self.wall = wall;
-                return self.dial(now, peer, call, terms, grant, rng);
+                return self.dial(now, peer, call, (terms, legacy), grant, rng);
             }
             Input::Received { envelope, peer, grant, wall } => {
                 self.wall = wall;
                 self.receive(now, &envelope, peer, grant);
             }
             Input::Undelivered { device, call } => self.undelivered(now, device, call),
-            Input::Agreed { request, secret } => self.agreed(now, request, secret, rng),
-            Input::Accept => self.accept(now),
+            Input::Answered { request, answer } => self.key_answered(now, request, answer, rng),
+            Input::Accept => self.accept(now, rng),
             Input::Decline => self.decline(Outcome::Declined, rng),
             Input::Refuse => self.decline(Outcome::RefusedByPolicy, rng),
             Input::Busy => self.decline(Outcome::Busy, rng),
@@ -202,9 +203,9 @@ impl Phone {
         }
         match self.mailbox.receive(bytes, peer, grant) {
             Receipt::Fresh(opening) => {
-                let (peer, wall) = (*opening.agree_with(), self.wall);
-                let request = self.agree(peer);
-                self.opening.push_back(BeingOpened { request, opening, wall, secret: None });
+                let wall = self.wall;
+                let request = self.ask_key(opening.question());
+                self.opening.push_back(BeingOpened { request, opening, wall, answer: None });
             }
             Receipt::Again { sender, call } => self.repeat(now, sender, call),
             Receipt::Rejected(EnvelopeError::Signature) => self.reject("an envelope was not signed by its sender"),
@@ -249,32 +250,33 @@ impl Phone {
     }
 
     fn ask(&mut self, peer: AgreementPublicKey, purpose: Purpose) {
-        let request = self.agree(peer);
+        let request = self.ask_key(Question::Agree(peer));
         self.agreements.push((request, purpose));
     }
 
-    fn agree(&mut self, peer: AgreementPublicKey) -> u64 {
+    fn ask_key(&mut self, question: Question) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
-        self.outputs.push_back(Output::Agree { request, peer });
+        self.outputs.push_back(Output::Ask { request, question });
         request
     }
 
-    fn agreed(
+    fn key_answered(
         &mut self,
         now: Time,
         request: u64,
-        secret: Result<SharedSecret, Refused>,
+        answer: Result<Answer, Refused>,
         rng: &mut impl rand_core::CryptoRng,
     ) {
         if let Some(waiting) = self.opening.iter_mut().find(|waiting| waiting.request == request) {
-            waiting.secret = Some(secret);
-            while let Some(ready) = self.opening.pop_front_if(|first| first.secret.is_some()) {
+            waiting.answer = Some(answer);
+            while let Some(ready) = self.opening.pop_front_if(|first| first.answer.is_some()) {
                 self.open(now, ready, rng);
             }
             return;
         }
         let Some(place) = self.agreements.iter().position(|(number, _)| *number == request) else { return };
+        let secret = answer.and_then(|answer| answer.agreed().ok_or(Refused::Denied));
         match self.agreements.remove(place).1 {
             Purpose::Caller(call, device, share) => self.caller_agreed(now, (call, device, share), secret, rng),
             Purpose::Callee(call, share) => self.callee_agreed(now, call, share, secret, rng),
@@ -282,9 +284,9 @@ impl Phone {
     }
 
     fn open(&mut self, now: Time, ready: BeingOpened, rng: &mut impl rand_core::CryptoRng) {
-        let BeingOpened { opening, wall, secret, .. } = ready;
-        match secret {
-            Some(Ok(secret)) => match opening.open(&self.mailbox.local, &secret) {
+        let BeingOpened { opening, wall, answer, .. } = ready;
+        match answer {
+            Some(Ok(answer)) => match opening.open(&self.mailbox.local, &answer) {
                 Some(signal) => self.signal(now, *opening, signal, wall, rng),
                 None => self.reject("an envelope did not open"),
             },
@@ -305,7 +307,8 @@ impl Phone {
     ) {
         let (call, sender) = (opening.call(), opening.sender().clone());
         match signal {
-            Signal::Invite(body) => self.invited(now, opening, body, wall, rng),
+            Signal::Invite(body) => self.invited(now, opening, (body, None), wall, rng),
+            Signal::LegacyInvite { body, half } => self.invited(now, opening, (body, Some(half)), wall, rng),
             Signal::Ringing => {
                 let State::Outgoing(outgoing) = &mut self.state else { return };
                 if outgoing.call != call {
@@ -319,17 +322,9 @@ impl Phone {
                     }
                 }
             }
-            Signal::Answer { body, mac } => {
-                let State::Outgoing(outgoing) = &mut self.state else { return };
-                if outgoing.call != call {
-                    return;
-                }
-                let Some(leg) = outgoing.leg(sender.device) else { return };
-                if let Some(ephemeral) = leg.answered(body, mac) {
-                    let key = leg.key;
-                    self.ask(key, Purpose::Caller(call, sender.device, CallerShare::StaticStatic));
-                    self.ask(ephemeral, Purpose::Caller(call, sender.device, CallerShare::StaticEphemeral));
-                }
+            Signal::Answer { body, mac } => self.answered(now, (call, sender.device), (body, mac, None), rng),
+            Signal::LegacyAnswer { body, mac, half } => {
+                self.answered(now, (call, sender.device), (body, mac, Some(half)), rng);
             }
             Signal::Confirm { half, mac } => self.confirmed(call, sender.device, half, &mac, rng),
             Signal::Over(outcome) => self.told_over(call, sender.device, outcome, rng),

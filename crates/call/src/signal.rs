@@ -3,9 +3,12 @@
 use minicbor::{Decode, Encode};
 use undertone_keys::agreement::AgreementPublicKey;
 use undertone_keys::envelope::Address;
+use undertone_keys::legacy::LegacyHalf;
 use undertone_keys::sign::{Account, VerifyingKey};
+use undertone_keys::static_key::StaticKey;
 use undertone_keys::{CallId, WallTime, cbor};
 use undertone_protocol::Terms;
+use zeroize::Zeroizing;
 
 use crate::outcome::Outcome;
 
@@ -24,13 +27,13 @@ pub struct Invite {
     pub callee: Address,
     /// The caller's static key.
     #[n(3)]
-    pub caller_key: AgreementPublicKey,
+    pub caller_key: StaticKey,
     /// The callee's static key, as the caller's directory has it.
     #[n(4)]
-    pub callee_key: AgreementPublicKey,
-    /// The caller's ephemeral for this device.
+    pub callee_key: StaticKey,
+    /// The caller's ephemeral for this device. Absent where one of both has RSA alone: there nothing agrees (rule CALL-2).
     #[n(5)]
-    pub ephemeral: AgreementPublicKey,
+    pub ephemeral: Option<AgreementPublicKey>,
     /// The commitment to the caller's half of the SAS (rule CALL-4).
     #[cbor(n(6), with = "minicbor::bytes")]
     pub commitment: [u8; 32],
@@ -58,9 +61,9 @@ pub struct Answer {
     /// SHA-256 of the invite's body.
     #[cbor(n(0), with = "minicbor::bytes")]
     pub invite: [u8; 32],
-    /// The callee's ephemeral.
+    /// The callee's ephemeral; absent where the invite has none.
     #[n(1)]
-    pub ephemeral: AgreementPublicKey,
+    pub ephemeral: Option<AgreementPublicKey>,
     /// The callee's half of the SAS.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub half: [u8; 32],
@@ -70,7 +73,7 @@ pub struct Answer {
 }
 
 /// A signal: the text of one envelope.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Encode, Decode)]
 #[cbor(flat)]
 pub enum Signal {
     /// Come and talk. Body: [`Invite`].
@@ -102,13 +105,39 @@ pub enum Signal {
     /// Over, and why.
     #[n(4)]
     Over(#[n(0)] Outcome),
+    /// Come and talk, where one of both has RSA alone. Body: [`Invite`].
+    #[n(5)]
+    LegacyInvite {
+        /// The exact bytes of the body.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        body: Vec<u8>,
+        /// The caller's half of the call's key.
+        #[n(1)]
+        half: LegacyHalf,
+    },
+    /// Yes, to such an invite. Body: [`Answer`].
+    #[n(6)]
+    LegacyAnswer {
+        /// The exact bytes of the body.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        body: Vec<u8>,
+        /// MAC over the transcript.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        mac: [u8; 32],
+        /// The callee's half of the call's key.
+        #[n(2)]
+        half: LegacyHalf,
+    },
 }
+
+/// Bytes of a signal at most: an invite between two RSA keys has not much more than a thousand.
+const ROOM: usize = 4096;
 
 impl Signal {
     /// The envelope's text.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        cbor::encode(self)
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        cbor::encode_secret(self, ROOM)
     }
 
     /// Reads an envelope's text.

@@ -39,7 +39,7 @@ fn say(world: &mut World, from: usize, call: CallId, signal: &Signal) {
         request: RequestId::random(&mut world.rng),
     };
     let identity = world.devices[from].local.identity.clone();
-    let recipient = world.devices[to].local.agreement;
+    let recipient = world.devices[to].local.key.clone();
     let envelope = envelope::seal(&mut world.rng, &identity, &header, &recipient, &signal.encode()).unwrap();
     world.inject(to, NAMES[from], envelope, Some(grant));
 }
@@ -50,9 +50,16 @@ fn hear(world: &World, to: usize) -> Signal {
     let record = sender.device(world.devices[1 - to].address.device).unwrap();
     let envelope = Envelope::from_bytes(world.seen.last().unwrap()).unwrap();
     let context = envelope.claimed().context;
-    let envelope = envelope.verify(record, &world.devices[to].address, Purpose::CallSignal, &context).unwrap();
-    let shared = world.devices[to].key.agree(envelope.agree_with()).unwrap();
-    Signal::decode(envelope.open(&world.devices[to].local.agreement, &shared).unwrap().as_slice()).unwrap()
+    let envelope = envelope.verify(
+        record,
+        &world.devices[to].address,
+        world.devices[to].local.key.kind(),
+        Purpose::CallSignal,
+        &context,
+    );
+    let envelope = envelope.unwrap();
+    let answer = world.devices[to].key.answer(&envelope.question()).unwrap();
+    Signal::decode(envelope.open(&world.devices[to].local.key, &answer).unwrap().as_slice()).unwrap()
 }
 
 /// What a caller lies about.
@@ -83,9 +90,9 @@ fn called(lie: CallersLie) -> Vec<String> {
         call,
         caller: ada.address.clone(),
         callee: bob.address.clone(),
-        caller_key: if lie == CallersLie::OwnKey { another_key } else { ada.agreement },
-        callee_key: if lie == CallersLie::CalleesKey { another_key } else { bob.agreement },
-        ephemeral: *ephemeral.public(),
+        caller_key: if lie == CallersLie::OwnKey { another_key.into() } else { ada.key.clone() },
+        callee_key: if lie == CallersLie::CalleesKey { another_key.into() } else { bob.key.clone() },
+        ephemeral: Some(*ephemeral.public()),
         commitment: half.commit(&call),
         terms: match lie {
             CallersLie::Suite => Terms { suite: 4, ..terms },
@@ -102,12 +109,12 @@ fn called(lie: CallersLie) -> Vec<String> {
     let Signal::Answer { body, mac } = hear(&world, ADA) else { return world.words(BOB) };
     let answer: Answer = cbor::decode(&body).unwrap();
     let shares = Shares {
-        ephemeral_static: ephemeral.agree(&bob.agreement).unwrap(),
-        static_static: world.devices[ADA].key.agree(&bob.agreement).unwrap(),
-        ephemeral_ephemeral: ephemeral.agree(&answer.ephemeral).unwrap(),
-        static_ephemeral: world.devices[ADA].key.agree(&answer.ephemeral).unwrap(),
+        ephemeral_static: ephemeral.agree(bob.key.p256().unwrap()).unwrap(),
+        static_static: world.devices[ADA].key.p256().agree(bob.key.p256().unwrap()).unwrap(),
+        ephemeral_ephemeral: ephemeral.agree(&answer.ephemeral.unwrap()).unwrap(),
+        static_ephemeral: world.devices[ADA].key.p256().agree(&answer.ephemeral.unwrap()).unwrap(),
     };
-    let transcript = Transcript::new(&ada.agreement, &bob.agreement, &invite, &body);
+    let transcript = Transcript::new(&ada.key, &bob.key, &invite, &body);
     let keys = CallKeys::derive(&transcript, &shares);
     assert!(keys.confirm_callee.verify(&transcript, &mac), "what Bob answers holds");
     let mut mac = keys.confirm_caller.mac(&transcript);
@@ -161,20 +168,21 @@ fn calls(lie: CalleesLie) -> Vec<String> {
     named[0] ^= u8::from(lie == CalleesLie::Invite);
     let answer = cbor::encode(&Answer {
         invite: named,
-        ephemeral: *ephemeral.public(),
+        ephemeral: Some(*ephemeral.public()),
         half: *half.as_bytes(),
         grant: Grant::hash(&world.any_grant(BOB, call, Protection::Blind)),
     });
     // Somebody who has the callee's signing key and not its agreement key.
     let thief = EphemeralKey::generate(&mut world.rng);
-    let agree = |key| if lie == CalleesLie::StaticKey { thief.agree(key) } else { world.devices[BOB].key.agree(key) };
+    let agree =
+        |key| if lie == CalleesLie::StaticKey { thief.agree(key) } else { world.devices[BOB].key.p256().agree(key) };
     let shares = Shares {
-        ephemeral_static: agree(&body.ephemeral).unwrap(),
-        static_static: agree(&ada.agreement).unwrap(),
-        ephemeral_ephemeral: ephemeral.agree(&body.ephemeral).unwrap(),
-        static_ephemeral: ephemeral.agree(&ada.agreement).unwrap(),
+        ephemeral_static: agree(&body.ephemeral.unwrap()).unwrap(),
+        static_static: agree(ada.key.p256().unwrap()).unwrap(),
+        ephemeral_ephemeral: ephemeral.agree(&body.ephemeral.unwrap()).unwrap(),
+        static_ephemeral: ephemeral.agree(ada.key.p256().unwrap()).unwrap(),
     };
-    let transcript = Transcript::new(&ada.agreement, &bob.agreement, &invite, &answer);
+    let transcript = Transcript::new(&ada.key, &bob.key, &invite, &answer);
     let mut mac = CallKeys::derive(&transcript, &shares).confirm_callee.mac(&transcript);
     mac[0] ^= u8::from(lie == CalleesLie::Mac);
     say(&mut world, BOB, call, &Signal::Answer { body: answer, mac });
@@ -228,9 +236,9 @@ fn neg_1_in_glare_nobody_is_put_into_a_call_on_other_terms() {
         call: low,
         caller: bob.address.clone(),
         callee: ada.address.clone(),
-        caller_key: bob.agreement,
-        callee_key: ada.agreement,
-        ephemeral: *EphemeralKey::generate(&mut world.rng).public(),
+        caller_key: bob.key.clone(),
+        callee_key: ada.key.clone(),
+        ephemeral: Some(*EphemeralKey::generate(&mut world.rng).public()),
         commitment: half.commit(&low),
         terms: Terms::one_to_one(Protection::Hop),
         grant: [0; 32],

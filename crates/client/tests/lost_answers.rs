@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use undertone_client::native::{Client, ClientError, Login, Registered, Registration};
+use undertone_client::native::{Client, ClientError, KeyChoice, Login, Registered, Registration};
 use undertone_client::secret::SecretBytes;
 use undertone_testkit::TestServer;
 
@@ -87,7 +87,9 @@ async fn register(client: &Client, way: &Way) -> Result<Registered, ClientError>
 async fn register_as(client: &Client, way: &Way, name: &str) -> Result<Registered, ClientError> {
     let passphrase = SecretBytes::new(b"a long passphrase".to_vec());
     let (server, label) = (way.address.as_str(), "laptop");
-    client.register(Registration { server, name, passphrase: &passphrase, label, invite: None }).await
+    client
+        .register(Registration { server, name, passphrase: &passphrase, label, invite: None, key: KeyChoice::P256 })
+        .await
 }
 
 async fn login(client: &Client, way: &Way) -> Result<Registered, ClientError> {
@@ -97,7 +99,7 @@ async fn login(client: &Client, way: &Way) -> Result<Registered, ClientError> {
 async fn login_as(client: &Client, way: &Way, name: &str) -> Result<Registered, ClientError> {
     let passphrase = SecretBytes::new(b"a long passphrase".to_vec());
     let (server, label) = (way.address.as_str(), "phone");
-    client.login(Login { server, name, passphrase: &passphrase, label }).await
+    client.login(Login { server, name, passphrase: &passphrase, label, key: KeyChoice::P256 }).await
 }
 
 /// Rule STO-2: keys are on the disk before the server may have taken them.

@@ -70,7 +70,7 @@ async fn no_plaintext_fallback() {
     let (identity, agreement) = (SigningKey::generate(rng), SoftwareKey::generate(rng));
     let address = Address { user: "ada@x".parse().unwrap(), device: DeviceId::of(identity.public()) };
     let account = *SigningKey::generate(rng).public();
-    let local = Local { address, identity: Arc::new(identity), account, agreement: *agreement.public() };
+    let local = Local { address, identity: Arc::new(identity), account, key: (*agreement.public()).into() };
     let mut engine = Engine::new(local, *SigningKey::generate(rng).public(), Memory::default());
     let mut out = [0; 500];
     assert_eq!(engine.seal_audio(Codec::OPUS_32K, 0, b"in the clear", &mut out), Err(SealError::NoKey));

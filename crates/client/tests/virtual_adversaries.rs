@@ -4,6 +4,7 @@
 mod virtual_world;
 
 use undertone_call::{Local, Outcome};
+use undertone_client::LegacyPolicy;
 use undertone_client::engine::{Engine, Event, Input, Memory};
 use undertone_keys::agreement::{DeviceKey, EphemeralKey};
 use undertone_keys::call_agreement::MediaKey;
@@ -65,7 +66,7 @@ fn grp_8_a_stranger_in_the_room_ends_the_call_with_its_reason() {
 fn call_5_a_clock_that_goes_back_makes_no_old_invite_new() {
     let mut world = World::new(21);
     let peer = world.peer(BOB);
-    world.input(ADA, Input::Dial { peer, protection: Protection::Blind });
+    world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
     world.run(20);
     let (_, invite) = world.signals.iter().find(|(device, _)| *device == BOB).cloned().unwrap();
     let ToDevice::Deliver { from, call, envelope, .. } = invite else { panic!("no invite") };
@@ -78,7 +79,7 @@ fn call_5_a_clock_that_goes_back_makes_no_old_invite_new() {
             address: device.address.clone(),
             identity: device.identity.clone(),
             account: *device.list.account(),
-            agreement: *device.key.public(),
+            key: (*device.key.public()).into(),
         };
         Engine::new(local, *world.server.public(), memory.clone())
     };

@@ -6,6 +6,7 @@ mod virtual_world;
 use bytes::Bytes;
 use undertone_call::Outcome;
 use undertone_call::room::Event as RoomEvent;
+use undertone_client::LegacyPolicy;
 use undertone_client::engine::{Event, Input};
 use undertone_protocol::signal::ToDevice;
 use undertone_protocol::{Protection, Rights};
@@ -280,7 +281,7 @@ fn call_3_whoever_is_in_a_room_is_busy() {
     let zoe = world.devices.len() - 1;
     world.welcome(zoe);
     let peer = world.peer(BOB);
-    world.input(zoe, Input::Dial { peer, protection: Protection::Blind });
+    world.input(zoe, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
     world.run(2000);
     assert_eq!(world.over(zoe), Some(Outcome::Busy));
     assert!(!world.devices[BOB].events.iter().any(|event| matches!(event, Event::Incoming { .. })));

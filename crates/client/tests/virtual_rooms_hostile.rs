@@ -37,7 +37,12 @@ fn newest(world: &World, device: usize) -> u32 {
 }
 
 fn wanted(world: &World, from: usize, newest: u32, stuck: bool) -> KeySignal {
-    KeySignal::Wanted { join: world.joins[&from].join, newest, version: world.access.last().unwrap().list().version, stuck }
+    KeySignal::Wanted {
+        join: world.joins[&from].join,
+        newest,
+        version: world.access.last().unwrap().list().version,
+        stuck,
+    }
 }
 
 #[test]
@@ -185,7 +190,9 @@ fn grp_4_keys_that_were_held_up_and_come_all_at_once_are_taken() {
 #[test]
 fn grp_5_without_the_next_epoch_nobody_goes_on_talking() {
     let mut world = talking(8, 4);
-    [BOB, CAROL].into_iter().for_each(|device| { world.deaf.insert(device); });
+    [BOB, CAROL].into_iter().for_each(|device| {
+        world.deaf.insert(device);
+    });
     world.input(DAVE, Input::HangUp);
     world.run(6_000);
     assert!(![BOB, CAROL].iter().any(|device| world.devices[*device].engine.can_send()));
@@ -196,7 +203,9 @@ fn grp_5_without_the_next_epoch_nobody_goes_on_talking() {
     world.run(4_000);
     patient += u32::from(world.all_hear(&[ADA, BOB, CAROL], 1000));
     assert_eq!(patient, 1, "{:?}", world.devices[BOB].events);
-    [BOB, CAROL].into_iter().for_each(|device| { world.deaf.insert(device); });
+    [BOB, CAROL].into_iter().for_each(|device| {
+        world.deaf.insert(device);
+    });
     world.enter(DAVE);
     world.run(2_000);
     world.input(DAVE, Input::HangUp);
@@ -226,10 +235,13 @@ fn med_3_a_join_that_has_gone_does_not_come_again() {
     assert!(newest(&world, ADA) > before);
     world.run(1000);
     let later = &world.packets[from..];
-    assert!(later.len() > 100 && !later.iter().any(|packet| {
-        let own = undertone_media::MediaHeader::decode(packet).is_ok();
-        own && world.devices[DAVE].engine.would_open(packet) && !world.sent_by(DAVE, packet)
-    }));
+    assert!(
+        later.len() > 100
+            && !later.iter().any(|packet| {
+                let own = undertone_media::MediaHeader::decode(packet).is_ok();
+                own && world.devices[DAVE].engine.would_open(packet) && !world.sent_by(DAVE, packet)
+            })
+    );
 }
 
 #[test]

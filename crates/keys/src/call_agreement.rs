@@ -9,16 +9,20 @@
 //! media key, two confirmation keys, SAS key = HKDF-Expand(PRK, label)
 //! ```
 //!
+//! Where one side has RSA alone the four agreements are two random halves in envelopes (rule CALL-2).
+//!
 //! The bodies name users, devices, call id, grants and everything that NEG-1 fixes. Both sides confirm by a MAC
 //! over the transcript before any frame is sealed.
 
 use subtle::ConstantTimeEq;
 
-use crate::agreement::{AgreementPublicKey, SharedSecret};
+use crate::agreement::SharedSecret;
 use crate::digest::labelled_sha256;
 use crate::hkdf::{Prk, Sha256};
 use crate::labels::{self, Label};
+use crate::legacy::LegacyHalf;
 use crate::secret::Secret;
+use crate::static_key::StaticKey;
 
 /// The four agreements, in the order in which they enter the derivation.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ pub struct Transcript([u8; 32]);
 impl Transcript {
     /// Hashes the static keys and the exact bytes of both bodies.
     #[must_use]
-    pub fn new(caller: &AgreementPublicKey, callee: &AgreementPublicKey, invite: &[u8], answer: &[u8]) -> Self {
+    pub fn new(caller: &StaticKey, callee: &StaticKey, invite: &[u8], answer: &[u8]) -> Self {
         Self(labelled_sha256(labels::CALL_TRANSCRIPT, &[caller.as_bytes(), callee.as_bytes(), invite, answer]))
     }
 
@@ -114,6 +118,14 @@ pub struct CallKeys {
 }
 
 impl CallKeys {
+    /// Derives all keys of a call in which one side has RSA alone (rule CALL-2): from a half that each side drew, sealed to
+    /// the other in an envelope. Everything else is as in any call; there is no forward secrecy.
+    #[must_use]
+    pub fn derive_legacy(transcript: &Transcript, caller: &LegacyHalf, callee: &LegacyHalf) -> Self {
+        let label = labels::CALL_LEGACY.as_bytes();
+        Self::from_prk(&Prk::<Sha256>::extract(&transcript.0, &[label, &[0], caller.expose(), callee.expose()]))
+    }
+
     /// Derives all keys of a call.
     #[must_use]
     pub fn derive(transcript: &Transcript, shares: &Shares) -> Self {
@@ -126,6 +138,10 @@ impl CallKeys {
                 shares.static_ephemeral.expose(),
             ],
         );
+        Self::from_prk(&prk)
+    }
+
+    fn from_prk(prk: &Prk<Sha256>) -> Self {
         Self {
             confirm_caller: ConfirmKey(prk.derive(labels::CALL_CONFIRM_CALLER, &[])),
             confirm_callee: ConfirmKey(prk.derive(labels::CALL_CONFIRM_CALLEE, &[])),

@@ -14,6 +14,23 @@ pub enum Agreement {
     Rsa2048,
 }
 
+impl Agreement {
+    /// The word for JSON and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::P256 => "p256",
+            Self::Rsa2048 => "rsa2048",
+        }
+    }
+
+    /// Whether what was said stays closed when the static keys come out.
+    #[must_use]
+    pub const fn has_forward_secrecy(self) -> bool {
+        matches!(self, Self::P256)
+    }
+}
+
 /// What a local policy says about devices that have RSA alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LegacyPolicy {

@@ -1,9 +1,10 @@
 //! The envelope every key and every call signal travels in (rule ID-4).
 //!
-//! Bytes: CBOR `[header, encapsulated key (65), ciphertext, signature (64)]`, where `header` is a byte string that
-//! holds the deterministic CBOR of [`Header`]. The header is HPKE's info and the AEAD's associated data, so an
-//! envelope opens for exactly the recipient, purpose and place that it names; the sender's signature covers header,
-//! encapsulated key and ciphertext. The text is padded to a multiple of [`BUCKET`] bytes (rule META-1).
+//! Bytes: CBOR `[header, encapsulated key (65) or wrapped secret (256), ciphertext, signature (64)]`, where `header` is a
+//! byte string that holds the deterministic CBOR of [`Header`]. To a P-256 key the header is HPKE's info and the AEAD's
+//! associated data; to an RSA key its SHA-256 is the OAEP label, and the AEAD's key comes from the wrapped secret, the
+//! header and the wrapping. So an envelope opens for exactly the recipient, purpose and place that it names; the sender's
+//! signature covers all but itself. The text is padded to a multiple of [`BUCKET`] bytes (rule META-1).
 //!
 //! Opening takes three steps, each with its own type: [`Envelope`] was parsed, [`VerifiedEnvelope`] was signed by
 //! the device it names and is addressed to us, and its text appears when the agreement of the recipient's key
@@ -11,16 +12,19 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::agreement::{AgreementPublicKey, Refused, SharedSecret};
-use crate::cbor;
+use crate::aead::{self, AeadKey};
+use crate::agreement::{AgreementPublicKey, Refused};
 use crate::choice::Agreement;
-use crate::hpke;
-use crate::labels;
+use crate::digest::sha256;
+use crate::hkdf::{Prk, Sha256};
+use crate::legacy::{Unwrapped, Wrapped};
 use crate::name::UserId;
 use crate::record::DeviceRecord;
-use crate::secret::SecretBytes;
+use crate::secret::{Secret, SecretBytes};
 use crate::sign::{Device, Signature, SigningKey};
+use crate::static_key::{Answer, Question, StaticKey};
 use crate::{DeviceId, RequestId, WallTime};
+use crate::{cbor, hpke, labels};
 
 /// The only envelope format so far.
 pub const FORMAT: u8 = 1;
@@ -93,8 +97,8 @@ pub struct Header {
 struct Wire {
     #[cbor(n(0), with = "minicbor::bytes")]
     header: Vec<u8>,
-    #[n(1)]
-    encapsulated: AgreementPublicKey,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    encapsulated: Vec<u8>,
     #[cbor(n(2), with = "minicbor::bytes")]
     ciphertext: Vec<u8>,
     #[n(3)]
@@ -103,11 +107,19 @@ struct Wire {
 
 impl Wire {
     fn signed_bytes(&self) -> Vec<u8> {
-        [self.header.as_slice(), self.encapsulated.as_bytes(), &self.ciphertext].concat()
+        // The header ends by itself, and its algorithm fixes the length of what is behind it.
+        [self.header.as_slice(), &self.encapsulated, &self.ciphertext].concat()
     }
 }
 
-/// Seals `text` under `header` to the recipient's agreement key and signs it.
+/// What is sealed, by the algorithm that its header names.
+#[derive(Clone, Debug)]
+enum Sealed {
+    P256(hpke::Sealed),
+    Rsa2048 { wrapped: Wrapped, ciphertext: Vec<u8> },
+}
+
+/// Seals `text` under `header` to the recipient's key and signs it. The header's algorithm is set to that key's.
 ///
 /// # Errors
 /// [`Refused`] when the primitive library refuses the recipient's key.
@@ -115,20 +127,37 @@ pub fn seal(
     rng: &mut impl rand_core::CryptoRng,
     signer: &SigningKey<Device>,
     header: &Header,
-    recipient: &AgreementPublicKey,
+    recipient: &StaticKey,
     text: &[u8],
 ) -> Result<Vec<u8>, Refused> {
-    let header = cbor::encode(header);
+    let header = cbor::encode(&Header { algorithm: recipient.kind(), ..header.clone() });
     let padded = zeroize::Zeroizing::new(pad(text));
-    let sealed = hpke::seal(rng, recipient, &header, &header, &padded)?;
-    let mut wire = Wire {
-        header,
-        encapsulated: sealed.encapsulated,
-        ciphertext: sealed.ciphertext,
-        signature: Signature::from_bytes([0; 64]),
+    let (encapsulated, ciphertext) = match recipient {
+        StaticKey::P256(key) => {
+            let sealed = hpke::seal(rng, key, &header, &header, &padded)?;
+            (sealed.encapsulated.as_bytes().to_vec(), sealed.ciphertext)
+        }
+        StaticKey::Rsa2048(key) => {
+            let secret = Secret::random(rng);
+            let wrapped = key.wrap(rng, &sha256(&[&header]), &secret)?;
+            let key = legacy_key(&Unwrapped::new(secret), &wrapped, &header);
+            let mut ciphertext = Vec::with_capacity(padded.len() + aead::TAG_LENGTH);
+            ciphertext.extend_from_slice(&padded);
+            // The key is this one envelope's: there is no other text under it.
+            let tag = key.seal([0; aead::NONCE_LENGTH], &header, &mut ciphertext);
+            ciphertext.extend_from_slice(&tag);
+            (wrapped.as_bytes().to_vec(), ciphertext)
+        }
     };
+    let mut wire = Wire { header, encapsulated, ciphertext, signature: Signature::from_bytes([0; 64]) };
     wire.signature = signer.sign(labels::ENVELOPE, &wire.signed_bytes());
     Ok(cbor::encode(&wire))
+}
+
+/// The key of one envelope to an RSA key.
+fn legacy_key(secret: &Unwrapped, wrapped: &Wrapped, header: &[u8]) -> AeadKey {
+    let prk = Prk::<Sha256>::extract(&[], &[secret.expose()]);
+    AeadKey::new(&prk.derive(labels::ENVELOPE_LEGACY, &[&sha256(&[header]), wrapped.as_bytes()]))
 }
 
 /// Why an envelope is not for us, or not from whom it says.
@@ -160,7 +189,7 @@ pub enum EnvelopeError {
 pub struct Envelope {
     header: Header,
     header_bytes: Vec<u8>,
-    sealed: hpke::Sealed,
+    sealed: Sealed,
     signed: Vec<u8>,
     signature: Signature,
 }
@@ -180,13 +209,19 @@ impl Envelope {
             return Err(EnvelopeError::Format(header.format));
         }
         let signed = wire.signed_bytes();
-        Ok(Self {
-            header,
-            header_bytes: wire.header,
-            sealed: hpke::Sealed { encapsulated: wire.encapsulated, ciphertext: wire.ciphertext },
-            signed,
-            signature: wire.signature,
-        })
+        let Wire { header: header_bytes, encapsulated, ciphertext, signature } = wire;
+        let sealed = match header.algorithm {
+            Agreement::P256 => {
+                let encapsulated = AgreementPublicKey::from_sec1(&encapsulated);
+                let encapsulated = encapsulated.map_err(|_| EnvelopeError::Malformed)?;
+                Sealed::P256(hpke::Sealed { encapsulated, ciphertext })
+            }
+            Agreement::Rsa2048 => {
+                let wrapped = Wrapped::from_slice(&encapsulated).ok_or(EnvelopeError::Malformed)?;
+                Sealed::Rsa2048 { wrapped, ciphertext }
+            }
+        };
+        Ok(Self { header, header_bytes, sealed, signed, signature })
     }
 
     /// What it claims, for looking up the sender's key.
@@ -196,7 +231,8 @@ impl Envelope {
     }
 
     /// Checks that it is signed by the device of this proven record and meant for `recipient`, `purpose` and
-    /// `context`.
+    /// `context`, and sealed to the one kind of key that the recipient has offered: a device with P-256 opens nothing
+    /// that came by RSA (rule ID-3).
     ///
     /// # Errors
     /// [`EnvelopeError`] says which of these does not hold.
@@ -204,10 +240,11 @@ impl Envelope {
         self,
         sender: &DeviceRecord,
         recipient: &Address,
+        offered: Agreement,
         purpose: Purpose,
         context: &[u8; 16],
     ) -> Result<VerifiedEnvelope, EnvelopeError> {
-        if self.header.algorithm != Agreement::P256 {
+        if self.header.algorithm != offered {
             return Err(EnvelopeError::Algorithm);
         }
         if self.header.recipient != *recipient {
@@ -232,7 +269,7 @@ impl Envelope {
 pub struct VerifiedEnvelope {
     header: Header,
     header_bytes: Vec<u8>,
-    sealed: hpke::Sealed,
+    sealed: Sealed,
 }
 
 impl VerifiedEnvelope {
@@ -242,23 +279,35 @@ impl VerifiedEnvelope {
         &self.header
     }
 
-    /// The key that the recipient's private key must agree with for [`Self::open`].
+    /// What the recipient's private key must be asked for [`Self::open`].
     #[must_use]
-    pub const fn agree_with(&self) -> &AgreementPublicKey {
-        &self.sealed.encapsulated
+    pub fn question(&self) -> Question {
+        match &self.sealed {
+            Sealed::P256(sealed) => Question::Agree(sealed.encapsulated),
+            Sealed::Rsa2048 { wrapped, .. } => Question::Unwrap(wrapped.clone(), sha256(&[&self.header_bytes])),
+        }
     }
 
-    /// Opens the text, given that agreement and the recipient's public key.
+    /// Opens the text, given the answer and the recipient's public key.
     ///
     /// # Errors
-    /// [`crate::aead::OpenError`] when it was sealed to another key.
-    pub fn open(
-        &self,
-        recipient: &AgreementPublicKey,
-        shared: &SharedSecret,
-    ) -> Result<SecretBytes, crate::aead::OpenError> {
-        let padded = hpke::open(&self.sealed, recipient, shared, &self.header_bytes, &self.header_bytes)?;
-        unpad(padded.as_slice()).map(|text| SecretBytes::new(text.to_vec())).ok_or(crate::aead::OpenError)
+    /// [`aead::OpenError`] when it was sealed to another key: the same for whatever does not match.
+    pub fn open(&self, recipient: &StaticKey, answer: &Answer) -> Result<SecretBytes, aead::OpenError> {
+        let header = &self.header_bytes;
+        let padded = match (&self.sealed, recipient, answer) {
+            (Sealed::P256(sealed), StaticKey::P256(key), Answer::Agreed(shared)) => {
+                hpke::open(sealed, key, shared, header, header)?
+            }
+            (Sealed::Rsa2048 { wrapped, ciphertext }, StaticKey::Rsa2048(_), Answer::Unwrapped(secret)) => {
+                let mut bytes = ciphertext.clone();
+                let key = legacy_key(secret, wrapped, header);
+                let length = key.open([0; aead::NONCE_LENGTH], header, &mut bytes)?.len();
+                bytes.truncate(length);
+                SecretBytes::new(bytes)
+            }
+            _ => return Err(aead::OpenError),
+        };
+        unpad(padded.as_slice()).map(|text| SecretBytes::new(text.to_vec())).ok_or(aead::OpenError)
     }
 }
 

@@ -29,16 +29,22 @@ impl Label {
 pub const DEVICE_RECORD: Label = Label::declare("undertone/ID-2/record/v1");
 /// Proof of possession of a device's P-256 agreement key: the key of the MAC.
 pub const AGREEMENT_POSSESSION: Label = Label::declare("undertone/ID-2/possession/v1");
+/// Proof of possession of a device's RSA key: the key of the MAC, and the label of the challenge.
+pub const LEGACY_POSSESSION: Label = Label::declare("undertone/ID-2/legacy-possession/v1");
 /// The account key's signature over a device list.
 pub const DEVICE_LIST: Label = Label::declare("undertone/ID-2/list/v1");
 /// The sender's signature over an envelope.
 pub const ENVELOPE: Label = Label::declare("undertone/ID-4/v1");
+/// The key of an envelope to an RSA key, from what is wrapped to it.
+pub const ENVELOPE_LEGACY: Label = Label::declare("undertone/ID-4/legacy/v1");
 /// The key that seals an account key under the OPAQUE export key.
 pub const ACCOUNT_BY_PASSPHRASE: Label = Label::declare("undertone/ID-6/passphrase/v1");
 /// The key that seals an account key under the recovery key.
 pub const ACCOUNT_BY_RECOVERY: Label = Label::declare("undertone/ID-6/recovery/v1");
 /// The transcript of a one-to-one call.
 pub const CALL_TRANSCRIPT: Label = Label::declare("undertone/CALL-1/transcript/v1");
+/// What stands before both halves of a call's key where one side has RSA alone.
+pub const CALL_LEGACY: Label = Label::declare("undertone/CALL-2/halves/v1");
 /// The caller's confirmation MAC.
 pub const CALL_CONFIRM_CALLER: Label = Label::declare("undertone/CALL-1/confirm-caller/v1");
 /// The callee's confirmation MAC.
@@ -56,11 +62,14 @@ pub const SAS_TEXT: Label = Label::declare("undertone/CALL-4/sas-text/v1");
 pub const ALL: &[Label] = &[
     DEVICE_RECORD,
     AGREEMENT_POSSESSION,
+    LEGACY_POSSESSION,
     DEVICE_LIST,
     ENVELOPE,
+    ENVELOPE_LEGACY,
     ACCOUNT_BY_PASSPHRASE,
     ACCOUNT_BY_RECOVERY,
     CALL_TRANSCRIPT,
+    CALL_LEGACY,
     CALL_CONFIRM_CALLER,
     CALL_CONFIRM_CALLEE,
     CALL_MEDIA,

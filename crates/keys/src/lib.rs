@@ -54,12 +54,14 @@ pub mod envelope;
 pub mod hkdf;
 pub mod hpke;
 pub mod labels;
+pub mod legacy;
 pub mod name;
 pub mod record;
 pub mod recovery;
 pub mod sas;
 pub mod secret;
 pub mod sign;
+pub mod static_key;
 pub mod time;
 
 mod id;

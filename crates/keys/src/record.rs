@@ -6,8 +6,10 @@ use crate::agreement::AgreementPublicKey;
 use crate::cbor;
 use crate::choice::Offer;
 use crate::labels;
+use crate::legacy::LegacyPublicKey;
 use crate::name::UserId;
 use crate::sign::{Device, Signed, SigningKey, VerifyingKey};
+use crate::static_key::StaticKey;
 use crate::{DeviceId, WallTime};
 
 /// The only record format so far.
@@ -15,8 +17,8 @@ pub const FORMAT: u8 = 1;
 /// Bytes of a device's label at most.
 pub const MAX_LABEL: usize = 64;
 
-/// One device of one user. CBOR map; keys 5 (RSA-2048 SPKI), 7 (Curve25519) and 8 (MLS) belong to layers that do
-/// not exist yet. Whether the device may still act is not for itself to say: the list says it.
+/// One device of one user. CBOR map; keys 7 (Curve25519) and 8 (MLS) belong to layers that do not exist
+/// yet. Whether the device may still act is not for itself to say: the list says it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DeviceRecord {
@@ -35,6 +37,9 @@ pub struct DeviceRecord {
     /// P-256, SEC1 uncompressed, 65 bytes.
     #[n(4)]
     pub agreement: Option<AgreementPublicKey>,
+    /// RSA-2048, SPKI, 294 bytes, where the device has no other.
+    #[n(5)]
+    pub legacy: Option<LegacyPublicKey>,
     /// Ed25519, 32 bytes.
     #[n(6)]
     pub identity: VerifyingKey<Device>,
@@ -73,16 +78,21 @@ impl DeviceRecord {
     pub fn new(
         user: UserId,
         identity: VerifyingKey<Device>,
-        agreement: AgreementPublicKey,
+        key: impl Into<StaticKey>,
         created: WallTime,
         label: String,
     ) -> Self {
+        let (agreement, legacy) = match key.into() {
+            StaticKey::P256(key) => (Some(key), None),
+            StaticKey::Rsa2048(key) => (None, Some(key)),
+        };
         Self {
             format: FORMAT,
             user,
             device: DeviceId::of(&identity),
             version: 1,
-            agreement: Some(agreement),
+            agreement,
+            legacy,
             identity,
             created,
             label,
@@ -114,9 +124,17 @@ impl DeviceRecord {
         Ok(record)
     }
 
-    /// What the record offers to [`crate::choice::choose`].
+    /// What the record offers to [`crate::choice::choose`]. Whether the device had P-256 before is for whoever remembers
+    /// its earlier records to say.
     #[must_use]
-    pub const fn offer(&self) -> Offer {
-        Offer { p256: self.agreement.is_some(), rsa: false, had_p256: false }
+    pub const fn offer(&self, had_p256: bool) -> Offer {
+        Offer { p256: self.agreement.is_some(), rsa: self.legacy.is_some(), had_p256 }
+    }
+
+    /// The key that reaches the device: P-256 where it has one (rule ID-3).
+    #[must_use]
+    pub fn static_key(&self) -> Option<StaticKey> {
+        let legacy = || self.legacy.clone().map(StaticKey::Rsa2048);
+        self.agreement.map(StaticKey::P256).or_else(legacy)
     }
 }

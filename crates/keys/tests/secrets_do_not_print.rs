@@ -5,6 +5,7 @@ use undertone_keys::account::AccountWrap;
 use undertone_keys::aead::AeadKey;
 use undertone_keys::agreement::{DeviceKey, EphemeralKey, SoftwareKey};
 use undertone_keys::call_agreement::{CallKeys, MediaKey, Shares, Transcript};
+use undertone_keys::legacy::{LegacyHalf, SoftwareLegacyKey, Unwrapped};
 use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::sas::{Half, Sas};
 use undertone_keys::secret::SecretBytes;
@@ -22,7 +23,7 @@ fn every_debug() {
         ephemeral_ephemeral: a.agree(b.public()).unwrap(),
         static_ephemeral: a.agree(b.public()).unwrap(),
     };
-    let transcript = Transcript::new(a.public(), b.public(), b"", b"");
+    let transcript = Transcript::new(&(*a.public()).into(), &(*b.public()).into(), b"", b"");
     let keys = CallKeys::derive(&transcript, &shares);
     let half = Half::from_bytes([0; 32]);
     let user = UserId::parse("ada", "x").unwrap();
@@ -41,6 +42,9 @@ fn every_debug() {
         format!("{:?}", AeadKey::new(&Secret::random(rng))),
         format!("{:?}", AccessToken::random(rng)),
         format!("{:?}", Half::random(rng)),
+        format!("{:?}", SoftwareLegacyKey::generate().unwrap()),
+        format!("{:?}", Unwrapped::from_slice(&[7; 32]).unwrap()),
+        format!("{:?}", LegacyHalf::random(rng)),
     ];
     insta::assert_snapshot!(lines.join("\n"), @r#"
     Secret<32>
@@ -57,6 +61,9 @@ fn every_debug() {
     AeadKey
     AccessToken(Secret<32>)
     Half
+    SoftwareLegacyKey
+    Unwrapped(Secret<32>)
+    LegacyHalf
     "#);
 }
 

@@ -158,8 +158,13 @@ impl AccessList {
             moderators.map(|listed| (listed.user.clone(), listed.account)).collect::<Vec<_>>()
         };
         // Nor does anybody else say that somebody has another account key now.
-        let swapped = self.members.iter().any(|new| earlier.listed(&new.user).is_some_and(|old| old.account != new.account));
-        if self.is_closed() || swapped || moderators(self) != moderators(earlier) { Err(AccessError::Rights) } else { Ok(()) }
+        let swapped =
+            self.members.iter().any(|new| earlier.listed(&new.user).is_some_and(|old| old.account != new.account));
+        if self.is_closed() || swapped || moderators(self) != moderators(earlier) {
+            Err(AccessError::Rights)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -81,6 +81,9 @@ pub struct RegisterStart {
     pub request: Bytes,
     /// An invite token, where the server wants one.
     pub invite: Option<String>,
+    /// The RSA key of a device that has no other, as SPKI: its challenge is wrapped to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy_key: Option<Bytes>,
 }
 
 impl fmt::Debug for RegisterStart {
@@ -97,7 +100,8 @@ pub struct RegisterChallenge {
     pub exchange: String,
     /// OPAQUE registration response.
     pub response: Bytes,
-    /// A P-256 key to prove possession of the device's agreement key against (rule ID-2).
+    /// A P-256 key to prove possession of the device's agreement key against, or, for an RSA key, what is wrapped to it
+    /// (rule ID-2).
     pub challenge: Bytes,
 }
 
@@ -156,6 +160,9 @@ pub struct LoginFinish {
     pub exchange: String,
     /// OPAQUE credential finalization.
     pub finalization: Bytes,
+    /// The RSA key of a device that has no other, as SPKI: its challenge is wrapped to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy_key: Option<Bytes>,
 }
 
 /// The passphrase was right: what is needed to add this device.

@@ -381,8 +381,7 @@ impl Rooms {
         let older = older.map(|seat| seat.connection);
         let others = room.map_or(0, |room| room.seats().len()).saturating_sub(usize::from(older.is_some()));
         // A room that does not exist yet gives what an empty one would.
-        let gives =
-            room.map_or_else(|| fits(0, joined.min_index), |room| room.has_index_for(joined.min_index));
+        let gives = room.map_or_else(|| fits(0, joined.min_index), |room| room.has_index_for(joined.min_index));
         let held = self.places.get(&user).copied().unwrap_or_default().saturating_sub(usize::from(older.is_some()));
         if others >= self.limits.members || !gives || held >= self.limits.places_per_user {
             return Err(Refusal::Full);
@@ -395,7 +394,8 @@ impl Rooms {
         }
         let queue = self.limits.receiver_queue;
         let grant_hash = Grant::hash(&grant);
-        let any = self.rooms.entry(granted.room).or_insert_with(|| AnyRoom::new(granted.protection, granted.call, queue));
+        let any =
+            self.rooms.entry(granted.room).or_insert_with(|| AnyRoom::new(granted.protection, granted.call, queue));
         let room = any.roster_mut();
         let members: Vec<_> = room.seats().iter().map(Seat::shown).collect();
         let newcomer = Newcomer { connection, user: user.clone(), device, rights: granted.rights, grant, join };

@@ -4,8 +4,8 @@ use core::time::Duration;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
-use undertone_keys::sign::Signed;
 use undertone_keys::envelope::Address;
+use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, DeviceId, Time, UserId, WallTime};
 use undertone_protocol::control;
 use undertone_protocol::grant::Rights;

@@ -12,6 +12,7 @@ use rand_core::UnwrapErr;
 use undertone_keys::agreement::{EphemeralKey, possession_is_proven};
 use undertone_keys::device_list::{ClaimedList, DeviceList};
 use undertone_keys::digest::sha256;
+use undertone_keys::legacy::{self, LegacyPublicKey};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::{AccessToken, DeviceId, UserId, WallTime};
 use undertone_protocol::limits;
@@ -22,7 +23,7 @@ use undertone_protocol::rest::{
 };
 
 use crate::config::{Limits, Registration};
-use crate::exchanges::{Exchanges, Kind, Step, TooMany};
+use crate::exchanges::{Challenge, Exchanges, Kind, Step, TooMany};
 use crate::store::{Account, Accounts, StoreError, StoredList, Token};
 
 /// Bytes of a wrapped account key at most.
@@ -152,8 +153,7 @@ impl<S: Accounts> Desk<S> {
         }
         let message = RegistrationRequest::deserialize(&request.request.0)?;
         let started = ServerRegistration::<Suite>::start(&self.setup, message, user.as_str().as_bytes())?;
-        let challenge = EphemeralKey::generate(&mut rng());
-        let public = Bytes(challenge.public().as_bytes().to_vec());
+        let (challenge, public) = challenge(request.legacy_key.as_ref())?;
         let response = Bytes(started.message.serialize().to_vec());
         let exchange = place.wait_for(Step::Register { challenge, invite });
         Ok(RegisterChallenge { exchange: exchange.to_string(), response, challenge: public })
@@ -235,8 +235,7 @@ impl<S: Accounts> Desk<S> {
             return Err(AccountError::WrongCredentials);
         };
         let list = self.store.list(&user).await?.ok_or(AccountError::Store(StoreError::Damaged))?;
-        let challenge = EphemeralKey::generate(&mut rng());
-        let public = Bytes(challenge.public().as_bytes().to_vec());
+        let (challenge, public) = challenge(request.legacy_key.as_ref())?;
         let exchange = place.wait_for(Step::Enrol { challenge });
         Ok(LoggedIn {
             exchange: exchange.to_string(),
@@ -307,16 +306,39 @@ fn read_list(bytes: &[u8], user: &UserId) -> Result<DeviceList, AccountError> {
     ClaimedList::from_bytes(bytes).and_then(|claimed| claimed.verify(user)).map_err(|_| AccountError::BadList)
 }
 
-/// Rule ID-2: the device shows that it holds the agreement key it lists.
+/// Draws a challenge for a device, of the kind of its key, and what of it the device is sent.
+fn challenge(legacy_key: Option<&Bytes>) -> Result<(Challenge, Bytes), AccountError> {
+    let Some(key) = legacy_key else {
+        let key = EphemeralKey::generate(&mut rng());
+        let public = Bytes(key.public().as_bytes().to_vec());
+        return Ok((Challenge::P256(key), public));
+    };
+    let malformed = AccountError::Malformed("the device's RSA key is none of 2,048 bits in its one encoding");
+    let Ok(key) = LegacyPublicKey::from_spki(&key.0) else { return Err(malformed) };
+    let Ok(challenge) = legacy::Challenge::new(&mut rng(), &key) else { return Err(malformed) };
+    let wrapped = Bytes(challenge.wrapped().as_bytes().to_vec());
+    Ok((Challenge::Rsa2048(key, Box::new(challenge)), wrapped))
+}
+
+/// Rule ID-2: the device shows that it holds the key it lists. It lists one: which key reaches it is not a choice that a
+/// server could make for others (rule ID-3).
 fn possession(
-    challenge: &EphemeralKey,
+    challenge: &Challenge,
     record: &DeviceRecord,
     list: &DeviceList,
     proof: &[u8],
 ) -> Result<(), AccountError> {
-    let missing = AccountError::Malformed("the device has not shown that it holds its agreement key");
-    let (Some(key), Ok(proof)) = (&record.agreement, proof.try_into()) else { return Err(missing) };
-    let Ok(shared) = challenge.agree(key) else { return Err(missing) };
-    let proven = possession_is_proven(&shared, challenge.public(), &list.hash(), proof);
+    let missing = AccountError::Malformed("the device has not shown that it holds the key it lists");
+    let Ok(proof) = proof.try_into() else { return Err(missing) };
+    let proven = match (challenge, &record.agreement, &record.legacy) {
+        (Challenge::P256(challenge), Some(key), None) => match challenge.agree(key) {
+            Ok(shared) => possession_is_proven(&shared, challenge.public(), &list.hash(), proof),
+            Err(_) => false,
+        },
+        (Challenge::Rsa2048(key, challenge), None, Some(listed)) => {
+            key == listed && challenge.is_proven(&list.hash(), proof)
+        }
+        _ => false,
+    };
     if proven { Ok(()) } else { Err(missing) }
 }

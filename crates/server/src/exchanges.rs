@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use opaque_ke::ServerLogin;
 use undertone_keys::agreement::EphemeralKey;
+use undertone_keys::legacy::{self, LegacyPublicKey};
 use undertone_keys::{RequestId, UserId};
 use undertone_protocol::Origin;
 use undertone_protocol::opaque::Suite;
@@ -26,13 +27,22 @@ const AROUND: usize = 16;
 /// ... and one account from everywhere.
 const ACCOUNT: usize = 16;
 
+/// What a device proves possession of its key against (rule ID-2).
+#[derive(Debug)]
+pub enum Challenge {
+    /// A key to agree with.
+    P256(EphemeralKey),
+    /// Something wrapped to this very key.
+    Rsa2048(LegacyPublicKey, Box<legacy::Challenge>),
+}
+
 /// What an exchange waits for.
 #[derive(Debug)]
 pub enum Step {
     /// The registration's upload.
     Register {
         /// To prove possession against.
-        challenge: EphemeralKey,
+        challenge: Challenge,
         /// SHA-256 of the invite, where one is needed.
         invite: Option<[u8; 32]>,
     },
@@ -46,7 +56,7 @@ pub enum Step {
     /// The new device's list, after a login.
     Enrol {
         /// To prove possession against.
-        challenge: EphemeralKey,
+        challenge: Challenge,
     },
     /// Nothing: it is under way, or failed.
     Spent,
@@ -205,7 +215,7 @@ mod tests {
     use super::*;
 
     fn step() -> Step {
-        Step::Enrol { challenge: EphemeralKey::generate(&mut SeededRng::new(2)) }
+        Step::Enrol { challenge: Challenge::P256(EphemeralKey::generate(&mut SeededRng::new(2))) }
     }
 
     fn user(n: usize) -> UserId {

@@ -58,8 +58,20 @@ pub struct Shared<S> {
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(title = "Undertone", description = "Accounts, device lists and rooms. Calls run over WebSocket and QUIC."),
-    paths(server_info, register_start, register_finish, login_start, login_finish, enrol, devices, logout,
-        rooms::list, rooms::above, rooms::take, rooms::enter)
+    paths(
+        server_info,
+        register_start,
+        register_finish,
+        login_start,
+        login_finish,
+        enrol,
+        devices,
+        logout,
+        rooms::list,
+        rooms::above,
+        rooms::take,
+        rooms::enter
+    )
 )]
 pub struct Description;
 

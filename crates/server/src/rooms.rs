@@ -5,8 +5,8 @@
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use undertone_keys::envelope::Address;
 use undertone_keys::device_list::ClaimedList;
+use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, Signed, VerifyingKey};
 use undertone_keys::{CallId, RoomId, UserId, WallTime};
 use undertone_protocol::rest::{AccessVersions, Bytes, Entered, Name, RoomShown};
@@ -115,7 +115,9 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
                         }
                     }
                 }
-                fresh.retain(|listed| before.list().listed(&listed.user).is_none_or(|old| old.account != listed.account));
+                fresh.retain(|listed| {
+                    before.list().listed(&listed.user).is_none_or(|old| old.account != listed.account)
+                });
             }
             None if list.version != 1 => return Err(RoomError::Unknown),
             None if list.terms.protection == Protection::Hop && !self.hop => return Err(RoomError::Protection),

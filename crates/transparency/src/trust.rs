@@ -12,6 +12,7 @@
 
 use minicbor::{Decode, Encode};
 use undertone_keys::cbor;
+use undertone_keys::choice::Offer;
 use undertone_keys::device_list::{ClaimedList, DeviceList};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Account, VerifyingKey};
@@ -89,6 +90,9 @@ pub struct PeerTrust {
     list: Vec<u8>,
     #[n(3)]
     decisions: Vec<Decision>,
+    /// Devices that once listed a P-256 key and do not any more (rule ID-3); mostly there are none.
+    #[n(4)]
+    downgraded: Option<Vec<DeviceId>>,
 }
 
 /// Why a peer is not trusted now.
@@ -155,6 +159,7 @@ impl PeerTrust {
             state: State::Trusted(Standing::Pinned, *list.account()),
             list: list.to_bytes(),
             decisions: Vec::new(),
+            downgraded: None,
         }
     }
 
@@ -194,7 +199,7 @@ impl PeerTrust {
     fn trust(&mut self, standing: Standing, list: &DeviceList) -> Result<TrustedPeer, TrustError> {
         self.advance(list)?;
         self.state = State::Trusted(standing, *list.account());
-        Ok(TrustedPeer { list: list.clone(), standing })
+        Ok(TrustedPeer { list: list.clone(), standing, downgraded: self.downgraded.clone().unwrap_or_default() })
     }
 
     /// Whether the last word about this key was no.
@@ -219,6 +224,14 @@ impl PeerTrust {
                 return Err(fork());
             }
         }
+        // A device that had P-256 and has it no more is remembered, also where it has RSA now: that is a downgrade.
+        let lost = |id: &DeviceId| list.records().iter().any(|new| new.device == *id && new.agreement.is_none());
+        let had = known.records().iter().filter(|old| old.agreement.is_some()).map(|old| old.device);
+        let before = self.downgraded.take().unwrap_or_default();
+        let mut downgraded: Vec<DeviceId> = before.into_iter().chain(had).filter(lost).collect();
+        downgraded.sort_unstable();
+        downgraded.dedup();
+        self.downgraded = (!downgraded.is_empty()).then_some(downgraded);
         self.list = list.to_bytes();
         Ok(())
     }
@@ -308,6 +321,7 @@ impl PeerTrust {
 pub struct TrustedPeer {
     list: DeviceList,
     standing: Standing,
+    downgraded: Vec<DeviceId>,
 }
 
 impl TrustedPeer {
@@ -338,6 +352,12 @@ impl TrustedPeer {
     #[must_use]
     pub fn device(&self, id: DeviceId) -> Option<&DeviceRecord> {
         self.list.device(id)
+    }
+
+    /// What a device of theirs offers, with what was seen of it before (rule ID-3).
+    #[must_use]
+    pub fn offer(&self, record: &DeviceRecord) -> Offer {
+        record.offer(record.agreement.is_some() || self.downgraded.contains(&record.device))
     }
 
     /// The device with this id, also where it may not act any more: for what it signed when it could.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use undertone_client::native::{Client, ClientError, Online, Registration};
+use undertone_client::native::{Client, ClientError, KeyChoice, Online, Registration};
 use undertone_keys::secret::SecretBytes;
 use undertone_server::{Config, Server, StartError};
 
@@ -97,7 +97,14 @@ impl TestServer {
         let client = Client::open(&self.join(name))?;
         let passphrase = SecretBytes::new(format!("passphrase of {name}").into_bytes());
         let server = self.address();
-        let registration = Registration { server: &server, name, passphrase: &passphrase, label: "test", invite: None };
+        let registration = Registration {
+            server: &server,
+            name,
+            passphrase: &passphrase,
+            label: "test",
+            invite: None,
+            key: KeyChoice::P256,
+        };
         client.register(registration).await?;
         Ok(client)
     }

@@ -213,10 +213,8 @@ async fn command(
     };
     match said {
         Ok(()) => output.event(&json!({ "event": "done", "command": text }), "Done."),
-        Err(why) => output.event(
-            &json!({ "event": "command_failed", "command": text, "reason": why }),
-            &format!("{text}: {why}."),
-        ),
+        Err(why) => output
+            .event(&json!({ "event": "command_failed", "command": text, "reason": why }), &format!("{text}: {why}.")),
     }
     Ok(())
 }
@@ -314,6 +312,7 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
         | Event::Ringing { .. }
         | Event::Incoming { .. }
         | Event::Yielded { .. }
+        | Event::LegacyAsked
         | Event::Established(_) => {}
     }
 }

@@ -1,6 +1,8 @@
 //! The callee's side: an invite, a person's decision, an answer, a confirmation.
 
 use undertone_keys::agreement::{Refused, SharedSecret};
+use undertone_keys::choice::{ChoiceError, LegacyPolicy, choose};
+use undertone_keys::legacy::LegacyHalf;
 use undertone_keys::{CallId, DeviceId, Time, WallTime};
 
 use super::{Active, Established, Event, Output, Phone, Purpose, Role, State};
@@ -14,16 +16,21 @@ impl Phone {
         &mut self,
         now: Time,
         opening: Opening,
-        body: Vec<u8>,
+        (body, half): (Vec<u8>, Option<LegacyHalf>),
         wall: WallTime,
         rng: &mut impl rand_core::CryptoRng,
     ) {
         let (call, caller) = (opening.call(), opening.sender().clone());
         let Opening { peer, grant, .. } = opening;
-        let Some(key) = peer.device(caller.device).and_then(|record| record.agreement) else { return };
+        let Some(record) = peer.device(caller.device) else { return };
+        let Some(key) = record.static_key() else { return };
+        // Who has RSA itself has said yes to it; who has not may have said no, and is asked otherwise.
+        let own = self.mailbox.local.key.p256().is_none();
+        let policy = if own { LegacyPolicy::Allow } else { self.legacy };
+        let chosen = choose(peer.offer(record), policy);
         let validity = self.policy.invite_validity;
         let local = &self.mailbox.local;
-        let checked = match incoming::check(local, &peer, &caller, call, body, grant, wall, validity) {
+        let checked = match incoming::check(local, &peer, &caller, call, (body, half), grant, wall, validity) {
             Ok(checked) => checked,
             Err(fault) => {
                 if let Some(outcome) = fault.outcome() {
@@ -39,6 +46,14 @@ impl Phone {
                 return;
             }
         };
+        if let Err(error @ (ChoiceError::Refused | ChoiceError::Downgrade | ChoiceError::NoKey)) = chosen {
+            self.tell(&caller, &key, call, &Signal::Over(Outcome::RefusedByPolicy), rng);
+            self.reject(match error {
+                ChoiceError::Downgrade => "a call by RSA from a device that had a P-256 key before",
+                _ => "a call from a device that has RSA alone, which is refused here",
+            });
+            return;
+        }
         self.accepted.retain(|(_, until)| *until >= wall);
         if self.accepted.iter().any(|(id, _)| *id == call) {
             self.reject("an invite to a call that was accepted before");
@@ -67,19 +82,19 @@ impl Phone {
             }
         }
         let envelope = self.tell(&caller, &key, call, &Signal::Ringing, rng);
-        let (standing, terms) = (peer.standing(), checked.invite.terms);
+        let (standing, terms, agreement) = (peer.standing(), checked.invite.terms, checked.agreement());
         // The caller's clock decides; the margin is for its last word to arrive.
         let deadline = now + self.policy.ringing + self.policy.resend;
         let state = IncomingState::AwaitingDecision;
         let incoming = Incoming { peer, caller: caller.clone(), checked, state, envelope, resent_at: now, deadline };
         self.state = State::Incoming(Box::new(incoming));
-        self.outputs.push_back(Output::Event(Event::Incoming { call, caller, standing, terms }));
+        self.outputs.push_back(Output::Event(Event::Incoming { call, caller, standing, terms, agreement }));
         if glare {
-            self.accept(now);
+            self.accept(now, rng);
         }
     }
 
-    pub(super) fn accept(&mut self, now: Time) {
+    pub(super) fn accept(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         let State::Incoming(incoming) = &mut self.state else { return };
         if !matches!(incoming.state, IncomingState::AwaitingDecision) {
             return;
@@ -88,11 +103,28 @@ impl Phone {
         let until = self.wall.plus(2 * self.policy.invite_validity);
         incoming.state = IncomingState::AwaitingAgreement { ephemeral_static: None, static_static: None };
         incoming.deadline = now + self.policy.confirm;
-        let (ephemeral, caller_key) = (incoming.checked.invite.ephemeral, incoming.checked.caller_key);
+        let keys = incoming.checked.invite.ephemeral.zip(incoming.checked.caller_key.p256().copied());
         self.accepted.push((call, until));
         self.outputs.push_back(Output::Store { call, until });
-        self.ask(ephemeral, Purpose::Callee(call, CalleeShare::EphemeralStatic));
-        self.ask(caller_key, Purpose::Callee(call, CalleeShare::StaticStatic));
+        match keys {
+            Some((ephemeral, caller_key)) => {
+                self.ask(ephemeral, Purpose::Callee(call, CalleeShare::EphemeralStatic));
+                self.ask(caller_key, Purpose::Callee(call, CalleeShare::StaticStatic));
+            }
+            None => self.answer_legacy(now, rng),
+        }
+    }
+
+    /// Nothing agrees: the answer can be made at once.
+    fn answer_legacy(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        let State::Incoming(incoming) = &mut self.state else { return };
+        let Some((body, mac, half)) = incoming.answer_legacy(&self.mailbox.local, rng) else { return };
+        incoming.resent_at = now;
+        let (call, caller, key) = (incoming.call(), incoming.caller.clone(), incoming.checked.caller_key.clone());
+        let envelope = self.tell(&caller, &key, call, &Signal::LegacyAnswer { body, mac, half }, rng);
+        if let State::Incoming(incoming) = &mut self.state {
+            incoming.envelope = envelope;
+        }
     }
 
     pub(super) fn callee_agreed(
@@ -107,7 +139,7 @@ impl Phone {
         if incoming.call() != call {
             return;
         }
-        let (caller, key) = (incoming.caller.clone(), incoming.checked.caller_key);
+        let (caller, key) = (incoming.caller.clone(), incoming.checked.caller_key.clone());
         let Ok(secret) = secret else {
             self.tell(&caller, &key, call, &Signal::Over(Outcome::RefusedByPolicy), rng);
             self.over(call, Outcome::RefusedByPolicy);
@@ -136,7 +168,7 @@ impl Phone {
             return;
         }
         let State::Incoming(incoming) = core::mem::replace(&mut self.state, State::Idle) else { return };
-        let caller_key = incoming.checked.caller_key;
+        let caller_key = incoming.checked.caller_key.clone();
         match incoming.confirmed(half, mac) {
             Ok((keys, sas, call_of)) => {
                 let peer = call_of.caller.clone();
@@ -149,6 +181,7 @@ impl Phone {
                     key: keys.media,
                     sas,
                     terms: call_of.checked.invite.terms,
+                    agreement: call_of.checked.agreement(),
                     grant: call_of.checked.grant,
                     peer_grant: call_of.checked.invite.grant,
                 }))));

@@ -1,15 +1,17 @@
 //! The caller's side: one leg for each of the callee's devices.
 
 use undertone_keys::agreement::{Refused, SharedSecret};
+use undertone_keys::choice::{Agreement, LegacyPolicy};
+use undertone_keys::legacy::LegacyHalf;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, DeviceId, Time};
 use undertone_protocol::Terms;
 use undertone_transparency::TrustedPeer;
 
-use super::{Active, DialError, Established, Event, Output, Phone, Role, State};
+use super::{Active, DialError, Established, Event, Output, Phone, Purpose, Role, State};
 use crate::incoming;
 use crate::outcome::Outcome;
-use crate::outgoing::{CallerShare, Confirmed, Leg, LegState, Outgoing};
+use crate::outgoing::{CallerShare, Confirmed, Leg, LegState, Next, Outgoing};
 use crate::signal::Signal;
 
 impl Phone {
@@ -18,7 +20,7 @@ impl Phone {
         now: Time,
         peer: TrustedPeer,
         call: CallId,
-        terms: Terms,
+        (terms, legacy): (Terms, LegacyPolicy),
         grant: Signed,
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<(), DialError> {
@@ -28,10 +30,12 @@ impl Phone {
         if !incoming::grant_fits(&grant, &self.mailbox.local, call, &terms) {
             return Err(DialError::Grant);
         }
+        // Whoever has RSA alone has said yes to it.
+        let legacy = if self.mailbox.local.key.p256().is_none() { LegacyPolicy::Allow } else { legacy };
         let (mut legs, mut refused) = (Vec::new(), None);
         let here = self.mailbox.local.address.device;
         for record in peer.devices().filter(|record| record.device != here) {
-            match Leg::new(&self.mailbox.local, &peer, record, call, terms, &grant, self.wall, self.legacy, rng) {
+            match Leg::new(&self.mailbox.local, &peer, record, call, terms, &grant, self.wall, legacy, rng) {
                 Ok(leg) => legs.push(leg),
                 Err(error) => refused = Some(error),
             }
@@ -40,7 +44,7 @@ impl Phone {
             return Err(refused.map_or(DialError::NoDevice, DialError::Choice));
         }
         for leg in &mut legs {
-            let invite = Signal::Invite(leg.invite.clone());
+            let invite = leg.signal();
             leg.envelope = self.mailbox.seal(&leg.address, &leg.key, call, self.wall, &invite, rng).unwrap_or_default();
             leg.resend_at = now + self.policy.resend;
             self.outputs.push_back(Output::Send { to: leg.address.clone(), call, envelope: leg.envelope.clone() });
@@ -103,7 +107,37 @@ impl Phone {
             Ok(Some(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
             Err(outcome) => {
                 leg.state = LegState::Gone(outcome);
-                let (address, key) = (leg.address.clone(), leg.key);
+                let (address, key) = (leg.address.clone(), leg.key.clone());
+                self.tell(&address, &key, call, &Signal::Over(outcome), rng);
+                self.settle();
+            }
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        now: Time,
+        (call, device): (CallId, DeviceId),
+        (body, mac, half): (Vec<u8>, [u8; 32], Option<LegacyHalf>),
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let State::Outgoing(outgoing) = &mut self.state else { return };
+        if outgoing.call != call {
+            return;
+        }
+        let local = &self.mailbox.local;
+        let Some(leg) = outgoing.leg(device) else { return };
+        match leg.answered(local, body, mac, half) {
+            Next::Nothing => {}
+            Next::Agree(ephemeral) => {
+                let Some(key) = leg.key.p256().copied() else { return };
+                self.ask(key, Purpose::Caller(call, device, CallerShare::StaticStatic));
+                self.ask(ephemeral, Purpose::Caller(call, device, CallerShare::StaticEphemeral));
+            }
+            Next::Confirm(Ok(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
+            Next::Confirm(Err(outcome)) => {
+                leg.state = LegState::Gone(outcome);
+                let (address, key) = (leg.address.clone(), leg.key.clone());
                 self.tell(&address, &key, call, &Signal::Over(outcome), rng);
                 self.settle();
             }
@@ -119,14 +153,16 @@ impl Phone {
     ) {
         let State::Outgoing(outgoing) = core::mem::replace(&mut self.state, State::Idle) else { return };
         let call = outgoing.call;
+        let mut agreement = Agreement::P256;
         let confirm = Signal::Confirm { half: *confirmed.half.as_bytes(), mac: confirmed.mac };
         for leg in &outgoing.legs {
             if leg.address.device == device {
+                agreement = leg.agreement();
                 let envelope = self.tell(&leg.address, &leg.key, call, &confirm, rng);
                 self.state = State::Active(Active {
                     call,
                     peer: leg.address.clone(),
-                    key: leg.key,
+                    key: leg.key.clone(),
                     confirm: Some((envelope, now)),
                 });
             } else if !matches!(leg.state, LegState::Gone(_)) {
@@ -141,6 +177,7 @@ impl Phone {
             key: confirmed.keys.media,
             sas: confirmed.sas,
             terms: outgoing.terms,
+            agreement,
             grant: outgoing.grant,
             peer_grant: confirmed.peer_grant,
         }))));

@@ -1,7 +1,7 @@
 //! How calls end, by whoever's doing, and how the other side is told (rule CALL-3).
 
-use undertone_keys::agreement::AgreementPublicKey;
 use undertone_keys::envelope::Address;
+use undertone_keys::static_key::StaticKey;
 use undertone_keys::{CallId, DeviceId, Time};
 
 use super::{Event, LastWord, MAX_LAST_WORDS, Output, Phone, State};
@@ -70,7 +70,7 @@ impl Phone {
 
     pub(super) fn decline(&mut self, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
         let State::Incoming(incoming) = &self.state else { return };
-        let (call, caller, key) = (incoming.call(), incoming.caller.clone(), incoming.checked.caller_key);
+        let (call, caller, key) = (incoming.call(), incoming.caller.clone(), incoming.checked.caller_key.clone());
         self.tell(&caller, &key, call, &Signal::Over(outcome), rng);
         self.over(call, outcome);
     }
@@ -90,7 +90,7 @@ impl Phone {
 
     pub(super) fn end(&mut self, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
         let State::Active(active) = &self.state else { return };
-        let (call, peer, key) = (active.call, active.peer.clone(), active.key);
+        let (call, peer, key) = (active.call, active.peer.clone(), active.key.clone());
         self.tell(&peer, &key, call, &Signal::Over(outcome), rng);
         self.over(call, outcome);
     }
@@ -127,7 +127,7 @@ impl Phone {
                     IncomingState::AwaitingDecision => self.over(call, Outcome::NoAnswer),
                     // A key that took too long, or a caller that went: if it is still there it stops waiting now.
                     IncomingState::AwaitingAgreement { .. } | IncomingState::AwaitingConfirm(_) => {
-                        let (caller, key) = (incoming.caller.clone(), incoming.checked.caller_key);
+                        let (caller, key) = (incoming.caller.clone(), incoming.checked.caller_key.clone());
                         self.tell(&caller, &key, call, &Signal::Over(Outcome::PeerVanished), rng);
                         self.over(call, Outcome::PeerVanished);
                     }
@@ -151,7 +151,7 @@ impl Phone {
         let State::Outgoing(outgoing) = &self.state else { return };
         let call = outgoing.call;
         let legs = outgoing.legs.iter().filter(|leg| !matches!(leg.state, LegState::Gone(_)));
-        let addresses: Vec<(Address, AgreementPublicKey)> = legs.map(|leg| (leg.address.clone(), leg.key)).collect();
+        let addresses: Vec<(Address, StaticKey)> = legs.map(|leg| (leg.address.clone(), leg.key.clone())).collect();
         for (address, key) in addresses {
             self.tell(&address, &key, call, &Signal::Over(outcome), rng);
         }
@@ -167,7 +167,7 @@ impl Phone {
     pub(super) fn tell(
         &mut self,
         to: &Address,
-        key: &AgreementPublicKey,
+        key: &StaticKey,
         call: CallId,
         signal: &Signal,
         rng: &mut impl rand_core::CryptoRng,

@@ -1,11 +1,12 @@
 //! What a phone is told and what it says.
 
-use undertone_keys::agreement::{AgreementPublicKey, Refused, SharedSecret};
+use undertone_keys::agreement::Refused;
 use undertone_keys::call_agreement::MediaKey;
-use undertone_keys::choice::ChoiceError;
+use undertone_keys::choice::{Agreement, ChoiceError, LegacyPolicy};
 use undertone_keys::envelope::Address;
 use undertone_keys::sas::Sas;
 use undertone_keys::sign::Signed;
+use undertone_keys::static_key::{Answer, Question};
 use undertone_keys::{CallId, DeviceId, WallTime};
 use undertone_protocol::Terms;
 use undertone_transparency::{Standing, TrustedPeer};
@@ -27,6 +28,8 @@ pub enum Input {
         grant: Signed,
         /// The wall clock, corrected to the server's.
         wall: WallTime,
+        /// What is done about devices that have RSA alone.
+        legacy: LegacyPolicy,
     },
     /// An envelope came in.
     Received {
@@ -46,12 +49,12 @@ pub enum Input {
         /// The call it belonged to.
         call: CallId,
     },
-    /// The answer to [`Output::Agree`].
-    Agreed {
+    /// The answer to [`Output::Ask`].
+    Answered {
         /// The request's number.
         request: u64,
-        /// The agreement, or why there is none.
-        secret: Result<SharedSecret, Refused>,
+        /// What the key gave, or why it did not.
+        answer: Result<Answer, Refused>,
     },
     /// A person takes the call that rings.
     Accept,
@@ -90,12 +93,12 @@ pub enum Output {
         /// Sealed.
         envelope: Vec<u8>,
     },
-    /// Let this device's agreement key agree with `peer` and come back with [`Input::Agreed`] (rule ID-5).
-    Agree {
+    /// Ask the holder of this device's private key, and come back with [`Input::Answered`] (rule ID-5).
+    Ask {
         /// To be repeated.
         request: u64,
-        /// With whose key.
-        peer: AgreementPublicKey,
+        /// What is asked.
+        question: Question,
     },
     /// Tell whoever is interested.
     Event(Event),
@@ -119,6 +122,8 @@ pub enum Event {
         standing: Standing,
         /// What the call is to be like.
         terms: Terms,
+        /// How its key would come about: by RSA there is no forward secrecy, and a person should say yes to that.
+        agreement: Agreement,
     },
     /// Both called each other at the same moment: the lower call id survives (rule CALL-5). Theirs goes on in the place
     /// of ours and is accepted by itself.
@@ -170,6 +175,8 @@ pub struct Established {
     pub sas: Sas,
     /// What was agreed.
     pub terms: Terms,
+    /// How the key came about: by RSA, on either side, there is no forward secrecy (rule ID-3).
+    pub agreement: Agreement,
     /// This device's grant for the room.
     pub grant: Signed,
     /// The hash of the peer's grant, as the transcript has it.

@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::choice::Agreement;
 use undertone_keys::envelope::{self, Address, Envelope, Header, Purpose};
+use undertone_keys::static_key::{Answer, Question, StaticKey};
 use undertone_keys::{DeviceId, JoinId, RequestId, Secret, Time};
 use undertone_media::Epoch;
 use undertone_media::key_id::SenderIndex;
@@ -177,9 +178,10 @@ impl RoomCall {
     fn is_holder(&self, now: Time) -> bool {
         let own = self.own_index();
         let creator = &self.access.list().creator;
-        let mut rivals = self.seats.iter().filter(|(index, seat)| {
-            Some(**index) < own && seat.member().user == *creator && seat.is_being_proven(now)
-        });
+        let mut rivals = self
+            .seats
+            .iter()
+            .filter(|(index, seat)| Some(**index) < own && seat.member().user == *creator && seat.is_being_proven(now));
         own.is_some() && self.expected.is_none() && self.holder() == own && rivals.next().is_none()
     }
 
@@ -365,7 +367,7 @@ impl RoomCall {
             recipient: to.clone(),
             request: RequestId::random(rng),
         };
-        let key = seat.entry().join.ephemeral;
+        let key = StaticKey::P256(seat.entry().join.ephemeral);
         if let Ok(envelope) = envelope::seal(rng, &self.local.identity, &header, &key, &signal.encode()) {
             self.outputs.push_back(Output::Send { to, envelope });
         }
@@ -396,7 +398,9 @@ impl RoomCall {
                     self.keep_early(from, bytes);
                 } else if version == known {
                     let who = from.user.display();
-                    self.leave(Leaving::Proof(format!("{who} goes by another list of the same number than this device")));
+                    self.leave(Leaving::Proof(format!(
+                        "{who} goes by another list of the same number than this device"
+                    )));
                 } else {
                     // It goes by an older one, and is told so.
                     self.keys.want_at = Some(now);
@@ -467,14 +471,15 @@ impl RoomCall {
         let envelope = Envelope::from_bytes(bytes).ok()?;
         let record = self.known.get(&from.user)?.peer.as_ref()?.device(from.device)?;
         let context = self.call.as_bytes();
-        let envelope = envelope.verify(record, &self.local.address, Purpose::RoomKey, context).ok()?;
+        let envelope = envelope.verify(record, &self.local.address, Agreement::P256, Purpose::RoomKey, context).ok()?;
         let (request, epoch) = ((from.device, envelope.header().request), envelope.header().epoch);
         if self.keys.seen.contains(&request) {
             return None;
         }
         let me = self.me.as_ref()?;
-        let shared = me.ephemeral.agree(envelope.agree_with()).ok()?;
-        let text = envelope.open(me.ephemeral.public(), &shared).ok()?;
+        let Question::Agree(peer) = envelope.question() else { return None };
+        let answer = Answer::Agreed(me.ephemeral.agree(&peer).ok()?);
+        let text = envelope.open(&StaticKey::P256(*me.ephemeral.public()), &answer).ok()?;
         if self.keys.seen.len() >= MAX_SEEN {
             self.keys.seen.pop_front();
         }

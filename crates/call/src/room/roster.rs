@@ -117,7 +117,9 @@ impl RoomCall {
         let index = member.index;
         let entry = match Entry::verify(&member.grant, &member.join, &self.server, self.wall) {
             Ok(entry) => entry,
-            Err(error) => return self.leave(Leaving::Proof(format!("somebody is in the room whose papers fail: {error}"))),
+            Err(error) => {
+                return self.leave(Leaving::Proof(format!("somebody is in the room whose papers fail: {error}")));
+            }
         };
         let (grant, list) = (&entry.grant, self.access.list());
         let here = grant.call == self.call && grant.room == list.room && grant.protection == list.terms.protection;
@@ -274,7 +276,9 @@ impl RoomCall {
                 // Nobody in the room hangs on it: no reason to go.
                 if self.seats.values().any(|seat| seat.member().user == user) {
                     let who = user.display();
-                    self.leave(Leaving::Proof(format!("{who} is in the room, but {why}: see `undertone peer show {user}`")));
+                    self.leave(Leaving::Proof(format!(
+                        "{who} is in the room, but {why}: see `undertone peer show {user}`"
+                    )));
                 }
             }
         }

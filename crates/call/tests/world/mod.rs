@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use rand_core::Rng;
 use undertone_call::{Event, Input, Local, Output, Phone, Policy};
-use undertone_keys::agreement::{DeviceKey, SoftwareKey};
+use undertone_keys::agreement::{DeviceKey, Refused, SoftwareKey};
 use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
+use undertone_keys::legacy::{LegacyKey, SoftwareLegacyKey};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Account, Server, Signed, SigningKey};
+use undertone_keys::static_key::{Answer, Question, StaticKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, RoomId, Time, UserId, WallTime};
 use undertone_protocol::grant::Rights;
@@ -23,10 +25,39 @@ use undertone_transparency::{PeerTrust, TrustedPeer};
 
 pub(crate) const START: WallTime = WallTime::from_unix(1_000_000);
 
+/// A device's private key of either kind.
+pub(crate) enum Holder {
+    P256(SoftwareKey),
+    Rsa2048(Box<SoftwareLegacyKey>),
+}
+
+impl Holder {
+    pub(crate) fn public(&self) -> StaticKey {
+        match self {
+            Self::P256(key) => StaticKey::P256(*key.public()),
+            Self::Rsa2048(key) => StaticKey::Rsa2048(key.public().clone()),
+        }
+    }
+
+    pub(crate) fn answer(&self, question: &Question) -> Result<Answer, Refused> {
+        match (self, question) {
+            (Self::P256(key), Question::Agree(peer)) => key.agree(peer).map(Answer::Agreed),
+            (Self::Rsa2048(key), Question::Unwrap(wrapped, label)) => key.unwrap(wrapped, label).map(Answer::Unwrapped),
+            _ => Err(Refused::Denied),
+        }
+    }
+
+    /// The P-256 key of a test that knows it is one.
+    pub(crate) fn p256(&self) -> &SoftwareKey {
+        let Self::P256(key) = self else { panic!("this device has RSA") };
+        key
+    }
+}
+
 pub(crate) struct Device {
     pub(crate) name: &'static str,
     pub(crate) address: Address,
-    pub(crate) key: SoftwareKey,
+    pub(crate) key: Holder,
     pub(crate) local: Local,
     pub(crate) phone: Phone,
     pub(crate) events: Vec<Event>,
@@ -60,6 +91,8 @@ pub(crate) struct World {
     pub(crate) lie: Option<Protection>,
     /// What the grants of [`Self::any_grant`] say whatever they are asked to.
     pub(crate) granted: Option<Protection>,
+    /// What callers do about devices that have RSA alone.
+    pub(crate) legacy: LegacyPolicy,
     /// Every envelope that passed the server.
     pub(crate) seen: Vec<Vec<u8>>,
 }
@@ -72,9 +105,14 @@ impl World {
         let mut accounts: BTreeMap<UserId, SigningKey<Account>> = BTreeMap::new();
         let mut devices = Vec::new();
         for name in names {
-            let user = UserId::parse(name, "x").unwrap();
+            let user = UserId::parse(name.trim_end_matches('*'), "x").unwrap();
+            // A name with a star is that of a device which has RSA alone.
             let (identity, key) = (SigningKey::generate(&mut rng), SoftwareKey::generate(&mut rng));
-            let record = DeviceRecord::new(user.clone(), *identity.public(), *key.public(), START, (*name).into());
+            let key = match name.ends_with('*') {
+                true => Holder::Rsa2048(Box::new(SoftwareLegacyKey::generate().unwrap())),
+                false => Holder::P256(key),
+            };
+            let record = DeviceRecord::new(user.clone(), *identity.public(), key.public(), START, (*name).into());
             let signed = record.sign(&identity);
             let account = accounts.entry(user.clone()).or_insert_with(|| SigningKey::generate(&mut rng));
             let list = match lists.get(&user) {
@@ -87,7 +125,7 @@ impl World {
                 address: address.clone(),
                 identity: Arc::new(identity),
                 account: *account.public(),
-                agreement: *key.public(),
+                key: key.public(),
             };
             let phone = Phone::new(local.clone(), Policy::default(), LegacyPolicy::Ask, Vec::new());
             devices.push(Device {
@@ -118,6 +156,7 @@ impl World {
             opened: BTreeMap::new(),
             lie: None,
             granted: None,
+            legacy: LegacyPolicy::Ask,
             seen: Vec::new(),
         }
     }
@@ -160,6 +199,7 @@ impl World {
             terms: Terms::one_to_one(Protection::Blind),
             grant,
             wall: self.wall(),
+            legacy: self.legacy,
         };
         let result = self.devices[from].phone.handle_input(self.now, input, &mut self.rng);
         self.drain(from);
@@ -177,14 +217,10 @@ impl World {
             match output {
                 Output::Store { call, .. } => self.devices[device].stored.push(call),
                 Output::Event(event) => self.devices[device].events.push(event),
-                Output::Agree { request, peer } => {
+                Output::Ask { request, question } => {
                     let holder = &self.devices[device];
-                    let secret = if holder.locked {
-                        Err(undertone_keys::agreement::Refused::Denied)
-                    } else {
-                        holder.key.agree(&peer)
-                    };
-                    let input = Input::Agreed { request, secret };
+                    let answer = if holder.locked { Err(Refused::Denied) } else { holder.key.answer(&question) };
+                    let input = Input::Answered { request, answer };
                     if holder.slow {
                         self.devices[device].slowly.push(input);
                         continue;

@@ -1,6 +1,7 @@
 //! Calls: what people want, what the call machine says, and what is made of it.
 
-use undertone_call::{Established, Outcome};
+use undertone_call::{DialError, Established, Outcome};
+use undertone_keys::choice::{ChoiceError, LegacyPolicy};
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, Time};
@@ -24,7 +25,7 @@ impl Engine {
         &mut self,
         now: Time,
         peer: TrustedPeer,
-        protection: Protection,
+        (protection, legacy): (Protection, LegacyPolicy),
         rng: &mut impl rand_core::CryptoRng,
     ) {
         if self.is_busy() {
@@ -41,7 +42,7 @@ impl Engine {
         self.outputs.push_back(Output::Event(Event::Calling { call, peer: callee.clone(), standing }));
         self.outputs.push_back(Output::Signal(ToServer::OpenCall { number, call, callee, protection }));
         let deadline = now + OPENING;
-        self.dialling = Some(Dialling { number, call, peer, protection, deadline });
+        self.dialling = Some(Dialling { number, call, peer, protection, legacy, deadline });
     }
 
     pub(super) fn place_call(
@@ -51,7 +52,7 @@ impl Engine {
         grant: Signed,
         rng: &mut impl rand_core::CryptoRng,
     ) {
-        let Dialling { call, peer, protection, .. } = dialling;
+        let Dialling { call, peer, protection, legacy, .. } = dialling;
         let (terms, wall) = (Terms::one_to_one(protection), self.wall(now));
         match self.phone.ringing().filter(|(caller, _)| *caller == peer.user()) {
             // They called us while the server opened our call: both want the same.
@@ -63,8 +64,12 @@ impl Engine {
             }
             None => {}
         }
-        let input = undertone_call::Input::Dial { peer, call, terms, grant, wall };
+        let input = undertone_call::Input::Dial { peer, call, terms, grant, wall, legacy };
         if let Err(error) = self.phone.handle_input(now, input, rng) {
+            // A person may say yes, and call again.
+            if error == DialError::Choice(ChoiceError::Ask) {
+                self.event(Event::LegacyAsked);
+            }
             return self.refuse(error.to_string(), Outcome::RefusedByPolicy);
         }
         self.drain_phone(now, rng);
@@ -101,7 +106,7 @@ impl Engine {
                         self.keep(now, message);
                     }
                 }
-                CallOutput::Agree { request, peer } => self.outputs.push_back(Output::Agree { request, peer }),
+                CallOutput::Ask { request, question } => self.outputs.push_back(Output::Ask { request, question }),
                 CallOutput::Event(CallEvent::Ringing { call }) => self.event(Event::Ringing { call }),
                 // Whoever is in a room is busy.
                 CallOutput::Event(CallEvent::Incoming { .. }) if self.room.is_some() || self.entering.is_some() => {
@@ -110,8 +115,9 @@ impl Engine {
                     }
                 }
                 CallOutput::Event(CallEvent::Over { .. }) if self.room.is_some() || self.entering.is_some() => {}
-                CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms }) => {
-                    self.event(Event::Incoming { call, peer: caller, standing, protection: terms.protection });
+                CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms, agreement }) => {
+                    let protection = terms.protection;
+                    self.event(Event::Incoming { call, peer: caller, standing, protection, agreement });
                 }
                 CallOutput::Event(CallEvent::Established(call)) => self.established(now, *call, rng),
                 CallOutput::Event(CallEvent::Yielded { ours, theirs }) => self.event(Event::Yielded { ours, theirs }),
@@ -137,6 +143,7 @@ impl Engine {
             standing: call.peer.standing(),
             sas: call.sas,
             protection,
+            agreement: call.agreement,
             epoch: (protection == Protection::Blind).then_some(FIRST_EPOCH.0),
         };
         let side = PeerSide { peer: call.peer, device: peer_device, grant: call.peer_grant };

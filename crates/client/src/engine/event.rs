@@ -1,13 +1,14 @@
 //! What people and programs see of a call.
 
 use undertone_call::{Outcome, Role};
-use undertone_keys::{CallId, RoomId, UserId};
+use undertone_keys::choice::Agreement;
 use undertone_keys::envelope::Address;
 use undertone_keys::sas::Sas;
 use undertone_keys::sign::{Account, VerifyingKey};
+use undertone_keys::{CallId, RoomId, UserId};
 use undertone_media::packet::Codec;
-use undertone_protocol::{Protection, Rights};
 use undertone_protocol::signal::Reason;
+use undertone_protocol::{Protection, Rights};
 use undertone_transparency::Standing;
 
 /// What people and programs see of a call.
@@ -44,7 +45,11 @@ pub enum Event {
         standing: Standing,
         /// How the call would be protected.
         protection: Protection,
+        /// How its key would come about: by RSA there is no forward secrecy (rule ID-3).
+        agreement: Agreement,
     },
+    /// The peer has no device but such as have RSA alone, and nobody has said yes to that. [`Event::Refused`] follows.
+    LegacyAsked,
     /// Both called each other at the same moment: theirs goes on in the place of ours, and is taken by itself.
     Yielded {
         /// The call that is given up.
@@ -152,6 +157,8 @@ pub struct CallInfo {
     pub sas: Sas,
     /// Who can open the media.
     pub protection: Protection,
+    /// How the key came about: by RSA, on either side, there is no forward secrecy.
+    pub agreement: Agreement,
     /// The epoch of the call's own key; none in a hop room, whose keys belong to connections.
     pub epoch: Option<u32>,
 }

@@ -5,8 +5,8 @@ use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, Time};
 use undertone_media::hop::{Direction, HopExporter, HopOpener, HopSealer};
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
-use undertone_media::sframe::SealError;
 use undertone_media::ring::OpenError;
+use undertone_media::sframe::SealError;
 use undertone_media::{Context, FrameInfo, MediaHeader, Ring};
 use undertone_protocol::Protection;
 use undertone_transparency::TrustedPeer;
@@ -155,7 +155,8 @@ impl Engine {
     pub fn can_send(&self) -> bool {
         // What a listener says, or somebody who was silenced, nobody would be handed.
         let may = self.room.as_ref().is_none_or(|room| room.rights().speak);
-        let ready = |media: &Media| media.path.state() == PathState::Joined && media.has_key() && !media.muted && !media.held;
+        let ready =
+            |media: &Media| media.path.state() == PathState::Joined && media.has_key() && !media.muted && !media.held;
         may && self.media.as_ref().is_some_and(ready)
     }
 

@@ -19,14 +19,15 @@ use std::collections::{HashMap, VecDeque};
 
 use undertone_call::room::{Input as RoomInput, RoomCall};
 use undertone_call::{Local, Outcome, Phone, Policy};
-use undertone_keys::agreement::{AgreementPublicKey, Refused, SharedSecret};
+use undertone_keys::agreement::Refused;
 use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
+use undertone_keys::static_key::{Answer, Question};
 use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
 use undertone_media::HopExporter;
-use undertone_protocol::{Access, Protection};
 use undertone_protocol::control::{ToMember, ToRelay};
 use undertone_protocol::signal::{ToDevice, ToServer};
+use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
 pub use event::{CallInfo, Event, Heard, MediaStats, RoomInfo, Side};
@@ -54,12 +55,12 @@ pub enum Input {
         /// Proven, or why not.
         peer: Result<TrustedPeer, Unresolved>,
     },
-    /// The answer to [`Output::Agree`].
-    Agreed {
+    /// The answer to [`Output::Ask`].
+    Answered {
         /// The request's number.
         request: u64,
-        /// The agreement, or why there is none.
-        secret: Result<SharedSecret, Refused>,
+        /// What the key gave, or why it did not.
+        answer: Result<Answer, Refused>,
     },
     /// A person calls a peer.
     Dial {
@@ -67,6 +68,8 @@ pub enum Input {
         peer: TrustedPeer,
         /// How it is to be protected.
         protection: Protection,
+        /// What is done about devices of theirs that have RSA alone.
+        legacy: LegacyPolicy,
     },
     /// A person takes the call that rings.
     Accept,
@@ -144,12 +147,12 @@ pub enum Output {
     Signal(ToServer),
     /// Look a user up and prove its devices, for [`Input::Resolved`].
     Resolve(UserId),
-    /// Let this device's agreement key agree, for [`Input::Agreed`].
-    Agree {
+    /// Ask the holder of this device's private key, for [`Input::Answered`].
+    Ask {
         /// To be repeated.
         request: u64,
-        /// With whose key.
-        peer: AgreementPublicKey,
+        /// What is asked.
+        question: Question,
     },
     /// Ask the server for a grant to a room, for [`Input::Entered`].
     Enter(RoomId),
@@ -202,6 +205,7 @@ struct Dialling {
     call: CallId,
     peer: TrustedPeer,
     protection: Protection,
+    legacy: LegacyPolicy,
     deadline: Time,
 }
 
@@ -264,10 +268,13 @@ impl Engine {
             Input::SignalDown => self.signal_down(now, None),
             Input::Signal(message) => self.signal(now, message, rng),
             Input::Resolved { user, peer } => self.resolved(now, &user, peer, rng),
-            Input::Agreed { request, secret } => {
-                self.phone(now, undertone_call::Input::Agreed { request, secret }, rng);
+            Input::Answered { request, answer } => {
+                if matches!(answer, Err(Refused::Unavailable)) {
+                    self.reject("this device's key cannot be reached: is its token there, and unlocked?");
+                }
+                self.phone(now, undertone_call::Input::Answered { request, answer }, rng);
             }
-            Input::Dial { peer, protection } => self.dial(now, peer, protection, rng),
+            Input::Dial { peer, protection, legacy } => self.dial(now, peer, (protection, legacy), rng),
             Input::Accept => self.phone(now, undertone_call::Input::Accept, rng),
             Input::Decline => self.phone(now, undertone_call::Input::Decline, rng),
             Input::Refuse => self.phone(now, undertone_call::Input::Refuse, rng),

@@ -53,12 +53,8 @@ impl Media {
         if self.ring.senders().iter().any(|here| here.index == member.index && here.join != join.join) {
             self.ring.dismiss(member.index);
         }
-        let sender = Sender {
-            user: side.device.user.clone(),
-            device: side.device.device,
-            join: join.join,
-            index: member.index,
-        };
+        let sender =
+            Sender { user: side.device.user.clone(), device: side.device.device, join: join.join, index: member.index };
         self.ring.admit(sender).map_err(|_| Stranger::Reused)
     }
 

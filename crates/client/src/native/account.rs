@@ -20,6 +20,7 @@ use undertone_protocol::rest::{
 use undertone_transparency::PeerTrust;
 
 use super::connector::Connector;
+use super::device_key::{Holder, KeyChoice, Pins};
 use super::enrolment::{NewDevice, Pending};
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
@@ -41,6 +42,8 @@ pub struct Registration<'a> {
     pub label: &'a str,
     /// An invite token, where the server wants one.
     pub invite: Option<&'a str>,
+    /// Which key the device is to have.
+    pub key: KeyChoice,
 }
 
 /// A new account.
@@ -67,6 +70,8 @@ pub struct Login<'a> {
     pub passphrase: &'a SecretBytes,
     /// What the device is called.
     pub label: &'a str,
+    /// Which key the device is to have.
+    pub key: KeyChoice,
 }
 
 /// A server met for the first time, or again.
@@ -114,7 +119,11 @@ fn failed(error: impl std::fmt::Display) -> ClientError {
     ClientError::Login(error.to_string())
 }
 
-pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Result<Registered, ClientError> {
+pub(super) async fn register(
+    home: &Home,
+    registration: Registration<'_>,
+    pins: &dyn Pins,
+) -> Result<Registered, ClientError> {
     let met = meet(home, registration.server, registration.name, registration.passphrase).await?;
     let passphrase = registration.passphrase.as_slice();
     if passphrase.len() < MIN_PASSPHRASE {
@@ -124,12 +133,13 @@ pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Res
         if *pending.list.user() != met.user {
             return Err(ClientError::Unfinished(pending.list.user().display()));
         }
-        if let Some(registered) = resume(home, &met, passphrase, pending).await? {
+        if let Some(registered) = resume(home, &met, passphrase, pending, pins).await? {
             return Ok(registered);
         }
     }
     let Met { pin, connector, user } = met;
     let server = connector.address().to_owned();
+    let (device, holder) = NewDevice::generate(&user, registration.label, &registration.key, pins)?;
     let started = ClientRegistration::<Suite>::start(&mut Rng(&mut rng()), passphrase).map_err(failed)?;
     let challenge: RegisterChallenge = post(
         &connector,
@@ -138,6 +148,7 @@ pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Res
             user: Name(user.clone()),
             request: Bytes(started.message.serialize().to_vec()),
             invite: registration.invite.map(str::to_owned),
+            legacy_key: device.legacy_key(),
         },
     )
     .await?;
@@ -150,7 +161,6 @@ pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Res
 
     let account = SigningKey::<Account>::generate(&mut rng());
     let recovery = RecoveryKey::generate(&mut rng());
-    let device = NewDevice::generate(&user, registration.label);
     let list = DeviceList::first(&account, &user, device.signed_record())?;
     let wrap = |wrap: AccountWrap| Bytes(wrap.wrap(&mut rng(), &account));
     let finish = RegisterFinish {
@@ -159,7 +169,7 @@ pub(super) async fn register(home: &Home, registration: Registration<'_>) -> Res
         account_by_passphrase: wrap(AccountWrap::from_export_key(&finished.export_key, &user)),
         account_by_recovery: wrap(AccountWrap::from_recovery_key(&recovery, &user)),
         list: Bytes(list.to_bytes()),
-        possession: device.possession(&challenge.challenge.0, &list, &server)?,
+        possession: device.possession(&holder, &challenge.challenge.0, &list, &server)?,
     };
     let pending = Pending { device, list, recovery: Some(recovery) };
     home.put_pending(&pending)?;
@@ -196,15 +206,17 @@ async fn resume(
     met: &Met,
     passphrase: &[u8],
     pending: Pending,
+    pins: &dyn Pins,
 ) -> Result<Option<Registered>, ClientError> {
-    let opened = match open_account(met, passphrase).await {
+    let opened = match open_account(met, passphrase, pending.device.legacy_key()).await {
         Err(ClientError::WrongCredentials) => return Ok(None),
         opened => opened?,
     };
     if opened.list.hash() != pending.list.hash() {
         return Ok(None);
     }
-    enrol(home, met, opened.exchange, &opened.challenge, pending).await.map(Some)
+    let holder = pending.device.holder(pins)?;
+    enrol(home, met, opened.exchange, &opened.challenge, (pending, holder)).await.map(Some)
 }
 
 /// What a login yields: the account key, for as long as it takes to sign a list.
@@ -215,7 +227,7 @@ struct Opened {
     list: DeviceList,
 }
 
-async fn open_account(met: &Met, passphrase: &[u8]) -> Result<Opened, ClientError> {
+async fn open_account(met: &Met, passphrase: &[u8], legacy_key: Option<Bytes>) -> Result<Opened, ClientError> {
     let Met { pin, connector, user } = met;
     let bad = || ClientError::BadAnswer(connector.address().to_owned());
     let started = ClientLogin::<Suite>::start(&mut Rng(&mut rng()), passphrase).map_err(failed)?;
@@ -231,7 +243,7 @@ async fn open_account(met: &Met, passphrase: &[u8]) -> Result<Opened, ClientErro
         .finish(&mut Rng(&mut rng()), passphrase, response, parameters)
         .map_err(|_| ClientError::WrongCredentials)?;
     let finalization = Bytes(finished.message.serialize().to_vec());
-    let finish = LoginFinish { exchange: challenge.exchange, finalization };
+    let finish = LoginFinish { exchange: challenge.exchange, finalization, legacy_key };
     let logged_in: LoggedIn = post(connector, "/v1/login/finish", &finish).await?;
 
     let wrap = AccountWrap::from_export_key(&finished.export_key, user);
@@ -243,22 +255,40 @@ async fn open_account(met: &Met, passphrase: &[u8]) -> Result<Opened, ClientErro
     Ok(Opened { exchange: logged_in.exchange, challenge: logged_in.challenge.0, account, list })
 }
 
-pub(super) async fn login(home: &Home, login: Login<'_>) -> Result<Registered, ClientError> {
+pub(super) async fn login(home: &Home, login: Login<'_>, pins: &dyn Pins) -> Result<Registered, ClientError> {
     let met = meet(home, login.server, login.name, login.passphrase).await?;
-    let opened = open_account(&met, login.passphrase.as_slice()).await?;
-    // An earlier attempt may have been taken, and only its answer lost.
-    let taken = home.pending()?.filter(|pending| opened.list.device(*pending.device.id()).is_some());
-    let pending = match taken {
-        // With the recovery key of a registration, if it was one: nobody has seen it yet.
-        Some(pending) => Pending { list: opened.list, ..pending },
+    // An earlier attempt may have been taken, and only its answer lost; else the keys are drawn before the server is asked,
+    // since a challenge may have to be made for this very key.
+    let earlier = home.pending()?.filter(|pending| *pending.list.user() == met.user);
+    let (fresh, legacy_key) = match &earlier {
+        Some(pending) => (None, pending.device.legacy_key()),
         None => {
-            let device = NewDevice::generate(&met.user, login.label);
-            let list = opened.list.with(&opened.account, device.signed_record())?;
-            Pending { device, list, recovery: None }
+            let fresh = NewDevice::generate(&met.user, login.label, &login.key, pins)?;
+            let legacy_key = fresh.0.legacy_key();
+            (Some(fresh), legacy_key)
         }
     };
+    let opened = open_account(&met, login.passphrase.as_slice(), legacy_key).await?;
+    let (pending, holder) = match (earlier, fresh) {
+        // With the recovery key of a registration, if it was one: nobody has seen it yet.
+        (Some(pending), _) if opened.list.device(*pending.device.id()).is_some() => {
+            let holder = pending.device.holder(pins)?;
+            (Pending { list: opened.list, ..pending }, holder)
+        }
+        (Some(pending), _) => {
+            // It was never taken: its keys are as good as any, and on a token they cannot be made again for nothing.
+            let holder = pending.device.holder(pins)?;
+            let list = opened.list.with(&opened.account, pending.device.signed_record())?;
+            (Pending { device: pending.device, list, recovery: None }, holder)
+        }
+        (None, Some((device, holder))) => {
+            let list = opened.list.with(&opened.account, device.signed_record())?;
+            (Pending { device, list, recovery: None }, holder)
+        }
+        (None, None) => return Err(ClientError::NoKey),
+    };
     home.put_pending(&pending)?;
-    enrol(home, &met, opened.exchange, &opened.challenge, pending).await
+    enrol(home, &met, opened.exchange, &opened.challenge, (pending, holder)).await
 }
 
 async fn enrol(
@@ -266,14 +296,14 @@ async fn enrol(
     met: &Met,
     exchange: String,
     challenge: &[u8],
-    pending: Pending,
+    (pending, holder): (Pending, Holder),
 ) -> Result<Registered, ClientError> {
     let server = met.connector.address();
     let enrol = Enrol {
         exchange,
         device: pending.device.id().to_string(),
         list: Bytes(pending.list.to_bytes()),
-        possession: pending.device.possession(challenge, &pending.list, server)?,
+        possession: pending.device.possession(&holder, challenge, &pending.list, server)?,
     };
     let enrolled: Enrolled = post(&met.connector, "/v1/devices", &enrol).await?;
     settle(home, &met.pin, pending, &enrolled, server)

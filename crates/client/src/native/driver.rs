@@ -8,10 +8,11 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 use undertone_keys::Time;
-use undertone_keys::agreement::{DeviceKey, Refused};
+use undertone_keys::agreement::Refused;
 use undertone_media::packet::MAX_PACKET;
 use undertone_protocol::rest::code;
 
+use super::device_key::Holder;
 use super::directory::Directory;
 use super::error::ClientError;
 use super::home::Home;
@@ -44,7 +45,7 @@ pub(super) struct Driver {
     home: Arc<Home>,
     directory: Arc<Directory>,
     book: RoomBook,
-    key: Arc<dyn DeviceKey>,
+    key: Holder,
     shown: Shown,
     signal: SignalLink,
     signals: mpsc::Receiver<SignalEvent>,
@@ -61,13 +62,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(
-        engine: Engine,
-        home: Arc<Home>,
-        book: RoomBook,
-        key: Arc<dyn DeviceKey>,
-        shown: Shown,
-    ) -> Self {
+    pub(super) fn new(engine: Engine, home: Arc<Home>, book: RoomBook, key: Holder, shown: Shown) -> Self {
         let directory = book.directory().clone();
         let (signal_out, signals) = mpsc::channel(256);
         let (relay_out, relay_events) = mpsc::channel(1024);
@@ -165,9 +160,9 @@ impl Driver {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Dial { peer, protection, sound } => {
+            Command::Dial { peer, protection, legacy, sound } => {
                 self.prepare(sound);
-                self.input(Input::Dial { peer: *peer, protection });
+                self.input(Input::Dial { peer: *peer, protection, legacy });
             }
             Command::Join { access, sound } => {
                 self.prepare(sound);
@@ -300,12 +295,12 @@ impl Driver {
                 }
                 Output::CloseRelay => self.relay = None,
                 Output::Store(record) => self.store(record).await,
-                Output::Agree { request, peer } => {
+                Output::Ask { request, question } => {
                     let key = self.key.clone();
                     // A token may take its time.
                     self.answers.spawn(async move {
-                        let agreed = tokio::task::spawn_blocking(move || key.agree(&peer)).await;
-                        Input::Agreed { request, secret: agreed.unwrap_or(Err(Refused::Unavailable)) }
+                        let answer = tokio::task::spawn_blocking(move || key.answer(&question)).await;
+                        Input::Answered { request, answer: answer.unwrap_or(Err(Refused::Unavailable)) }
                     });
                 }
                 Output::Resolve(user) => {

@@ -4,16 +4,19 @@
 //! and list are on the disk before they leave, and the next attempt goes on with the same ones.
 
 use minicbor::{Decode, Encode};
-use undertone_keys::agreement::{AgreementPublicKey, DeviceKey, SoftwareKey, prove_possession};
+use undertone_keys::agreement::{AgreementPublicKey, prove_possession};
 use undertone_keys::device_list::{ClaimedList, DeviceList};
 use undertone_keys::envelope::Address;
+use undertone_keys::legacy::{self, Wrapped};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::sign::{Account, Device, Signed, SigningKey, VerifyingKey};
+use undertone_keys::static_key::{Answer, Question, StaticKey};
 use undertone_keys::{DeviceId, Secret, UserId, cbor};
 use undertone_protocol::rest::Bytes;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::device_key::{Holder, KeyChoice, Pins, StoredKey, TokenRecord};
 use super::error::ClientError;
 use super::home::{DeviceSecrets, HomeError};
 use super::{rng, wall_time};
@@ -24,16 +27,34 @@ const MAX_LABEL: usize = 16;
 /// Fresh keys of a device that is not part of an account yet.
 pub(super) struct NewDevice {
     identity: SigningKey<Device>,
-    agreement: SoftwareKey,
+    key: StoredKey,
     record: DeviceRecord,
 }
 
 impl NewDevice {
-    pub(super) fn generate(user: &UserId, label: &str) -> Self {
-        let (identity, agreement) = (SigningKey::generate(&mut rng()), SoftwareKey::generate(&mut rng()));
+    /// Draws its keys; where the static key is to lie on a token, it is made there. Returns who answers for it, too.
+    pub(super) fn generate(
+        user: &UserId,
+        label: &str,
+        choice: &KeyChoice,
+        pins: &dyn Pins,
+    ) -> Result<(Self, Holder), ClientError> {
+        let identity = SigningKey::generate(&mut rng());
+        let id = *DeviceId::of(identity.public()).as_bytes();
+        let (key, holder) = StoredKey::generate(choice, id, pins)?;
         let label: String = label.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect();
-        let record = DeviceRecord::new(user.clone(), *identity.public(), *agreement.public(), wall_time(), label);
-        Self { identity, agreement, record }
+        let record = DeviceRecord::new(user.clone(), *identity.public(), holder.public(), wall_time(), label);
+        Ok((Self { identity, key, record }, holder))
+    }
+
+    /// Who answers for its static key.
+    pub(super) fn holder(&self, pins: &dyn Pins) -> Result<Holder, ClientError> {
+        self.key.open(pins)
+    }
+
+    /// The RSA key that a server must know before it can make a challenge.
+    pub(super) fn legacy_key(&self) -> Option<Bytes> {
+        self.record.legacy.as_ref().map(|key| Bytes(key.as_bytes().to_vec()))
     }
 
     pub(super) fn signed_record(&self) -> Signed {
@@ -44,21 +65,41 @@ impl NewDevice {
         &self.record.device
     }
 
-    /// Shows the server that the agreement key is ours.
-    pub(super) fn possession(&self, challenge: &[u8], list: &DeviceList, server: &str) -> Result<Bytes, ClientError> {
+    /// Shows the server that the static key is ours.
+    pub(super) fn possession(
+        &self,
+        holder: &Holder,
+        challenge: &[u8],
+        list: &DeviceList,
+        server: &str,
+    ) -> Result<Bytes, ClientError> {
         let bad = || ClientError::BadAnswer(server.to_owned());
-        let challenge = AgreementPublicKey::from_sec1(challenge).map_err(|_| bad())?;
-        let shared = self.agreement.agree(&challenge).map_err(|_| bad())?;
-        Ok(Bytes(prove_possession(&shared, &challenge, &list.hash()).to_vec()))
+        let refused = |_| ClientError::NoKey;
+        let proof = match holder.public() {
+            StaticKey::P256(_) => {
+                let challenge = AgreementPublicKey::from_sec1(challenge).map_err(|_| bad())?;
+                let answer = holder.answer(&Question::Agree(challenge)).map_err(refused)?;
+                prove_possession(&answer.agreed().ok_or_else(bad)?, &challenge, &list.hash())
+            }
+            StaticKey::Rsa2048(_) => {
+                let wrapped = Wrapped::from_slice(challenge).ok_or_else(bad)?;
+                let question = Question::Unwrap(wrapped.clone(), legacy::possession_label());
+                let Answer::Unwrapped(unwrapped) = holder.answer(&question).map_err(refused)? else {
+                    return Err(bad());
+                };
+                legacy::prove_possession(&unwrapped, &wrapped, &list.hash())
+            }
+        };
+        Ok(Bytes(proof.to_vec()))
     }
 
-    pub(super) fn secrets(&self, account: VerifyingKey<Account>) -> DeviceSecrets {
+    pub(super) fn secrets(self, account: VerifyingKey<Account>) -> DeviceSecrets {
         DeviceSecrets {
             address: Address { user: self.record.user.clone(), device: self.record.device },
             label: self.record.label.clone(),
             account,
             identity_seed: Secret::filled_by(|out| out.copy_from_slice(self.identity.seed().expose())),
-            agreement_scalar: Secret::filled_by(|out| out.copy_from_slice(self.agreement.scalar().expose())),
+            key: self.key,
         }
     }
 }
@@ -75,6 +116,12 @@ struct PendingRecord {
     identity: Vec<u8>,
     #[cbor(n(3), with = "minicbor::bytes")]
     agreement: Vec<u8>,
+    /// PKCS#8 of an RSA key.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    legacy: Option<Vec<u8>>,
+    /// Where on which token the key is.
+    #[n(7)]
+    token: Option<TokenRecord>,
     /// The list that the server was asked to take.
     #[cbor(n(4), with = "minicbor::bytes")]
     list: Vec<u8>,
@@ -87,6 +134,7 @@ impl Drop for PendingRecord {
     fn drop(&mut self) {
         self.identity.zeroize();
         self.agreement.zeroize();
+        self.legacy.zeroize();
         self.recovery.zeroize();
     }
 }
@@ -99,15 +147,18 @@ pub(super) struct Pending {
 }
 
 /// Bytes of a pending enrolment beside its list, at most.
-const ROOM: usize = 1024;
+const ROOM: usize = 4096;
 
 impl Pending {
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let (agreement, legacy, token) = self.device.key.fields();
         let record = PendingRecord {
             format: 1,
             user: self.list.user().clone(),
             identity: self.device.identity.seed().expose().to_vec(),
-            agreement: self.device.agreement.scalar().expose().to_vec(),
+            agreement,
+            legacy,
+            token,
             list: self.list.to_bytes(),
             recovery: self.recovery.as_ref().map(RecoveryKey::to_text),
         };
@@ -117,11 +168,11 @@ impl Pending {
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let record: PendingRecord = cbor::decode(bytes).ok()?;
         let identity = SigningKey::from_seed(Secret::from_slice(&record.identity)?);
-        let agreement = SoftwareKey::from_scalar(Secret::from_slice(&record.agreement)?)?;
+        let key = StoredKey::from_fields(&record.agreement, record.legacy.as_deref(), record.token.as_ref())?;
         let list = ClaimedList::from_bytes(&record.list).and_then(|claimed| claimed.verify(&record.user)).ok()?;
         let own = list.records().iter().find(|own| own.identity == *identity.public())?.clone();
         let recovery = record.recovery.as_deref().map(RecoveryKey::parse).transpose().ok()?;
-        Some(Self { device: NewDevice { identity, agreement, record: own }, list, recovery })
+        Some(Self { device: NewDevice { identity, key, record: own }, list, recovery })
     }
 }
 
@@ -140,17 +191,26 @@ impl super::home::Home {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::native::device_key::NoPins;
 
     #[test]
     fn sto_2_a_pending_enrolment_survives_being_stored() {
         let user = UserId::parse("ada", "x").unwrap();
-        let (account, device) = (SigningKey::generate(&mut rng()), NewDevice::generate(&user, "laptop"));
-        let list = DeviceList::first(&account, &user, device.signed_record()).unwrap();
+        for choice in [KeyChoice::P256, KeyChoice::Rsa2048] {
+            survives(&user, &choice);
+        }
+    }
+
+    fn survives(user: &UserId, choice: &KeyChoice) {
+        let account = SigningKey::generate(&mut rng());
+        let (device, holder) = NewDevice::generate(user, "laptop", choice, &NoPins).unwrap();
+        let list = DeviceList::first(&account, user, device.signed_record()).unwrap();
         let pending = Pending { device, list, recovery: Some(RecoveryKey::generate(&mut rng())) };
         let bytes = pending.to_bytes();
         let again = Pending::from_bytes(&bytes).unwrap();
         assert_eq!(again.to_bytes(), bytes);
         assert_eq!(again.device.id(), pending.device.id());
+        assert_eq!(again.device.holder(&NoPins).unwrap().public(), holder.public());
         assert!(bytes.capacity() >= pending.list.to_bytes().len() + ROOM, "it did not have to grow");
         for cut in 0..bytes.len() {
             assert!(Pending::from_bytes(&bytes[..cut]).is_none());

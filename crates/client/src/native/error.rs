@@ -8,6 +8,7 @@ use undertone_transparency::trust::{DecisionError, TrustError};
 use super::home::HomeError;
 use super::rooms::RoomFault;
 use super::sound::SoundError;
+use super::token::TokenFault;
 
 /// An error of the client as people see it.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,10 @@ pub enum ClientError {
     #[error("this home has no account: run `undertone register NAME` or `undertone login NAME`")]
     NotLoggedIn,
     /// An account is here already.
-    #[error("this home belongs to {0} already: choose another with --home, or `undertone logout` first")]
+    #[error(
+        "this home belongs to {0} already, and its device keeps the key it has: a key is never moved onto a token or off it. \
+         Choose another home with --home and add a device there, or `undertone logout` first"
+    )]
     LoggedIn(String),
     /// Not a name.
     #[error(transparent)]
@@ -137,6 +141,12 @@ pub enum ClientError {
     /// Not a recovery key.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// No key could be made, or the one there is does not answer.
+    #[error("this device's key could not be made or does not answer")]
+    NoKey,
+    /// A token.
+    #[error(transparent)]
+    Token(#[from] TokenFault),
     /// Sound.
     #[error(transparent)]
     Sound(#[from] SoundError),

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use minicbor::{Decode, Encode};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
-use undertone_keys::agreement::SoftwareKey;
 use undertone_keys::cbor;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, Server, SigningKey, VerifyingKey};
@@ -19,6 +18,7 @@ use undertone_protocol::statement::Statement;
 use undertone_transparency::PeerTrust;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::device_key::{StoredKey, TokenRecord};
 use crate::engine::{Memory, Record};
 
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -149,14 +149,22 @@ struct DeviceRecord {
     account: VerifyingKey<Account>,
     #[cbor(n(4), with = "minicbor::bytes")]
     identity: Vec<u8>,
+    /// The scalar of a P-256 key; empty where the device has another.
     #[cbor(n(5), with = "minicbor::bytes")]
     agreement: Vec<u8>,
+    /// PKCS#8 of an RSA key.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    legacy: Option<Vec<u8>>,
+    /// Where on which token the key is.
+    #[n(7)]
+    token: Option<TokenRecord>,
 }
 
 impl Drop for DeviceRecord {
     fn drop(&mut self) {
         self.identity.zeroize();
         self.agreement.zeroize();
+        self.legacy.zeroize();
     }
 }
 
@@ -170,7 +178,7 @@ pub struct DeviceSecrets {
     /// The account key's public half.
     pub account: VerifyingKey<Account>,
     pub(super) identity_seed: Secret<32>,
-    pub(super) agreement_scalar: Secret<32>,
+    pub(super) key: StoredKey,
 }
 
 impl DeviceSecrets {
@@ -180,14 +188,26 @@ impl DeviceSecrets {
         SigningKey::from_seed(Secret::filled_by(|out| out.copy_from_slice(self.identity_seed.expose())))
     }
 
-    /// The agreement key.
-    ///
-    /// # Errors
-    /// [`HomeError::Damaged`].
-    pub fn agreement(&self) -> Result<SoftwareKey, HomeError> {
-        let scalar = Secret::filled_by(|out| out.copy_from_slice(self.agreement_scalar.expose()));
-        SoftwareKey::from_scalar(scalar).ok_or_else(|| HomeError::Damaged(DEVICE.into()))
+    /// How its static key is kept: `p256`, `rsa2048`, or the label of the token it lies on.
+    #[must_use]
+    pub fn key_place(&self) -> KeyPlace {
+        match &self.key {
+            StoredKey::P256(_) => KeyPlace::P256,
+            StoredKey::Rsa2048(_) => KeyPlace::Rsa2048,
+            StoredKey::Token { place, .. } => KeyPlace::Token(place.label.clone()),
+        }
     }
+}
+
+/// Where a device's static key lies, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// P-256, in the home folder.
+    P256,
+    /// RSA-2048, in the home folder.
+    Rsa2048,
+    /// P-256, on the token with this label, which it cannot leave.
+    Token(String),
 }
 
 /// A home that was copied or restored may be open to others: its keys are nobody else's.
@@ -307,7 +327,8 @@ impl Home {
             label: record.label.clone(),
             account: record.account,
             identity_seed: Secret::from_slice(&record.identity).ok_or_else(damaged)?,
-            agreement_scalar: Secret::from_slice(&record.agreement).ok_or_else(damaged)?,
+            key: StoredKey::from_fields(&record.agreement, record.legacy.as_deref(), record.token.as_ref())
+                .ok_or_else(damaged)?,
         }))
     }
 
@@ -330,15 +351,18 @@ impl Home {
         token: &AccessToken,
         own: &PeerTrust,
     ) -> Result<(), HomeError> {
+        let (agreement, legacy, token_record) = device.key.fields();
         let record = DeviceRecord {
             format: 1,
             address: device.address.clone(),
             label: device.label.clone(),
             account: device.account,
             identity: device.identity_seed.expose().to_vec(),
-            agreement: device.agreement_scalar.expose().to_vec(),
+            agreement,
+            legacy,
+            token: token_record,
         };
-        let record = cbor::encode_secret(&record, 1024);
+        let record = cbor::encode_secret(&record, 4096);
         let peer = format!("{PEER}{}", own.user());
         self.put(&[
             (SERVER, Some(&cbor::encode(server))),
@@ -355,7 +379,7 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn rehearse(&self) -> Result<(), HomeError> {
-        self.put(&[(REHEARSAL, Some(&[0; 2048]))])?;
+        self.put(&[(REHEARSAL, Some(&[0; 8192]))])?;
         self.put(&[(REHEARSAL, None)])
     }
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod connector;
+mod device_key;
 mod directory;
 mod doctor;
 mod driver;
@@ -13,6 +14,7 @@ mod online;
 mod rest;
 mod rooms;
 pub mod sound;
+mod token;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,20 +22,22 @@ use std::sync::Arc;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use undertone_call::Local;
-use undertone_keys::agreement::DeviceKey;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Account, Device, SigningKey, VerifyingKey};
 use undertone_keys::{UserId, WallTime};
 use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
 
 pub use account::{Login, MIN_PASSPHRASE, Registered, Registration};
+pub use device_key::{KeyChoice, NoPins, Pins, TokenPlace};
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
-pub use home::{DeviceSecrets, Home, HomeError, ServerPin};
+pub use home::{DeviceSecrets, Home, HomeError, KeyPlace, ServerPin};
 pub use online::{Loudness, Online, Status, TapReport};
 pub use rooms::{Invitee, RoomBook, RoomFault, RoomView};
 pub use sound::Sound;
+pub use token::TokenFault;
 
 /// The operating system's random numbers.
 pub(crate) const fn rng() -> UnwrapErr<SysRng> {
@@ -47,9 +51,16 @@ pub(crate) fn wall_time() -> WallTime {
 }
 
 /// One device of one account, or a home folder that is to become one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     home: Arc<Home>,
+    pins: Arc<dyn Pins>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Client({})", self.home.folder().display())
+    }
 }
 
 /// Where an account lives and what it is called.
@@ -61,6 +72,8 @@ pub struct Whoami {
     pub label: String,
     /// The account key, which peers pin.
     pub account: String,
+    /// Where its static key lies.
+    pub key: KeyPlace,
     /// Host and port of the server.
     pub server: String,
     /// The server's pinned identity key.
@@ -73,7 +86,13 @@ impl Client {
     /// # Errors
     /// [`HomeError`], [`HomeError::InUse`] among them.
     pub fn open(folder: &Path) -> Result<Self, HomeError> {
-        Ok(Self { home: Arc::new(Home::open(folder)?) })
+        Ok(Self { home: Arc::new(Home::open(folder)?), pins: Arc::new(NoPins) })
+    }
+
+    /// Asks for the PIN there where this device's key lies, or is to lie, on a token.
+    #[must_use]
+    pub fn with_pins(self, pins: Arc<dyn Pins>) -> Self {
+        Self { pins, ..self }
     }
 
     /// Makes an account with this device as its first.
@@ -81,7 +100,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn register(&self, registration: Registration<'_>) -> Result<Registered, ClientError> {
-        account::register(&self.home, registration).await
+        account::register(&self.home, registration, &*self.pins).await
     }
 
     /// Adds this device to an account by its passphrase. A recovery key comes of it only where a registration on this
@@ -90,7 +109,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn login(&self, login: Login<'_>) -> Result<Registered, ClientError> {
-        account::login(&self.home, login).await
+        account::login(&self.home, login, &*self.pins).await
     }
 
     /// Ends this device's access and forgets its keys.
@@ -109,6 +128,7 @@ impl Client {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
         let server = self.home.server()?.ok_or(ClientError::NotLoggedIn)?;
         Ok(Whoami {
+            key: device.key_place(),
             address: device.address,
             label: device.label,
             account: device.account.fingerprint(),
@@ -198,17 +218,16 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn rooms(&self) -> Result<RoomBook, ClientError> {
-        let (local, _) = self.local()?;
+        let (address, identity, account) = self.signer()?;
         let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
-        Ok(RoomBook::new(directory, local))
+        Ok(RoomBook::new(directory, address, identity, account))
     }
 
-    fn local(&self) -> Result<(Local, Arc<dyn DeviceKey>), ClientError> {
+    /// This device without its static key: enough to sign with.
+    fn signer(&self) -> Result<(Address, Arc<SigningKey<Device>>, VerifyingKey<Account>), ClientError> {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
-        let key: Arc<dyn DeviceKey> = Arc::new(device.agreement()?);
         let identity = Arc::new(device.identity());
-        let local = Local { address: device.address, identity, account: device.account, agreement: *key.public() };
-        Ok((local, key))
+        Ok((device.address, identity, device.account))
     }
 
     /// Connects to the server and stays connected until [`Online::stop`].
@@ -216,8 +235,14 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when it cannot be reached at all; later interruptions are events.
     pub async fn connect(&self) -> Result<Online, ClientError> {
-        let (local, key) = self.local()?;
+        let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
+        let (address, identity, account) = self.signer()?;
         let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
-        Online::start(self.home.clone(), directory, local, key).await
+        let pins = self.pins.clone();
+        // A person may take their time over a PIN, and a token over itself.
+        let opened = tokio::task::spawn_blocking(move || device.key.open(&*pins)).await;
+        let holder = opened.map_err(|_| ClientError::Stopped)??;
+        let local = Local { address, identity, account, key: holder.public() };
+        Online::start(self.home.clone(), directory, local, holder).await
     }
 }

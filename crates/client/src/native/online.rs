@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use undertone_call::Local;
 use undertone_keys::UserId;
-use undertone_keys::agreement::DeviceKey;
+use undertone_keys::choice::LegacyPolicy;
 use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
+use super::device_key::Holder;
 use super::directory::Directory;
 use super::driver::{Driver, EVENTS, Shown};
 use super::error::ClientError;
@@ -75,7 +76,7 @@ pub struct Loudness {
 
 /// What a person wants of the driver.
 pub(super) enum Command {
-    Dial { peer: Box<TrustedPeer>, protection: Protection, sound: Sound },
+    Dial { peer: Box<TrustedPeer>, protection: Protection, legacy: LegacyPolicy, sound: Sound },
     Join { access: Box<Access>, sound: Sound },
     MuteMember { index: u16, muted: bool },
     Accept { sound: Sound },
@@ -104,9 +105,10 @@ impl Online {
         home: Arc<Home>,
         directory: Arc<Directory>,
         local: Local,
-        key: Arc<dyn DeviceKey>,
+        key: Holder,
     ) -> Result<Self, ClientError> {
-        let book = RoomBook::new(directory.clone(), local.clone());
+        let (address, identity) = (local.address.clone(), local.identity.clone());
+        let book = RoomBook::new(directory.clone(), address, identity, local.account);
         let engine = Engine::new(local, directory.pin().identity, home.memory()?);
         let (commands, inbox) = mpsc::channel(64);
         let (out, events) = mpsc::channel(EVENTS);
@@ -134,17 +136,23 @@ impl Online {
     /// # Errors
     /// [`ClientError::Trust`] when the peer's key changed, and what looking up can bring.
     pub async fn call(&self, name: &str, sound: Sound) -> Result<(), ClientError> {
-        self.call_as(name, Protection::Blind, sound).await
+        self.call_as(name, Protection::Blind, LegacyPolicy::Ask, sound).await
     }
 
-    /// The same with a protection asked for.
+    /// The same with a protection asked for, and a word about devices that have RSA alone.
     ///
     /// # Errors
     /// See [`Online::call`].
-    pub async fn call_as(&self, name: &str, protection: Protection, sound: Sound) -> Result<(), ClientError> {
+    pub async fn call_as(
+        &self,
+        name: &str,
+        protection: Protection,
+        legacy: LegacyPolicy,
+        sound: Sound,
+    ) -> Result<(), ClientError> {
         let user = UserId::parse(name, &self.directory.pin().domain).map_err(ClientError::Name)?;
         let peer = Box::new(self.directory.resolve(&user).await?);
-        self.command(Command::Dial { peer, protection, sound }).await
+        self.command(Command::Dial { peer, protection, legacy, sound }).await
     }
 
     /// Takes the call that rings.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use undertone_call::Local;
 use undertone_call::room::access::{Disbelief, believe};
+use undertone_keys::envelope::Address;
+use undertone_keys::sign::{Account, Device, SigningKey, VerifyingKey};
 use undertone_keys::{RoomId, UserId};
 use undertone_protocol::access::{AccessError, FORMAT};
 use undertone_protocol::rest::code;
@@ -94,12 +95,19 @@ pub struct Invitee {
 #[derive(Clone, Debug)]
 pub struct RoomBook {
     directory: Arc<Directory>,
-    local: Local,
+    address: Address,
+    identity: Arc<SigningKey<Device>>,
+    account: VerifyingKey<Account>,
 }
 
 impl RoomBook {
-    pub(super) const fn new(directory: Arc<Directory>, local: Local) -> Self {
-        Self { directory, local }
+    pub(super) const fn new(
+        directory: Arc<Directory>,
+        address: Address,
+        identity: Arc<SigningKey<Device>>,
+        account: VerifyingKey<Account>,
+    ) -> Self {
+        Self { directory, address, identity, account }
     }
 
     pub(super) const fn directory(&self) -> &Arc<Directory> {
@@ -124,7 +132,7 @@ impl RoomBook {
                 Err(error) => return Err(error),
             };
             // A room that this device has seen closed, or left, is none of its own whatever the server says.
-            if access.list().listed(&self.local.address.user).is_some() {
+            if access.list().listed(&self.address.user).is_some() {
                 views.push(RoomView { access, present: shown.present.into_iter().map(|name| name.0).collect() });
             }
         }
@@ -213,18 +221,13 @@ impl RoomBook {
     ///
     /// # Errors
     /// [`ClientError`]; nothing is made where one of the invited cannot be looked up or is not trusted.
-    pub async fn create(
-        &self,
-        name: &str,
-        protection: Protection,
-        invited: &[Invitee],
-    ) -> Result<Access, ClientError> {
+    pub async fn create(&self, name: &str, protection: Protection, invited: &[Invitee]) -> Result<Access, ClientError> {
         if self.list().await?.iter().any(|view| view.access.list().name == name) {
             return Err(RoomFault::Exists(name.to_owned()).into());
         }
-        let creator = self.local.address.user.clone();
+        let creator = self.address.user.clone();
         let rights = Rights { speak: true, moderate: true };
-        let mut members = vec![Listed { user: creator.clone(), account: self.local.account, rights }];
+        let mut members = vec![Listed { user: creator.clone(), account: self.account, rights }];
         for invitee in invited {
             let listed = self.listed(invitee).await?;
             if members.iter().any(|member| member.user == listed.user) {
@@ -242,10 +245,10 @@ impl RoomBook {
             terms: Terms::room(protection),
             creator,
             members,
-            signer: self.local.address.clone(),
+            signer: self.address.clone(),
             created: wall_time(),
         };
-        let access = Access::sign(list, &self.local.identity).map_err(|error| match error {
+        let access = Access::sign(list, &self.identity).map_err(|error| match error {
             AccessError::Malformed => RoomFault::Name,
             error => RoomFault::Refused(error),
         })?;
@@ -293,7 +296,7 @@ impl RoomBook {
     /// # Errors
     /// [`ClientError`].
     pub async fn leave(&self, room: RoomId) -> Result<Access, ClientError> {
-        let me = self.local.address.user.clone();
+        let me = self.address.user.clone();
         self.change(room, |list| if me == list.creator { Ok(Vec::new()) } else { without(list, &me) }).await
     }
 
@@ -306,8 +309,8 @@ impl RoomBook {
         for _ in 0..ATTEMPTS {
             let known = self.access(room).await?;
             let members = change(known.list())?;
-            let next = known.next(members, self.local.address.clone(), wall_time());
-            let next = Access::sign(next, &self.local.identity).map_err(RoomFault::Refused)?;
+            let next = known.next(members, self.address.clone(), wall_time());
+            let next = Access::sign(next, &self.identity).map_err(RoomFault::Refused)?;
             next.follows(&known).map_err(RoomFault::Refused)?;
             match self.directory.put_access(&next).await {
                 Ok(()) => {

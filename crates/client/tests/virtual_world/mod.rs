@@ -10,11 +10,12 @@ use undertone_call::room::KeySignal;
 use undertone_call::{Local, Outcome};
 use undertone_client::engine::{Engine, Event, Input, Memory, NotEntered, Output};
 use undertone_keys::agreement::{DeviceKey, SoftwareKey};
+use undertone_keys::choice::{Agreement, LegacyPolicy};
 use undertone_keys::device_list::DeviceList;
-use undertone_keys::choice::Agreement;
 use undertone_keys::envelope::{self, Address, Header, Purpose};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Server, Signed, SigningKey, VerifyingKey};
+use undertone_keys::static_key::{Answer, Question};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, RequestId, RoomId, Secret, Time, UserId, WallTime};
 use undertone_media::HopExporter;
@@ -130,10 +131,21 @@ impl World {
             address: address.clone(),
             identity: identity.clone(),
             account: *account.public(),
-            agreement: *key.public(),
+            key: (*key.public()).into(),
         };
         let engine = Engine::new(local, server, Memory::default());
-        Device { engine, key, address, identity, list, relay: None, reachable: true, events: Vec::new(), heard: 0, heard_from: HashMap::new() }
+        Device {
+            engine,
+            key,
+            address,
+            identity,
+            list,
+            relay: None,
+            reachable: true,
+            events: Vec::new(),
+            heard: 0,
+            heard_from: HashMap::new(),
+        }
     }
 
     /// A device's process ends without a word and begins anew, with nothing but its keys.
@@ -145,7 +157,7 @@ impl World {
             address: here.address.clone(),
             identity: here.identity.clone(),
             account: *here.list.account(),
-            agreement: *here.key.public(),
+            key: (*here.key.public()).into(),
         };
         here.engine = Engine::new(local, server, Memory::default());
         here.events.clear();
@@ -281,9 +293,11 @@ impl World {
     pub(crate) fn carry_out(&mut self, device: usize, output: Output) {
         match output {
             Output::Event(event) => self.devices[device].events.push(event),
-            Output::Agree { request, peer } => {
+            Output::Ask { request, question } => {
+                let Question::Agree(peer) = question else { panic!("nobody here has RSA") };
                 let secret = self.devices[device].key.agree(&peer);
-                self.input(device, Input::Agreed { request, secret });
+                let answer = secret.map(Answer::Agreed);
+                self.input(device, Input::Answered { request, answer });
             }
             Output::Resolve(user) => {
                 let place = self.devices.iter().position(|device| device.address.user == user).unwrap();
@@ -457,7 +471,7 @@ impl World {
             recipient,
             request: RequestId::random(&mut self.rng),
         };
-        let key = self.joins[&to].ephemeral;
+        let key = self.joins[&to].ephemeral.into();
         let identity = self.devices[from].identity.clone();
         let envelope = envelope::seal(&mut self.rng, &identity, &header, &key, &signal.encode()).unwrap();
         self.input(to, Input::Signal(ToDevice::Deliver { from: sender, call, envelope, grant: None }));
@@ -478,7 +492,7 @@ impl World {
     pub(crate) fn talking_with(seed: u64, protection: Protection) -> Self {
         let mut world = Self::new(seed);
         let peer = world.peer(BOB);
-        world.input(ADA, Input::Dial { peer, protection });
+        world.input(ADA, Input::Dial { peer, protection, legacy: LegacyPolicy::Ask });
         world.run(200);
         world.input(BOB, Input::Accept);
         world.run(1000);

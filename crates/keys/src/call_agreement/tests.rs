@@ -16,7 +16,7 @@ fn agree(seed: u64, meddle: bool) -> Sides {
     let (sa, sb, mallory) = (SoftwareKey::generate(rng), SoftwareKey::generate(rng), SoftwareKey::generate(rng));
     let (ea, eb) = (EphemeralKey::generate(rng), EphemeralKey::generate(rng));
     let believed = if meddle { mallory.public() } else { sa.public() };
-    let transcript = Transcript::new(sa.public(), sb.public(), b"invite", b"answer");
+    let transcript = Transcript::new(&(*sa.public()).into(), &(*sb.public()).into(), b"invite", b"answer");
     let caller = Shares {
         ephemeral_static: ea.agree(sb.public()).unwrap(),
         static_static: sa.agree(sb.public()).unwrap(),
@@ -60,7 +60,7 @@ fn call_1_a_wrong_static_key_does_not_confirm() {
 fn call_1_the_transcript_separates_its_parts() {
     let rng = &mut SeededRng::new(3);
     let (a, b) = (SoftwareKey::generate(rng), SoftwareKey::generate(rng));
-    let (a, b) = (a.public(), b.public());
+    let (a, b): (&StaticKey, &StaticKey) = (&(*a.public()).into(), &(*b.public()).into());
     let base = Transcript::new(a, b, b"invite", b"answer");
     assert_ne!(base, Transcript::new(b, a, b"invite", b"answer"));
     assert_ne!(base, Transcript::new(a, b, b"invitea", b"nswer"));
@@ -78,4 +78,25 @@ fn call_4_sas_depends_on_both_halves() {
     let shown = Sas::derive(key, t, &a, &b);
     assert!(shown != Sas::derive(key, t, &c, &b));
     assert!(shown != Sas::derive(key, t, &a, &c));
+}
+
+#[test]
+fn call_2_two_halves_and_the_transcript_make_the_key() {
+    let rng = &mut SeededRng::new(6);
+    let (a, b) = (SoftwareKey::generate(rng), SoftwareKey::generate(rng));
+    let transcript = |answer: &[u8]| Transcript::new(&(*a.public()).into(), &(*b.public()).into(), b"invite", answer);
+    let (mine, theirs) = (LegacyHalf::random(rng), LegacyHalf::random(rng));
+    let key = |answer: &[u8], caller: &LegacyHalf, callee: &LegacyHalf| {
+        CallKeys::derive_legacy(&transcript(answer), caller, callee).media
+    };
+    let base = key(b"answer", &mine, &theirs);
+    assert!(bool::from(base.ct_eq(&key(b"answer", &mine.again(), &theirs.again()))));
+    for other in [
+        key(b"another", &mine, &theirs),
+        key(b"answer", &theirs, &mine),
+        key(b"answer", &mine, &mine),
+        key(b"answer", &LegacyHalf::random(rng), &theirs),
+    ] {
+        assert!(!bool::from(base.ct_eq(&other)));
+    }
 }

@@ -111,8 +111,7 @@ fn grp_8_a_list_that_contradicts_itself_is_none() {
 #[test]
 fn grp_8_every_change_has_somebody_who_may_make_it() {
     let [ada, bob, carol, dave] = people();
-    let (a, b, c, d) =
-        (ada.listed(MODERATES), bob.listed(MODERATES), carol.listed(SPEAKS), dave.listed(LISTENS));
+    let (a, b, c, d) = (ada.listed(MODERATES), bob.listed(MODERATES), carol.listed(SPEAKS), dave.listed(LISTENS));
     let start = Access::sign(first(&ada, vec![a.clone(), b.clone(), c.clone()]), &ada.key).unwrap();
     let speaks = |person: &Person| person.listed(SPEAKS);
     let rows: [(&str, &Person, Vec<Listed>, bool); 14] = [

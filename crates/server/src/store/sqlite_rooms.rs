@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use sqlx::Row;
 use undertone_keys::{CallId, RoomId, UserId, WallTime};
 
+use super::StoreError;
 use super::rooms::{Rooms, StoredAccess};
 use super::sqlite::{Sqlite, conflict, seconds};
-use super::StoreError;
 
 fn id(bytes: &[u8]) -> Result<[u8; 16], StoreError> {
     bytes.try_into().map_err(|_| StoreError::Damaged)

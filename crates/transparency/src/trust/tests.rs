@@ -124,3 +124,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn id_3_a_device_that_had_p256_does_not_go_back_to_rsa() {
+    use undertone_keys::choice::{Agreement, ChoiceError, LegacyPolicy, choose};
+    use undertone_keys::legacy::{LegacyKey, SoftwareLegacyKey};
+    let rng = &mut SeededRng::new(7);
+    let (identity, old) = (SigningKey::generate(rng), SoftwareKey::generate(rng));
+    let legacy = SoftwareLegacyKey::generate().unwrap();
+    let modern = DeviceRecord::new(bob(), *identity.public(), *old.public(), NOW, "phone".into());
+    let mut lowered = DeviceRecord::new(bob(), *identity.public(), legacy.public().clone(), NOW, "phone".into());
+    lowered.version = 2;
+    let other = SigningKey::generate(rng);
+    let honest = DeviceRecord::new(bob(), *other.public(), legacy.public().clone(), NOW, "old".into());
+    let first = DeviceList::first(&account(1), &bob(), modern.sign(&identity)).unwrap();
+    let second = first.with(&account(1), honest.sign(&other)).unwrap();
+    let third = second.with(&account(1), lowered.sign(&identity)).unwrap();
+
+    let mut trust = PeerTrust::pin(&first);
+    let peer = trust.observe(&third).unwrap();
+    let offer = |peer: &TrustedPeer, record: &DeviceRecord| choose(peer.offer(record), LegacyPolicy::Allow);
+    assert_eq!(offer(&peer, &lowered), Err(ChoiceError::Downgrade));
+    assert_eq!(offer(&peer, &honest), Ok(Agreement::Rsa2048), "one that never had another is no downgrade");
+    // It is remembered, also over a restart and a list more.
+    let mut again = PeerTrust::from_bytes(&trust.to_bytes()).unwrap();
+    let fourth = third.with(&account(1), record(rng)).unwrap();
+    assert_eq!(offer(&again.observe(&fourth).unwrap(), &lowered), Err(ChoiceError::Downgrade));
+    assert_eq!(offer(&PeerTrust::pin(&first).observe(&first).unwrap(), &modern), Ok(Agreement::P256));
+}

@@ -110,7 +110,8 @@ impl SoundPath {
                 self.past = sum(self.past, stream.buffer.stats());
             }
             let Ok(decoder) = Decoder::new() else { return };
-            self.streams.insert(heard.sender, Stream { buffer: JitterBuffer::default(), decoder, meter: Meter::default() });
+            self.streams
+                .insert(heard.sender, Stream { buffer: JitterBuffer::default(), decoder, meter: Meter::default() });
         }
         if let Some(stream) = self.streams.get_mut(&heard.sender) {
             stream.buffer.push(now, heard.number, heard.payload.to_vec());
@@ -182,8 +183,11 @@ impl SoundPath {
 
     /// How loud everybody is who was heard lately, by index.
     pub(crate) fn voices(&self) -> Vec<Loudness> {
-        let mut voices: Vec<Loudness> =
-            self.streams.iter().map(|(index, stream)| Loudness { index: *index, level: stream.meter.level() }).collect();
+        let mut voices: Vec<Loudness> = self
+            .streams
+            .iter()
+            .map(|(index, stream)| Loudness { index: *index, level: stream.meter.level() })
+            .collect();
         voices.sort_unstable_by_key(|voice| voice.index);
         voices
     }
