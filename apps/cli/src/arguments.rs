@@ -88,6 +88,11 @@ During a call: m mutes, v says that the pictures are the same on both sides, q o
         #[command(subcommand)]
         command: Room,
     },
+    /// List microphones and loudspeakers.
+    #[command(after_help = "Example:
+  undertone sound
+  undertone call bob --microphone headset --speaker headset")]
+    Sound,
     /// Look at everything a call needs and say what to do where something is amiss.
     Doctor,
     /// Print completions for a shell.
@@ -229,6 +234,27 @@ pub(crate) struct SoundOptions {
     /// Use neither microphone nor loudspeaker where no file is named.
     #[arg(long)]
     pub(crate) no_devices: bool,
+    /// The microphone, by its id, its name or a part of it: `undertone sound` lists them.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) microphone: Option<String>,
+    /// The loudspeaker, in the same way.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) speaker: Option<String>,
+    /// Take noise out of a WAV file, too; out of a microphone it is taken anyway.
+    #[arg(long, conflicts_with = "no_denoise")]
+    pub(crate) denoise: bool,
+    /// Leave the microphone as it is.
+    #[arg(long)]
+    pub(crate) no_denoise: bool,
+    /// Be silent but while the space bar is held down.
+    #[arg(long)]
+    pub(crate) push_to_talk: bool,
+    /// Send pauses as one byte: half the data, but whoever counts bytes sees when you speak.
+    #[arg(long)]
+    pub(crate) dtx: bool,
+    /// Send no forward error correction. For measuring what it does.
+    #[arg(long)]
+    pub(crate) no_fec: bool,
     /// Hang up this many seconds after sound began to flow.
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u64>,

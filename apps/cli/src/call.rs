@@ -6,31 +6,35 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{CallInfo, Side};
-use undertone_client::native::{Client, ClientError, Online, Sound};
+use undertone_client::native::{Client, ClientError, KeyPlace, Online, Sound};
 use undertone_client::{Agreement, Event, LegacyPolicy, Outcome, Protection, Reason, Role, Standing};
 
 use crate::Done;
 use crate::arguments::{Answer, Call, LegacyOption, ProtectionOption, SoundOptions};
-use crate::conversation::{check_tap, next_signal, signal_stream, sleep_until, sound, status_object, words};
+use crate::conversation::{Mouth, check_tap, next_signal, signal_stream, sleep_until, sound, status_object, words};
 use crate::live::{Key, Live, call_parts};
 use crate::output::Output;
 use crate::peer::standing;
 
 pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Result<Done, ClientError> {
     let sound = sound(&options.sound)?;
+    let legacy = own(client, options.legacy)?;
     let online = client.connect().await?;
-    online.call_as(&options.peer, options.protection.into(), options.legacy.into(), sound).await?;
+    online.legacy(legacy.into()).await?;
+    online.call_as(&options.peer, options.protection.into(), legacy.into(), sound).await?;
     let hop = matches!(options.protection, ProtectionOption::Hop);
     if hop {
         output.event(&json!({ "event": "hop_asked" }), "You ask for a call that the relay can hear.");
     }
-    let waiting = Waiting { hop, legacy: options.legacy, calling: Some(options.clone()), ..Waiting::default() };
+    let waiting = Waiting { hop, legacy, calling: Some(options.clone()), ..Waiting::default() };
     follow(client, online, &options.sound, waiting, *output).await
 }
 
 pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -> Result<Done, ClientError> {
     let sound = if options.decline { Sound::silent() } else { sound(&options.sound)? };
+    let legacy = own(client, options.legacy)?;
     let online = client.connect().await?;
+    online.legacy(legacy.into()).await?;
     let me = client.whoami()?.address.user;
     let text =
         format!("{} can be called now, and takes the first call by itself. Ctrl-C ends the waiting.", me.display());
@@ -39,7 +43,7 @@ pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -
         sound: Some(sound),
         decline: options.decline,
         allow_hop: options.allow_hop,
-        legacy: options.legacy,
+        legacy,
         ..Waiting::default()
     };
     follow(client, online, &options.sound, waiting, *output).await
@@ -58,6 +62,12 @@ struct Waiting {
     again: bool,
     /// This side calls, and asks for a hop room.
     hop: bool,
+}
+
+/// Whoever has RSA alone need not be asked about it again.
+fn own(client: &Client, option: LegacyOption) -> Result<LegacyOption, ClientError> {
+    let legacy = client.whoami()?.key == KeyPlace::Rsa2048;
+    Ok(if legacy && option == LegacyOption::Ask { LegacyOption::Allow } else { option })
 }
 
 /// Whether to talk with somebody whose device has RSA alone: what was said before, or what a person says now.
@@ -87,7 +97,7 @@ struct Progress {
     began: Option<Instant>,
     /// From when `--seconds` counts: the first sound of the other side, or a while after both were there.
     counts_from: Option<Instant>,
-    muted: bool,
+    mouth: Mouth,
     /// Somebody said that the pictures are the same, now or in an earlier call.
     verified: bool,
     /// Sound does not flow.
@@ -107,7 +117,8 @@ async fn follow(
     output: Output,
 ) -> Result<Done, ClientError> {
     let (mut live, mut keys) = (None::<Live>, None::<tokio::sync::mpsc::Receiver<Key>>);
-    let mut progress = Progress { hop: waiting.hop, ..Progress::default() };
+    let mut progress = Progress { hop: waiting.hop, mouth: Mouth::new(options), ..Progress::default() };
+    progress.mouth.mind(&online).await?;
     let mut draw = tokio::time::interval(Duration::from_millis(100));
     draw.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut ticks = 0_u64;
@@ -156,9 +167,9 @@ async fn follow(
                             online.call_as(&call.peer, protection, LegacyPolicy::Allow, sound).await?;
                         }
                     }
-                    Event::Incoming { .. } => match waiting.sound.take() {
+                    Event::Incoming { call, .. } => match waiting.sound.take() {
                         Some(_) if waiting.decline => online.decline().await?,
-                        Some(sound) => online.accept(sound).await?,
+                        Some(sound) => online.accept_only(call, sound).await?,
                         None => {}
                     },
                     Event::Established(info) => {
@@ -196,8 +207,12 @@ async fn follow(
                 Some(Key::HangUp) | None if progress.ending => {}
                 Some(Key::HangUp) | None => end_call(&online, options, &mut progress, output).await?,
                 Some(Key::Mute) => {
-                    progress.muted = !progress.muted;
-                    online.mute(progress.muted).await?;
+                    progress.mouth.toggle();
+                    progress.mouth.mind(&online).await?;
+                }
+                Some(Key::Talk) => {
+                    progress.mouth.hold();
+                    progress.mouth.mind(&online).await?;
                 }
                 Some(Key::Same) if progress.verified => {}
                 Some(Key::Same) => if let Some(info) = &progress.info {
@@ -210,9 +225,10 @@ async fn follow(
             },
             _ = draw.tick(), if progress.began.is_some() => {
                 ticks += 1;
+                progress.mouth.mind(&online).await?;
                 let (status, seconds) = (online.status(), progress.began.map_or(0, |began| began.elapsed().as_secs()));
                 if let (Some(live), Some(info)) = (&live, &progress.info) {
-                    live.draw(&call_parts(seconds, progress.muted, progress.away, info, &status));
+                    live.draw(&call_parts(seconds, progress.mouth.is_shut(), progress.away, info, &status));
                 }
                 if output.is_json() && ticks.is_multiple_of(10) {
                     output.event(&status_object(&status), "");
@@ -354,7 +370,7 @@ fn established(info: &CallInfo, output: Output) {
     let text = format!(
         "Talking with {} ({}), {}: {who_opens}.{secrecy}\n  {}\n  {}\n  or {}\n\
          Read these to each other; if they are the same, {nobody}.\n\
-         Keys: m mute, v they are the same, q hang up.",
+         Keys: m mute, v they are the same, q hang up; space talks with --push-to-talk.",
         info.peer.user.display(),
         words(info.standing),
         info.protection.as_str(),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 use undertone_client::Standing;
-use undertone_client::native::sound::{Microphone, Silence, Sink, Source, Speaker, WavFormat, WavSink, WavSource};
+use undertone_client::native::sound::{
+    Microphone, Silence, Sink, Source, Speaker, Tuning, WavFormat, WavSink, WavSource, devices,
+};
 use undertone_client::native::{ClientError, Online, Sound, Status};
 
 use crate::arguments::SoundOptions;
@@ -16,7 +18,7 @@ pub(crate) fn sound(options: &SoundOptions) -> Result<Sound, ClientError> {
     let source: Box<dyn Source> = match &options.wav_in {
         Some(path) => Box::new(WavSource::open(path)?),
         None if options.no_devices => Box::new(Silence),
-        None => Box::new(Microphone::open()?),
+        None => Box::new(Microphone::open(options.microphone.as_deref())?),
     };
     let sink: Box<dyn Sink> = match &options.wav_out {
         Some(path) => {
@@ -24,9 +26,80 @@ pub(crate) fn sound(options: &SoundOptions) -> Result<Sound, ClientError> {
             Box::new(WavSink::create(path, format)?)
         }
         None if options.no_devices => Box::new(Silence),
-        None => Box::new(Speaker::open()?),
+        None => Box::new(Speaker::open(options.speaker.as_deref())?),
     };
-    Ok(Sound { source, sink })
+    let microphone = options.wav_in.is_none() && !options.no_devices;
+    let tuning = Tuning {
+        fec: !options.no_fec,
+        dtx: options.dtx,
+        denoise: options.denoise || (microphone && !options.no_denoise),
+        ..Tuning::default()
+    };
+    Ok(Sound { source, sink, tuning })
+}
+
+/// Lists what one can speak into and hear from.
+pub(crate) fn list(output: &Output) {
+    let devices = devices();
+    let object = |found: &[(String, String)]| {
+        found.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect::<Vec<_>>()
+    };
+    let text = |what: &str, found: &[(String, String)]| {
+        let lines: Vec<String> = found.iter().map(|(id, name)| format!("  {name}  ({id})")).collect();
+        let lines = if lines.is_empty() { vec!["  none".to_owned()] } else { lines };
+        format!("{what}\n{}", lines.join("\n"))
+    };
+    output.result(
+        &json!({ "microphones": object(&devices.microphones), "speakers": object(&devices.speakers) }),
+        &format!("{}\n{}", text("Microphones", &devices.microphones), text("Loudspeakers", &devices.speakers)),
+    );
+}
+
+/// How long somebody is heard after the last sign of the space bar: a terminal tells of keys that go down, and again while
+/// they are held, and never of their going up.
+const HOLD: Duration = Duration::from_millis(700);
+
+/// Whether this device is to be silent, by the keys of a person.
+#[derive(Debug, Default)]
+pub(crate) struct Mouth {
+    muted: bool,
+    /// Silent but while the space bar is held.
+    push_to_talk: bool,
+    until: Option<Instant>,
+    /// What the driver was told last.
+    told: bool,
+}
+
+impl Mouth {
+    pub(crate) fn new(options: &SoundOptions) -> Self {
+        Self { push_to_talk: options.push_to_talk, ..Self::default() }
+    }
+
+    pub(crate) const fn toggle(&mut self) {
+        self.muted = !self.muted;
+    }
+
+    pub(crate) const fn set(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    /// The space bar is held.
+    pub(crate) fn hold(&mut self) {
+        self.until = Some(Instant::now() + HOLD);
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.muted || (self.push_to_talk && self.until.is_none_or(|until| until <= Instant::now()))
+    }
+
+    /// Tells the driver what has changed; to be called often.
+    pub(crate) async fn mind(&mut self, online: &Online) -> Result<(), ClientError> {
+        let shut = self.is_shut();
+        if core::mem::replace(&mut self.told, shut) != shut {
+            online.mute(shut).await?;
+        }
+        Ok(())
+    }
 }
 
 type Signals = Option<tokio::signal::unix::Signal>;
@@ -78,7 +151,7 @@ pub(crate) fn status_object(status: &Status) -> serde_json::Value {
         "loss_percent": status.loss_percent, "latency_ms": status.latency_ms, "rtt_ms": status.rtt_ms,
         "buffer_ms": status.buffer_ms, "quiet_ms": status.quiet_ms, "sealed": status.sealed, "opened": status.opened,
         "refused": status.refused, "played": status.played, "recovered": status.recovered,
-        "concealed": status.concealed,
+        "concealed": status.concealed, "bitrate": status.bitrate, "expected_loss": status.expected_loss,
     })
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Key {
     Same,
     /// Who is in?
     Who,
+    /// The space bar is held.
+    Talk,
     /// What stands behind the colon so far; nothing when typing was given up.
     Typing(Option<String>),
     /// A whole command.
@@ -168,7 +170,8 @@ impl Keyboard {
 
 fn key(event: &Event) -> Option<Key> {
     let Event::Key(key) = event else { return None };
-    if key.kind != KeyEventKind::Press {
+    let held = key.kind == KeyEventKind::Repeat && key.code == KeyCode::Char(' ');
+    if key.kind != KeyEventKind::Press && !held {
         return None;
     }
     match key.code {
@@ -177,6 +180,7 @@ fn key(event: &Event) -> Option<Key> {
         KeyCode::Char('m' | 'M') => Some(Key::Mute),
         KeyCode::Char('v' | 'V') => Some(Key::Same),
         KeyCode::Char('w' | 'W') => Some(Key::Who),
+        KeyCode::Char(' ') => Some(Key::Talk),
         _ => None,
     }
 }

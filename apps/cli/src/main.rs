@@ -93,9 +93,16 @@ fn trust_advice(error: &TrustError) -> String {
 }
 
 async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
-    if let Command::Completions { shell } = cli.command {
-        arguments::completions(shell);
-        return Ok(Done::Well);
+    match cli.command {
+        Command::Completions { shell } => {
+            arguments::completions(shell);
+            return Ok(Done::Well);
+        }
+        Command::Sound => {
+            conversation::list(output);
+            return Ok(Done::Well);
+        }
+        _ => {}
     }
     let pins = std::sync::Arc::new(account::PinPrompt { stdin: cli.pin_stdin });
     let client = Client::open(&cli.home())?.with_pins(pins);
@@ -110,6 +117,6 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         Command::Answer(options) => call::answer(&client, options, output).await,
         Command::Room { command } => room::run(&client, command, output).await,
         Command::Doctor => account::doctor(&client, output).await,
-        Command::Completions { .. } => Ok(Done::Well),
+        Command::Completions { .. } | Command::Sound => Ok(Done::Well),
     }
 }

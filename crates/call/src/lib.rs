@@ -55,5 +55,5 @@ mod phone;
 
 pub use local::Local;
 pub use outcome::Outcome;
-pub use phone::{DialError, Established, Event, Input, Output, Phone, Role};
+pub use phone::{DialError, Established, Event, Input, Output, Phone, Ringing, Role};
 pub use policy::Policy;

@@ -105,6 +105,8 @@ pub(crate) struct Outgoing {
     pub(crate) legs: Vec<Leg>,
     pub(crate) deadline: Time,
     pub(crate) rang: bool,
+    /// What was said about devices that have RSA alone.
+    pub(crate) legacy: LegacyPolicy,
 }
 
 impl Leg {

@@ -15,8 +15,7 @@ use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::envelope::{Address, EnvelopeError};
 use undertone_keys::sign::Signed;
 use undertone_keys::static_key::{Answer, Question, StaticKey};
-use undertone_keys::{CallId, DeviceId, Time, UserId, WallTime};
-use undertone_protocol::Terms;
+use undertone_keys::{CallId, DeviceId, Time, WallTime};
 use undertone_transparency::TrustedPeer;
 
 use crate::incoming::{CalleeShare, Incoming, IncomingState};
@@ -26,7 +25,7 @@ use crate::outcome::Outcome;
 use crate::outgoing::{CallerShare, LegState, Outgoing};
 use crate::policy::Policy;
 use crate::signal::Signal;
-pub use interface::{DialError, Established, Event, Input, Output, Role};
+pub use interface::{DialError, Established, Event, Input, Output, Ringing, Role};
 
 #[derive(Debug)]
 enum State {
@@ -179,15 +178,23 @@ impl Phone {
         }
     }
 
-    /// Who is calling on which terms, while a person's decision is awaited.
+    /// What rings, while a person's decision is awaited.
     #[must_use]
-    pub fn ringing(&self) -> Option<(&UserId, Terms)> {
+    pub fn ringing(&self) -> Option<Ringing<'_>> {
         match &self.state {
-            State::Incoming(incoming) if matches!(incoming.state, IncomingState::AwaitingDecision) => {
-                Some((&incoming.caller.user, incoming.checked.invite.terms))
-            }
+            State::Incoming(incoming) if matches!(incoming.state, IncomingState::AwaitingDecision) => Some(Ringing {
+                call: incoming.call(),
+                caller: &incoming.caller.user,
+                terms: incoming.checked.invite.terms,
+                agreement: incoming.checked.agreement(),
+            }),
             State::Idle | State::Outgoing(_) | State::Incoming(_) | State::Active(_) => None,
         }
+    }
+
+    /// What is done from now on about calls from devices that have RSA alone.
+    pub const fn set_legacy(&mut self, policy: LegacyPolicy) {
+        self.legacy = policy;
     }
 
     /// Whether there is a call in whatever state.
@@ -290,10 +297,14 @@ impl Phone {
                 Some(signal) => self.signal(now, *opening, signal, wall, rng),
                 None => self.reject("an envelope did not open"),
             },
-            Some(Err(_)) | None => {
-                self.mailbox.unsee(&opening);
-                self.reject("the device key refused to open an envelope");
+            Some(Err(refused)) => {
+                // One that cannot be reached may open it when it is sent again; one that says no has said so.
+                if refused == Refused::Unavailable {
+                    self.mailbox.unsee(&opening);
+                }
+                self.reject("the device key did not open an envelope");
             }
+            None => {}
         }
     }
 

@@ -76,3 +76,34 @@ fn call_2_lost_and_doubled_signals_change_nothing() {
         assert_eq!([ADA, BOB].map(|device| agreement(&world, device)), [Some(Agreement::Rsa2048); 2], "seed {seed}");
     }
 }
+
+/// In glare the lower call id survives and is taken without anybody being asked; by RSA nobody is put into a call that way.
+#[test]
+fn id_3_in_glare_nobody_is_put_into_a_call_by_rsa() {
+    use undertone_keys::CallId;
+    for (policy, taken) in [(LegacyPolicy::Ask, false), (LegacyPolicy::Refuse, false), (LegacyPolicy::Allow, true)] {
+        // Bob has a modern and an old device. Ada calls him, and his old one calls her.
+        let mut world = World::new(4, &["ada", "bob", "bob*"]);
+        world.legacy = policy;
+        let (low, high) = (CallId::from_bytes([1; 16]), CallId::from_bytes([2; 16]));
+        world.dial(ADA, "bob", high).unwrap();
+        world.legacy = LegacyPolicy::Allow;
+        world.dial(2, "ada", low).unwrap();
+        world.run(3);
+        assert_eq!(agreement(&world, ADA).is_some(), taken, "{policy:?}: {:?}", world.words(ADA));
+        if !taken {
+            assert_eq!(world.devices[ADA].phone.ringing().map(|ringing| ringing.agreement), Some(Agreement::Rsa2048));
+            world.input(ADA, Input::Refuse);
+            world.run(1);
+            assert!(!world.devices[ADA].phone.is_busy());
+        }
+    }
+    // Whoever refuses it is not even rung.
+    let mut world = World::new(5, &["ada", "bob*"]);
+    world.devices[ADA].phone.set_legacy(LegacyPolicy::Refuse);
+    let call = world.call_id();
+    world.dial(BOB, "ada", call).unwrap();
+    world.run(2);
+    assert_eq!(world.words(ADA), ["rejected"]);
+    assert_eq!(world.words(BOB), ["refused_by_policy"]);
+}

@@ -22,6 +22,8 @@ pub struct Context(pub u16);
 impl Context {
     /// A sender's main audio.
     pub const MAIN_AUDIO: Self = Self(0);
+    /// What a member says about how it hears the others.
+    pub const QUALITY: Self = Self(0xffff);
 }
 
 /// The key id in a frame's SFrame header: context << 24 | sender index << 8 | epoch mod 256.

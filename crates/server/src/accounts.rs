@@ -266,8 +266,9 @@ impl<S: Accounts> Desk<S> {
             self.store.replace_token(stored, now).await
         } else {
             list.follows(&known).map_err(|_| AccountError::BadList)?;
-            // One device more, and no other than the one that proves its key here.
-            let one_more = list.records().len() == known.records().len() + 1;
+            // One device more, and no other than the one that proves its key here; the others are as they were.
+            let kept = known.records().iter().all(|old| list.records().contains(old));
+            let one_more = kept && list.records().len() == known.records().len() + 1;
             if !one_more || known.records().iter().any(|record| record.device == device) {
                 return Err(AccountError::BadList);
             }

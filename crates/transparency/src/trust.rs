@@ -225,7 +225,7 @@ impl PeerTrust {
             }
         }
         // A device that had P-256 and has it no more is remembered, also where it has RSA now: that is a downgrade.
-        let lost = |id: &DeviceId| list.records().iter().any(|new| new.device == *id && new.agreement.is_none());
+        let lost = |id: &DeviceId| !list.records().iter().any(|new| new.device == *id && new.agreement.is_some());
         let had = known.records().iter().filter(|old| old.agreement.is_some()).map(|old| old.device);
         let before = self.downgraded.take().unwrap_or_default();
         let mut downgraded: Vec<DeviceId> = before.into_iter().chain(had).filter(lost).collect();

@@ -20,6 +20,16 @@ pub fn envelope(path: &Path) -> anyhow::Result<Vec<f64>> {
     Ok(samples.chunks(step).map(rms).collect())
 }
 
+/// The loudness of each 20 ms of mono sound at 48 kHz.
+#[must_use]
+pub fn envelope_of(samples: &[i16]) -> Vec<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a step has a thousand samples")]
+    let rms = |chunk: &[i16]| {
+        (chunk.iter().map(|s| f64::from(*s) * f64::from(*s)).sum::<f64>() / chunk.len() as f64).sqrt()
+    };
+    samples.chunks(960).map(rms).collect()
+}
+
 /// How alike two envelopes are at the best alignment within `reach` steps: their correlation, 1 for the same shape,
 /// 0 for none. Returns it with the steps by which `heard` lags behind `said`.
 #[must_use]

@@ -13,6 +13,7 @@
 pub mod ears;
 pub mod folder;
 pub mod locksmith;
+pub mod lossy;
 pub mod process;
 pub mod server;
 pub mod terminal;
@@ -20,6 +21,7 @@ pub mod tls;
 pub mod tones;
 
 pub use folder::Folder;
+pub use lossy::{Loss, LossyProxy, Weather};
 pub use process::Process;
 pub use server::{ServerProcess, TestServer};
 pub use terminal::Terminal;

@@ -13,7 +13,7 @@ use super::people::{People, Person};
 use super::role;
 use crate::Done;
 use crate::arguments::{JoinRoom, RoleOption};
-use crate::conversation::{check_tap, next_signal, signal_stream, sleep_until, sound, status_object, words};
+use crate::conversation::{Mouth, check_tap, next_signal, signal_stream, sleep_until, sound, status_object, words};
 use crate::live::{Key, Live, clock, quality, you};
 use crate::output::Output;
 use crate::peer::standing;
@@ -32,7 +32,7 @@ struct Inside {
     began: Option<Instant>,
     counts_from: Option<Instant>,
     /// By this person's own will.
-    muted: bool,
+    mouth: Mouth,
     /// By a moderator's.
     silenced: bool,
     away: bool,
@@ -62,7 +62,8 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
     let me = client.whoami()?.address.user;
     let (live, mut keys) = Live::start(!output.is_json());
     let mut commands = options.commands.then(|| tokio::io::BufReader::new(tokio::io::stdin()).lines());
-    let mut inside = Inside::default();
+    let mut inside = Inside { mouth: Mouth::new(&options.sound), ..Inside::default() };
+    inside.mouth.mind(&online).await?;
     let mut draw = tokio::time::interval(Duration::from_millis(100));
     draw.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (mut ticks, mut interrupt, mut terminate) = (0_u64, signal_stream(true), signal_stream(false));
@@ -91,8 +92,12 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
                 Some(Key::HangUp) | None if inside.ending => {}
                 Some(Key::HangUp) | None => leave(&online, options, &mut inside, output).await?,
                 Some(Key::Mute) => {
-                    inside.muted = !inside.muted;
-                    online.mute(inside.muted).await?;
+                    inside.mouth.toggle();
+                    inside.mouth.mind(&online).await?;
+                }
+                Some(Key::Talk) => {
+                    inside.mouth.hold();
+                    inside.mouth.mind(&online).await?;
                 }
                 Some(Key::Who) => {
                     live.clear();
@@ -109,8 +114,8 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
             line = typed => match line.as_deref().map(str::trim) {
                 Some("leave") => leave(&online, options, &mut inside, output).await?,
                 Some("mute" | "unmute") => {
-                    inside.muted = line.as_deref().map(str::trim) == Some("mute");
-                    online.mute(inside.muted).await?;
+                    inside.mouth.set(line.as_deref().map(str::trim) == Some("mute"));
+                    inside.mouth.mind(&online).await?;
                 }
                 Some(text) => command(&online, text, &inside, &me, output).await?,
                 // Nobody will say any more.
@@ -118,6 +123,7 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
             },
             _ = draw.tick(), if inside.began.is_some() => {
                 ticks += 1;
+                inside.mouth.mind(&online).await?;
                 live.draw(&parts(&inside, &online));
                 if output.is_json() && ticks.is_multiple_of(10) {
                     output.event(&status(&inside, &online), "");
@@ -169,7 +175,7 @@ fn parts(inside: &Inside, online: &Online) -> Vec<String> {
     parts.push(match (info.rights.speak, inside.silenced) {
         (false, _) => "you listen".into(),
         (true, true) => "a moderator muted you".into(),
-        (true, false) => you(inside.muted, &status),
+        (true, false) => you(inside.mouth.is_shut(), &status),
     });
     let speaking = inside.people.speaking(&online.voices());
     parts.push(if speaking.is_empty() { "nobody speaks".into() } else { format!("{} speaks", speaking.join(", ")) });

@@ -1,7 +1,7 @@
 //! The callee's side: an invite, a person's decision, an answer, a confirmation.
 
 use undertone_keys::agreement::{Refused, SharedSecret};
-use undertone_keys::choice::{ChoiceError, LegacyPolicy, choose};
+use undertone_keys::choice::{Agreement, ChoiceError, LegacyPolicy, choose};
 use undertone_keys::legacy::LegacyHalf;
 use undertone_keys::{CallId, DeviceId, Time, WallTime};
 
@@ -67,7 +67,8 @@ impl Phone {
                 if outgoing.call < call {
                     return;
                 }
-                let (ours, same) = (outgoing.call, outgoing.terms == checked.invite.terms);
+                let known = checked.agreement() == Agreement::P256 || outgoing.legacy == LegacyPolicy::Allow;
+                let (ours, same) = (outgoing.call, outgoing.terms == checked.invite.terms && known);
                 self.end_legs(Outcome::Cancelled, rng);
                 self.state = State::Idle;
                 self.outputs.push_back(Output::Event(Event::Yielded { ours, theirs: call }));

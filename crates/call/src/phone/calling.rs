@@ -50,7 +50,7 @@ impl Phone {
             self.outputs.push_back(Output::Send { to: leg.address.clone(), call, envelope: leg.envelope.clone() });
         }
         let deadline = now + self.policy.ringing;
-        let outgoing = Outgoing { call, peer, terms, grant, legs, deadline, rang: false };
+        let outgoing = Outgoing { call, peer, terms, grant, legs, deadline, rang: false, legacy };
         self.state = State::Outgoing(Box::new(outgoing));
         Ok(())
     }

@@ -7,7 +7,7 @@ use undertone_keys::envelope::Address;
 use undertone_keys::sas::Sas;
 use undertone_keys::sign::Signed;
 use undertone_keys::static_key::{Answer, Question};
-use undertone_keys::{CallId, DeviceId, WallTime};
+use undertone_keys::{CallId, DeviceId, UserId, WallTime};
 use undertone_protocol::Terms;
 use undertone_transparency::{Standing, TrustedPeer};
 
@@ -147,6 +147,19 @@ pub enum Event {
         /// Why, for the log.
         reason: &'static str,
     },
+}
+
+/// A call that waits for a person's decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ringing<'p> {
+    /// Which call.
+    pub call: CallId,
+    /// Who calls.
+    pub caller: &'p UserId,
+    /// What it is to be like.
+    pub terms: Terms,
+    /// How its key would come about.
+    pub agreement: Agreement,
 }
 
 /// Which side of a call this device is.

@@ -118,11 +118,11 @@ impl RoomCall {
             }
             Input::Arrived { member, wall } => {
                 self.wall = wall;
-                self.arrived(now, member);
+                self.arrived(now, &member);
             }
             Input::Gone { index, reason } => self.gone(now, index, reason),
             Input::Away => (self.me, self.expected) = (None, None),
-            Input::Resolved { user, peer } => self.resolved(now, user, peer),
+            Input::Resolved { user, peer } => self.resolved(now, &user, peer),
             Input::Access(access) => self.access_fetched(now, access.map(|access| *access)),
             Input::Changed { version } => {
                 self.want_version(now, version);

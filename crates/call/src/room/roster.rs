@@ -98,7 +98,7 @@ impl RoomCall {
         // Whatever was said about the list while this device was not here, it has not heard.
         self.fetch_access(now);
         for member in members {
-            self.arrived(now, member);
+            self.arrived(now, &member);
         }
         self.settle(now);
     }
@@ -113,7 +113,7 @@ impl RoomCall {
         self.put_strangers_out();
     }
 
-    pub(super) fn arrived(&mut self, now: Time, member: Member) {
+    pub(super) fn arrived(&mut self, now: Time, member: &Member) {
         let index = member.index;
         let entry = match Entry::verify(&member.grant, &member.join, &self.server, self.wall) {
             Ok(entry) => entry,
@@ -248,15 +248,15 @@ impl RoomCall {
         }
     }
 
-    pub(super) fn resolved(&mut self, now: Time, user: UserId, peer: Result<TrustedPeer, Unproven>) {
-        let Some(known) = self.known.get_mut(&user) else { return };
+    pub(super) fn resolved(&mut self, now: Time, user: &UserId, peer: Result<TrustedPeer, Unproven>) {
+        let Some(known) = self.known.get_mut(user) else { return };
         known.asked = false;
         match peer {
             Ok(peer) => {
                 known.peer = Some(peer);
                 (known.retry_at, known.failed) = (None, 0);
-                self.examine_all(now, |seat| seat.member().user == user);
-                if let Some(known) = self.known.get_mut(&user) {
+                self.examine_all(now, |seat| seat.member().user == *user);
+                if let Some(known) = self.known.get_mut(user) {
                     // Every device is in what is known now, or is being looked for once more.
                     known.again &= known.asked;
                 }
@@ -267,14 +267,14 @@ impl RoomCall {
                 if known.failed >= MAX_FAILED {
                     // What was proven half an hour ago is worth nothing for ever (rule CALL-6).
                     known.peer = None;
-                    let seats = self.seats.iter().filter(|(_, seat)| seat.member().user == user);
+                    let seats = self.seats.iter().filter(|(_, seat)| seat.member().user == *user);
                     let seats: Vec<SenderIndex> = seats.map(|(index, _)| *index).collect();
                     seats.into_iter().for_each(|index| self.estrange(now, index));
                 }
             }
             Err(Unproven::Untrusted(why)) => {
                 // Nobody in the room hangs on it: no reason to go.
-                if self.seats.values().any(|seat| seat.member().user == user) {
+                if self.seats.values().any(|seat| seat.member().user == *user) {
                     let who = user.display();
                     self.leave(Leaving::Proof(format!(
                         "{who} is in the room, but {why}: see `undertone peer show {user}`"

@@ -1,8 +1,9 @@
 //! The jitter buffer: frames arrive when they like, and one is played every 20 ms.
 //!
 //! It waits until it holds as many frames as the network's jitter asks for, then gives one per tick. A lost frame is
-//! rebuilt from the next one's forward error correction if that is there, else concealed. When nothing comes for a
-//! while it fills again from the start. When it holds more than it needs it skips frames: now and then where that is
+//! rebuilt from the next one's forward error correction if that is there, else concealed. What is concealed while nothing
+//! is there may be late or lost: when frames come again, and they are later ones, it was lost, and is not concealed a
+//! second time. When nothing comes for a while it fills again from the start. When it holds more than it needs it skips frames: now and then where that is
 //! little, the more often the more it is, and all of them at once after a stall, whose frames come in one burst.
 
 use core::time::Duration;
@@ -16,8 +17,10 @@ pub const MIN_DEPTH: usize = 2;
 pub const MAX_DEPTH: usize = 25;
 /// Frames held at most, whatever comes.
 pub const CAPACITY: usize = 100;
-/// Concealed frames in a row before the stream counts as paused.
+/// Frames concealed in a row before there is nothing to go on from: what follows is silence.
 const MAX_CONCEALED: u32 = 5;
+/// Ticks without any frame before the stream counts as paused, and fills anew when it goes on.
+const PAUSED: u32 = 25;
 /// Frames above the target that are not too many: the next jitter may want them.
 const SLACK: usize = 3;
 /// How many ticks the buffer must be too full by one frame before one is skipped; by two, half as many, and so on.
@@ -65,7 +68,10 @@ pub struct JitterBuffer {
     /// Smoothed lateness against the earliest frame, in microseconds.
     floor: i64,
     spread: i64,
+    /// Ticks in a row without a frame.
     concealed: u32,
+    /// How many of them played on without knowing whether their frame was lost or late.
+    waited: u64,
     too_full: usize,
     stats: JitterStats,
 }
@@ -73,6 +79,10 @@ pub struct JitterBuffer {
 impl JitterBuffer {
     /// Takes a frame with its consecutive number.
     pub fn push(&mut self, now: Time, number: u64, payload: Vec<u8>) {
+        if self.concealed > MAX_CONCEALED && self.frames.is_empty() {
+            // What comes after a stall says nothing about the network's jitter.
+            (self.origin, self.floor) = (None, 0);
+        }
         self.measure(now, number);
         if self.next.is_some_and(|next| number < next) {
             self.stats.late += 1;
@@ -102,9 +112,9 @@ impl JitterBuffer {
             self.next = self.frames.first_key_value().map(|(number, _)| *number);
             return self.pop_filled(target);
         };
-        // A jump ahead (a pause in sending does not count up, so this is loss) is not waited through frame by frame.
+        // Further ahead than anything that would be waited for: the other side has begun anew.
         if let Some((first, _)) = self.frames.first_key_value()
-            && *first > next.saturating_add(u64::from(MAX_CONCEALED))
+            && *first > next.saturating_add(MAX_DEPTH as u64)
         {
             self.next = Some(*first - 1);
         }
@@ -112,7 +122,13 @@ impl JitterBuffer {
     }
 
     fn pop_filled(&mut self, target: usize) -> Play {
-        let excess = self.frames.len().saturating_sub(target + SLACK);
+        if self.concealed > MAX_CONCEALED && !self.frames.is_empty() {
+            // There was silence already: what was held up meanwhile is not made up for.
+            self.drop_all_but(target);
+            self.next = self.frames.first_key_value().map(|(number, _)| *number);
+            self.waited = 0;
+        }
+        let excess = self.span().saturating_sub(target + SLACK);
         if excess >= STALE {
             self.drop_all_but(target);
             self.next = self.frames.first_key_value().map(|(number, _)| *number);
@@ -141,37 +157,56 @@ impl JitterBuffer {
         self.too_full = 0;
     }
 
-    fn take(&mut self, next: u64) -> Play {
+    fn take(&mut self, mut next: u64) -> Play {
+        if let Some((first, _)) = self.frames.first_key_value()
+            && self.waited > 0
+        {
+            // These are the later ones: what was concealed meanwhile was lost, but for the last, which may be rebuilt.
+            next = next.saturating_add(self.waited.min(first.saturating_sub(next).saturating_sub(1)));
+            self.waited = 0;
+        }
         if let Some(frame) = self.frames.remove(&next) {
             self.next = Some(next.saturating_add(1));
-            self.concealed = 0;
+            (self.concealed, self.waited) = (0, 0);
             self.stats.played += 1;
             return Play::Frame(frame);
         }
         if let Some(following) = self.frames.get(&next.saturating_add(1)) {
             let following = following.clone();
             self.next = Some(next.saturating_add(1));
-            self.concealed = 0;
+            (self.concealed, self.waited) = (0, 0);
             self.stats.recovered += 1;
             return Play::Recover(following);
         }
         self.concealed += 1;
-        if self.concealed > MAX_CONCEALED {
-            // Paused: begin anew with whatever comes. The pause says nothing about the network's jitter.
-            self.concealed = 0;
-            self.next = None;
-            self.origin = None;
-            self.floor = 0;
-            return Play::Silence;
-        }
-        self.stats.concealed += 1;
         if self.frames.is_empty() {
-            // It is late rather than lost: wait for it, and hold more from now on.
-            self.spread += i64::try_from(TICK.as_micros()).unwrap_or_default() / 4;
+            if self.concealed > PAUSED {
+                // Paused: begin anew with whatever comes. The pause says nothing about the network's jitter.
+                (self.concealed, self.waited) = (0, 0);
+                self.next = None;
+                self.origin = None;
+                self.floor = 0;
+                return Play::Silence;
+            }
+            // Late or lost, nobody knows yet.
+            self.waited += 1;
         } else {
             self.next = Some(next.saturating_add(1));
         }
+        if self.concealed > MAX_CONCEALED {
+            return Play::Silence;
+        }
+        self.stats.concealed += 1;
         Play::Conceal
+    }
+
+    /// Frames from the next to the newest, those that are missing among them.
+    #[must_use]
+    pub fn span(&self) -> usize {
+        let newest = self.frames.last_key_value().map(|(newest, _)| *newest);
+        let first = self.next.or_else(|| self.frames.first_key_value().map(|(first, _)| *first));
+        let span = newest.zip(first).map_or(0, |(newest, first)| newest.saturating_add(1).saturating_sub(first));
+        usize::try_from(span).unwrap_or(CAPACITY).min(CAPACITY)
     }
 
     /// How much later than the earliest ones frames come; quick to grow, slow to shrink.
@@ -275,7 +310,7 @@ mod tests {
                 }
             }
             let stats = buffer.stats();
-            assert!(stats.skipped > 0 && stats.skipped <= stalled, "{stalled}: {stats:?}");
+            assert!(stats.skipped <= stalled, "{stalled}: {stats:?}");
         }
     }
 
@@ -293,6 +328,29 @@ mod tests {
                 assert!(buffer.depth() <= buffer.target() + SLACK, "{} frames held", buffer.depth());
             }
         }
+    }
+
+    /// Three lost in a row while the buffer runs dry: each of them costs its own tick, and none a second one.
+    #[test]
+    fn what_was_lost_is_not_concealed_twice() {
+        for burst in 1..=4_u64 {
+            let (played, stats) = play(400, |n| (!(200..200 + burst).contains(&n)).then_some(20));
+            // The end of the stream is concealed, too.
+            let missing = stats.concealed + stats.recovered - u64::from(MAX_CONCEALED);
+            assert_eq!(missing, burst, "{burst}: {stats:?}");
+            assert_eq!(stats.skipped, 0, "{burst}: {stats:?}");
+            let gap = played.iter().position(|play| *play == Play::Frame(frame(200 + burst))).unwrap()
+                - played.iter().position(|play| *play == Play::Frame(frame(199))).unwrap();
+            assert_eq!(gap as u64, burst + 1, "{burst} frames lost, {gap} ticks until it goes on");
+        }
+    }
+
+    /// Frames that are merely late are played, and what they were late by is held from then on.
+    #[test]
+    fn what_was_late_is_played() {
+        let (_, stats) = play(400, |n| Some(if n >= 200 { 80 } else { 20 }));
+        assert!(stats.played >= 397, "{stats:?}");
+        assert!(stats.concealed <= 4 + u64::from(MAX_CONCEALED), "{stats:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sound as numbers: what happens between opened frames and a loudspeaker, without touching either.
 
+pub mod adapt;
 pub mod jitter;
 pub mod level;
 

@@ -1,7 +1,7 @@
 //! Calls: what people want, what the call machine says, and what is made of it.
 
 use undertone_call::{DialError, Established, Outcome};
-use undertone_keys::choice::{ChoiceError, LegacyPolicy};
+use undertone_keys::choice::{Agreement, ChoiceError, LegacyPolicy};
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, Time};
@@ -54,12 +54,17 @@ impl Engine {
     ) {
         let Dialling { call, peer, protection, legacy, .. } = dialling;
         let (terms, wall) = (Terms::one_to_one(protection), self.wall(now));
-        match self.phone.ringing().filter(|(caller, _)| *caller == peer.user()) {
+        match self.phone.ringing().filter(|ringing| ringing.caller == peer.user()) {
             // They called us while the server opened our call: both want the same.
-            Some((_, theirs)) if theirs == terms => return self.phone(now, undertone_call::Input::Accept, rng),
+            Some(theirs)
+                if theirs.terms == terms
+                    && (theirs.agreement == Agreement::P256 || legacy == LegacyPolicy::Allow) =>
+            {
+                return self.phone(now, undertone_call::Input::Accept, rng);
+            }
             // Not quite the same (rule NEG-1): a person looks at what rings, and decides.
             Some(_) => {
-                let reason = "they call you at this very moment, with another protection than you asked for".into();
+                let reason = "they call you at this very moment, and not as you asked for".into();
                 return self.refuse(reason, Outcome::Busy);
             }
             None => {}
@@ -73,6 +78,21 @@ impl Engine {
             return self.refuse(error.to_string(), Outcome::RefusedByPolicy);
         }
         self.drain_phone(now, rng);
+    }
+
+    /// A person takes this very call, if it still rings: what they were asked about may have ended meanwhile.
+    pub(super) fn accept_only(&mut self, now: Time, call: CallId, rng: &mut impl rand_core::CryptoRng) {
+        if self.phone.ringing().is_some_and(|ringing| ringing.call == call) {
+            self.phone(now, undertone_call::Input::Accept, rng);
+        }
+    }
+
+    /// That a call was accepted could not be made durable: nothing of it may leave (rule STO-2).
+    pub(super) fn not_stored(&mut self, now: Time, call: CallId, rng: &mut impl rand_core::CryptoRng) {
+        self.outputs.retain(|output| {
+            !matches!(output, Output::Signal(ToServer::Send { call: about, .. }) if *about == call)
+        });
+        self.phone(now, undertone_call::Input::Decline, rng);
     }
 
     pub(super) fn hang_up(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {

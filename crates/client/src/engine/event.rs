@@ -185,8 +185,8 @@ pub struct RoomInfo {
 pub struct Heard<'b> {
     /// The sender's index.
     pub sender: u16,
-    /// The frame's number under its key.
-    pub number: u64,
+    /// When it was captured, in ms since its source began.
+    pub captured_ms: u32,
     /// How it is encoded.
     pub codec: Codec,
     /// The encoded sound.

@@ -1,5 +1,7 @@
 //! Sealed media of an established call, without a queue in between.
 
+use std::collections::HashMap;
+
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, Time};
@@ -12,6 +14,7 @@ use undertone_protocol::Protection;
 use undertone_transparency::TrustedPeer;
 
 use super::path::Path;
+use super::quality;
 use super::{Engine, Event, Heard, MediaStats, Output, PathState};
 
 /// The media side of an established call.
@@ -35,6 +38,8 @@ pub(super) struct Media {
     /// A newer grant was asked for, or will be.
     pub(super) asking: bool,
     pub(super) renew_at: Option<Time>,
+    /// What the others say of how they hear this device, and when: one entry for each sender that is here.
+    pub(super) heard_by: HashMap<u16, (Time, f32)>,
     /// A frame came under an epoch that is not there.
     pub(super) missed: bool,
     /// Nothing is sealed: an epoch that should have come is not there.
@@ -93,6 +98,7 @@ impl Media {
             muted: false,
             asking: false,
             renew_at: None,
+            heard_by: HashMap::new(),
             missed: false,
             held: false,
             connected: false,
@@ -121,14 +127,14 @@ impl Media {
                 self.missed |= matches!(opened, Err(OpenError::UnknownEpoch));
                 let frame = opened.ok()?;
                 let (sender, context) = (frame.key_id.sender, frame.key_id.context);
-                Some(Opened { header, sender, context, number: frame.counter, payload: frame.payload })
+                Some(Opened { header, sender, context, captured_ms: frame.captured_ms, payload: frame.payload })
             }
             Protection::Hop => {
                 let opened = self.hop.as_mut()?.opener.open(packet).ok()?;
                 // The relay's word says whose frame it is; somebody who is not here, or this device, it is not.
                 self.ring.senders().iter().find(|sender| sender.index == opened.sender)?;
-                let (sender, context, number) = (opened.sender, opened.context, u64::from(opened.header.sequence));
-                Some(Opened { header: opened.header, sender, context, number, payload: opened.payload })
+                let (sender, context, captured_ms) = (opened.sender, opened.context, opened.captured_ms);
+                Some(Opened { header: opened.header, sender, context, captured_ms, payload: opened.payload })
             }
         }
     }
@@ -139,7 +145,7 @@ struct Opened<'b> {
     header: MediaHeader,
     sender: u16,
     context: Context,
-    number: u64,
+    captured_ms: u32,
     payload: &'b [u8],
 }
 
@@ -171,19 +177,38 @@ impl Engine {
         payload: &[u8],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
+        let info = FrameInfo { kind: Kind::Audio, codec, context: Context::MAIN_AUDIO, captured_ms };
+        self.seal_frame(info, payload, out)
+    }
+
+    /// Seals what this device says about how it hears the others: their indices, and the percentage of their frames that
+    /// did not come. As many as fit.
+    ///
+    /// # Errors
+    /// See [`Engine::seal_audio`].
+    pub fn seal_quality(
+        &mut self,
+        captured_ms: u32,
+        heard: &[(u16, f32)],
+        out: &mut [u8],
+    ) -> Result<usize, SealError> {
+        let info = FrameInfo { kind: Kind::Control, codec: Codec::OPUS_32K, context: Context::QUALITY, captured_ms };
+        self.seal_frame(info, &quality::encode(heard), out)
+    }
+
+    fn seal_frame(&mut self, info: FrameInfo, payload: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
         let media = self.media.as_mut().filter(|media| media.path.state() == PathState::Joined && !media.held);
         let media = media.ok_or(SealError::NoKey)?;
         let header = MediaHeader {
             flags: Flags { frame_end: true, ..Flags::default() },
-            kind: Kind::Audio,
-            codec,
+            kind: info.kind,
+            codec: info.codec,
             stream: 0,
             fec_ratio: 0,
             sequence: media.sequence,
-            timestamp_ms: captured_ms,
+            timestamp_ms: info.captured_ms,
             fec_block: 0,
         };
-        let info = FrameInfo { kind: Kind::Audio, codec, context: Context::MAIN_AUDIO, captured_ms };
         let length = match media.protection {
             Protection::Blind => {
                 let (head, rest) = out.split_first_chunk_mut::<HEADER_LENGTH>().ok_or(SealError::Buffer)?;
@@ -199,6 +224,14 @@ impl Engine {
         media.sequence = media.sequence.wrapping_add(1);
         media.stats.sealed += 1;
         Ok(length)
+    }
+
+    /// How whoever hears this device worst says it does: the percentage of its frames that do not come. `None` when
+    /// nobody has said anything for a while.
+    #[must_use]
+    pub fn worst_loss(&self, now: Time) -> Option<f32> {
+        let said = self.media.as_ref()?.heard_by.values();
+        said.filter(|(at, _)| now.since(*at) < quality::FRESH).map(|(_, loss)| *loss).reduce(f32::max)
     }
 
     /// Opens a packet where it stands. `None` for whatever does not open: it is counted and never an error that ends
@@ -219,10 +252,16 @@ impl Engine {
             media.heard = true;
             self.outputs.push_back(Output::Event(Event::Hearing { call: media.call }));
         }
-        let Opened { header, sender, context, number, payload } = opened;
+        let Opened { header, sender, context, captured_ms, payload } = opened;
+        if header.kind == Kind::Control && context == Context::QUALITY {
+            if let Some(loss) = quality::about(payload, media.index) {
+                media.heard_by.insert(sender, (now, loss));
+            }
+            return None;
+        }
         // Each source counts its own frames; only the main one is played so far.
         let audible = header.kind == Kind::Audio && context == Context::MAIN_AUDIO;
-        audible.then_some(Heard { sender, number, codec: header.codec, payload })
+        audible.then_some(Heard { sender, captured_ms, codec: header.codec, payload })
     }
 
     /// Whether a recorded packet opens under this call's own keys; for showing what a relay could have seen. In a hop room

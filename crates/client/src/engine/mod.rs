@@ -11,6 +11,7 @@ mod calls;
 mod event;
 mod media;
 mod path;
+mod quality;
 mod rooms;
 mod roster;
 mod signalling;
@@ -73,6 +74,12 @@ pub enum Input {
     },
     /// A person takes the call that rings.
     Accept,
+    /// A person takes this very call, if it still rings.
+    AcceptOnly(CallId),
+    /// What is done from now on about calls from devices that have RSA alone.
+    Legacy(LegacyPolicy),
+    /// [`Record::Accepted`] of this call could not be stored.
+    NotStored(CallId),
     /// A person does not take it.
     Decline,
     /// The local policy does not allow the call that rings.
@@ -276,6 +283,9 @@ impl Engine {
             }
             Input::Dial { peer, protection, legacy } => self.dial(now, peer, (protection, legacy), rng),
             Input::Accept => self.phone(now, undertone_call::Input::Accept, rng),
+            Input::AcceptOnly(call) => self.accept_only(now, call, rng),
+            Input::Legacy(policy) => self.phone.set_legacy(policy),
+            Input::NotStored(call) => self.not_stored(now, call, rng),
             Input::Decline => self.phone(now, undertone_call::Input::Decline, rng),
             Input::Refuse => self.phone(now, undertone_call::Input::Refuse, rng),
             Input::HangUp => self.hang_up(now, rng),

@@ -157,7 +157,10 @@ impl Engine {
                     }
                 }
                 RoomOutput::Hold(held) => media.held = held,
-                RoomOutput::Dismiss(index) => media.ring.dismiss(index),
+                RoomOutput::Dismiss(index) => {
+                    media.ring.dismiss(index);
+                    media.heard_by.remove(&index);
+                }
                 RoomOutput::Install(epoch, key) => {
                     // Keys that were held up and come all at once: the newest of those that wait is used now.
                     if let Some(waiting) = media.ring.overtaken() {

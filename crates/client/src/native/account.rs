@@ -133,13 +133,16 @@ pub(super) async fn register(
         if *pending.list.user() != met.user {
             return Err(ClientError::Unfinished(pending.list.user().display()));
         }
-        if let Some(registered) = resume(home, &met, passphrase, pending, pins).await? {
+        let key = &registration.key;
+        if let Some(registered) = resume(home, &met, passphrase, (pending, key), pins).await? {
             return Ok(registered);
         }
     }
     let Met { pin, connector, user } = met;
     let server = connector.address().to_owned();
-    let (device, holder) = NewDevice::generate(&user, registration.label, &registration.key, pins)?;
+    // See `login`: an RSA key must be there first, and one on a token comes last.
+    let make = || NewDevice::generate(&user, registration.label, &registration.key, pins);
+    let early = if registration.key == KeyChoice::Rsa2048 { Some(make()?) } else { None };
     let started = ClientRegistration::<Suite>::start(&mut Rng(&mut rng()), passphrase).map_err(failed)?;
     let challenge: RegisterChallenge = post(
         &connector,
@@ -148,7 +151,7 @@ pub(super) async fn register(
             user: Name(user.clone()),
             request: Bytes(started.message.serialize().to_vec()),
             invite: registration.invite.map(str::to_owned),
-            legacy_key: device.legacy_key(),
+            legacy_key: early.as_ref().and_then(|(device, _)| device.legacy_key()),
         },
     )
     .await?;
@@ -159,6 +162,10 @@ pub(super) async fn register(
     let parameters = ClientRegistrationFinishParameters::new(names, Some(&stretching));
     let finished = started.state.finish(&mut Rng(&mut rng()), passphrase, response, parameters).map_err(failed)?;
 
+    let (device, holder) = match early {
+        Some(early) => early,
+        None => make()?,
+    };
     let account = SigningKey::<Account>::generate(&mut rng());
     let recovery = RecoveryKey::generate(&mut rng());
     let list = DeviceList::first(&account, &user, device.signed_record())?;
@@ -205,7 +212,7 @@ async fn resume(
     home: &Home,
     met: &Met,
     passphrase: &[u8],
-    pending: Pending,
+    (pending, choice): (Pending, &KeyChoice),
     pins: &dyn Pins,
 ) -> Result<Option<Registered>, ClientError> {
     let opened = match open_account(met, passphrase, pending.device.legacy_key()).await {
@@ -214,6 +221,9 @@ async fn resume(
     };
     if opened.list.hash() != pending.list.hash() {
         return Ok(None);
+    }
+    if !pending.device.has(choice) {
+        return Err(ClientError::OtherKey);
     }
     let holder = pending.device.holder(pins)?;
     enrol(home, met, opened.exchange, &opened.challenge, (pending, holder)).await.map(Some)
@@ -257,35 +267,43 @@ async fn open_account(met: &Met, passphrase: &[u8], legacy_key: Option<Bytes>) -
 
 pub(super) async fn login(home: &Home, login: Login<'_>, pins: &dyn Pins) -> Result<Registered, ClientError> {
     let met = meet(home, login.server, login.name, login.passphrase).await?;
-    // An earlier attempt may have been taken, and only its answer lost; else the keys are drawn before the server is asked,
-    // since a challenge may have to be made for this very key.
-    let earlier = home.pending()?.filter(|pending| *pending.list.user() == met.user);
-    let (fresh, legacy_key) = match &earlier {
-        Some(pending) => (None, pending.device.legacy_key()),
-        None => {
-            let fresh = NewDevice::generate(&met.user, login.label, &login.key, pins)?;
-            let legacy_key = fresh.0.legacy_key();
-            (Some(fresh), legacy_key)
+    // An earlier attempt may have been taken, and only its answer lost.
+    let earlier = home.pending()?;
+    if let Some(other) = earlier.as_ref().map(|pending| pending.list.user()).filter(|user| **user != met.user) {
+        return Err(ClientError::Unfinished(other.display()));
+    }
+    // A challenge for an RSA key is made for this very key, which must be there first. A key on a token is made when all
+    // else is known to be right: what lies on a token does not go away by itself.
+    let early = match &earlier {
+        None if login.key == KeyChoice::Rsa2048 => {
+            Some(NewDevice::generate(&met.user, login.label, &login.key, pins)?)
         }
+        Some(_) | None => None,
     };
+    let device = earlier.as_ref().map(|pending| &pending.device).or_else(|| early.as_ref().map(|(device, _)| device));
+    let legacy_key = device.and_then(NewDevice::legacy_key);
     let opened = open_account(&met, login.passphrase.as_slice(), legacy_key).await?;
-    let (pending, holder) = match (earlier, fresh) {
+    let (pending, holder) = match earlier {
+        Some(pending) if !pending.device.has(&login.key) => return Err(ClientError::OtherKey),
         // With the recovery key of a registration, if it was one: nobody has seen it yet.
-        (Some(pending), _) if opened.list.device(*pending.device.id()).is_some() => {
+        Some(pending) if opened.list.device(*pending.device.id()).is_some() => {
             let holder = pending.device.holder(pins)?;
             (Pending { list: opened.list, ..pending }, holder)
         }
-        (Some(pending), _) => {
-            // It was never taken: its keys are as good as any, and on a token they cannot be made again for nothing.
+        // It was never taken: its keys are as good as any.
+        Some(pending) => {
             let holder = pending.device.holder(pins)?;
             let list = opened.list.with(&opened.account, pending.device.signed_record())?;
             (Pending { device: pending.device, list, recovery: None }, holder)
         }
-        (None, Some((device, holder))) => {
+        None => {
+            let (device, holder) = match early {
+                Some(early) => early,
+                None => NewDevice::generate(&met.user, login.label, &login.key, pins)?,
+            };
             let list = opened.list.with(&opened.account, device.signed_record())?;
             (Pending { device, list, recovery: None }, holder)
         }
-        (None, None) => return Err(ClientError::NoKey),
     };
     home.put_pending(&pending)?;
     enrol(home, &met, opened.exchange, &opened.challenge, (pending, holder)).await

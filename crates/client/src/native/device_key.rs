@@ -121,6 +121,15 @@ impl Holder {
 }
 
 impl StoredKey {
+    /// Whether this is what was asked for.
+    pub(super) fn is(&self, choice: &KeyChoice) -> bool {
+        match (self, choice) {
+            (Self::P256(_), KeyChoice::P256) | (Self::Rsa2048(_), KeyChoice::Rsa2048) => true,
+            (Self::Token { place, .. }, KeyChoice::Token(wanted)) => place.label == wanted.label,
+            _ => false,
+        }
+    }
+
     /// Makes a fresh key. One on a token is found there again by `id`.
     pub(super) fn generate(choice: &KeyChoice, id: [u8; 16], pins: &dyn Pins) -> Result<(Self, Holder), ClientError> {
         match choice {
@@ -135,7 +144,7 @@ impl StoredKey {
                 Ok((Self::Rsa2048(pkcs8), Holder::Rsa2048(Arc::new(key))))
             }
             KeyChoice::Token(place) => {
-                let pin = pins.pin(&place.label).ok_or(token::TokenFault::NoPin(place.label.clone()))?;
+                let pin = pins.pin(&place.label).ok_or_else(|| token::TokenFault::NoPin(place.label.clone()))?;
                 let key = TokenKey::create(place, id, &pin)?;
                 Ok((Self::Token { place: place.clone(), id, public: *key.public() }, Holder::P256(Arc::new(key))))
             }
@@ -154,7 +163,7 @@ impl StoredKey {
                 Holder::Rsa2048(Arc::new(SoftwareLegacyKey::from_pkcs8(pkcs8.as_slice()).ok_or_else(damaged)?))
             }
             Self::Token { place, id, public } => {
-                let pin = pins.pin(&place.label).ok_or(token::TokenFault::NoPin(place.label.clone()))?;
+                let pin = pins.pin(&place.label).ok_or_else(|| token::TokenFault::NoPin(place.label.clone()))?;
                 Holder::P256(Arc::new(TokenKey::open(place, *id, public, &pin)?))
             }
         })

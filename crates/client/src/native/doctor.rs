@@ -64,8 +64,8 @@ pub(super) async fn examine(home: &Home) -> Vec<Finding> {
         }
     }
     let sound = tokio::task::spawn_blocking(|| {
-        let microphone = sound::Microphone::open().map(|_| ()).map_err(|error| error.to_string());
-        let speaker = sound::Speaker::open().map(|_| ()).map_err(|error| error.to_string());
+        let microphone = sound::Microphone::open(None).map(|_| ()).map_err(|error| error.to_string());
+        let speaker = sound::Speaker::open(None).map(|_| ()).map_err(|error| error.to_string());
         [("microphone", microphone), ("loudspeaker", speaker)]
     });
     for (what, result) in sound.await.into_iter().flatten() {

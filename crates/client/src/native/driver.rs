@@ -22,12 +22,17 @@ use super::rooms::RoomBook;
 use super::sound::{Sound, SoundPath};
 use super::{rng, wall_time};
 use crate::audio::FRAME_MS;
+use crate::audio::adapt::Link;
 use crate::engine::{Engine, Event, Input, NotEntered, Output, Record, Unresolved};
 
 /// Events that nobody has read yet. A program that lets so many pile up loses the newest.
 pub(super) const EVENTS: usize = 1024;
 /// This far behind the clock, sound is not made up for any more: the other side would only have to skip it.
 const STALL: Duration = Duration::from_millis(200);
+/// How long the holder of the private key may take: a person has to find and touch it.
+const KEY_PATIENCE: Duration = Duration::from_secs(20);
+/// Ticks between two reports on how the others are heard: a second.
+const REPORT: u64 = 50;
 /// How long a goodbye may take when nothing is wrong, and when something is.
 const GOODBYE: Duration = Duration::from_millis(150);
 const LONGEST_GOODBYE: Duration = Duration::from_millis(2_800);
@@ -59,6 +64,8 @@ pub(super) struct Driver {
     keeping: JoinSet<()>,
     sound: Option<SoundPath>,
     muted: bool,
+    /// The shortest round trip to the relay on the present connection.
+    least_rtt: Option<Duration>,
 }
 
 impl Driver {
@@ -84,6 +91,7 @@ impl Driver {
             keeping: JoinSet::new(),
             sound: None,
             muted: false,
+            least_rtt: None,
         }
     }
 
@@ -173,6 +181,11 @@ impl Driver {
                 self.prepare(sound);
                 self.input(Input::Accept);
             }
+            Command::AcceptOnly { call, sound } => {
+                self.prepare(sound);
+                self.input(Input::AcceptOnly(call));
+            }
+            Command::Legacy(policy) => self.input(Input::Legacy(policy)),
             Command::Decline => self.input(Input::Decline),
             Command::Refuse => self.input(Input::Refuse),
             Command::HangUp => self.input(Input::HangUp),
@@ -210,6 +223,7 @@ impl Driver {
         let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == event.generation) else { return };
         match event.kind {
             RelayEventKind::Up { connection, binding, hop } => {
+                self.least_rtt = None;
                 relay.connection = Some(connection);
                 self.input(Input::RelayUp { binding, hop });
             }
@@ -254,6 +268,10 @@ impl Driver {
             }
         }
         let failed = sound.play();
+        if sound.ticks().is_multiple_of(REPORT) {
+            self.report_quality();
+        }
+        let Some(sound) = &mut self.sound else { return };
         if sound.ticks().is_multiple_of(5) {
             let rtt = self.relay.as_ref().and_then(|relay| relay.connection.as_ref()).map(|c| c.rtt());
             let media = self.engine.media_stats();
@@ -269,6 +287,28 @@ impl Driver {
         if let Err(error) = failed {
             self.tell(Event::SoundFailed { reason: error.to_string() });
         }
+    }
+
+    /// Tells the others how they are heard, and fits what is sent to what they say.
+    fn report_quality(&mut self) {
+        let (now, can_send) = (self.now(), self.engine.can_send());
+        let Some(sound) = &mut self.sound else { return };
+        let connection = self.relay.as_ref().and_then(|relay| relay.connection.as_ref());
+        let Some(connection) = connection else { return };
+        let heard: Vec<(u16, f32)> = sound.hearing().into_iter().map(|heard| (heard.sender, heard.loss)).collect();
+        let mut packet = [0; MAX_PACKET];
+        if can_send
+            && !heard.is_empty()
+            && let Ok(length) = self.engine.seal_quality(sound.captured_ms(), &heard, &mut packet)
+            && let Some(bytes) = packet.get(..length)
+            && let Err(error) = connection.send_datagram(bytes::Bytes::copy_from_slice(bytes))
+        {
+            debug!(%error, "a report was not sent");
+        }
+        let rtt = connection.rtt();
+        let least = self.least_rtt.map_or(rtt, |least| least.min(rtt));
+        self.least_rtt = Some(least);
+        sound.adapt(now, Link { loss: self.engine.worst_loss(now), rtt, least_rtt: least });
     }
 
     /// Ends the sound and completes files.
@@ -299,8 +339,11 @@ impl Driver {
                     let key = self.key.clone();
                     // A token may take its time.
                     self.answers.spawn(async move {
-                        let answer = tokio::task::spawn_blocking(move || key.answer(&question)).await;
-                        Input::Answered { request, answer: answer.unwrap_or(Err(Refused::Unavailable)) }
+                        let asked = tokio::task::spawn_blocking(move || key.answer(&question));
+                        // One that hangs holds up nobody for ever: whoever waits is told that it cannot be reached.
+                        let answer = tokio::time::timeout(KEY_PATIENCE, asked).await;
+                        let answer = answer.ok().and_then(Result::ok).unwrap_or(Err(Refused::Unavailable));
+                        Input::Answered { request, answer }
                     });
                 }
                 Output::Resolve(user) => {
@@ -346,11 +389,11 @@ impl Driver {
         }
         match record {
             // What could not be made durable must not be acted on.
-            Record::Accepted { .. } => {
+            Record::Accepted { call, .. } => {
                 self.tell(Event::Rejected {
                     reason: "the home folder cannot be written: the call is not taken".into(),
                 });
-                self.input(Input::Decline);
+                self.input(Input::NotStored(call));
             }
             Record::Clock(_) => warn!("the home folder cannot be written: the server's clock is not remembered"),
         }

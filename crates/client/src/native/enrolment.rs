@@ -47,6 +47,11 @@ impl NewDevice {
         Ok((Self { identity, key, record }, holder))
     }
 
+    /// Whether its static key is what was asked for.
+    pub(super) fn has(&self, choice: &KeyChoice) -> bool {
+        self.key.is(choice)
+    }
+
     /// Who answers for its static key.
     pub(super) fn holder(&self, pins: &dyn Pins) -> Result<Holder, ClientError> {
         self.key.open(pins)

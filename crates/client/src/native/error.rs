@@ -144,6 +144,12 @@ pub enum ClientError {
     /// No key could be made, or the one there is does not answer.
     #[error("this device's key could not be made or does not answer")]
     NoKey,
+    /// An earlier attempt on this home made another kind of key.
+    #[error(
+        "an attempt on this home that was not answered made this device's key in another place or of another kind: run it \
+         once more with the --agreement or --token it had, or choose another --home"
+    )]
+    OtherKey,
     /// A token.
     #[error(transparent)]
     Token(#[from] TokenFault),

@@ -24,7 +24,6 @@ use rand_core::UnwrapErr;
 use undertone_call::Local;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
-use undertone_keys::sign::{Account, Device, SigningKey, VerifyingKey};
 use undertone_keys::{UserId, WallTime};
 use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
@@ -218,16 +217,15 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn rooms(&self) -> Result<RoomBook, ClientError> {
-        let (address, identity, account) = self.signer()?;
+        let signer = self.signer()?;
         let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
-        Ok(RoomBook::new(directory, address, identity, account))
+        Ok(RoomBook::new(directory, signer))
     }
 
-    /// This device without its static key: enough to sign with.
-    fn signer(&self) -> Result<(Address, Arc<SigningKey<Device>>, VerifyingKey<Account>), ClientError> {
+    fn signer(&self) -> Result<rooms::Signer, ClientError> {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
         let identity = Arc::new(device.identity());
-        Ok((device.address, identity, device.account))
+        Ok(rooms::Signer { address: device.address, identity, account: device.account })
     }
 
     /// Connects to the server and stays connected until [`Online::stop`].
@@ -236,7 +234,7 @@ impl Client {
     /// [`ClientError`] when it cannot be reached at all; later interruptions are events.
     pub async fn connect(&self) -> Result<Online, ClientError> {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
-        let (address, identity, account) = self.signer()?;
+        let rooms::Signer { address, identity, account } = self.signer()?;
         let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
         let pins = self.pins.clone();
         // A person may take their time over a PIN, and a token over itself.

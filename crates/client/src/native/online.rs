@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use undertone_call::Local;
-use undertone_keys::UserId;
 use undertone_keys::choice::LegacyPolicy;
+use undertone_keys::{CallId, UserId};
 use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
@@ -17,7 +17,7 @@ use super::directory::Directory;
 use super::driver::{Driver, EVENTS, Shown};
 use super::error::ClientError;
 use super::home::Home;
-use super::rooms::RoomBook;
+use super::rooms::{RoomBook, Signer};
 use super::sound::Sound;
 use crate::engine::{Engine, Event};
 
@@ -51,6 +51,10 @@ pub struct Status {
     pub recovered: u64,
     /// Frames concealed.
     pub concealed: u64,
+    /// Bits per second of what this device says.
+    pub bitrate: u32,
+    /// Loss that its encoder prepares for, in percent.
+    pub expected_loss: u32,
     /// From the peer's encoder to this loudspeaker, as far as it can be known here: what is buffered and one round trip
     /// to the relay, half of it standing for the peer's way there.
     pub latency_ms: f32,
@@ -80,6 +84,8 @@ pub(super) enum Command {
     Join { access: Box<Access>, sound: Sound },
     MuteMember { index: u16, muted: bool },
     Accept { sound: Sound },
+    AcceptOnly { call: CallId, sound: Sound },
+    Legacy(LegacyPolicy),
     Decline,
     Refuse,
     HangUp,
@@ -107,8 +113,8 @@ impl Online {
         local: Local,
         key: Holder,
     ) -> Result<Self, ClientError> {
-        let (address, identity) = (local.address.clone(), local.identity.clone());
-        let book = RoomBook::new(directory.clone(), address, identity, local.account);
+        let (address, identity, account) = (local.address.clone(), local.identity.clone(), local.account);
+        let book = RoomBook::new(directory.clone(), Signer { address, identity, account });
         let engine = Engine::new(local, directory.pin().identity, home.memory()?);
         let (commands, inbox) = mpsc::channel(64);
         let (out, events) = mpsc::channel(EVENTS);
@@ -161,6 +167,22 @@ impl Online {
     /// [`ClientError::Stopped`].
     pub async fn accept(&self, sound: Sound) -> Result<(), ClientError> {
         self.command(Command::Accept { sound }).await
+    }
+
+    /// Takes this very call, if it still rings. For whoever asks a person first, while other calls may come.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn accept_only(&self, call: CallId, sound: Sound) -> Result<(), ClientError> {
+        self.command(Command::AcceptOnly { call, sound }).await
+    }
+
+    /// What is done from now on about calls from devices that have RSA alone: they ring by default, and a person decides.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn legacy(&self, policy: LegacyPolicy) -> Result<(), ClientError> {
+        self.command(Command::Legacy(policy)).await
     }
 
     /// Declines the call that rings.

@@ -91,23 +91,24 @@ pub struct Invitee {
     pub rights: Rights,
 }
 
+/// A device as far as it signs: without its static key, for which a token might be wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Signer {
+    pub(super) address: Address,
+    pub(super) identity: Arc<SigningKey<Device>>,
+    pub(super) account: VerifyingKey<Account>,
+}
+
 /// Rooms, looked up and changed for one device.
 #[derive(Clone, Debug)]
 pub struct RoomBook {
     directory: Arc<Directory>,
-    address: Address,
-    identity: Arc<SigningKey<Device>>,
-    account: VerifyingKey<Account>,
+    me: Signer,
 }
 
 impl RoomBook {
-    pub(super) const fn new(
-        directory: Arc<Directory>,
-        address: Address,
-        identity: Arc<SigningKey<Device>>,
-        account: VerifyingKey<Account>,
-    ) -> Self {
-        Self { directory, address, identity, account }
+    pub(super) const fn new(directory: Arc<Directory>, me: Signer) -> Self {
+        Self { directory, me }
     }
 
     pub(super) const fn directory(&self) -> &Arc<Directory> {
@@ -132,7 +133,7 @@ impl RoomBook {
                 Err(error) => return Err(error),
             };
             // A room that this device has seen closed, or left, is none of its own whatever the server says.
-            if access.list().listed(&self.address.user).is_some() {
+            if access.list().listed(&self.me.address.user).is_some() {
                 views.push(RoomView { access, present: shown.present.into_iter().map(|name| name.0).collect() });
             }
         }
@@ -225,9 +226,9 @@ impl RoomBook {
         if self.list().await?.iter().any(|view| view.access.list().name == name) {
             return Err(RoomFault::Exists(name.to_owned()).into());
         }
-        let creator = self.address.user.clone();
+        let creator = self.me.address.user.clone();
         let rights = Rights { speak: true, moderate: true };
-        let mut members = vec![Listed { user: creator.clone(), account: self.account, rights }];
+        let mut members = vec![Listed { user: creator.clone(), account: self.me.account, rights }];
         for invitee in invited {
             let listed = self.listed(invitee).await?;
             if members.iter().any(|member| member.user == listed.user) {
@@ -245,10 +246,10 @@ impl RoomBook {
             terms: Terms::room(protection),
             creator,
             members,
-            signer: self.address.clone(),
+            signer: self.me.address.clone(),
             created: wall_time(),
         };
-        let access = Access::sign(list, &self.identity).map_err(|error| match error {
+        let access = Access::sign(list, &self.me.identity).map_err(|error| match error {
             AccessError::Malformed => RoomFault::Name,
             error => RoomFault::Refused(error),
         })?;
@@ -296,7 +297,7 @@ impl RoomBook {
     /// # Errors
     /// [`ClientError`].
     pub async fn leave(&self, room: RoomId) -> Result<Access, ClientError> {
-        let me = self.address.user.clone();
+        let me = self.me.address.user.clone();
         self.change(room, |list| if me == list.creator { Ok(Vec::new()) } else { without(list, &me) }).await
     }
 
@@ -309,8 +310,8 @@ impl RoomBook {
         for _ in 0..ATTEMPTS {
             let known = self.access(room).await?;
             let members = change(known.list())?;
-            let next = known.next(members, self.address.clone(), wall_time());
-            let next = Access::sign(next, &self.identity).map_err(RoomFault::Refused)?;
+            let next = known.next(members, self.me.address.clone(), wall_time());
+            let next = Access::sign(next, &self.me.identity).map_err(RoomFault::Refused)?;
             next.follows(&known).map_err(RoomFault::Refused)?;
             match self.directory.put_access(&next).await {
                 Ok(()) => {

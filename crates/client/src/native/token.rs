@@ -14,11 +14,14 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::{AuthPin, Ulong};
-use undertone_keys::agreement::{AgreementPublicKey, DeviceKey, Refused, SharedSecret};
+use undertone_keys::agreement::{
+    AgreementPublicKey, DeviceKey, EphemeralKey, Refused, SharedSecret, prove_possession,
+};
 use undertone_keys::secret::SecretBytes;
 use zeroize::Zeroizing;
 
 use super::device_key::TokenPlace;
+use super::rng;
 
 /// The curve P-256 as an object identifier in DER.
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -105,15 +108,36 @@ fn fault(place: &TokenPlace, error: &Error, is_there: bool) -> TokenFault {
     }
 }
 
-fn unlock(place: &TokenPlace, pin: &SecretBytes) -> Result<Unlocked, TokenFault> {
-    let module = load(place)?;
-    let missing = || TokenFault::Missing(place.label.clone());
+/// What a token must have for its PIN to be asked of it: whoever has the same label is not told the PIN of another.
+type Expected<'a> = Option<(&'a [u8; 16], &'a AgreementPublicKey)>;
+
+/// The slot of the token of this label, and, where one is expected, with this public key on it.
+fn find(module: &Pkcs11, place: &TokenPlace, expected: Expected<'_>) -> Result<Slot, TokenFault> {
     let slots = module.get_slots_with_token().map_err(|error| fault(place, &error, true))?;
     // One that cannot be asked is not the one that is looked for.
     let named = |slot: &Slot| {
         module.get_token_info(*slot).is_ok_and(|info| info.token_initialized() && info.label() == place.label)
     };
-    let slot = slots.into_iter().find(named).ok_or_else(missing)?;
+    let named: Vec<Slot> = slots.into_iter().filter(named).collect();
+    let Some((id, key)) = expected else {
+        return named.first().copied().ok_or_else(|| TokenFault::Missing(place.label.clone()));
+    };
+    if named.is_empty() {
+        return Err(TokenFault::Missing(place.label.clone()));
+    }
+    let holds = |slot: &Slot| {
+        let wanted =
+            [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(KeyType::EC), Attribute::Id(id.to_vec())];
+        let session = module.open_ro_session(*slot).ok()?;
+        let found = session.find_objects(&wanted).ok()?;
+        found.into_iter().find(|public| point(&session, *public).ok().flatten().as_ref() == Some(key))
+    };
+    named.into_iter().find(|slot| holds(slot).is_some()).ok_or_else(|| TokenFault::NoKey(place.label.clone()))
+}
+
+fn unlock(place: &TokenPlace, pin: &SecretBytes, expected: Expected<'_>) -> Result<Unlocked, TokenFault> {
+    let module = load(place)?;
+    let slot = find(&module, place, expected)?;
     let there = |error: Error| fault(place, &error, module.get_token_info(slot).is_ok());
     if module.get_token_info(slot).map_err(there)?.user_pin_locked() {
         return Err(TokenFault::Locked(place.label.clone()));
@@ -130,7 +154,7 @@ fn unlock(place: &TokenPlace, pin: &SecretBytes) -> Result<Unlocked, TokenFault>
 impl TokenKey {
     /// Makes a key pair on a token, to be found again by `id`.
     pub(super) fn create(place: &TokenPlace, id: [u8; 16], pin: &SecretBytes) -> Result<Self, TokenFault> {
-        let Unlocked { module, slot, session } = unlock(place, pin)?;
+        let Unlocked { module, slot, session } = unlock(place, pin, None)?;
         let there = |error: Error| fault(place, &error, module.get_token_info(slot).is_ok());
         let public = [
             Attribute::Token(true),
@@ -156,7 +180,9 @@ impl TokenKey {
             session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).map_err(there)?;
         let point = point(&session, public).map_err(there)?;
         let public = point.ok_or_else(|| TokenFault::Failed(place.label.clone(), "its P-256 key is none".into()))?;
-        Ok(Self { session: Mutex::new(session), slot, module, private, public })
+        let key = Self { session: Mutex::new(session), slot, module, private, public };
+        key.try_out(place)?;
+        Ok(key)
     }
 
     /// Finds a key that was made before.
@@ -166,18 +192,30 @@ impl TokenKey {
         expected: &AgreementPublicKey,
         pin: &SecretBytes,
     ) -> Result<Self, TokenFault> {
-        let Unlocked { module, slot, session } = unlock(place, pin)?;
+        let Unlocked { module, slot, session } = unlock(place, pin, Some((&id, expected)))?;
         let there = |error: Error| fault(place, &error, module.get_token_info(slot).is_ok());
         let none = || TokenFault::NoKey(place.label.clone());
-        let find = |class| {
-            let wanted = [Attribute::Class(class), Attribute::KeyType(KeyType::EC), Attribute::Id(id.to_vec())];
-            session.find_objects(&wanted).map_err(there)
-        };
-        let (privates, publics) = (find(ObjectClass::PRIVATE_KEY)?, find(ObjectClass::PUBLIC_KEY)?);
+        let wanted =
+            [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC), Attribute::Id(id.to_vec())];
+        let privates = session.find_objects(&wanted).map_err(there)?;
         // More than one under one id, and nobody knows which is meant.
-        let ([private], [public]) = (privates.as_slice(), publics.as_slice()) else { return Err(none()) };
-        let public = point(&session, *public).map_err(there)?.filter(|found| found == expected).ok_or_else(none)?;
-        Ok(Self { session: Mutex::new(session), slot, module, private: *private, public })
+        let [private] = privates.as_slice() else { return Err(none()) };
+        let private = *private;
+        let key = Self { session: Mutex::new(session), slot, module, private, public: *expected };
+        key.try_out(place)?;
+        Ok(key)
+    }
+
+    /// Whether what the token says is its public key belongs to what it agrees with.
+    fn try_out(&self, place: &TokenPlace) -> Result<(), TokenFault> {
+        let peer = EphemeralKey::generate(&mut rng());
+        let mac = |shared: &SharedSecret| prove_possession(shared, peer.public(), b"");
+        let here = self.agree(peer.public()).map(|shared| mac(&shared));
+        let there = peer.agree(&self.public).map(|shared| mac(&shared));
+        if here.is_ok() && here == there {
+            return Ok(());
+        }
+        Err(TokenFault::Failed(place.label.clone(), "its P-256 agreement gives something else than it should".into()))
     }
 
     fn derive(&self, session: &Session, peer: &AgreementPublicKey) -> Result<Option<SharedSecret>, Error> {
@@ -196,7 +234,14 @@ impl TokenKey {
         // Gone again, whether it could be read or not.
         let destroyed = session.destroy_object(derived);
         let secret = value?.into_iter().find_map(|attribute| match attribute {
-            Attribute::Value(bytes) => SharedSecret::from_slice(&Zeroizing::new(bytes)),
+            Attribute::Value(bytes) => {
+                let bytes = Zeroizing::new(bytes);
+                // Some tokens leave leading zeros out.
+                let mut whole = Zeroizing::new([0; 32]);
+                let place = whole.len().checked_sub(bytes.len())?;
+                whole.get_mut(place..)?.copy_from_slice(&bytes);
+                SharedSecret::from_slice(&*whole)
+            }
             _ => None,
         });
         destroyed.map(|()| secret)

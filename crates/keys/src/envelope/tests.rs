@@ -6,7 +6,7 @@ use crate::testing::SeededRng;
 /// A device with a key of either kind.
 enum Holder {
     P256(SoftwareKey),
-    Rsa2048(SoftwareLegacyKey),
+    Rsa2048(Box<SoftwareLegacyKey>),
 }
 
 struct Party {
@@ -40,7 +40,7 @@ fn party_with(rng: &mut SeededRng, name: &str, legacy: bool) -> Party {
     let (holder, key): (Holder, StaticKey) = if legacy {
         let key = SoftwareLegacyKey::generate().unwrap();
         let public = key.public().clone();
-        (Holder::Rsa2048(key), public.into())
+        (Holder::Rsa2048(Box::new(key)), public.into())
     } else {
         let key = SoftwareKey::generate(rng);
         let public = *key.public();

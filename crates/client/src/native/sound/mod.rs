@@ -1,6 +1,8 @@
 //! Sound in and out: files, sound cards, Opus and the clock between.
 
+mod denoise;
 mod device;
+mod elastic;
 mod opus;
 mod path;
 mod resample;
@@ -8,7 +10,7 @@ mod wav;
 
 use crate::audio::FRAME;
 
-pub use device::{Microphone, Speaker, devices};
+pub use device::{Devices, Microphone, Speaker, devices};
 pub(super) use path::SoundPath;
 pub use wav::{WavFormat, WavSink, WavSource};
 
@@ -38,19 +40,47 @@ pub trait Sink: Send {
     }
 }
 
+/// What is done to sound on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Each packet carries its forerunner once more, in less detail.
+    pub fec: bool,
+    /// Pauses are sent as one byte instead of as many as speech: half the bytes, and whoever counts them sees when
+    /// somebody speaks (rule META-1).
+    pub dtx: bool,
+    /// Noise is taken out of what is said.
+    pub denoise: bool,
+    /// Rate and error correction follow the path.
+    pub adaptive: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { fec: true, dtx: false, denoise: false, adaptive: true }
+    }
+}
+
 /// Both ends of a call's sound.
 pub struct Sound {
     /// What is said.
     pub source: Box<dyn Source>,
     /// What is heard.
     pub sink: Box<dyn Sink>,
+    /// What is done to it on its way.
+    pub tuning: Tuning,
 }
 
 impl Sound {
     /// Says this and plays there.
     #[must_use]
     pub fn new(source: impl Source + 'static, sink: impl Sink + 'static) -> Self {
-        Self { source: Box::new(source), sink: Box::new(sink) }
+        Self { source: Box::new(source), sink: Box::new(sink), tuning: Tuning::default() }
+    }
+
+    /// The same, tuned otherwise.
+    #[must_use]
+    pub fn tuned(self, tuning: Tuning) -> Self {
+        Self { tuning, ..self }
     }
 
     /// Says nothing and hears into nothing.

@@ -5,8 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use undertone_keys::Time;
 use undertone_media::packet::Codec;
 
-use super::opus::{CODEC, Decoder, Encoder, MAX_PAYLOAD};
+use super::denoise::Denoise;
+use super::elastic::Elastic;
+use super::opus::{Decoder, Encoder, MAX_PAYLOAD, has_fec};
+use super::resample::{to_f32, to_i16};
 use super::{Pcm, Sound, SoundError};
+use crate::audio::adapt::{Adapter, Link};
 use crate::audio::jitter::{JitterBuffer, JitterStats, Play};
 use crate::audio::level::Meter;
 use crate::audio::{FRAME, FRAME_MS};
@@ -30,12 +34,81 @@ struct Stream {
     buffer: JitterBuffer,
     decoder: Decoder,
     meter: Meter,
+    /// Between the sender's clock and this machine's.
+    elastic: Elastic,
+    /// The newest capture time, and how often such times have begun anew from zero.
+    newest_ms: u32,
+    wraps: u64,
+    /// The tick in which it was heard last.
+    heard_at: u64,
+    /// Frames rebuilt from their successor.
+    rebuilt: u64,
+    /// In the second that goes: frames due and frames that did not come.
+    lately: (u32, u32),
+}
+
+impl Stream {
+    fn new() -> Result<Self, SoundError> {
+        Ok(Self {
+            buffer: JitterBuffer::default(),
+            decoder: Decoder::new()?,
+            meter: Meter::default(),
+            elastic: Elastic::new()?,
+            newest_ms: 0,
+            wraps: 0,
+            heard_at: 0,
+            rebuilt: 0,
+            lately: (0, 0),
+        })
+    }
+
+    /// The number of the frame that was captured then: consecutive, whatever epochs and connections come between.
+    fn number(&mut self, captured_ms: u32) -> u64 {
+        let ahead = captured_ms.wrapping_sub(self.newest_ms);
+        let mut wraps = self.wraps;
+        if ahead < u32::MAX / 2 {
+            wraps += u64::from(captured_ms < self.newest_ms);
+            (self.newest_ms, self.wraps) = (captured_ms, wraps);
+        } else if captured_ms > self.newest_ms {
+            wraps = wraps.saturating_sub(1);
+        }
+        ((wraps << 32) | u64::from(captured_ms)) / u64::from(FRAME_MS)
+    }
+
+    /// One frame out of the buffer into what is played. `false` where there is nothing, not even something to go on from.
+    fn decode(&mut self, quiet: bool) -> bool {
+        let mut frame: Pcm = [0; FRAME];
+        match self.buffer.pop() {
+            Play::Silence => {
+                // Lost as well, if it was heard a moment ago.
+                let lost = u32::from(!quiet);
+                self.lately = (self.lately.0 + lost, self.lately.1 + lost);
+                self.elastic.push(core::iter::repeat_n(0.0, FRAME));
+                return false;
+            }
+            Play::Frame(packet) => self.decoder.decode(&packet, &mut frame),
+            Play::Recover(next) => {
+                self.lately.1 += 1;
+                self.rebuilt += u64::from(has_fec(&next));
+                self.decoder.recover(&next, &mut frame);
+            }
+            Play::Conceal => {
+                self.lately.1 += 1;
+                self.decoder.conceal(&mut frame);
+            }
+        }
+        self.lately.0 += 1;
+        self.elastic.push(frame.iter().copied().map(to_f32));
+        true
+    }
 }
 
 pub(crate) struct SoundPath {
     sound: Sound,
     encoder: Encoder,
     streams: HashMap<u16, Stream>,
+    denoise: Option<Denoise>,
+    adapter: Option<Adapter>,
     running: bool,
     /// The sink failed, and that was said.
     deaf: bool,
@@ -50,13 +123,28 @@ pub(crate) struct SoundPath {
     window: VecDeque<(u32, u32)>,
     /// Of streams that are gone.
     past: JitterStats,
+    past_rebuilt: u64,
 }
+
+/// What this device says about how it hears somebody.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Hearing {
+    pub(crate) sender: u16,
+    /// Percent of the last second's frames that did not come.
+    pub(crate) loss: f32,
+}
+
+/// Ticks after which somebody who is not heard is not missed any more.
+const MISSED: u64 = 250;
 
 impl SoundPath {
     pub(crate) fn new(sound: Sound) -> Result<Self, SoundError> {
+        let (tuning, adapter) = (sound.tuning, Adapter::default());
         Ok(Self {
             sound,
-            encoder: Encoder::new()?,
+            encoder: Encoder::new(adapter.setting(), tuning.fec, tuning.dtx)?,
+            denoise: tuning.denoise.then(Denoise::new),
+            adapter: tuning.adaptive.then_some(adapter),
             streams: HashMap::new(),
             running: false,
             deaf: false,
@@ -68,6 +156,7 @@ impl SoundPath {
             meter_in: Meter::default(),
             window: VecDeque::with_capacity(LOSS_WINDOW),
             past: JitterStats::default(),
+            past_rebuilt: 0,
         })
     }
 
@@ -79,6 +168,11 @@ impl SoundPath {
         self.running
     }
 
+    /// The time of the next frame that is captured.
+    pub(crate) const fn captured_ms(&self) -> u32 {
+        self.captured_ms
+    }
+
     pub(crate) const fn ticks(&self) -> u64 {
         self.ticks
     }
@@ -88,12 +182,14 @@ impl SoundPath {
         let mut frame = [0; FRAME];
         if !self.sound.source.read(&mut frame) || muted {
             frame.fill(0);
+        } else if let Some(denoise) = &mut self.denoise {
+            denoise.frame(&mut frame);
         }
         self.meter_out.push(&frame);
         let captured_ms = self.captured_ms;
         self.captured_ms = self.captured_ms.wrapping_add(FRAME_MS);
         let length = self.encoder.encode(&frame, &mut self.payload).ok()?;
-        Some(Captured { codec: CODEC, captured_ms, payload: self.payload.get(..length)? })
+        Some(Captured { codec: self.encoder.codec(), captured_ms, payload: self.payload.get(..length)? })
     }
 
     /// Takes an opened frame.
@@ -108,13 +204,15 @@ impl SoundPath {
                 && let Some(stream) = self.streams.remove(&oldest)
             {
                 self.past = sum(self.past, stream.buffer.stats());
+                self.past_rebuilt += stream.rebuilt;
             }
-            let Ok(decoder) = Decoder::new() else { return };
-            self.streams
-                .insert(heard.sender, Stream { buffer: JitterBuffer::default(), decoder, meter: Meter::default() });
+            let Ok(stream) = Stream::new() else { return };
+            self.streams.insert(heard.sender, stream);
         }
         if let Some(stream) = self.streams.get_mut(&heard.sender) {
-            stream.buffer.push(now, heard.number, heard.payload.to_vec());
+            let number = stream.number(heard.captured_ms);
+            stream.buffer.push(now, number, heard.payload.to_vec());
+            stream.heard_at = self.ticks;
             self.heard_at = self.ticks;
         }
     }
@@ -125,24 +223,27 @@ impl SoundPath {
         let mut mix = [0_i32; FRAME];
         let (mut due, mut missing) = (0, 0);
         for stream in self.streams.values_mut() {
-            let mut frame: Pcm = [0; FRAME];
-            match stream.buffer.pop() {
-                Play::Silence => {
-                    stream.meter.push(&frame);
-                    continue;
-                }
-                Play::Frame(packet) => stream.decoder.decode(&packet, &mut frame),
-                Play::Recover(next) => {
-                    missing += 1;
-                    stream.decoder.recover(&next, &mut frame);
-                }
-                Play::Conceal => {
-                    missing += 1;
-                    stream.decoder.conceal(&mut frame);
-                }
+            let quiet = self.ticks.saturating_sub(stream.heard_at) > MISSED;
+            let before = stream.lately;
+            let mut sounds = false;
+            // Mostly one; none or two where the sender's clock is not this machine's.
+            while !stream.elastic.has_frame() {
+                sounds |= stream.decode(quiet);
             }
-            due += 1;
+            if sounds {
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds of a buffer")]
+                let held = |frames: usize, samples: usize| (frames * 20) as f64 + samples as f64 / 48.0;
+                let level = held(stream.buffer.span(), stream.elastic.waiting());
+                stream.elastic.steer(level, held(stream.buffer.target().saturating_sub(1), FRAME / 2));
+            } else if quiet {
+                stream.elastic.forget();
+            }
+            let mut played = [0.0; FRAME];
+            stream.elastic.frame(&mut played);
+            let frame: Pcm = played.map(to_i16);
             stream.meter.push(&frame);
+            due += stream.lately.0.saturating_sub(before.0);
+            missing += stream.lately.1.saturating_sub(before.1);
             mix.iter_mut().zip(frame).for_each(|(sum, sample)| *sum += i32::from(sample));
         }
         if self.window.len() >= LOSS_WINDOW {
@@ -167,6 +268,7 @@ impl SoundPath {
         #[expect(clippy::cast_precision_loss, reason = "a few hundred ticks")]
         let loss = if due == 0 { 0.0 } else { 100.0 * missing as f32 / due as f32 };
         let stats = self.streams.values().map(|stream| stream.buffer.stats()).fold(self.past, sum);
+        let rebuilt = self.streams.values().map(|stream| stream.rebuilt).sum::<u64>() + self.past_rebuilt;
         let depth = self.streams.values().map(|stream| stream.buffer.depth()).max().unwrap_or_default();
         Status {
             level_out: self.meter_out.level(),
@@ -175,9 +277,35 @@ impl SoundPath {
             quiet_ms: u32::try_from(self.ticks - self.heard_at).unwrap_or(u32::MAX).saturating_mul(FRAME_MS),
             buffer_ms: u32::try_from(depth).unwrap_or_default() * FRAME_MS,
             played: stats.played,
-            recovered: stats.recovered,
-            concealed: stats.concealed,
+            recovered: rebuilt,
+            concealed: stats.concealed + stats.recovered.saturating_sub(rebuilt),
+            bitrate: self.adapter.as_ref().map_or(32_000, |adapter| adapter.setting().bitrate),
+            expected_loss: self.adapter.as_ref().map_or(10, |adapter| adapter.setting().expected_loss),
             ..Status::default()
+        }
+    }
+
+    /// How everybody was heard since this was last asked, by those who are heard at all. For telling them.
+    pub(crate) fn hearing(&mut self) -> Vec<Hearing> {
+        let ticks = self.ticks;
+        let heard = self.streams.iter_mut().filter(|(_, stream)| ticks.saturating_sub(stream.heard_at) <= MISSED);
+        heard
+            .filter_map(|(sender, stream)| {
+                let (due, missing) = core::mem::take(&mut stream.lately);
+                #[expect(clippy::cast_precision_loss, reason = "a second has fifty frames")]
+                let loss = (due > 0).then(|| 100.0 * missing as f32 / due as f32)?;
+                Some(Hearing { sender: *sender, loss })
+            })
+            .collect()
+    }
+
+    /// Fits rate and error correction to the path.
+    pub(crate) fn adapt(&mut self, now: Time, link: Link) {
+        if let Some(adapter) = &mut self.adapter {
+            let setting = adapter.update(now, link);
+            if let Err(error) = self.encoder.set(setting) {
+                tracing::debug!(%error, "the encoder stays as it is");
+            }
         }
     }
 
