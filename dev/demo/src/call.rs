@@ -39,7 +39,7 @@ pub(crate) fn play(protection: &str) -> anyhow::Result<Table> {
     let codes = [adas.exit_code()?, bobs.exit_code()?];
 
     let blind = protection == "blind";
-    let mut table = Table::new(if blind { "Scene: a blind call" } else { "Scene: a hop call" });
+    let mut table = Table::new(if blind { "blind" } else { "hop" });
     let said = [envelope(&speech("ada"))?, envelope(&speech("bob"))?];
     for (who, heard, right, wrong) in [
         ("ada heard bob", envelope(&ada_heard)?, &said[1], &said[0]),
@@ -72,20 +72,22 @@ pub(crate) fn play(protection: &str) -> anyhow::Result<Table> {
     let found = format!("{with_key} of {taken} packets open");
     if blind {
         table.claim("the relay's tap, with a member's key", found, taken > 900 && with_key == taken);
+        table.fact("who else can open them", "nobody");
     } else {
-        table.claim("the relay's tap, with the call's key", found, taken > 900 && with_key == 0);
-        table.fact("who can open them", "the relay, with the key it shares with each member");
+        table.claim("the relay's tap, with a member's key", found, taken > 900 && with_key == 0);
+        table.fact("who else can open them", "the relay");
     }
     let call = a["call"].as_str().and_then(call_id).context("no call id")?;
     let sample = packets.get(packets.len() / 2).context("the tap is empty")?;
     let attempt = locksmith::try_folder(&server.data(), sample, &call)?;
-    let tried = format!("{} of the server's 32-byte strings tried on one packet", attempt.tried);
+    let tried = format!("{} strings of the server's tried", attempt.tried);
     table.claim("the tap, with all the server holds", tried, attempt.tried > 1000 && !attempt.opened);
     server.end()?;
     Ok(table)
 }
 
-fn call_id(text: &str) -> Option<[u8; 16]> {
+/// A call's id from its 32 hexadecimal digits.
+pub(crate) fn call_id(text: &str) -> Option<[u8; 16]> {
     let digits: Option<Vec<u8>> =
         (0..16).map(|i| text.get(2 * i..2 * i + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok())).collect();
     digits?.try_into().ok()

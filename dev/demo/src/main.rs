@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a demonstration talks to people")]
 
 mod call;
+mod room;
 mod table;
 
 use std::process::ExitCode;
@@ -19,10 +20,28 @@ struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scene {
-    /// Two people talk through a relay that can open nothing.
+    /// Two people talk through a relay that can open nothing, and through one that they let hear them.
     Call,
-    /// The same through a relay that they let hear them.
-    Hop,
+    /// Five people talk in a room.
+    Room,
+}
+
+impl Scene {
+    /// Plays it, prints what was found, and says whether all of it holds.
+    fn play(self) -> anyhow::Result<bool> {
+        Ok(match self {
+            Self::Call => {
+                let both = call::play("blind")?.beside("Scene: one call, both protections", call::play("hop")?);
+                println!("{both}");
+                both.holds()
+            }
+            Self::Room => {
+                let table = room::play()?;
+                println!("{table}");
+                table.holds()
+            }
+        })
+    }
 }
 
 fn main() -> ExitCode {
@@ -30,20 +49,10 @@ fn main() -> ExitCode {
     let scenes = options.scene.map_or_else(|| Scene::value_variants().to_vec(), |scene| vec![scene]);
     let mut good = true;
     for scene in scenes {
-        let result = match scene {
-            Scene::Call => call::play("blind"),
-            Scene::Hop => call::play("hop"),
-        };
-        match result {
-            Ok(table) => {
-                println!("{table}");
-                good &= table.holds();
-            }
-            Err(error) => {
-                eprintln!("demo: {error:#}");
-                good = false;
-            }
-        }
+        good &= scene.play().unwrap_or_else(|error| {
+            eprintln!("demo: {error:#}");
+            false
+        });
     }
     println!("{}", if good { "demo: everything holds" } else { "demo: something does not hold" });
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }

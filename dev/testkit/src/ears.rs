@@ -24,9 +24,8 @@ pub fn envelope(path: &Path) -> anyhow::Result<Vec<f64>> {
 #[must_use]
 pub fn envelope_of(samples: &[i16]) -> Vec<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a step has a thousand samples")]
-    let rms = |chunk: &[i16]| {
-        (chunk.iter().map(|s| f64::from(*s) * f64::from(*s)).sum::<f64>() / chunk.len() as f64).sqrt()
-    };
+    let rms =
+        |chunk: &[i16]| (chunk.iter().map(|s| f64::from(*s) * f64::from(*s)).sum::<f64>() / chunk.len() as f64).sqrt();
     samples.chunks(960).map(rms).collect()
 }
 

@@ -109,7 +109,8 @@ impl Adapter {
             self.step -= 1;
             self.changed = Some(now);
             self.calm_since = None;
-        } else if self.step + 1 < STEPS.len() && self.calm_since.is_some_and(|since| now.since(since) >= self.patience) {
+        } else if self.step + 1 < STEPS.len() && self.calm_since.is_some_and(|since| now.since(since) >= self.patience)
+        {
             self.step += 1;
             (self.changed, self.raised) = (Some(now), Some(now));
             self.calm_since = None;

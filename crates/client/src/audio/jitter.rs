@@ -97,7 +97,9 @@ impl JitterBuffer {
     /// Frames it waits for before it begins to play.
     #[must_use]
     pub fn target(&self) -> usize {
-        let frames = self.spread.max(0) / i64::try_from(TICK.as_micros()).unwrap_or(1);
+        let tick = i64::try_from(TICK.as_micros()).unwrap_or(1);
+        // A quarter of a frame is within what the two of the minimum bear; more than that is another frame.
+        let frames = (self.spread.max(0) + tick * 3 / 4) / tick;
         (usize::try_from(frames).unwrap_or_default() + MIN_DEPTH).min(MAX_DEPTH)
     }
 

@@ -57,8 +57,7 @@ impl Engine {
         match self.phone.ringing().filter(|ringing| ringing.caller == peer.user()) {
             // They called us while the server opened our call: both want the same.
             Some(theirs)
-                if theirs.terms == terms
-                    && (theirs.agreement == Agreement::P256 || legacy == LegacyPolicy::Allow) =>
+                if theirs.terms == terms && (theirs.agreement == Agreement::P256 || legacy == LegacyPolicy::Allow) =>
             {
                 return self.phone(now, undertone_call::Input::Accept, rng);
             }
@@ -89,9 +88,8 @@ impl Engine {
 
     /// That a call was accepted could not be made durable: nothing of it may leave (rule STO-2).
     pub(super) fn not_stored(&mut self, now: Time, call: CallId, rng: &mut impl rand_core::CryptoRng) {
-        self.outputs.retain(|output| {
-            !matches!(output, Output::Signal(ToServer::Send { call: about, .. }) if *about == call)
-        });
+        self.outputs
+            .retain(|output| !matches!(output, Output::Signal(ToServer::Send { call: about, .. }) if *about == call));
         self.phone(now, undertone_call::Input::Decline, rng);
     }
 

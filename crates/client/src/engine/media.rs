@@ -186,12 +186,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`Engine::seal_audio`].
-    pub fn seal_quality(
-        &mut self,
-        captured_ms: u32,
-        heard: &[(u16, f32)],
-        out: &mut [u8],
-    ) -> Result<usize, SealError> {
+    pub fn seal_quality(&mut self, captured_ms: u32, heard: &[(u16, f32)], out: &mut [u8]) -> Result<usize, SealError> {
         let info = FrameInfo { kind: Kind::Control, codec: Codec::OPUS_32K, context: Context::QUALITY, captured_ms };
         self.seal_frame(info, &quality::encode(heard), out)
     }

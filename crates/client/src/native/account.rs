@@ -275,9 +275,7 @@ pub(super) async fn login(home: &Home, login: Login<'_>, pins: &dyn Pins) -> Res
     // A challenge for an RSA key is made for this very key, which must be there first. A key on a token is made when all
     // else is known to be right: what lies on a token does not go away by itself.
     let early = match &earlier {
-        None if login.key == KeyChoice::Rsa2048 => {
-            Some(NewDevice::generate(&met.user, login.label, &login.key, pins)?)
-        }
+        None if login.key == KeyChoice::Rsa2048 => Some(NewDevice::generate(&met.user, login.label, &login.key, pins)?),
         Some(_) | None => None,
     };
     let device = earlier.as_ref().map(|pending| &pending.device).or_else(|| early.as_ref().map(|(device, _)| device));

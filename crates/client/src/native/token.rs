@@ -14,9 +14,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::{AuthPin, Ulong};
-use undertone_keys::agreement::{
-    AgreementPublicKey, DeviceKey, EphemeralKey, Refused, SharedSecret, prove_possession,
-};
+use undertone_keys::agreement::{AgreementPublicKey, DeviceKey, EphemeralKey, Refused, SharedSecret, prove_possession};
 use undertone_keys::secret::SecretBytes;
 use zeroize::Zeroizing;
 

@@ -68,7 +68,9 @@ fn choose(found: &[(String, String)], wanted: &str) -> Result<usize, String> {
         match places.as_slice() {
             [] => {}
             // One card may be listed more than once under one name: the first is as good as any.
-            [one, rest @ ..] if rest.iter().all(|place| found.get(*place).map(|f| &f.1) == found.get(*one).map(|f| &f.1)) => {
+            [one, rest @ ..]
+                if rest.iter().all(|place| found.get(*place).map(|f| &f.1) == found.get(*one).map(|f| &f.1)) =>
+            {
                 return Ok(*one);
             }
             _ => break,
@@ -299,9 +301,14 @@ mod tests {
 
     #[test]
     fn a_device_is_chosen_by_id_name_or_a_part_of_it() {
-        let found: Vec<(String, String)> = [("alsa:hw:0", "Built-in Audio"), ("alsa:hw:1", "USB Headset"), ("alsa:plughw:1", "USB Headset"), ("alsa:hw:2", "USB Camera")]
-            .map(|(id, name)| (id.to_owned(), name.to_owned()))
-            .into();
+        let found: Vec<(String, String)> = [
+            ("alsa:hw:0", "Built-in Audio"),
+            ("alsa:hw:1", "USB Headset"),
+            ("alsa:plughw:1", "USB Headset"),
+            ("alsa:hw:2", "USB Camera"),
+        ]
+        .map(|(id, name)| (id.to_owned(), name.to_owned()))
+        .into();
         assert_eq!(choose(&found, "alsa:plughw:1"), Ok(2));
         assert_eq!(choose(&found, "USB Headset"), Ok(1));
         assert_eq!(choose(&found, "built-in"), Ok(0));

@@ -11,8 +11,11 @@ use crate::audio::FRAME;
 
 /// The most by which sound is stretched or squeezed: nine hundredths of a semitone, which no ear hears.
 const MOST: f64 = 0.005;
-/// How much of it for each millisecond too many.
-const GAIN: f64 = 2e-4;
+/// The most by which it is stretched while too little waits: what waits is what forward error correction needs, and a sixth
+/// of a semitone for two seconds is less than a hole.
+const MOST_WHEN_SHORT: f64 = 0.01;
+/// How much of it for each millisecond too many or too few.
+const GAIN: f64 = 5e-4;
 /// The level is looked at over this many frames: a second and more, so that jitter moves nothing.
 const SMOOTH: f64 = 64.0;
 
@@ -31,7 +34,7 @@ pub(super) struct Elastic {
 
 impl Elastic {
     pub(super) fn new() -> Result<Self, SoundError> {
-        let (bound, degree) = (1.0 + 2.0 * MOST, PolynomialDegree::Septic);
+        let (bound, degree) = (1.0 + 2.0 * MOST_WHEN_SHORT, PolynomialDegree::Septic);
         let resampler = Async::new_poly(1.0, bound, degree, FRAME, 1, FixedAsync::Output).map_err(failed)?;
         Ok(Self { resampler, waiting: VecDeque::new(), input: Vec::new(), level: None })
     }
@@ -54,7 +57,7 @@ impl Elastic {
     pub(super) fn steer(&mut self, level_ms: f64, wanted_ms: f64) {
         let level = self.level.get_or_insert(level_ms);
         *level += (level_ms - *level) / SMOOTH;
-        let squeeze = (GAIN * (*level - wanted_ms)).clamp(-MOST, MOST);
+        let squeeze = (GAIN * (*level - wanted_ms)).clamp(-MOST_WHEN_SHORT, MOST);
         // Within the bounds of the constructor, so it is taken.
         let _ = self.resampler.set_resample_ratio_relative(1.0 - squeeze, true);
     }
