@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use undertone_testkit::ears::{envelope, likeness};
+use undertone_testkit::ears::{envelope, likeness, silence};
 use undertone_testkit::{Process, ServerProcess, Terminal, locksmith, speech};
 
 use crate::call::call_id;
@@ -39,12 +39,13 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     anyhow::ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 
     let heard = |name: &str| server.join(&format!("{name}-heard.wav"));
+    let quiet = server.join("quiet.wav");
+    silence(&quiet, 60)?;
     let mut inside: Vec<Process> = Vec::new();
     for (name, terminal) in NAMES.iter().zip(&people) {
         let mut words = ["room", "join", "five", "--commands"].map(str::to_owned).to_vec();
-        if SPEAKERS.contains(name) {
-            words.extend(["--wav-in".into(), speech(name).display().to_string()]);
-        }
+        let says = if SPEAKERS.contains(name) { speech(name) } else { quiet.clone() };
+        words.extend(["--wav-in".into(), says.display().to_string()]);
         words.extend(["--wav-out".into(), heard(name).display().to_string()]);
         let mut process = terminal.start_listening(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
         process.wait_for("epoch", PATIENCE)?;
@@ -69,7 +70,7 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     }
 
     let mut table = Table::new("Scene: a blind room of five");
-    table.claim("members that each sees", format!("{present:?}"), present.iter().all(|seen| *seen == NAMES.len()));
+    table.claim("others that each sees", format!("{present:?}"), present.iter().all(|seen| *seen == NAMES.len() - 1));
     let same = epochs.iter().all(|epoch| epoch.is_some() && *epoch == epochs[0]);
     let epoch = epochs.first().cloned().flatten().unwrap_or_default();
     table.claim("epoch of the room key, the same for all", epoch, same);

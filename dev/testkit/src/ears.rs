@@ -20,6 +20,24 @@ pub fn envelope(path: &Path) -> anyhow::Result<Vec<f64>> {
     Ok(samples.chunks(step).map(rms).collect())
 }
 
+/// Writes so many seconds of nothing, for somebody who only listens.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn silence(path: &Path, seconds: u32) -> anyhow::Result<()> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 48_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut file = hound::WavWriter::create(path, spec)?;
+    for _ in 0..seconds * spec.sample_rate {
+        file.write_sample(0_i16)?;
+    }
+    Ok(file.finalize()?)
+}
+
 /// The loudness of each 20 ms of mono sound at 48 kHz.
 #[must_use]
 pub fn envelope_of(samples: &[i16]) -> Vec<f64> {

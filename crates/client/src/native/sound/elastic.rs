@@ -44,6 +44,11 @@ impl Elastic {
         self.waiting.len()
     }
 
+    /// What waits in all, here and before, smoothed, in milliseconds.
+    pub(super) fn level_ms(&self) -> f64 {
+        self.level.unwrap_or_default()
+    }
+
     /// Whether there is enough for a frame.
     pub(super) fn has_frame(&self) -> bool {
         self.waiting.len() >= self.resampler.input_frames_next()

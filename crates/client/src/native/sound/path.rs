@@ -269,13 +269,17 @@ impl SoundPath {
         let loss = if due == 0 { 0.0 } else { 100.0 * missing as f32 / due as f32 };
         let stats = self.streams.values().map(|stream| stream.buffer.stats()).fold(self.past, sum);
         let rebuilt = self.streams.values().map(|stream| stream.rebuilt).sum::<u64>() + self.past_rebuilt;
-        let depth = self.streams.values().map(|stream| stream.buffer.depth()).max().unwrap_or_default();
+        let waiting = self.streams.values().map(|stream| stream.elastic.level_ms()).fold(0.0, f64::max);
         Status {
             level_out: self.meter_out.level(),
             level_in: self.meter_in.level(),
             loss_percent: loss,
             quiet_ms: u32::try_from(self.ticks - self.heard_at).unwrap_or(u32::MAX).saturating_mul(FRAME_MS),
-            buffer_ms: u32::try_from(depth).unwrap_or_default() * FRAME_MS,
+            buffer_ms: {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds of a buffer")]
+                let waiting = waiting.round() as u32;
+                waiting
+            },
             played: stats.played,
             recovered: rebuilt,
             concealed: stats.concealed + stats.recovered.saturating_sub(rebuilt),
