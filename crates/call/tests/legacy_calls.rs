@@ -104,6 +104,6 @@ fn id_3_in_glare_nobody_is_put_into_a_call_by_rsa() {
     let call = world.call_id();
     world.dial(BOB, "ada", call).unwrap();
     world.run(2);
-    assert_eq!(world.words(ADA), ["rejected"]);
+    assert_eq!(world.words(ADA), ["rejected: a call from a device that has RSA alone, which is refused here"]);
     assert_eq!(world.words(BOB), ["refused_by_policy"]);
 }

@@ -1,23 +1,25 @@
 //! The entries.
 
 use bytes::Bytes;
+use undertone_call::room::KeySignal;
 use undertone_call::signal::{Answer, Invite, Signal};
 use undertone_keys::agreement::AgreementPublicKey;
 use undertone_keys::cbor;
 use undertone_keys::device_list::ClaimedList;
 use undertone_keys::envelope::Envelope;
+use undertone_keys::legacy::{LegacyPublicKey, SoftwareLegacyKey};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::recovery::RecoveryKey;
-use undertone_keys::sign::{Server, Signed, SigningKey};
+use undertone_keys::sign::{Device, Server, Signed, SigningKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, JoinId, Secret, Time, UserId, WallTime};
 use undertone_media::hop::Direction;
 use undertone_media::packet::{Codec, Kind};
 use undertone_media::{Epoch, HopExporter, MediaHeader, Ring, Sender, sframe};
-use undertone_protocol::Entry;
 use undertone_protocol::control::{ToMember, ToRelay, Unframer};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::statement::Statement;
+use undertone_protocol::{Access, ClaimedAccess, Entry};
 use undertone_relay::{ConnectionId, Input, Limits, Rooms};
 use undertone_transparency::PeerTrust;
 
@@ -40,6 +42,9 @@ pub const TARGETS: &[Target] = &[
     ("to_server", to_server),
     ("to_device", to_device),
     ("papers", papers),
+    ("access_list", access_list),
+    ("key_signal", key_signal),
+    ("legacy_key", legacy_key),
     ("control_stream", control_stream),
     ("relay", relay),
 ];
@@ -184,6 +189,31 @@ fn papers(bytes: &[u8]) {
         assert!(entry.is_err(), "papers that nobody signed");
     }
     let _ = Statement::verify(bytes, &[0; 32]);
+}
+
+/// A room's list: as it comes from a server, and as a home keeps it.
+fn access_list(bytes: &[u8]) {
+    let stranger = SigningKey::<Device>::generate(&mut SeededRng::new(9));
+    if let Ok(claimed) = ClaimedAccess::from_bytes(bytes) {
+        assert!(claimed.verify(stranger.public()).is_err(), "a list that its signer never signed");
+    }
+    if let Ok(access) = Access::from_stored(bytes) {
+        same("access list", &access.to_bytes(), bytes);
+        assert!(access.follows(&access).is_err(), "a list that follows itself");
+    }
+}
+
+fn key_signal(bytes: &[u8]) {
+    if let Ok(signal) = KeySignal::decode(&undertone_keys::secret::SecretBytes::new(bytes.to_vec())) {
+        same("key signal", &signal.encode(), bytes);
+    }
+}
+
+fn legacy_key(bytes: &[u8]) {
+    if let Ok(key) = LegacyPublicKey::from_spki(bytes) {
+        same("RSA key", key.as_bytes(), bytes);
+    }
+    assert!(SoftwareLegacyKey::from_pkcs8(bytes).is_none(), "a private key out of noise");
 }
 
 fn control_stream(bytes: &[u8]) {

@@ -52,6 +52,7 @@ proptest! {
 /// `UNDERTONE_WRITE_CORPUS=1 cargo test -p undertone-fuzz`.
 #[test]
 fn the_corpus_has_good_inputs() {
+    use undertone_call::room::{EpochSecret, KeySignal};
     use undertone_call::signal::Signal;
     use undertone_keys::agreement::{DeviceKey, SoftwareKey};
     use undertone_keys::cbor;
@@ -62,12 +63,13 @@ fn the_corpus_has_good_inputs() {
     use undertone_keys::recovery::RecoveryKey;
     use undertone_keys::sign::SigningKey;
     use undertone_keys::testing::SeededRng;
-    use undertone_keys::{CallId, DeviceId, RequestId, UserId, WallTime};
+    use undertone_keys::{CallId, DeviceId, JoinId, RequestId, RoomId, UserId, WallTime};
     use undertone_media::packet::{Codec, Flags, Kind};
     use undertone_media::{MediaHeader, sframe};
     use undertone_protocol::control::ToRelay;
     use undertone_protocol::signal::{ToDevice, ToServer};
     use undertone_protocol::statement::Statement;
+    use undertone_protocol::{Access, AccessList, Listed, Protection, Rights, Terms, access};
     use undertone_transparency::PeerTrust;
 
     let rng = &mut SeededRng::new(42);
@@ -115,6 +117,32 @@ fn the_corpus_has_good_inputs() {
     let statement =
         Statement { identity: *server.public(), domain: "localhost".into(), tls_key: [0; 32], created: now };
     let hello = ToRelay::Join { version: 1, grant: signed.clone(), join: signed.clone() };
+    let access = AccessList {
+        format: access::FORMAT,
+        room: RoomId::from_bytes([1; 16]),
+        version: 1,
+        previous: None,
+        name: "team".into(),
+        terms: Terms::room(Protection::Blind),
+        creator: address.user.clone(),
+        members: vec![Listed {
+            user: address.user.clone(),
+            account: *account.public(),
+            rights: Rights { speak: true, moderate: true },
+        }],
+        signer: address.clone(),
+        created: now,
+    };
+    let access = Access::sign(access, &identity).unwrap();
+    let secret = EpochSecret(undertone_keys::Secret::filled_by(|bytes| bytes.fill(7)));
+    let join = JoinId::from_bytes([2; 16]);
+    let key_signal =
+        KeySignal::Key { epoch: 3, secret, join, access: access.hash(), version: 1, removed: true }.encode().to_vec();
+    // SubjectPublicKeyInfo of a key of 2048 bits: what stands before the modulus, an odd number, and 65537.
+    let before = b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x01\x0f\x00\
+        \x30\x82\x01\x0a\x02\x82\x01\x01\x00";
+    let legacy_key = [before.as_slice(), &[0xc3; 256], b"\x02\x03\x01\x00\x01"].concat();
+    undertone_keys::legacy::LegacyPublicKey::from_spki(&legacy_key).unwrap();
     let inputs: Vec<(&str, Vec<u8>)> = vec![
         ("media_header", [media.encode().as_slice(), &frame[..length]].concat()),
         ("sframe_header", frame[..length].to_vec()),
@@ -131,6 +159,9 @@ fn the_corpus_has_good_inputs() {
         ("to_server", ToServer::Send { to: address.clone(), call, envelope: vec![1, 2] }.encode()),
         ("to_device", ToDevice::Welcome { version: 1, now, you: address }.encode()),
         ("papers", statement.sign(&server)),
+        ("access_list", access.to_bytes()),
+        ("key_signal", key_signal),
+        ("legacy_key", legacy_key),
         ("control_stream", [hello.frame().unwrap(), ToRelay::Leave.frame().unwrap()].concat()),
         ("relay", hello.frame().unwrap()[2..].to_vec()),
     ];
