@@ -51,8 +51,9 @@ impl Listener {
     #[must_use]
     pub fn heard(&self, voice: usize) -> f64 {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Goertzel in pieces of a fifth of a second: the tone's phase may jump between packets.
-        let pieces = samples.chunks_exact(9_600);
+        // Goertzel in pieces of a tenth of a second: the tone's phase may jump between packets, and it is stretched a little
+        // while buffers fill.
+        let pieces = samples.chunks_exact(4_800);
         #[expect(clippy::cast_precision_loss, reason = "a handful of pieces")]
         let count = pieces.len().max(1) as f64;
         pieces.map(|piece| amplitude(piece, pitch(voice))).sum::<f64>() / count / 3_000.0

@@ -11,11 +11,13 @@ use crate::audio::FRAME;
 
 /// The most by which sound is stretched or squeezed: nine hundredths of a semitone, which no ear hears.
 const MOST: f64 = 0.005;
-/// The most by which it is stretched while too little waits: what waits is what forward error correction needs, and a sixth
-/// of a semitone for two seconds is less than a hole.
+/// The most by which it is stretched while far too little waits: what waits is what forward error correction needs, and a
+/// sixth of a semitone for two seconds is less than a hole.
 const MOST_WHEN_SHORT: f64 = 0.01;
 /// How much of it for each millisecond too many or too few.
-const GAIN: f64 = 5e-4;
+const GAIN: f64 = 2e-4;
+/// Too few by more than so many milliseconds is far too little, and each millisecond more counts for four.
+const SHORT: f64 = 20.0;
 /// The level is looked at over this many frames: a second and more, so that jitter moves nothing.
 const SMOOTH: f64 = 64.0;
 
@@ -62,7 +64,8 @@ impl Elastic {
     pub(super) fn steer(&mut self, level_ms: f64, wanted_ms: f64) {
         let level = self.level.get_or_insert(level_ms);
         *level += (level_ms - *level) / SMOOTH;
-        let squeeze = (GAIN * (*level - wanted_ms)).clamp(-MOST_WHEN_SHORT, MOST);
+        let excess = *level - wanted_ms;
+        let squeeze = (GAIN * (excess + 3.0 * (excess + SHORT).min(0.0))).clamp(-MOST_WHEN_SHORT, MOST);
         // Within the bounds of the constructor, so it is taken.
         let _ = self.resampler.set_resample_ratio_relative(1.0 - squeeze, true);
     }
