@@ -31,11 +31,11 @@ pub const MAX_SPEAKERS: usize = 50;
 pub const MAX_LISTED: usize = 1_000;
 /// Bytes of a room's signed access list at most: a thousand names and keys.
 pub const MAX_ACCESS: usize = 128 * 1024;
-/// Versions of a room's access list at most; the server keeps all of them. Configurable.
+/// Versions of a room's access list at most; the server keeps all of them.
 pub const MAX_ACCESS_VERSIONS: u32 = 10_000;
 /// Bytes of all versions of all lists of the rooms that one account has made; a room that is closed keeps its last.
 pub const MAX_ACCESS_PER_CREATOR: u64 = 64 * 1024 * 1024;
-/// Rooms that one account has made and not closed at most. Configurable.
+/// Rooms that one account has made and not closed at most.
 pub const MAX_ROOMS_PER_CREATOR: u32 = 100;
 /// Rooms of a relay at most. Configurable.
 pub const MAX_ROOMS: usize = 10_000;

@@ -36,7 +36,7 @@ pub enum KeySignal {
         /// Epochs only grow.
         #[n(0)]
         epoch: u32,
-        /// The epoch's key is derived from it.
+        /// It is the epoch's media key.
         #[n(1)]
         secret: EpochSecret,
         /// The receiver's join that it is for.
