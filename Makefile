@@ -3,7 +3,7 @@
 
 SERVER_FLAGS ?=
 
-.PHONY: help build run demo test check bench fuzz docs clean
+.PHONY: help build run demo test check bench bench-sound fuzz docs clean
 
 help:
 	@echo "make run    start a server on this machine, with everything it needs"
@@ -11,6 +11,7 @@ help:
 	@echo "make test   run every test"
 	@echo "make check  format, lints and layers only"
 	@echo "make bench  measure sealing and the relay, beside a limit and a peer"
+	@echo "make bench-sound  measure speech over bad paths"
 	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
 	@echo "make docs   build the documentation"
 
@@ -46,6 +47,10 @@ check:
 bench:
 	@sh dev/setup.sh build
 	cargo run --release --quiet --package undertone-bench -- --json target/bench.json
+
+bench-sound:
+	@sh dev/setup.sh build
+	cargo run --quiet --package undertone-bench -- sound --plot docs/sound-under-loss.svg
 
 fuzz:
 	@sh dev/fuzz/run.sh

@@ -32,6 +32,7 @@ const EXAMPLES: &str = "Examples:
   undertone register ada               make an account on the server of this machine
   undertone answer                     wait for a call and take it
   undertone call bob                   call bob on the same server
+  undertone call echo@                 hear yourself, by way of the relay and back
   undertone call bob --wav-in hello.wav --wav-out reply.wav --seconds 10
   undertone --home /tmp/second login ada
 
@@ -70,6 +71,7 @@ device is lost.")]
     /// Call somebody.
     #[command(after_help = "Examples:
   undertone call bob
+  undertone call echo@                 hear yourself, by way of the relay and back
   undertone call bob --wav-in hello.wav --wav-out reply.wav --seconds 10
   undertone call bob --protection hop      the relay can hear this one, and both of you are told so
 
@@ -282,7 +284,7 @@ impl From<ProtectionOption> for Protection {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Call {
-    /// Whom: `bob`, or `bob@domain`.
+    /// Whom: `bob`, or `bob@domain`; `echo@` is yourself, by way of the relay and back.
     pub(crate) peer: String,
     /// Who can open the sound.
     #[arg(long, value_enum, default_value = "blind")]

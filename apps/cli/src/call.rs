@@ -16,8 +16,18 @@ use crate::live::{Key, Live, call_parts};
 use crate::output::Output;
 use crate::peer::standing;
 
+/// Whoever is called by this name is oneself.
+const ECHO: &str = "echo@";
+/// What comes back is held so long, to be told from what is said.
+const ECHO_DELAY: Duration = Duration::from_secs(1);
+
 pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Result<Done, ClientError> {
     let sound = sound(&options.sound)?;
+    if options.peer == ECHO {
+        let online = client.connect().await?;
+        online.echo(sound.delayed(ECHO_DELAY)).await?;
+        return follow(client, online, &options.sound, Waiting::default(), *output).await;
+    }
     let legacy = own(client, options.legacy)?;
     let online = client.connect().await?;
     online.legacy(legacy.into()).await?;
@@ -178,6 +188,10 @@ async fn follow(
                         let (screen, pressed) = Live::start(!output.is_json());
                         (live, keys) = (Some(screen), Some(pressed));
                     }
+                    Event::Echo { .. } => {
+                        let (screen, pressed) = Live::start(!output.is_json());
+                        (live, keys) = (Some(screen), Some(pressed));
+                    }
                     Event::Connected { .. } => {
                         progress.away = false;
                         progress.began.get_or_insert_with(Instant::now);
@@ -227,7 +241,8 @@ async fn follow(
                 ticks += 1;
                 progress.mouth.mind(&online).await?;
                 let (status, seconds) = (online.status(), progress.began.map_or(0, |began| began.elapsed().as_secs()));
-                if let (Some(live), Some(info)) = (&live, &progress.info) {
+                if let Some(live) = &live {
+                    let info = progress.info.as_ref();
                     live.draw(&call_parts(seconds, progress.mouth.is_shut(), progress.away, info, &status));
                 }
                 if output.is_json() && ticks.is_multiple_of(10) {
@@ -297,6 +312,11 @@ fn report(event: &Event, output: Output, progress: &Progress) {
             "They called you at the same moment; theirs goes on.",
         ),
         Event::Established(info) => established(info, output),
+        Event::Echo { call } => output.event(
+            &json!({ "event": "echo", "call": call.to_string() }),
+            "Say something: you hear it a second later, as others would hear you. The relay hands back what it cannot open.\n\
+             Keys: m mute, q hang up; space talks with --push-to-talk.",
+        ),
         Event::Connected { call, again } => output.event(
             &json!({ "event": "connected", "call": call.to_string(), "again": again }),
             if *again { "Connected again." } else { "" },
@@ -356,7 +376,7 @@ fn established(info: &CallInfo, output: Output) {
         "sas": { "emoji": names, "digits": info.sas.to_string() },
     });
     let (who_opens, nobody) = match (info.protection, info.role) {
-        (Protection::Blind, _) => ("only the two of you can open it", "nobody sits between you"),
+        (Protection::Blind | Protection::Echo, _) => ("only the two of you can open it", "nobody sits between you"),
         (Protection::Hop, Role::Caller) => {
             ("THE RELAY CAN HEAR IT TOO, as you asked", "only the relay sits between you")
         }

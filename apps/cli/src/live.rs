@@ -91,19 +91,25 @@ impl Drop for Live {
     }
 }
 
-/// The parts of a call's line; what must be seen stands first.
-pub(crate) fn call_parts(seconds: u64, muted: bool, away: bool, info: &CallInfo, status: &Status) -> Vec<String> {
+/// The parts of a call's line; what must be seen stands first. Without `info` it is an echo.
+pub(crate) fn call_parts(
+    seconds: u64,
+    muted: bool,
+    away: bool,
+    info: Option<&CallInfo>,
+    status: &Status,
+) -> Vec<String> {
     let mut parts = vec![clock(seconds)];
-    if info.protection == Protection::Hop {
+    if info.is_some_and(|info| info.protection == Protection::Hop) {
         parts.push("HOP: THE RELAY HEARS".into());
     }
-    if !info.agreement.has_forward_secrecy() {
+    if info.is_some_and(|info| !info.agreement.has_forward_secrecy()) {
         parts.push("RSA: NO FORWARD SECRECY".into());
     }
     parts.push(you(muted, status));
-    parts.push(format!("them {}", bar(status.level_in)));
+    parts.push(format!("{} {}", if info.is_some() { "them" } else { "echo" }, bar(status.level_in)));
     parts.extend(quality(away, status));
-    if let Some(epoch) = info.epoch {
+    if let Some(epoch) = info.and_then(|info| info.epoch) {
         parts.push(format!("blind, epoch {epoch}"));
     }
     parts

@@ -51,7 +51,7 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
             let text = format!(
                 "The room {name} is made. {}\nGo in with: undertone room join {name}",
                 match list.terms.protection {
-                    Protection::Blind => "Only those who are in can open what is said.",
+                    Protection::Blind | Protection::Echo => "Only those who are in can open what is said.",
                     Protection::Hop => "THE RELAY CAN HEAR IT TOO, as you asked; everybody is told so.",
                 }
             );
@@ -133,7 +133,7 @@ fn text(view: &RoomView, me: &undertone_client::UserId) -> String {
     let list = view.access.list();
     let id: String = list.room.to_string().chars().take(8).collect();
     let protection = match list.terms.protection {
-        Protection::Blind => "blind",
+        Protection::Blind | Protection::Echo => "blind",
         Protection::Hop => "hop: the relay hears",
     };
     let by = if list.creator == *me { "yours".to_owned() } else { format!("of {}", list.creator.display()) };

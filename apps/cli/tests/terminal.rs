@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use undertone_testkit::ears::{envelope, likeness};
 use undertone_testkit::process::result as json;
-use undertone_testkit::{Process, Terminal, TestServer, speech};
+use undertone_testkit::{Process, ServerProcess, Terminal, TestServer, speech};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_undertone");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -224,4 +224,25 @@ fn help_and_completions_are_there() {
     }
     let output = run(&["completions", "bash"]);
     assert!(output.status.success() && output.stdout.len() > 1000);
+}
+
+/// A person alone hears themselves, a second later, and the relay opens nothing of it.
+#[test]
+fn an_echo_sounds_like_who_made_it() {
+    let server = ServerProcess::start("echo").unwrap();
+    let ada = Terminal::registered(server.join("ada"), server.address(), "ada").unwrap();
+    let (said, heard, tap) = (speech("ada"), server.join("heard.wav"), server.tap().display().to_string());
+    let paths = [said.display().to_string(), heard.display().to_string()];
+    let words =
+        ["call", "echo@", "--wav-in", &paths[0], "--wav-out", &paths[1], "--seconds", "12", "--check-tap", &tap];
+    let mut adas = ada.start(&words).unwrap();
+    adas.wait_for("echo", Duration::from_secs(20)).unwrap();
+    let opened = adas.wait_for("tap", Duration::from_secs(30)).unwrap();
+    assert_eq!(opened["packets"], opened["opened"], "{opened}");
+    assert!(opened["packets"].as_u64().unwrap() > 500, "{opened}");
+    assert_eq!(adas.wait_for("over", Duration::from_secs(10)).unwrap()["result"], "ended");
+    assert_eq!(adas.exit_code().unwrap(), Some(0));
+    let (like, lag) = likeness(&envelope(&said).unwrap(), &envelope(&heard).unwrap(), 150);
+    assert!(like > 0.9, "{like}");
+    assert!(lag >= 50, "it is held back for a second: {lag}");
 }

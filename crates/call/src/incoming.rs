@@ -96,7 +96,7 @@ pub(crate) fn check(
     if invite.caller_account != *peer.account() || invite.callee_account != local.account {
         return Err(InviteFault::Keys);
     }
-    if invite.terms != undertone_protocol::Terms::one_to_one(invite.terms.protection) {
+    if !invite.terms.are_of(undertone_protocol::terms::KeySource::Agreement) {
         return Err(InviteFault::Terms);
     }
     let grant = grant.ok_or(InviteFault::Grant)?;

@@ -12,6 +12,10 @@ pub enum Protection {
     /// The members and the relay, which seals anew for each: to be asked for, and always shown.
     #[n(2)]
     Hop,
+    /// The device alone: the relay hands each packet back to its sender, unopened. For testing oneself; no call and no room
+    /// of many is of this kind.
+    #[n(3)]
+    Echo,
 }
 
 impl Protection {
@@ -21,6 +25,7 @@ impl Protection {
         match self {
             Self::Blind => "blind",
             Self::Hop => "hop",
+            Self::Echo => "echo",
         }
     }
 }
@@ -71,6 +76,17 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Whether people may agree on these: those of a call of two or of a room, in this version.
+    #[must_use]
+    pub fn are_of(&self, source: KeySource) -> bool {
+        let shared = matches!(self.protection, Protection::Blind | Protection::Hop);
+        let terms = match source {
+            KeySource::Agreement => Self::one_to_one(self.protection),
+            KeySource::Host => Self::room(self.protection),
+        };
+        shared && *self == terms
+    }
+
     /// The terms of a one-to-one call of this version.
     #[must_use]
     pub const fn one_to_one(protection: Protection) -> Self {

@@ -15,6 +15,10 @@ use crate::roster::{Roster, Seat};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Blind;
 
+/// The protection of a room of one, whose packets come back as they are. It has no fields either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Echo;
+
 /// The protection of a room whose relay opens each packet and seals it anew for each receiver (rules RLY-3, MED-8).
 #[derive(Debug, Default)]
 pub struct Hop {
@@ -88,6 +92,17 @@ impl Room<Blind> {
             receivers += 1;
         }
         Verdict::Forwarded { receivers, dropped }
+    }
+}
+
+impl Room<Echo> {
+    /// Puts a packet into its sender's own queue, unchanged.
+    pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
+        let limit = self.roster.queue_limit();
+        match self.sender(now, from, packet).filter(|seat| sender_index(packet) == Some(seat.index)) {
+            Some(seat) => Verdict::Forwarded { receivers: 1, dropped: seat.queue(packet.clone(), limit) },
+            None => Verdict::Refused,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use undertone_protocol::control::{Refusal, ToMember, ToRelay};
 use undertone_protocol::join::{BINDING_LENGTH, JoinError};
 use undertone_protocol::{Entry, Grant, Protection, VERSION, limits};
 
-use crate::room::{Blind, Hop, Room, Verdict};
+use crate::room::{Blind, Echo, Hop, Room, Verdict};
 use crate::roster::{Newcomer, Roster, Seat, fits};
 
 /// A connection's number, given by the shell and never given twice.
@@ -151,6 +151,7 @@ enum Connection {
 pub(crate) enum AnyRoom {
     Blind(Room<Blind>),
     Hop(Room<Hop>),
+    Echo(Room<Echo>),
 }
 
 impl AnyRoom {
@@ -158,6 +159,7 @@ impl AnyRoom {
         match protection {
             Protection::Blind => Self::Blind(Room::new(call, queue_limit)),
             Protection::Hop => Self::Hop(Room::new(call, queue_limit)),
+            Protection::Echo => Self::Echo(Room::new(call, queue_limit)),
         }
     }
 
@@ -165,6 +167,7 @@ impl AnyRoom {
         match self {
             Self::Blind(_) => Protection::Blind,
             Self::Hop(_) => Protection::Hop,
+            Self::Echo(_) => Protection::Echo,
         }
     }
 
@@ -172,6 +175,7 @@ impl AnyRoom {
         match self {
             Self::Blind(room) => &room.roster,
             Self::Hop(room) => &room.roster,
+            Self::Echo(room) => &room.roster,
         }
     }
 
@@ -179,6 +183,7 @@ impl AnyRoom {
         match self {
             Self::Blind(room) => &mut room.roster,
             Self::Hop(room) => &mut room.roster,
+            Self::Echo(room) => &mut room.roster,
         }
     }
 
@@ -383,7 +388,9 @@ impl Rooms {
         // A room that does not exist yet gives what an empty one would.
         let gives = room.map_or_else(|| fits(0, joined.min_index), |room| room.has_index_for(joined.min_index));
         let held = self.places.get(&user).copied().unwrap_or_default().saturating_sub(usize::from(older.is_some()));
-        if others >= self.limits.members || !gives || held >= self.limits.places_per_user {
+        // Whoever tests themselves is alone.
+        let most = if granted.protection == Protection::Echo { 1 } else { self.limits.members };
+        if others >= most || !gives || held >= self.limits.places_per_user {
             return Err(Refusal::Full);
         }
         if room.is_none() && !self.has_room_for_one_more() {
@@ -460,6 +467,10 @@ impl Rooms {
                 let verdict = room.forward(now, connection, packet);
                 self.stats.opened += u64::from(verdict != Verdict::Refused);
                 verdict
+            }
+            AnyRoom::Echo(room) => {
+                self.ready.push_back(connection);
+                room.forward(now, connection, packet)
             }
         };
         match verdict {

@@ -10,6 +10,7 @@ mod obvious;
 mod ours;
 mod process;
 mod seal;
+mod sound;
 mod table;
 
 use std::path::PathBuf;
@@ -37,8 +38,17 @@ struct Options {
 }
 
 /// What a process of its own does; the benchmark starts these.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Role {
+    /// Speech over bad paths, as a table in Markdown and a picture.
+    Sound {
+        /// Seconds of each call.
+        #[arg(long, default_value_t = 40)]
+        length: u64,
+        /// Where the picture goes.
+        #[arg(long)]
+        plot: Option<PathBuf>,
+    },
     /// Undertone's relay.
     #[command(hide = true)]
     Ours,
@@ -52,7 +62,8 @@ enum Role {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = match options.role {
+    let result = match &options.role {
+        Some(Role::Sound { length, plot }) => sound::measure(*length, plot.as_ref()),
         Some(Role::Ours) => ours::serve(),
         Some(Role::Obvious) => obvious::serve(),
         Some(Role::Limit) => limit::serve(),

@@ -16,6 +16,7 @@ pub mod locksmith;
 pub mod lossy;
 pub mod process;
 pub mod server;
+mod speech_path;
 pub mod terminal;
 pub mod tls;
 pub mod tones;
@@ -24,6 +25,7 @@ pub use folder::Folder;
 pub use lossy::{Loss, LossyProxy, Weather};
 pub use process::Process;
 pub use server::{ServerProcess, TestServer};
+pub use speech_path::{Heard, talk_through};
 pub use terminal::Terminal;
 
 use std::path::PathBuf;

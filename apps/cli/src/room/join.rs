@@ -241,7 +241,7 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
                     "In the room {}, {}.\nKeys: m mute, w who is in, : a command, q leave.",
                     info.name,
                     match info.protection {
-                        Protection::Blind => "blind: only those who are in can open what is said",
+                        Protection::Blind | Protection::Echo => "blind: only those who are in can open what is said",
                         Protection::Hop => "hop: THE RELAY CAN HEAR IT TOO",
                     }
                 ),
@@ -319,7 +319,8 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
         | Event::Incoming { .. }
         | Event::Yielded { .. }
         | Event::LegacyAsked
-        | Event::Established(_) => {}
+        | Event::Established(_)
+        | Event::Echo { .. } => {}
     }
 }
 

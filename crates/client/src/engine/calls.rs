@@ -11,7 +11,7 @@ use undertone_protocol::signal::ToServer;
 use undertone_protocol::{Protection, Terms};
 use undertone_transparency::TrustedPeer;
 
-use super::media::{Media, PeerSide};
+use super::media::{Media, PeerSide, With};
 use super::path::Path;
 use super::{CallInfo, Dialling, Engine, Event, Output, Record};
 
@@ -99,6 +99,7 @@ impl Engine {
             self.outputs.push_back(Output::Event(over));
         }
         self.leave_if_in_room();
+        self.echo_over(Outcome::Ended);
         self.phone(now, undertone_call::Input::HangUp, rng);
     }
 
@@ -126,13 +127,13 @@ impl Engine {
                 }
                 CallOutput::Ask { request, question } => self.outputs.push_back(Output::Ask { request, question }),
                 CallOutput::Event(CallEvent::Ringing { call }) => self.event(Event::Ringing { call }),
-                // Whoever is in a room is busy.
-                CallOutput::Event(CallEvent::Incoming { .. }) if self.room.is_some() || self.entering.is_some() => {
+                // Whoever is in a room, or tests themselves, is busy.
+                CallOutput::Event(CallEvent::Incoming { .. }) if self.is_elsewhere() => {
                     if let Err(error) = self.phone.handle_input(now, undertone_call::Input::Busy, rng) {
                         self.reject(error.to_string());
                     }
                 }
-                CallOutput::Event(CallEvent::Over { .. }) if self.room.is_some() || self.entering.is_some() => {}
+                CallOutput::Event(CallEvent::Over { .. }) if self.is_elsewhere() => {}
                 CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms, agreement }) => {
                     let protection = terms.protection;
                     self.event(Event::Incoming { call, peer: caller, standing, protection, agreement });
@@ -165,7 +166,7 @@ impl Engine {
             epoch: (protection == Protection::Blind).then_some(FIRST_EPOCH.0),
         };
         let side = PeerSide { peer: call.peer, device: peer_device, grant: call.peer_grant };
-        let side = Some(Box::new(side));
+        let side = With::Peer(Box::new(side));
         self.media = Some(Media::new(call.call, side, call.grant, ring, protection, Path::new(now)));
         self.event(Event::Established(Box::new(info)));
         self.outputs.push_back(Output::OpenRelay);

@@ -59,6 +59,11 @@ pub enum Event {
     },
     /// Both sides confirmed the same keys.
     Established(Box<CallInfo>),
+    /// The server has opened an echo: what this device says it will hear.
+    Echo {
+        /// Which call.
+        call: CallId,
+    },
     /// Sound can flow both ways.
     Connected {
         /// Which call.

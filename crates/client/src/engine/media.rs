@@ -21,8 +21,7 @@ use super::{Engine, Event, Heard, MediaStats, Output, PathState};
 #[derive(Debug)]
 pub(super) struct Media {
     pub(super) call: CallId,
-    /// The other side, in a call of two; nobody in particular in a room.
-    pub(super) peer: Option<Box<PeerSide>>,
+    pub(super) with: With,
     pub(super) grant: Signed,
     /// Who is in the room, and, in a blind one, what seals and opens their frames.
     pub(super) ring: Ring,
@@ -51,6 +50,17 @@ pub(super) struct Media {
     pub(super) stats: MediaStats,
 }
 
+/// Whom the media are shared with.
+#[derive(Debug)]
+pub(super) enum With {
+    /// The other side of a call of two.
+    Peer(Box<PeerSide>),
+    /// Whoever the room's machine proves.
+    Room,
+    /// Nobody: the relay hands back what this device sends, and this opens it.
+    Echo(Box<Ring>),
+}
+
 /// The other side of a call of two.
 #[derive(Debug)]
 pub(super) struct PeerSide {
@@ -77,17 +87,10 @@ impl HopPath {
 }
 
 impl Media {
-    pub(super) fn new(
-        call: CallId,
-        peer: Option<Box<PeerSide>>,
-        grant: Signed,
-        ring: Ring,
-        protection: Protection,
-        path: Path,
-    ) -> Self {
+    pub(super) fn new(call: CallId, with: With, grant: Signed, ring: Ring, protection: Protection, path: Path) -> Self {
         Self {
             call,
-            peer,
+            with,
             grant,
             ring,
             protection,
@@ -109,7 +112,11 @@ impl Media {
     }
 
     pub(super) const fn is_room(&self) -> bool {
-        self.peer.is_none()
+        matches!(self.with, With::Room)
+    }
+
+    pub(super) const fn is_echo(&self) -> bool {
+        matches!(self.with, With::Echo(_))
     }
 
     /// Whether there is something to seal with.
@@ -121,9 +128,10 @@ impl Media {
     fn open<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Opened<'b>> {
         let (header, _) = MediaHeader::decode(packet).ok()?;
         match self.protection {
-            Protection::Blind => {
+            Protection::Blind | Protection::Echo => {
                 let (_, sealed) = packet.split_at_mut_checked(HEADER_LENGTH)?;
-                let opened = self.ring.open(now, header.kind, header.codec, sealed);
+                let ring = if let With::Echo(mirror) = &mut self.with { mirror } else { &mut self.ring };
+                let opened = ring.open(now, header.kind, header.codec, sealed);
                 self.missed |= matches!(opened, Err(OpenError::UnknownEpoch));
                 let frame = opened.ok()?;
                 let (sender, context) = (frame.key_id.sender, frame.key_id.context);
@@ -205,7 +213,7 @@ impl Engine {
             fec_block: 0,
         };
         let length = match media.protection {
-            Protection::Blind => {
+            Protection::Blind | Protection::Echo => {
                 let (head, rest) = out.split_first_chunk_mut::<HEADER_LENGTH>().ok_or(SealError::Buffer)?;
                 let length = media.ring.seal(info, payload, rest)?;
                 *head = header.encode();
@@ -264,7 +272,7 @@ impl Engine {
     #[must_use]
     pub fn would_open(&self, packet: &[u8]) -> bool {
         let Some(media) = &self.media else { return false };
-        MediaHeader::decode(packet)
-            .is_ok_and(|(header, sealed)| media.ring.would_open(header.kind, header.codec, sealed))
+        let ring = if let With::Echo(mirror) = &media.with { mirror } else { &media.ring };
+        MediaHeader::decode(packet).is_ok_and(|(header, sealed)| ring.would_open(header.kind, header.codec, sealed))
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod calls;
+mod echo;
 mod event;
 mod media;
 mod path;
@@ -31,6 +32,7 @@ use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
+use echo::Sounding;
 pub use event::{CallInfo, Event, Heard, MediaStats, RoomInfo, Side};
 use media::Media;
 use path::PathNews;
@@ -72,6 +74,8 @@ pub enum Input {
         /// What is done about devices of theirs that have RSA alone.
         legacy: LegacyPolicy,
     },
+    /// A person wants to hear themselves, by way of the relay.
+    Echo,
     /// A person takes the call that rings.
     Accept,
     /// A person takes this very call, if it still rings.
@@ -227,6 +231,7 @@ pub struct Engine {
     room: Option<Box<RoomCall>>,
     entering: Option<Entering>,
     dialling: Option<Dialling>,
+    sounding: Option<Sounding>,
     unopened: HashMap<UserId, Vec<Unopened>>,
     peers: HashMap<UserId, (TrustedPeer, Time)>,
     /// The server's clock when it was last heard, and the local time then.
@@ -256,6 +261,7 @@ impl Engine {
             room: None,
             entering: None,
             dialling: None,
+            sounding: None,
             unopened: HashMap::new(),
             peers: HashMap::new(),
             clock: None,
@@ -282,6 +288,7 @@ impl Engine {
                 self.phone(now, undertone_call::Input::Answered { request, answer }, rng);
             }
             Input::Dial { peer, protection, legacy } => self.dial(now, peer, (protection, legacy), rng),
+            Input::Echo => self.echo(now, rng),
             Input::Accept => self.phone(now, undertone_call::Input::Accept, rng),
             Input::AcceptOnly(call) => self.accept_only(now, call, rng),
             Input::Legacy(policy) => self.phone.set_legacy(policy),
@@ -318,14 +325,21 @@ impl Engine {
         let dialling = self.dialling.as_ref().map(|dialling| dialling.deadline);
         let room = self.room.as_ref().and_then(|room| room.poll_timeout());
         let renewal = self.media.as_ref().and_then(|media| media.renew_at);
-        let room = room.into_iter().chain(renewal).min();
+        let sounding = self.sounding.as_ref().map(|sounding| sounding.deadline);
+        let room = room.into_iter().chain(renewal).chain(sounding).min();
         [self.phone.poll_timeout(), media, dialling, room].into_iter().flatten().min()
     }
 
     /// Whether there is a call in whatever state.
     #[must_use]
-    pub const fn is_busy(&self) -> bool {
-        self.phone.is_busy() || self.dialling.is_some() || self.room.is_some() || self.entering.is_some()
+    pub fn is_busy(&self) -> bool {
+        self.phone.is_busy() || self.dialling.is_some() || self.is_elsewhere()
+    }
+
+    /// In a room, or testing oneself: whoever calls is told that this device is busy.
+    fn is_elsewhere(&self) -> bool {
+        let echo = self.media.as_ref().is_some_and(Media::is_echo) || self.sounding.is_some();
+        echo || self.room.is_some() || self.entering.is_some()
     }
 
     /// Whether the server is connected.
@@ -340,6 +354,9 @@ impl Engine {
         }
         if self.dialling.take_if(|dialling| dialling.deadline <= now).is_some() {
             self.refuse("the server did not open the call".into(), Outcome::Offline);
+        }
+        if self.sounding.take_if(|sounding| sounding.deadline <= now).is_some() {
+            self.refuse("the server did not open the echo".into(), Outcome::Offline);
         }
         if let Some(media) = &mut self.media {
             media.ring.expire(now);
@@ -366,6 +383,8 @@ impl Engine {
         }
         if news.given_up && self.room.is_some() {
             self.room_over(Outcome::Offline);
+        } else if news.given_up && self.media.as_ref().is_some_and(Media::is_echo) {
+            self.echo_over(Outcome::Offline);
         } else if news.given_up {
             self.phone(now, undertone_call::Input::PeerGone, rng);
         }

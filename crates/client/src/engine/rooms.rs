@@ -13,7 +13,7 @@ use undertone_protocol::signal::ToServer;
 use undertone_protocol::{Access, Grant, Protection};
 use undertone_transparency::TrustedPeer;
 
-use super::media::Media;
+use super::media::{Media, With};
 use super::path::Path;
 use super::signalling::other_version;
 use super::{Engine, Event, NotEntered, Output, PathState, RoomInfo, Unresolved};
@@ -90,7 +90,7 @@ impl Engine {
         };
         let (call, protection) = (grant.call, grant.protection);
         self.room = Some(Box::new(RoomCall::new(self.local.clone(), self.server, call, access, grant.rights)));
-        let mut media = Media::new(call, None, signed, Ring::new(call), protection, Path::new(now));
+        let mut media = Media::new(call, With::Room, signed, Ring::new(call), protection, Path::new(now));
         media.renew_at = Some(renewal(now, self.wall(now), grant.expires));
         self.media = Some(media);
         self.event(Event::RoomEntered(Box::new(info)));

@@ -9,7 +9,7 @@ use undertone_protocol::control::{Member, Refusal, ToMember, ToRelay};
 use undertone_protocol::join::JoinError;
 use undertone_protocol::{Entry, Grant, Join, Protection, VERSION};
 
-use super::media::{HopPath, Media};
+use super::media::{HopPath, Media, With};
 use super::signalling::other_version;
 use super::{Engine, Event, Output, PathState};
 
@@ -37,7 +37,7 @@ impl Media {
                 JoinError::Grant(_) => Stranger::Grant,
                 _ => Stranger::Join,
             })?;
-        let side = self.peer.as_ref().ok_or(Stranger::Grant)?;
+        let With::Peer(side) = &self.with else { return Err(Stranger::Grant) };
         if grant.member != side.device || grant.call != self.call {
             return Err(Stranger::Grant);
         }
@@ -111,6 +111,9 @@ impl Engine {
         if media.is_room() {
             return self.room_relay(now, message, rng);
         }
+        if media.is_echo() {
+            return self.echo_relay(now, message, rng);
+        }
         match message {
             ToMember::Joined { index, members, .. } => {
                 let (Some(join), PathState::AwaitingJoin) = (media.join.take(), media.path.state()) else { return };
@@ -175,6 +178,7 @@ impl Engine {
     fn leave_call(&mut self, now: Time, reason: &str, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
         self.outputs.push_back(Output::Event(Event::Refused { reason: reason.to_owned(), outcome }));
         self.room_over(outcome);
+        self.echo_over(outcome);
         self.phone(now, undertone_call::Input::End(outcome), rng);
     }
 }

@@ -72,7 +72,7 @@ impl Engine {
         if core::mem::replace(&mut self.online, false) || reason.is_some() {
             self.outputs.push_back(Output::Event(Event::Offline { reason }));
         }
-        if self.dialling.take().is_some() {
+        if self.dialling.take().is_some() || self.sounding.take().is_some() {
             self.refuse("the server went away before it could open the call".into(), Outcome::Offline);
         }
         if let Some(media) = &mut self.media {
@@ -96,10 +96,13 @@ impl Engine {
             ToDevice::CallOpened { number, grant } => {
                 if let Some(dialling) = self.dialling.take_if(|dialling| dialling.number == number) {
                     self.place_call(now, dialling, grant, rng);
+                } else if let Some(sounding) = self.sounding.take_if(|sounding| sounding.number == number) {
+                    self.begin_echo(now, &sounding, grant, rng);
                 }
             }
             ToDevice::Refused { number, reason } => {
-                if self.dialling.take_if(|dialling| dialling.number == number).is_some() {
+                let dialled = self.dialling.take_if(|dialling| dialling.number == number).is_some();
+                if dialled || self.sounding.take_if(|sounding| sounding.number == number).is_some() {
                     let outcome =
                         if reason == Reason::Protection { Outcome::RefusedByPolicy } else { Outcome::Offline };
                     self.refuse(reason.as_str().into(), outcome);

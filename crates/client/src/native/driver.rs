@@ -172,6 +172,10 @@ impl Driver {
                 self.prepare(sound);
                 self.input(Input::Dial { peer: *peer, protection, legacy });
             }
+            Command::Echo { sound } => {
+                self.prepare(sound);
+                self.input(Input::Echo);
+            }
             Command::Join { access, sound } => {
                 self.prepare(sound);
                 self.input(Input::JoinRoom { access });

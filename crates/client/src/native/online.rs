@@ -81,6 +81,7 @@ pub struct Loudness {
 /// What a person wants of the driver.
 pub(super) enum Command {
     Dial { peer: Box<TrustedPeer>, protection: Protection, legacy: LegacyPolicy, sound: Sound },
+    Echo { sound: Sound },
     Join { access: Box<Access>, sound: Sound },
     MuteMember { index: u16, muted: bool },
     Accept { sound: Sound },
@@ -159,6 +160,15 @@ impl Online {
         let user = UserId::parse(name, &self.directory.pin().domain).map_err(ClientError::Name)?;
         let peer = Box::new(self.directory.resolve(&user).await?);
         self.command(Command::Dial { peer, protection, legacy, sound }).await
+    }
+
+    /// Lets a person hear themselves, by way of the relay and back; what follows are events. [`Sound::delayed`] keeps what
+    /// is heard apart from what is said.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn echo(&self, sound: Sound) -> Result<(), ClientError> {
+        self.command(Command::Echo { sound }).await
     }
 
     /// Takes the call that rings.

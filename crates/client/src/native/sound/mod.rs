@@ -1,5 +1,6 @@
 //! Sound in and out: files, sound cards, Opus and the clock between.
 
+mod delay;
 mod denoise;
 mod device;
 mod elastic;
@@ -7,6 +8,8 @@ mod opus;
 mod path;
 mod resample;
 mod wav;
+
+use core::time::Duration;
 
 use crate::audio::FRAME;
 
@@ -81,6 +84,12 @@ impl Sound {
     #[must_use]
     pub fn tuned(self, tuning: Tuning) -> Self {
         Self { tuning, ..self }
+    }
+
+    /// The same, and what is heard is held back for so long.
+    #[must_use]
+    pub fn delayed(self, by: Duration) -> Self {
+        Self { sink: Box::new(delay::Delayed::new(self.sink, by)), ..self }
     }
 
     /// Says nothing and hears into nothing.
