@@ -38,5 +38,5 @@ pub mod shell;
 mod moderation;
 mod roster;
 
-pub use room::{Blind, Hop, Room};
+pub use room::{Blind, Echo, Hop, Room};
 pub use rooms::{ConnectionId, Input, Limits, Output, Rooms, Stats};

@@ -128,7 +128,9 @@ impl Room<Hop> {
         let Hop { sessions, opened: buffer } = &mut self.protection;
         buffer.clear();
         buffer.extend_from_slice(packet);
-        let session = sessions.iter_mut().find(|session| session.connection == from);
+        // The sessions are in the order of the seats.
+        let session = self.roster.place(from).and_then(|place| sessions.get_mut(place));
+        let session = session.filter(|session| session.connection == from);
         let opened = session.ok_or(HopError::Forged).and_then(|session| session.opener.open(buffer));
         let verdict = match opened {
             Ok(opened) if opened.sender == index => {

@@ -523,8 +523,7 @@ impl Rooms {
                     (now.since(*since) >= self.limits.join_timeout).then_some((*id, Refusal::Silent))
                 }
                 Connection::InRoom(room) => {
-                    let mut seats = self.rooms.get(room)?.roster().seats().iter();
-                    let heard = seats.find(|seat| seat.connection == *id)?.heard;
+                    let heard = self.rooms.get(room)?.roster().seat(*id)?.heard;
                     (now.since(heard) >= self.limits.liveness).then_some((*id, Refusal::Silent))
                 }
             })

@@ -56,6 +56,8 @@ pub(crate) struct Newcomer {
 #[derive(Debug)]
 pub(crate) struct Roster {
     seats: Vec<Seat>,
+    /// Where each connection's seat is. A few are sooner looked through than looked up.
+    places: HashMap<ConnectionId, usize>,
     /// Indices are never given twice in a call (rule MED-2).
     next_index: u16,
     queue_limit: usize,
@@ -73,6 +75,8 @@ pub(crate) struct Roster {
     muted: HashSet<UserId>,
 }
 
+/// Seats up to this many are looked through.
+const FEW: usize = 16;
 /// Joins of one user's devices into one room within [`JOINS_IN`] at most (rule DOS-1).
 const MAX_JOINS: u32 = 60;
 const JOINS_IN: Duration = Duration::from_secs(60);
@@ -93,6 +97,7 @@ impl Roster {
     pub(crate) fn new(call: CallId, queue_limit: usize) -> Self {
         Self {
             seats: Vec::new(),
+            places: HashMap::new(),
             next_index: 0,
             queue_limit,
             empty_since: None,
@@ -175,8 +180,21 @@ impl Roster {
         &mut self.seats
     }
 
+    /// Which of the seats is this connection's.
+    pub(crate) fn place(&self, connection: ConnectionId) -> Option<usize> {
+        if self.seats.len() > FEW {
+            return self.places.get(&connection).copied();
+        }
+        self.seats.iter().position(|seat| seat.connection == connection)
+    }
+
+    pub(crate) fn seat(&self, connection: ConnectionId) -> Option<&Seat> {
+        self.seats.get(self.place(connection)?)
+    }
+
     pub(crate) fn seat_mut(&mut self, connection: ConnectionId) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| seat.connection == connection)
+        let place = self.place(connection)?;
+        self.seats.get_mut(place)
     }
 
     /// Gives the next index, at least `min_index`, to a newcomer. `None` when there is none for it.
@@ -189,12 +207,16 @@ impl Roster {
         self.empty_since = None;
         let Newcomer { connection, user, device, rights, grant, join } = newcomer;
         let (queue, muted) = (VecDeque::new(), self.is_muted(&user));
+        self.places.insert(connection, self.seats.len());
         self.seats.push(Seat { connection, index, user, device, rights, muted, grant, join, heard: now, queue });
         Some(index)
     }
 
     pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<Seat> {
-        let place = self.seats.iter().position(|seat| seat.connection == connection)?;
+        let place = self.places.remove(&connection)?;
+        for later in self.places.values_mut().filter(|later| **later > place) {
+            *later -= 1;
+        }
         Some(self.seats.remove(place))
     }
 
@@ -203,6 +225,52 @@ impl Roster {
     }
 
     pub(crate) fn peek_packet(&self, connection: ConnectionId) -> Option<&Bytes> {
-        self.seats.iter().find(|seat| seat.connection == connection)?.queue.front()
+        self.seat(connection)?.queue.front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use undertone_keys::sign::{Device, SigningKey};
+    use undertone_keys::testing::SeededRng;
+
+    use super::*;
+
+    /// However people come and go, each connection finds its own seat: among few, where seats are looked through, and among
+    /// many, where they are looked up.
+    #[test]
+    fn every_connection_finds_its_own_seat() {
+        let paper = Signed::new(
+            &SigningKey::<Device>::generate(&mut SeededRng::new(1)),
+            undertone_protocol::labels::GRANT,
+            vec![],
+        );
+        let mut roster = Roster::new(CallId::from_bytes([1; 16]), 4);
+        for number in 0..200_u64 {
+            let newcomer = Newcomer {
+                connection: ConnectionId(number),
+                user: UserId::parse("ada", "x").unwrap(),
+                device: DeviceId::from_bytes([2; 16]),
+                rights: Rights::default(),
+                grant: paper.clone(),
+                join: paper.clone(),
+            };
+            roster.enter(newcomer, 0, Time::ZERO).unwrap();
+            // Every third goes again, from the front, the middle and the back; in the end nearly all do.
+            let goes = [number / 2, number, number / 3][usize::try_from(number % 3).unwrap()];
+            if number % 3 == 0 || number > 170 {
+                roster.leave(ConnectionId(goes));
+            }
+            for (place, seat) in roster.seats().iter().enumerate() {
+                assert_eq!(roster.place(seat.connection), Some(place));
+            }
+            assert!(roster.seat(ConnectionId(number + 1)).is_none());
+        }
+        let left: Vec<ConnectionId> = roster.seats().iter().map(|seat| seat.connection).collect();
+        for connection in left {
+            assert_eq!(roster.leave(connection).unwrap().connection, connection);
+            assert!(roster.place(connection).is_none() && roster.leave(connection).is_none());
+        }
+        assert!(roster.seats().is_empty());
     }
 }
