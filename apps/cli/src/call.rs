@@ -24,6 +24,10 @@ const ECHO_DELAY: Duration = Duration::from_secs(1);
 pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Result<Done, ClientError> {
     let sound = sound(&options.sound)?;
     if options.peer == ECHO {
+        if matches!(options.protection, ProtectionOption::Hop) {
+            let message = "an echo is blind: nobody but this device can open it. Leave --protection out.".into();
+            return Err(ClientError::Refused { code: "protection".into(), message });
+        }
         let online = client.connect().await?;
         online.echo(sound.delayed(ECHO_DELAY)).await?;
         return follow(client, online, &options.sound, Waiting::default(), *output).await;

@@ -8,6 +8,7 @@ use undertone_call::Outcome;
 use undertone_call::room::Event as RoomEvent;
 use undertone_client::LegacyPolicy;
 use undertone_client::engine::{Event, Input};
+use undertone_protocol::limits::MAX_SPEAKERS;
 use undertone_protocol::signal::ToDevice;
 use undertone_protocol::{Protection, Rights};
 use virtual_world::{ADA, BOB, World};
@@ -28,14 +29,6 @@ fn talking(seed: u64, count: usize, protection: Protection) -> World {
     world
 }
 
-fn epochs(world: &World, device: usize) -> Vec<u32> {
-    let epoch = |event: &Event| match event {
-        Event::Room { event: RoomEvent::Epoch(epoch), .. } => Some(epoch.0),
-        _ => None,
-    };
-    world.devices[device].events.iter().filter_map(epoch).collect()
-}
-
 #[test]
 fn grp_8_everybody_on_the_list_hears_everybody_under_either_protection() {
     for protection in [Protection::Blind, Protection::Hop] {
@@ -44,7 +37,7 @@ fn grp_8_everybody_on_the_list_hears_everybody_under_either_protection() {
             let opened = world.rooms.as_ref().unwrap().stats().opened;
             assert_eq!(opened > 0, protection == Protection::Hop, "the relay opened {opened} packets");
             // The same keys everywhere, and no key in a hop room.
-            let newest: Vec<Option<u32>> = (0..count).map(|device| epochs(&world, device).last().copied()).collect();
+            let newest: Vec<Option<u32>> = (0..count).map(|device| world.epochs(device).last().copied()).collect();
             assert!(newest.iter().all(|epoch| *epoch == newest[0]), "{newest:?}");
             assert_eq!(newest[0].is_some(), protection == Protection::Blind);
             assert!(world.all_hear(&(0..count).collect::<Vec<_>>(), 20_000));
@@ -66,11 +59,33 @@ fn grp_7_keys_come_from_the_creator_and_whoever_is_early_waits() {
 }
 
 /// GRP-5: whoever left, or was put out, opens nothing that is sealed a moment later, and nobody else loses a word.
+/// As many as may speak all do, and those beyond hear each of them and are heard by nobody.
+#[test]
+fn grp_8_fifty_speak_and_listeners_beyond_hear_them_all() {
+    const IN: usize = MAX_SPEAKERS + 6;
+    let names: Vec<String> = (0..IN).map(|place| format!("p{place:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for protection in [Protection::Blind, Protection::Hop] {
+        let mut world = World::room(50, &names, protection);
+        (0..IN).for_each(|device| world.enter(device));
+        world.run(4_000);
+        world.devices.iter_mut().for_each(|device| device.heard_from.clear());
+        let speakers: Vec<usize> = (0..MAX_SPEAKERS).collect();
+        assert!(world.all_hear(&speakers, 400), "{protection:?}");
+        for device in 0..IN {
+            let heard = &world.devices[device].heard_from;
+            let others = MAX_SPEAKERS - usize::from(device < MAX_SPEAKERS);
+            assert_eq!(heard.len(), others, "{protection:?}: {device} hears so many");
+            assert!(heard.values().all(|frames| *frames + 2 >= 20), "{protection:?}: {device} {heard:?}");
+        }
+    }
+}
+
 #[test]
 fn left_member_opens_nothing() {
     for kicked in [false, true] {
         let mut world = talking(3, 4, Protection::Blind);
-        let before = epochs(&world, ADA).last().copied().unwrap();
+        let before = world.epochs(ADA).last().copied().unwrap();
         // Dave keeps his keys, whatever his client would do: a copy of what he could open is kept by asking his engine
         // about every packet the relay takes, while his engine is still in the call.
         if kicked {
@@ -83,7 +98,7 @@ fn left_member_opens_nothing() {
         world.run(if kicked { 500 } else { 9_000 });
         let from = world.packets.len();
         assert!(world.all_hear(&[ADA, BOB, CAROL], 1000), "kicked {kicked}");
-        assert!(epochs(&world, ADA).last().copied().unwrap() > before);
+        assert!(world.epochs(ADA).last().copied().unwrap() > before);
         let later: Vec<Vec<u8>> = world.packets.split_off(from);
         assert!(later.len() >= 140);
         if kicked {
@@ -138,11 +153,11 @@ fn grp_5_nobody_loses_a_frame_while_people_come_and_go() {
 fn grp_1_the_creators_device_begins_anew_and_the_call_goes_on() {
     let mut world = talking(6, 4, Protection::Blind);
     for _ in 0..3 {
-        let newest = epochs(&world, BOB).last().copied();
+        let newest = world.epochs(BOB).last().copied();
         world.restart(ADA);
         world.enter(ADA);
         world.run(2000);
-        assert!(epochs(&world, BOB).last().copied() > newest, "epochs only grow");
+        assert!(world.epochs(BOB).last().copied() > newest, "epochs only grow");
         assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE], 1000), "{:?}", world.devices[ADA].events);
     }
     world.restart(BOB);
@@ -256,7 +271,7 @@ fn rly_1_moderators_mute_and_listeners_are_not_heard() {
 #[test]
 fn id_4_keys_are_taken_from_the_creator_alone_and_for_this_join_alone() {
     let mut world = talking(11, 3, Protection::Blind);
-    let newest = epochs(&world, BOB).last().copied();
+    let newest = world.epochs(BOB).last().copied();
     // Every envelope that ever went by comes again, from everybody to everybody.
     let call = undertone_keys::CallId::from_bytes(*world.access[0].list().room.as_bytes());
     for envelope in world.carried.clone() {
@@ -267,7 +282,7 @@ fn id_4_keys_are_taken_from_the_creator_alone_and_for_this_join_alone() {
         }
     }
     world.run(1000);
-    assert_eq!(epochs(&world, BOB).last().copied(), newest, "nothing old counts again");
+    assert_eq!(world.epochs(BOB).last().copied(), newest, "nothing old counts again");
     assert!(world.all_hear(&[ADA, BOB, CAROL], 1000));
 }
 

@@ -4,8 +4,8 @@
 mod virtual_world;
 
 use undertone_call::Outcome;
-use undertone_call::room::{EpochSecret, Event as RoomEvent, KeySignal};
-use undertone_client::engine::{Event, Input};
+use undertone_call::room::{EpochSecret, KeySignal};
+use undertone_client::engine::Input;
 use undertone_keys::Secret;
 use undertone_protocol::control::ToMember;
 use undertone_protocol::{Protection, Rights};
@@ -24,16 +24,8 @@ fn talking(seed: u64, count: usize) -> World {
     world
 }
 
-fn epochs(world: &World, device: usize) -> Vec<u32> {
-    let epoch = |event: &Event| match event {
-        Event::Room { event: RoomEvent::Epoch(epoch), .. } => Some(epoch.0),
-        _ => None,
-    };
-    world.devices[device].events.iter().filter_map(epoch).collect()
-}
-
 fn newest(world: &World, device: usize) -> u32 {
-    *epochs(world, device).last().unwrap()
+    *world.epochs(device).last().unwrap()
 }
 
 fn wanted(world: &World, from: usize, newest: u32, stuck: bool) -> KeySignal {
@@ -49,7 +41,7 @@ fn wanted(world: &World, from: usize, newest: u32, stuck: bool) -> KeySignal {
 fn grp_2_no_members_word_drives_the_epochs() {
     let mut world = talking(1, 4);
     let before = newest(&world, ADA);
-    let changes = epochs(&world, ADA).len();
+    let changes = world.epochs(ADA).len();
     // Four times a second for twenty seconds, one member says whatever it likes.
     for round in 0..80_u32 {
         for (epoch, stuck) in [(u32::MAX, true), (1 << 31, false), (newest(&world, ADA), true), (before + 4000, true)] {
@@ -63,7 +55,7 @@ fn grp_2_no_members_word_drives_the_epochs() {
         }
     }
     assert!(newest(&world, ADA) < before + 20_000, "{} to {}", before, newest(&world, ADA));
-    assert!(epochs(&world, ADA).len() - changes <= 4, "{:?}", &epochs(&world, ADA)[changes..]);
+    assert!(world.epochs(ADA).len() - changes <= 4, "{:?}", &world.epochs(ADA)[changes..]);
     assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE], 1000));
 }
 
@@ -111,7 +103,7 @@ fn grp_7_a_key_counts_from_the_holder_alone() {
     let good = key(&world, BOB, list.hash(), 1);
     world.key_signal(ADA, BOB, epoch + 1, &good);
     world.run(1000);
-    assert!(newest(&world, BOB) < epoch, "{:?}", epochs(&world, BOB));
+    assert!(newest(&world, BOB) < epoch, "{:?}", world.epochs(BOB));
     assert!(world.all_hear(&[ADA, BOB, CAROL], 1000));
     // A list that nobody has is waited for and never comes: nothing is done without end for it.
     let future = key(&world, BOB, [1; 32], u32::MAX);
@@ -183,7 +175,7 @@ fn grp_4_keys_that_were_held_up_and_come_all_at_once_are_taken() {
         world.input(BOB, Input::Signal(message));
     }
     world.run(1500);
-    assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE, 4], 1000), "{:?}", epochs(&world, BOB));
+    assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE, 4], 1000), "{:?}", world.epochs(BOB));
 }
 
 /// GRP-5 against a server that keeps the holder's words back while somebody listens who has left.

@@ -21,7 +21,7 @@ pub enum ToServer {
         #[n(0)]
         version: u16,
     },
-    /// Make a room for a call and a grant for me.
+    /// Make a room for a call and a grant for me. With [`Protection::Echo`] the callee is myself.
     #[n(1)]
     OpenCall {
         /// Repeated in the answer.

@@ -11,8 +11,8 @@ use crate::rooms::{ConnectionId, Output, Rooms};
 
 impl Rooms {
     fn moderates(&self, by: ConnectionId, room: RoomId) -> bool {
-        let seats = self.rooms.get(&room).into_iter().flat_map(|room| room.roster().seats());
-        seats.into_iter().any(|seat| seat.connection == by && seat.rights.moderate)
+        let seat = self.rooms.get(&room).and_then(|room| room.roster().seat(by));
+        seat.is_some_and(|seat| seat.rights.moderate)
     }
 
     /// Puts a device out. Grants of it that were signed up to now are good for nothing any more: whether it gets a new one

@@ -39,7 +39,7 @@ struct Session {
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It went into the queues of all others; so many old ones had to go.
+    /// It went into the queues of all it is for; so many old ones had to go.
     Forwarded { receivers: usize, dropped: usize },
     /// It was not a packet, too large, not the sender's own, did not open, or the sender may not speak.
     Refused,

@@ -468,17 +468,15 @@ impl Rooms {
                 self.stats.opened += u64::from(verdict != Verdict::Refused);
                 verdict
             }
-            AnyRoom::Echo(room) => {
-                self.ready.push_back(connection);
-                room.forward(now, connection, packet)
-            }
+            AnyRoom::Echo(room) => room.forward(now, connection, packet),
         };
         match verdict {
             Verdict::Forwarded { receivers, dropped } => {
                 self.stats.queued += receivers as u64;
                 self.stats.dropped += dropped as u64;
-                let others = room.roster().seats().iter().map(|seat| seat.connection).filter(|id| *id != connection);
-                self.ready.extend(others);
+                let echo = matches!(room, AnyRoom::Echo(_));
+                let seats = room.roster().seats().iter().map(|seat| seat.connection);
+                self.ready.extend(seats.filter(|id| (*id == connection) == echo));
             }
             Verdict::Refused => self.stats.refused += 1,
         }

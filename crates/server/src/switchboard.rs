@@ -259,6 +259,14 @@ mod tests {
         // An operator who does not want hop rooms has none, whoever asks.
         let hop = board.open_call(&ada, CallId::random(rng), &bob.user, Protection::Hop, room, now);
         assert_eq!(hop, Err(Reason::Protection));
+        // Nobody is called by an echo: it is oneself's, and no call that envelopes get grants for.
+        let echo = CallId::random(rng);
+        let others = board.open_call(&ada, echo, &bob.user, Protection::Echo, room, now);
+        assert_eq!(others, Err(Reason::Malformed));
+        let mine = board.open_call(&ada, echo, &ada.user, Protection::Echo, room, now).unwrap();
+        let grant = Grant::verify(&mine, board.key.public(), now).unwrap();
+        assert_eq!((grant.member, grant.call, grant.protection), (ada.clone(), echo, Protection::Echo));
+        assert!(!board.state().calls.contains_key(&echo));
         board.deliver(&ada, &bob, call, vec![1], now).unwrap();
         board.deliver(&eve, &bob, call, vec![2], now).unwrap();
         board.deliver(&ada, &eve, call, vec![3], now).unwrap();

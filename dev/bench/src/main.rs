@@ -37,7 +37,7 @@ struct Options {
     role: Option<Role>,
 }
 
-/// What a process of its own does; the benchmark starts these.
+/// What else it does: what people ask for, and, hidden, what the benchmark starts as processes of their own.
 #[derive(Clone, Debug, Subcommand)]
 enum Role {
     /// Speech over bad paths, as a table in Markdown and a picture.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use undertone_testkit::ears::{envelope, likeness, silence};
 use undertone_testkit::{Process, ServerProcess, Terminal, locksmith, speech};
 
-use crate::call::call_id;
+use crate::call::{call_id, claim_closed};
 use crate::table::Table;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -94,10 +94,7 @@ pub(crate) fn play() -> anyhow::Result<Table> {
 
     let packets = locksmith::packets(&server.tap())?;
     table.claim("packets the relay took", packets.len(), packets.len() > 900);
-    let sample = packets.get(packets.len() / 2).context("the tap is empty")?;
-    let attempt = locksmith::try_folder(&server.data(), sample, &call)?;
-    let tried = format!("{} strings of the server's tried", attempt.tried);
-    table.claim("the tap, with all the server holds", tried, attempt.tried > 1000 && !attempt.opened);
+    claim_closed(&mut table, &server, &packets, &call)?;
     server.end()?;
     Ok(table)
 }

@@ -105,12 +105,7 @@ impl Phone {
         match result {
             Ok(None) => {}
             Ok(Some(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
-            Err(outcome) => {
-                leg.state = LegState::Gone(outcome);
-                let (address, key) = (leg.address.clone(), leg.key.clone());
-                self.tell(&address, &key, call, &Signal::Over(outcome), rng);
-                self.settle();
-            }
+            Err(outcome) => self.leg_gone((call, device), outcome, rng),
         }
     }
 
@@ -135,13 +130,18 @@ impl Phone {
                 self.ask(ephemeral, Purpose::Caller(call, device, CallerShare::StaticEphemeral));
             }
             Next::Confirm(Ok(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
-            Next::Confirm(Err(outcome)) => {
-                leg.state = LegState::Gone(outcome);
-                let (address, key) = (leg.address.clone(), leg.key.clone());
-                self.tell(&address, &key, call, &Signal::Over(outcome), rng);
-                self.settle();
-            }
+            Next::Confirm(Err(outcome)) => self.leg_gone((call, device), outcome, rng),
         }
+    }
+
+    /// A device is out of the call, and told so.
+    fn leg_gone(&mut self, (call, device): (CallId, DeviceId), outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
+        let State::Outgoing(outgoing) = &mut self.state else { return };
+        let Some(leg) = outgoing.leg(device) else { return };
+        leg.state = LegState::Gone(outcome);
+        let (address, key) = (leg.address.clone(), leg.key.clone());
+        self.tell(&address, &key, call, &Signal::Over(outcome), rng);
+        self.settle();
     }
 
     pub(super) fn establish_as_caller(

@@ -43,7 +43,7 @@ const MAX_SEEN: usize = 1024;
 const MAX_STEP: u32 = 4096;
 /// ... and no more often, nor for a member that says it cannot take what it is sent.
 const WORD: Duration = Duration::from_secs(10);
-/// Epochs of a holder that begins are counted from here, in seconds: a second before this project began.
+/// Epochs of a holder that begins are the seconds of the server's clock since then: 2025-10-09, before there was any room.
 const EPOCH_ZERO: u64 = 1_760_000_000;
 /// After somebody has gone the next epoch is waited for this long; then nothing is sealed until it is there.
 const OVERDUE: Duration = Duration::from_secs(5);

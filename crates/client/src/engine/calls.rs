@@ -28,11 +28,8 @@ impl Engine {
         (protection, legacy): (Protection, LegacyPolicy),
         rng: &mut impl rand_core::CryptoRng,
     ) {
-        if self.is_busy() {
-            return self.refuse("there is a call already".into(), Outcome::Busy);
-        }
-        if !self.online {
-            return self.refuse("the server is not connected".into(), Outcome::Offline);
+        if !self.may_begin() {
+            return;
         }
         let (number, call) = (self.next_number, CallId::random(rng));
         self.next_number += 1;
@@ -43,6 +40,18 @@ impl Engine {
         self.outputs.push_back(Output::Signal(ToServer::OpenCall { number, call, callee, protection }));
         let deadline = now + OPENING;
         self.dialling = Some(Dialling { number, call, peer, protection, legacy, deadline });
+    }
+
+    /// Whether something can begin; says why not.
+    pub(super) fn may_begin(&mut self) -> bool {
+        if self.is_busy() {
+            self.refuse("there is a call already".into(), Outcome::Busy);
+        } else if !self.online {
+            self.refuse("the server is not connected".into(), Outcome::Offline);
+        } else {
+            return true;
+        }
+        false
     }
 
     pub(super) fn place_call(

@@ -30,11 +30,8 @@ pub(super) struct Sounding {
 impl Engine {
     /// Asks the server for a room of one's own.
     pub(super) fn echo(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        if self.is_busy() {
-            return self.refuse("there is a call already".into(), Outcome::Busy);
-        }
-        if !self.online {
-            return self.refuse("the server is not connected".into(), Outcome::Offline);
+        if !self.may_begin() {
+            return;
         }
         let (number, call) = (self.next_number, CallId::random(rng));
         self.next_number += 1;

@@ -21,7 +21,7 @@ use undertone_keys::{CallId, DeviceId, RequestId, RoomId, Secret, Time, UserId, 
 use undertone_media::HopExporter;
 use undertone_media::packet::Codec;
 use undertone_protocol::control::{ToMember, ToRelay};
-use undertone_protocol::limits::GRANT_LIFETIME;
+use undertone_protocol::limits::{GRANT_LIFETIME, MAX_SPEAKERS};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::{Access, AccessList, Grant, Join, Listed, Protection, Rights, Terms, VERSION};
 use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Output as RelayOutput, Rooms};
@@ -229,9 +229,10 @@ impl World {
         world
     }
 
-    pub(crate) fn listed(&self, device: usize, moderate: bool) -> Listed {
-        let device = &self.devices[device];
-        let rights = Rights { speak: true, moderate };
+    /// The first fifty may speak.
+    pub(crate) fn listed(&self, place: usize, moderate: bool) -> Listed {
+        let device = &self.devices[place];
+        let rights = Rights { speak: place < MAX_SPEAKERS, moderate };
         Listed { user: device.address.user.clone(), account: *device.list.account(), rights }
     }
 
@@ -252,6 +253,15 @@ impl World {
     pub(crate) fn enter(&mut self, device: usize) {
         let access = Box::new(self.access.last().unwrap().clone());
         self.input(device, Input::JoinRoom { access });
+    }
+
+    /// The epochs of the room's key that this device has used, in order.
+    pub(crate) fn epochs(&self, device: usize) -> Vec<u32> {
+        let epoch = |event: &Event| match event {
+            Event::Room { event: undertone_call::room::Event::Epoch(epoch), .. } => Some(epoch.0),
+            _ => None,
+        };
+        self.devices[device].events.iter().filter_map(epoch).collect()
     }
 
     /// Everybody's index who is in the room, by what they were told.

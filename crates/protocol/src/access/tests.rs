@@ -87,6 +87,7 @@ fn grp_8_a_list_that_contradicts_itself_is_none() {
     assert_eq!(attempt(&|list| list.name = "a\u{1b}[2J".into()), malformed);
     assert_eq!(attempt(&|list| list.name = "team\u{202e}".into()), malformed);
     assert_eq!(attempt(&|list| list.terms = Terms::one_to_one(Protection::Blind)), malformed);
+    assert_eq!(attempt(&|list| list.terms = Terms::room(Protection::Echo)), malformed);
     assert_eq!(attempt(&|list| list.members.reverse()), malformed);
     assert_eq!(attempt(&|list| list.members.push(bob.listed(SPEAKS))), malformed);
     assert_eq!(attempt(&|list| list.members = vec![bob.listed(MODERATES)]), malformed);

@@ -12,7 +12,7 @@ use crate::audio::FRAME;
 /// The most by which sound is stretched or squeezed: nine hundredths of a semitone, which no ear hears.
 const MOST: f64 = 0.005;
 /// The most by which it is stretched while far too little waits: what waits is what forward error correction needs, and a
-/// sixth of a semitone for two seconds is less than a hole.
+/// sixth of a semitone for a while is less than a hole.
 const MOST_WHEN_SHORT: f64 = 0.01;
 /// How much of it for each millisecond too many or too few.
 const GAIN: f64 = 2e-4;

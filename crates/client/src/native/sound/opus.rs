@@ -58,6 +58,11 @@ impl Encoder {
         if setting == self.setting { Ok(()) } else { self.apply(setting) }
     }
 
+    /// What it is set to.
+    pub(super) const fn setting(&self) -> Setting {
+        self.setting
+    }
+
     /// What the packets are called on the wire now.
     pub(super) const fn codec(&self) -> Codec {
         codec(self.setting.bitrate)
@@ -105,5 +110,43 @@ impl Decoder {
         if self.0.decode(&[], out, false).is_err() {
             out.fill(0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::native::sound::{Source as _, WavSource};
+
+    /// The sizes of the packets of a sentence and of two seconds of silence behind it.
+    fn sizes(bitrate: u32, dtx: bool) -> (Vec<usize>, Vec<usize>) {
+        let mut encoder = Encoder::new(Setting { bitrate, expected_loss: 10 }, true, dtx).unwrap();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dev/testkit/speech/ada.wav");
+        let (mut source, mut frame, mut out) = (WavSource::open(path.as_ref()).unwrap(), [0; FRAME], [0; MAX_PAYLOAD]);
+        let mut spoken = Vec::new();
+        while source.read(&mut frame) {
+            spoken.push(encoder.encode(&frame, &mut out).unwrap());
+        }
+        let silent = (0..100).map(|_| encoder.encode(&[0; FRAME], &mut out).unwrap()).collect();
+        (spoken, silent)
+    }
+
+    /// Whatever is said, and when nothing is, a packet's size tells the step of the rate and nothing else.
+    #[test]
+    fn meta_1_a_packet_has_the_size_of_its_rate() {
+        for (bitrate, bytes) in [(32_000, 80), (24_000, 60), (16_000, 40)] {
+            let (spoken, silent) = sizes(bitrate, false);
+            assert!(spoken.iter().chain(&silent).all(|size| *size == bytes), "{bitrate}: {spoken:?} {silent:?}");
+        }
+    }
+
+    /// With DTX most of a pause is next to nothing, and speech is as it was.
+    #[test]
+    fn dtx_sends_pauses_as_next_to_nothing() {
+        let (spoken, silent) = sizes(32_000, true);
+        let small = |sizes: &[usize]| sizes.iter().filter(|size| **size <= 2).count();
+        assert!(small(&silent) >= 80, "{silent:?}");
+        assert!(small(&spoken) < spoken.len() / 2, "{} of {}", small(&spoken), spoken.len());
+        assert!(spoken.iter().all(|size| *size <= 2 || *size == 80), "{spoken:?}");
     }
 }

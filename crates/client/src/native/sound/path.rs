@@ -283,8 +283,8 @@ impl SoundPath {
             played: stats.played,
             recovered: rebuilt,
             concealed: stats.concealed + stats.recovered.saturating_sub(rebuilt),
-            bitrate: self.adapter.as_ref().map_or(32_000, |adapter| adapter.setting().bitrate),
-            expected_loss: self.adapter.as_ref().map_or(10, |adapter| adapter.setting().expected_loss),
+            bitrate: self.encoder.setting().bitrate,
+            expected_loss: self.encoder.setting().expected_loss,
             ..Status::default()
         }
     }
