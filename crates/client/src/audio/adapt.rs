@@ -170,10 +170,24 @@ mod tests {
         assert_eq!(up.last().unwrap().bitrate, 32_000);
         let first = up.iter().position(|setting| setting.bitrate > 16_000).unwrap();
         assert!(first >= 10, "after {first} s already");
-        // Up, and down again soon: the next attempt waits longer.
-        run(&mut adapter, 140, 4, link(12.0, 400));
-        let wary = run(&mut adapter, 144, 40, link(0.0, 22));
-        assert!(wary.iter().all(|setting| setting.bitrate <= 24_000) || adapter.patience == CALM);
+    }
+
+    /// Up, and down again soon: the next attempt waits longer.
+    #[test]
+    fn a_rise_that_was_taken_back_makes_the_next_one_wait() {
+        let mut adapter = Adapter::default();
+        run(&mut adapter, 0, 20, link(12.0, 400));
+        let mut now = 20;
+        while adapter.setting().bitrate == 16_000 {
+            run(&mut adapter, now, 1, link(0.0, 22));
+            now += 1;
+        }
+        assert!(now < 60, "{now}");
+        let down = run(&mut adapter, now, 5, link(12.0, 400));
+        assert_eq!(down.last().unwrap().bitrate, 16_000);
+        let wary = run(&mut adapter, now + 5, 120, link(0.0, 22));
+        let first = wary.iter().position(|setting| setting.bitrate > 16_000).unwrap();
+        assert!(first >= 60, "after {first} s already");
     }
 
     #[test]
