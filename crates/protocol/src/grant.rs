@@ -85,6 +85,16 @@ impl Grant {
         Ok(grant)
     }
 
+    /// The room that a grant names, while nothing about it is known to hold: enough to choose who looks at it, and for
+    /// nothing else.
+    #[must_use]
+    pub fn claimed_room(signed: &Signed) -> Option<RoomId> {
+        let mut decoder = minicbor::Decoder::new(&signed.bytes);
+        decoder.map().ok()?;
+        // Keys ascend.
+        (decoder.u8().ok()? == 0).then(|| decoder.decode().ok())?
+    }
+
     /// The hash by which joins and transcripts name a grant: SHA-256 over its signed bytes.
     #[must_use]
     pub fn hash(signed: &Signed) -> [u8; 32] {

@@ -1,6 +1,7 @@
 //! What an operator may set, in a TOML file or on the command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -26,9 +27,15 @@ pub struct Config {
     pub tap: Option<PathBuf>,
     /// Where counts are served in Prometheus' format, if anywhere: a loopback address.
     pub metrics: Option<SocketAddr>,
+    /// Threads of the relay, each with its share of the rooms: by default one for each core, but no more than
+    /// [`RELAY_THREADS`].
+    pub relay_threads: Option<NonZeroUsize>,
     /// What bounds the server.
     pub limits: Limits,
 }
+
+/// Threads that a relay starts by itself at most: one of them carries a few hundred people who all talk.
+pub const RELAY_THREADS: usize = 8;
 
 /// Who may register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -88,12 +95,20 @@ impl Default for Config {
             hop: true,
             tap: None,
             metrics: None,
+            relay_threads: None,
             limits: Limits::default(),
         }
     }
 }
 
 impl Config {
+    /// How many threads the relay has, with the default worked out.
+    #[must_use]
+    pub fn relay_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(RELAY_THREADS);
+        self.relay_threads.map_or_else(cores, NonZeroUsize::get)
+    }
+
     /// Who may register, with the default worked out.
     #[must_use]
     pub const fn registration(&self) -> Registration {

@@ -34,7 +34,12 @@ pub(crate) async fn run(listener: TcpListener, sources: Sources, stop: Cancellat
 }
 
 async fn show(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    let text = text(&sources.relay.now(), sources.shared.board.connected(), sources.shared.desk.in_flight());
+    let text = text(
+        &sources.relay.shards(),
+        &sources.relay.now(),
+        sources.shared.board.connected(),
+        sources.shared.desk.in_flight(),
+    );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
@@ -44,7 +49,7 @@ pub fn is_private(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-fn text(relay: &Stats, devices: usize, exchanges: usize) -> String {
+fn text(shards: &[Stats], relay: &Stats, devices: usize, exchanges: usize) -> String {
     let gauge = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let rows = [
         ("relay_packets_received_total", "counter", "Packets taken from members.", relay.received),
@@ -72,6 +77,13 @@ fn text(relay: &Stats, devices: usize, exchanges: usize) -> String {
         let _ =
             write!(out, "# HELP undertone_{name} {help}\n# TYPE undertone_{name} {kind}\nundertone_{name} {value}\n");
     }
+    let _ = write!(
+        out,
+        "# HELP undertone_relay_shard_members Members of rooms, by the relay's thread.\n# TYPE undertone_relay_shard_members gauge\n"
+    );
+    for (shard, stats) in shards.iter().enumerate() {
+        let _ = writeln!(out, "undertone_relay_shard_members{{shard=\"{shard}\"}} {}", stats.members);
+    }
     out
 }
 
@@ -82,17 +94,22 @@ mod tests {
     #[test]
     fn every_row_has_its_kind_and_its_value() {
         let stats = Stats { received: 7, opened: 3, ..Stats::default() };
-        let text = text(&stats, 2, 1);
+        let text = text(&[stats, Stats { members: 4, ..stats }], &stats, 2, 1);
         for row in [
             "undertone_relay_packets_received_total 7",
             "undertone_relay_packets_opened_total 3",
             "undertone_devices_connected 2",
             "undertone_exchanges_in_flight 1",
+            "undertone_relay_shard_members{shard=\"1\"} 4",
         ] {
             assert!(text.lines().any(|line| line == row), "{row} is not in\n{text}");
         }
         let values = text.lines().filter(|line| !line.starts_with('#')).count();
-        assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE")).count(), values);
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("# TYPE")).count() + 1,
+            values,
+            "one is there by thread"
+        );
         assert!(text.lines().all(|line| line.starts_with("# ") || line.starts_with("undertone_")));
     }
 

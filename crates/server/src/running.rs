@@ -1,7 +1,7 @@
 //! A running server: everything started, and everything stopped again.
 
 use std::fs::{File, OpenOptions};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use undertone_keys::sign::{Server as Identity, VerifyingKey};
 use undertone_protocol::statement::Statement;
-use undertone_relay::shell::{Config as RelayConfig, Failed, Relay};
+use undertone_relay::shell::{Config as RelayConfig, Failed, Relay, bind};
 
 use crate::accounts::Desk;
 use crate::config::Config;
@@ -107,7 +107,7 @@ impl Server {
             }
         };
         let metrics_address = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
-        let udp = UdpSocket::bind(address).map_err(listen)?;
+        let udp = bind(address, config.relay_threads()).map_err(listen)?;
         let media = certificate.media().map_err(tls)?;
         let acceptor = TlsAcceptor::from(Arc::new(certificate.http().map_err(tls)?));
 

@@ -38,7 +38,7 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     let limits = Limits { places_per_user: usize::MAX, ..Limits::default() };
     let (tls, certificate) = server_tls()?;
     let _relay = Relay::start(
-        socket,
+        vec![socket],
         tls,
         Config { server, limits, tap: None, failed: Failed(Box::new(|| std::process::exit(1))) },
     )?;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use quinn_proto::crypto::rustls::QuicServerConfig;
-use quinn_proto::{AckFrequencyConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::{
+    AckFrequencyConfig, ConnectionIdGenerator, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt,
+};
 use undertone_protocol::limits;
 
 use super::StartError;
@@ -38,8 +40,12 @@ pub(super) fn server(tls: rustls::ServerConfig) -> Result<Arc<ServerConfig>, Sta
     Ok(Arc::new(server))
 }
 
-pub(super) fn endpoint() -> Arc<EndpointConfig> {
+/// `ids` makes the maker of the connection ids of one endpoint.
+pub(super) fn endpoint(
+    ids: impl Fn() -> Box<dyn ConnectionIdGenerator> + Send + Sync + 'static,
+) -> Arc<EndpointConfig> {
     let mut endpoint = EndpointConfig::default();
+    endpoint.cid_generator(ids);
     // Another protocol will share this socket one day and is told apart by this bit (RFC 9443).
     endpoint.grease_quic_bit(false);
     Arc::new(endpoint)

@@ -1,33 +1,47 @@
-//! The QUIC shell: one thread that owns a socket, all connections on it and the [`Rooms`](crate::Rooms) they are in.
+//! The QUIC shell: shards, each a thread that owns a socket, and the [`Rooms`](crate::Rooms) and connections in it.
 //!
 //! ```text
-//! receive a batch -> each packet to its connection -> what connections say, to the rooms
-//!                 -> what the rooms say, to connections -> packets out, until nothing is left -> wait
+//! letters -> a batch of packets, each to its connection -> what connections say, to the rooms
+//!         -> what the rooms say, to connections -> packets out, until nothing is left -> letters out -> wait
 //! ```
-//! `quinn-proto` is driven by hand: no task per connection, no lock, no queue between a packet and its room. A member
-//! that does not read its control messages is closed rather than waited for.
+//! `quinn-proto` is driven by hand: no task per connection, and no lock between a packet and its room. A member that
+//! does not read its control messages is closed rather than waited for.
+//!
+//! A room is in one shard, and so is everybody who is in it. A connection's packets come to the socket that the system
+//! chose for it, whose endpoint (its anchor) knows it for as long as it lasts; the connection itself moves, at its join,
+//! to the shard of its room, and its anchor hands packets on. Nobody outside sees any of this: one port, one protocol.
 
+mod address;
 mod config;
+mod door;
+mod mail;
 mod peer;
 mod shard;
+mod slots;
+mod tap;
 mod udp;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mio::Waker;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{RoomId, UserId};
 
-use crate::rooms::{Limits, Stats};
-use shard::Shard;
+pub use address::{MAX_SHARDS, bind};
 pub use udp::SOCKET_BUFFER;
+
+use crate::rooms::{Limits, Rooms, Stats};
+use address::{Addresses, shard_of};
+use mail::{Letter, Shared, locked};
+use shard::{Ground, Shard};
+use tap::Tap;
 
 /// What a relay is started with.
 #[derive(Debug)]
@@ -51,16 +65,16 @@ impl std::fmt::Debug for Failed {
     }
 }
 
-/// Notices the end of the relay's thread, by whatever it came about.
+/// Notices the end of one of the relay's threads, by whatever it came about.
 struct Watch {
     shared: Arc<Shared>,
-    failed: Option<Failed>,
+    failed: Arc<Mutex<Option<Failed>>>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if !self.shared.stop.load(Ordering::Acquire)
-            && let Some(Failed(failed)) = self.failed.take()
+        if !self.shared.stopping()
+            && let Some(Failed(failed)) = locked(&self.failed).take()
         {
             error!("the relay has ended by itself");
             failed();
@@ -80,98 +94,94 @@ pub enum StartError {
     Io(#[from] std::io::Error),
 }
 
-/// What a relay's thread and its owner share.
-#[derive(Debug)]
-struct Shared {
-    stop: AtomicBool,
-    stats: Mutex<Stats>,
-    /// What waits for the thread's next turn.
-    questions: Mutex<Vec<Question>>,
-    waker: Waker,
-}
-
-/// What the owner wants of the thread.
-#[derive(Debug)]
-enum Question {
-    /// Who is in these rooms?
-    Present { rooms: Vec<RoomId>, answer: oneshot::Sender<Vec<Vec<UserId>>> },
-    /// These users' grants for this room are taken back.
-    Expel { room: RoomId, users: Vec<UserId> },
-}
-
-impl Shared {
-    fn wake(&self) {
-        if let Err(error) = self.waker.wake() {
-            warn!(%error, "the relay's thread was not woken");
-        }
-    }
-}
-
 /// A running relay. Dropped without [`Relay::stop`], it stops without a goodbye.
 #[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// A look at a relay's counts and rooms that outlives the relay.
 #[derive(Clone, Debug)]
 pub struct Counts(Arc<Shared>);
 
-/// Questions that wait at the same time at most.
-const MAX_QUESTIONS: usize = 1_000;
-
 impl Counts {
-    /// As they were half a second ago at most.
+    /// As they were half a second ago at most, over all shards.
     #[must_use]
     pub fn now(&self) -> Stats {
-        *self.0.stats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.stats()
+    }
+
+    /// The same for each shard: how evenly the rooms are spread.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Stats> {
+        self.0.desks.iter().map(|desk| *locked(&desk.stats)).collect()
     }
 
     /// Whose devices are in each of these rooms, a user once for each device. `None` when the relay has ended or has
     /// too much to do.
     pub async fn present(&self, rooms: Vec<RoomId>) -> Option<Vec<Vec<UserId>>> {
-        let (answer, present) = oneshot::channel();
-        if !self.ask(Question::Present { rooms, answer }) {
-            return None;
+        let shards = self.0.desks.len();
+        let mut asked = Vec::new();
+        for (shard, desk) in self.0.desks.iter().enumerate() {
+            let here: Vec<RoomId> = rooms.iter().copied().filter(|room| shard_of(*room, shards) == shard).collect();
+            if here.is_empty() {
+                continue;
+            }
+            let (answer, present) = oneshot::channel();
+            if !desk.ask(Letter::Present { rooms: here.clone(), answer }) {
+                return None;
+            }
+            asked.push((here, present));
         }
-        tokio::time::timeout(Duration::from_secs(1), present).await.ok()?.ok()
+        let mut found = HashMap::new();
+        for (here, present) in asked {
+            found.extend(here.into_iter().zip(tokio::time::timeout(Duration::from_secs(1), present).await.ok()?.ok()?));
+        }
+        Some(rooms.iter().map(|room| found.get(room).cloned().unwrap_or_default()).collect())
     }
 
     /// Takes these users' grants for a room back: their devices go at once, and come in again with newer ones alone.
     pub fn expel(&self, room: RoomId, users: Vec<UserId>) {
-        if !self.ask(Question::Expel { room, users }) {
+        let desk = self.0.desks.get(shard_of(room, self.0.desks.len()));
+        if !desk.is_some_and(|desk| desk.ask(Letter::Expel { room, users })) {
             warn!("the relay has too much to do to be told whom a room's list names no more");
         }
-    }
-
-    fn ask(&self, question: Question) -> bool {
-        {
-            let mut questions = self.0.questions.lock().unwrap_or_else(PoisonError::into_inner);
-            if questions.len() >= MAX_QUESTIONS {
-                return false;
-            }
-            questions.push(question);
-        }
-        self.0.wake();
-        true
     }
 }
 
 impl Relay {
-    /// Starts to accept connections on `socket`.
+    /// Starts to accept connections on `sockets`: a shard with a thread for each. All are bound to one address and
+    /// port, as [`bind`] does it.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(socket: UdpSocket, tls: rustls::ServerConfig, mut config: Config) -> Result<Self, StartError> {
-        let failed = core::mem::replace(&mut config.failed, Failed(Box::new(|| {})));
-        let (shard, shared) = Shard::new(socket, config::server(tls)?, config)?;
-        let watch = Watch { shared: shared.clone(), failed: Some(failed) };
-        let thread = std::thread::Builder::new().name("relay".into()).spawn(move || {
-            let _watch = watch;
-            shard.run();
-        })?;
-        Ok(Self { shared, thread: Some(thread) })
+    pub fn start(sockets: Vec<UdpSocket>, tls: rustls::ServerConfig, config: Config) -> Result<Self, StartError> {
+        let Config { server, limits, tap, failed } = config;
+        let mut grounds = Vec::new();
+        let mut desks = Vec::new();
+        for socket in sockets {
+            let (ground, desk) = Ground::new(socket)?;
+            grounds.push(ground);
+            desks.push(desk);
+        }
+        // Each keeps its part of the rooms; which one a room is in is as good as random.
+        let limits = Limits { rooms: limits.rooms.div_ceil(grounds.len().max(1)), ..limits };
+        let (shared, quic) = (Arc::new(Shared::new(desks)), config::server(tls)?);
+        let (addresses, tap) = (Addresses::new(grounds.len()), tap.map(|file| Arc::new(Tap::new(file))));
+        let failed = Arc::new(Mutex::new(Some(failed)));
+        let mut relay = Self { shared: shared.clone(), threads: Vec::new() };
+        for (me, ground) in grounds.into_iter().enumerate() {
+            let watch = Watch { shared: shared.clone(), failed: failed.clone() };
+            let rooms = Rooms::new(server, limits);
+            let shard = Shard::new(me, ground, shared.clone(), quic.clone(), addresses.clone(), rooms, tap.clone());
+            // If this fails, those that run already stop as `relay` is dropped.
+            relay.threads.push(std::thread::Builder::new().name(format!("relay-{me}")).spawn(move || {
+                let _watch = watch;
+                shard.run();
+            })?);
+        }
+        Ok(relay)
     }
 
     /// What was counted so far.
@@ -189,7 +199,7 @@ impl Relay {
     /// Tells everybody, closes all connections and waits until that was sent: a second at most.
     pub async fn stop(mut self) {
         self.signal();
-        if let Some(thread) = self.thread.take() {
+        for thread in core::mem::take(&mut self.threads) {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }

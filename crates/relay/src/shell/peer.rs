@@ -13,6 +13,7 @@ use undertone_protocol::control::Unframer;
 use undertone_protocol::join::BINDING_LENGTH;
 use undertone_protocol::{Origin, labels, limits};
 
+use super::mail::Anchor;
 use crate::rooms::ConnectionId;
 
 /// Bytes of control messages that wait for one member at most: enough for everybody of a full room to come. Whoever
@@ -37,7 +38,10 @@ pub(super) enum News {
 pub(super) struct Peer {
     pub(super) connection: Connection,
     pub(super) id: ConnectionId,
+    pub(super) anchor: Anchor,
     pub(super) origin: Origin,
+    /// Whether it is in the shard that its first message asked for.
+    pub(super) settled: bool,
     /// Among those that this turn of the loop has to look at.
     pub(super) touched: bool,
     /// When the loop will look at it by itself.
@@ -57,11 +61,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(now: Instant, connection: Connection, id: ConnectionId, origin: Origin) -> Self {
+    pub(super) fn new(now: Instant, connection: Connection, id: ConnectionId, anchor: Anchor, origin: Origin) -> Self {
         Self {
             connection,
             id,
+            anchor,
             origin,
+            settled: false,
             touched: false,
             scheduled: None,
             control: None,
@@ -149,7 +155,8 @@ impl Peer {
         self.waiting = VecDeque::new();
     }
 
-    fn exports(&self) -> Option<([u8; BINDING_LENGTH], HopExporter)> {
+    /// What ties a join and the keys of a hop room to this very connection.
+    pub(super) fn exports(&self) -> Option<([u8; BINDING_LENGTH], HopExporter)> {
         let (session, mut exported) = (self.connection.crypto_session(), true);
         let mut export = |out: &mut [u8; 32], label: Label| {
             exported &= session.export_keying_material(out, label.as_bytes(), &[]).is_ok();

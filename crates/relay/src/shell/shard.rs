@@ -1,35 +1,25 @@
-//! The loop: one socket, its connections, and the rooms they are in.
+//! The loop: one socket, the connections that live here, and the rooms they are in.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token, Waker};
-use quinn_proto::{
-    AcceptError, ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint, Incoming, ServerConfig, Transmit,
-};
+use quinn_proto::{ConnectionEvent, ConnectionHandle, EndpointEvent, ServerConfig, Transmit};
 use tracing::{debug, info, warn};
-use undertone_keys::{Time, WallTime};
-use undertone_protocol::{Origin, OriginCounts};
+use undertone_keys::{RoomId, Time, WallTime};
+use undertone_protocol::control::ToRelay;
+use undertone_protocol::{Grant, Origin};
 
+use super::address::{Addresses, shard_of};
+use super::door::{Door, Knock, Lives};
+use super::mail::{Anchor, Desk, Letter, Shared, locked};
 use super::peer::{News, Peer};
+use super::slots::Slots;
+use super::tap::Tap;
 use super::udp::{Received, Udp};
-use super::{Config, Question, Shared, config};
 use crate::rooms::{ConnectionId, Input, Output, Rooms};
 
-/// Connections from one address at most (for IPv6, from one /64).
-const PER_ADDRESS: usize = 256;
-/// From this many connections on, an address must prove itself before it costs us a handshake ...
-const VALIDATE_FROM: usize = 512;
-/// ... and from this many of its own on in any case: with a forged sender nobody uses up somebody else's share.
-const VALIDATE_EACH_FROM: usize = 8;
-/// Connections at most.
-const MAX_CONNECTIONS: usize = 20_000;
 /// How long the goodbyes of a relay that goes down may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Batches read before anything else is done: what came is handled while the next comes.
@@ -44,62 +34,72 @@ const IDLE: Duration = Duration::from_secs(3600);
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
 
-/// When a connection wants to be looked at, the soonest first.
-type Timers = BinaryHeap<Reverse<(Instant, usize)>>;
+/// A shard's socket and what wakes its thread, before the shards know each other.
+pub(super) struct Ground {
+    poll: Poll,
+    udp: Udp,
+}
+
+impl Ground {
+    pub(super) fn new(socket: UdpSocket) -> std::io::Result<(Self, Desk)> {
+        let (poll, mut udp) = (Poll::new()?, Udp::new(socket)?);
+        poll.registry().register(&mut udp.socket, SOCKET, Interest::READABLE | Interest::WRITABLE)?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok((Self { poll, udp }, Desk::new(waker)))
+    }
+}
 
 pub(super) struct Shard {
+    me: usize,
     shared: Arc<Shared>,
     poll: Poll,
     udp: Udp,
-    endpoint: Endpoint,
-    /// By connection handle.
-    peers: Vec<Option<Peer>>,
-    handles: HashMap<ConnectionId, ConnectionHandle>,
+    door: Door,
+    addresses: Addresses,
+    slots: Slots,
     next_id: u64,
-    origins: OriginCounts,
-    timers: Timers,
-    touched: Vec<ConnectionHandle>,
     rooms: Rooms,
     start: Instant,
-    tap: Option<BufWriter<File>>,
+    tap: Option<Arc<Tap>>,
     buffer: Vec<u8>,
+    /// What is to be sent to each shard at the end of this turn.
+    outbox: Vec<Vec<Letter>>,
+    letters: Vec<Letter>,
+    /// Packets that another shard had no room for.
+    lost: u64,
     /// Until when goodbyes may take, once the relay goes down.
     stopping: Option<Instant>,
 }
 
 impl Shard {
     pub(super) fn new(
-        socket: UdpSocket,
+        me: usize,
+        ground: Ground,
+        shared: Arc<Shared>,
         server: Arc<ServerConfig>,
-        config: Config,
-    ) -> std::io::Result<(Self, Arc<Shared>)> {
-        let (poll, mut udp) = (Poll::new()?, Udp::new(socket)?);
-        poll.registry().register(&mut udp.socket, SOCKET, Interest::READABLE | Interest::WRITABLE)?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        let shared = Arc::new(Shared {
-            stop: AtomicBool::new(false),
-            stats: Mutex::default(),
-            questions: Mutex::default(),
-            waker,
-        });
-        let shard = Self {
-            shared: shared.clone(),
+        addresses: Addresses,
+        rooms: Rooms,
+        tap: Option<Arc<Tap>>,
+    ) -> Self {
+        let Ground { poll, udp } = ground;
+        Self {
+            me,
+            door: Door::new(me, server, &addresses, udp.may_fragment(), shared.clone()),
             poll,
-            endpoint: Endpoint::new(config::endpoint(), Some(server), !udp.may_fragment(), None),
             udp,
-            peers: Vec::new(),
-            handles: HashMap::new(),
+            addresses,
+            slots: Slots::default(),
             next_id: 0,
-            origins: OriginCounts::new(PER_ADDRESS),
-            timers: BinaryHeap::new(),
-            touched: Vec::new(),
-            rooms: Rooms::new(config.server, config.limits),
+            rooms,
             start: Instant::now(),
-            tap: config.tap.map(BufWriter::new),
+            tap,
             buffer: Vec::new(),
+            outbox: shared.desks.iter().map(|_| Vec::new()).collect(),
+            letters: Vec::new(),
+            lost: 0,
             stopping: None,
-        };
-        Ok((shard, shared))
+            shared,
+        }
     }
 
     /// Runs until it is told to stop and has said so to everybody.
@@ -117,11 +117,11 @@ impl Shard {
                 }
             }
             let now = Instant::now();
-            if self.shared.stop.load(Ordering::Acquire) && self.stopping.is_none() {
+            if self.shared.stopping() && self.stopping.is_none() {
                 self.stopping = Some(now + GOODBYE);
                 self.rooms.handle_input(self.time(now), Input::Shutdown);
             }
-            self.answer(now);
+            let letters = self.read_letters(now);
             let (handled, drained) = self.receive(now);
             self.expire(now);
             self.serve(now);
@@ -132,36 +132,24 @@ impl Shard {
                 self.carry_out(now);
                 self.transmit(now);
             }
-            let quiet = self.handles.is_empty() && !self.udp.is_blocked();
-            if self.stopping.is_some_and(|until| quiet || until <= now) {
+            self.post();
+            if self.stopping.is_some_and(|until| until <= now || self.is_quiet()) {
                 break;
             }
             more = !drained;
-            if drained && handled >= BUSY {
+            if drained && handled + letters >= BUSY {
                 // What came in this turn has left; what comes in the next moment is cheaper together.
                 std::thread::sleep(COALESCE);
                 more = true;
             }
         }
         self.publish();
-        info!(stats = ?self.rooms.stats(), "relay stopped");
+        info!(shard = self.me, stats = ?self.rooms.stats(), "relay stopped");
     }
 
-    fn answer(&mut self, now: Instant) {
-        let questions = core::mem::take(&mut *self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner));
-        for question in questions {
-            match question {
-                Question::Present { rooms, answer } => {
-                    let present = rooms.into_iter().map(|room| self.rooms.present(room).cloned().collect()).collect();
-                    // Whoever asked may have gone.
-                    let _ = answer.send(present);
-                }
-                Question::Expel { room, users } => {
-                    let now = self.time(now);
-                    self.rooms.handle_input(now, Input::Expel { room, users, wall: wall_time() });
-                }
-            }
-        }
+    /// Whether nobody is connected, here or in another shard whose connections have their endpoint here.
+    fn is_quiet(&self) -> bool {
+        self.shared.gate().connections == 0 && !self.udp.is_blocked()
     }
 
     fn time(&self, now: Instant) -> Time {
@@ -169,21 +157,57 @@ impl Shard {
     }
 
     fn wait(&self, now: Instant) -> Duration {
-        let timer = self.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(now));
+        let timer = self.slots.next_timer().map(|at| at.saturating_duration_since(now));
         let rooms = self.rooms.poll_timeout().map(|at| at.since(self.time(now)));
         let stop = self.stopping.map(|until| until.saturating_duration_since(now));
         [timer, rooms, stop].into_iter().flatten().min().unwrap_or(IDLE)
     }
 
-    fn peer(&mut self, handle: ConnectionHandle) -> Option<&mut Peer> {
-        self.peers.get_mut(handle.0)?.as_mut()
+    /// Does what others ask for. Returns how many letters there were.
+    fn read_letters(&mut self, now: Instant) -> usize {
+        let mut letters = core::mem::take(&mut self.letters);
+        if let Some(desk) = self.shared.desks.get(self.me) {
+            desk.take(&mut letters);
+        }
+        let count = letters.len();
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Packet { anchor, event } | Letter::Answer { anchor, event } => {
+                    // It may be gone by now.
+                    if let Some(slot) = self.slots.guest(anchor) {
+                        self.hand_over(slot, event);
+                    }
+                }
+                Letter::Endpoint { handle, event } => self.tell_endpoint(handle, event),
+                Letter::Stray(packet) => self.take_packet(now, packet),
+                Letter::Newcomer { peer, said } => self.take_in(now, peer, said),
+                Letter::Present { rooms, answer } => {
+                    let present = rooms.into_iter().map(|room| self.rooms.present(room).cloned().collect()).collect();
+                    // Whoever asked may have gone.
+                    let _ = answer.send(present);
+                }
+                Letter::Expel { room, users } => {
+                    let now = self.time(now);
+                    self.rooms.handle_input(now, Input::Expel { room, users, wall: wall_time() });
+                }
+            }
+        }
+        self.letters = letters;
+        count
     }
 
-    fn touch(&mut self, handle: ConnectionHandle) {
-        if let Some(peer) = self.peers.get_mut(handle.0).and_then(Option::as_mut)
-            && !core::mem::replace(&mut peer.touched, true)
-        {
-            self.touched.push(handle);
+    /// Writes to another shard, at the end of this turn.
+    fn write(&mut self, shard: usize, letter: Letter) {
+        if let Some(letters) = self.outbox.get_mut(shard) {
+            letters.push(letter);
+        }
+    }
+
+    fn post(&mut self) {
+        for (desk, letters) in self.shared.desks.iter().zip(&mut self.outbox) {
+            if !letters.is_empty() {
+                self.lost += desk.send(letters) as u64;
+            }
         }
     }
 
@@ -199,22 +223,36 @@ impl Shard {
                 }
             }
         }
-        for Received { from, to, ecn, bytes } in received {
-            self.buffer.clear();
-            match self.endpoint.handle(now, from, to, ecn, bytes, &mut self.buffer) {
-                Some(DatagramEvent::ConnectionEvent(handle, event)) => self.hand_over(handle, event),
-                Some(DatagramEvent::NewConnection(incoming)) => self.meet(now, incoming),
-                Some(DatagramEvent::Response(transmit)) => self.respond(transmit),
-                None => {}
+        for packet in received {
+            match self.addresses.of_packet(&packet.bytes) {
+                Some(shard) if shard != self.me => self.write(shard, Letter::Stray(packet)),
+                Some(_) | None => self.take_packet(now, packet),
             }
         }
         (handled, drained)
     }
 
-    fn hand_over(&mut self, handle: ConnectionHandle, event: ConnectionEvent) {
-        if let Some(peer) = self.peer(handle) {
+    /// Takes a packet that is for this shard's endpoint.
+    fn take_packet(&mut self, now: Instant, packet: Received) {
+        let knock = self.door.knock(now, packet, &mut self.buffer);
+        match knock {
+            Some(Knock::Known(handle, event)) => match self.door.lives(handle) {
+                Some(Lives::Here(slot)) => self.hand_over(slot, event),
+                Some(Lives::With(shard)) => {
+                    self.write(shard, Letter::Packet { anchor: Anchor { shard: self.me, handle }, event });
+                }
+                None => {}
+            },
+            Some(Knock::New(handle, connection, origin)) => self.welcome(now, handle, connection, origin),
+            Some(Knock::Answer(transmit)) => self.respond(transmit),
+            None => {}
+        }
+    }
+
+    fn hand_over(&mut self, slot: usize, event: ConnectionEvent) {
+        if let Some(peer) = self.slots.get(slot) {
             peer.connection.handle_event(event);
-            self.touch(handle);
+            self.slots.touch(slot);
         }
     }
 
@@ -227,109 +265,114 @@ impl Shard {
         }
     }
 
-    /// Somebody new: in, to be asked whether it is who it says, or turned away.
-    fn meet(&mut self, now: Instant, incoming: Incoming) {
-        self.buffer.clear();
-        let origin = Origin::of(incoming.remote_address().ip());
-        let doubtful = self.handles.len() >= VALIDATE_FROM || self.origins.held(&origin) >= VALIDATE_EACH_FROM;
-        if doubtful && !incoming.remote_address_validated() {
-            let transmit = match self.endpoint.retry(incoming, &mut self.buffer) {
-                Ok(transmit) => transmit,
-                Err(error) => self.endpoint.refuse(error.into_incoming(), &mut self.buffer),
-            };
-            return self.respond(transmit);
-        }
-        let full = self.stopping.is_some() || self.handles.len() >= MAX_CONNECTIONS;
-        if full || !self.origins.take(&origin) {
-            let transmit = self.endpoint.refuse(incoming, &mut self.buffer);
-            return self.respond(transmit);
-        }
-        match self.endpoint.accept(incoming, now, &mut self.buffer, None) {
-            Ok((handle, connection)) => {
-                let id = ConnectionId(self.next_id);
-                self.next_id += 1;
-                if self.peers.len() <= handle.0 {
-                    self.peers.resize_with(handle.0 + 1, || None);
-                }
-                if let Some(place) = self.peers.get_mut(handle.0) {
-                    *place = Some(Peer::new(now, connection, id, origin));
-                }
-                self.handles.insert(id, handle);
-                self.touch(handle);
+    /// Lets one of this shard's connections tell its endpoint something.
+    fn tell_endpoint(&mut self, handle: ConnectionHandle, event: EndpointEvent) {
+        let lives = self.door.lives(handle);
+        let Some(event) = self.door.told(handle, event) else { return };
+        match lives {
+            Some(Lives::Here(slot)) => self.hand_over(slot, event),
+            Some(Lives::With(shard)) => {
+                self.write(shard, Letter::Answer { anchor: Anchor { shard: self.me, handle }, event });
             }
-            Err(AcceptError { cause, response }) => {
-                debug!(%cause, "handshake failed");
-                self.origins.give(&origin);
-                if let Some(transmit) = response {
-                    self.respond(transmit);
-                }
+            None => {}
+        }
+    }
+
+    const fn number(&mut self) -> ConnectionId {
+        self.next_id += 1;
+        ConnectionId(self.next_id)
+    }
+
+    fn welcome(
+        &mut self,
+        now: Instant,
+        handle: ConnectionHandle,
+        connection: Box<quinn_proto::Connection>,
+        origin: Origin,
+    ) {
+        let anchor = Anchor { shard: self.me, handle };
+        let peer = Peer::new(now, *connection, self.number(), anchor, origin);
+        let slot = self.slots.insert(Box::new(peer), false);
+        self.door.settle(handle, Lives::Here(slot));
+    }
+
+    /// Takes in somebody whose room is here and whose endpoint is another shard's.
+    fn take_in(&mut self, now: Instant, mut peer: Box<Peer>, said: Vec<News>) {
+        peer.id = self.number();
+        let (connection, exports) = (peer.id, peer.exports());
+        let slot = self.slots.insert(peer, true);
+        let Some((binding, hop)) = exports else {
+            if let Some(peer) = self.slots.get(slot) {
+                peer.close(now, 1, b"no exporter");
             }
+            return;
+        };
+        let time = self.time(now);
+        for news in [News::Connected { binding, hop }].into_iter().chain(said) {
+            tell(&mut self.rooms, self.tap.as_deref(), time, connection, news);
         }
     }
 
     /// Looks at the connections whose time has come, and at the rooms'.
     fn expire(&mut self, now: Instant) {
-        while let Some(Reverse((at, handle))) = self.timers.peek().copied()
-            && at <= now
-        {
-            self.timers.pop();
-            let handle = ConnectionHandle(handle);
-            // Deadlines move with every packet: what was written down is when to look, not what is due, and what was
-            // written down before that, or for a connection that is gone, is nothing.
-            if let Some(peer) = self.peer(handle)
-                && peer.scheduled == Some(at)
-            {
-                peer.scheduled = None;
-                peer.timeout(now);
-                self.touch(handle);
-            }
-        }
+        self.slots.expire(now);
         if self.rooms.poll_timeout().is_some_and(|at| at <= self.time(now)) {
             self.rooms.handle_input(self.time(now), Input::Tick);
             self.publish();
         }
     }
 
-    fn publish(&mut self) {
-        *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.rooms.stats();
-        if let Some(tap) = &mut self.tap {
-            let _ = tap.flush();
+    fn publish(&self) {
+        if let Some(desk) = self.shared.desks.get(self.me) {
+            let stats = self.rooms.stats();
+            *locked(&desk.stats) = crate::Stats { dropped: stats.dropped + self.lost, ..stats };
+        }
+        if let Some(tap) = &self.tap {
+            tap.flush();
         }
     }
 
-    /// Lets the connections that something happened to tell the rooms about it.
+    /// Lets the connections that something happened to tell the rooms about it. Whoever wants to join a room that is
+    /// elsewhere goes there, with what they said.
     fn serve(&mut self, now: Instant) {
-        let time = self.time(now);
-        let (rooms, tap) = (&mut self.rooms, &mut self.tap);
-        for handle in &self.touched {
-            let Some(peer) = self.peers.get_mut(handle.0).and_then(Option::as_mut) else { continue };
-            let connection = peer.id;
+        let (time, shards) = (self.time(now), self.shared.desks.len());
+        let touched = self.slots.take_touched();
+        for &slot in &touched {
+            let Some(peer) = self.slots.get(slot) else { continue };
+            let (connection, anchor) = (peer.id, peer.anchor);
+            let (mut settled, mut elsewhere, mut said) = (peer.settled || shards == 1, None, Vec::new());
             peer.listen(now, |news| {
-                let input = match news {
-                    News::Connected { binding, hop } => Input::Connected { connection, binding, hop },
-                    News::Control(body) => Input::Control { connection, body, wall: wall_time() },
-                    News::Datagram(bytes) => {
-                        if let (Some(file), Some(room)) = (tap.as_mut(), rooms.room_id(connection))
-                            && record(file, room.as_bytes(), &bytes).is_err()
-                        {
-                            warn!("the tap file cannot be written; the tap ends");
-                            *tap = None;
-                        }
-                        Input::Datagram { connection, bytes }
-                    }
-                    News::Gone => Input::Disconnected { connection },
-                };
-                rooms.handle_input(time, input);
+                if let News::Control(body) = &news
+                    && !core::mem::replace(&mut settled, true)
+                {
+                    elsewhere =
+                        room_asked_for(body).map(|room| shard_of(room, shards)).filter(|shard| *shard != anchor.shard);
+                }
+                if elsewhere.is_some() {
+                    said.push(news);
+                } else {
+                    tell(&mut self.rooms, self.tap.as_deref(), time, connection, news);
+                }
             });
+            peer.settled = settled;
+            if let Some(shard) = elsewhere
+                && let Some(mut peer) = self.slots.remove(slot)
+            {
+                self.rooms.handle_input(time, Input::Disconnected { connection });
+                self.door.settle(anchor.handle, Lives::With(shard));
+                (peer.touched, peer.scheduled) = (false, None);
+                self.write(shard, Letter::Newcomer { peer, said });
+            }
         }
+        self.slots.put_back(touched);
     }
 
     /// Does what the rooms say.
     fn carry_out(&mut self, now: Instant) {
         while let Some(output) = self.rooms.poll_output() {
             let (Output::Control { connection, .. } | Output::Close { connection }) = &output;
-            let Some(handle) = self.handles.get(connection).copied() else { continue };
-            let Some(peer) = self.peer(handle) else { continue };
+            let Some(slot) = self.slots.of(*connection) else { continue };
+            let Some(peer) = self.slots.get(slot) else { continue };
             match output {
                 Output::Control { message, .. } => {
                     if let Some(frame) = message.frame() {
@@ -338,11 +381,12 @@ impl Shard {
                 }
                 Output::Close { .. } => peer.say_goodbye(now),
             }
-            self.touch(handle);
+            self.slots.touch(slot);
         }
         while let Some(connection) = self.rooms.poll_ready() {
-            let Some(handle) = self.handles.get(&connection).copied() else { continue };
-            self.touch(handle);
+            if let Some(slot) = self.slots.of(connection) {
+                self.slots.touch(slot);
+            }
         }
     }
 
@@ -350,9 +394,10 @@ impl Shard {
     fn transmit(&mut self, now: Instant) {
         let segments = self.udp.segments();
         let mut open = self.udp.unblock();
-        let touched = core::mem::take(&mut self.touched);
-        for handle in touched {
-            let Some(peer) = self.peers.get_mut(handle.0).and_then(Option::as_mut) else { continue };
+        for slot in self.slots.take_touched() {
+            let Some(peer) = self.slots.get(slot) else { continue };
+            peer.touched = false;
+            let (connection, anchor, origin) = (peer.id, peer.anchor, peer.origin);
             loop {
                 let mut more = feed(peer, &mut self.rooms);
                 while open {
@@ -361,7 +406,12 @@ impl Shard {
                     open = self.udp.send(transmit, &self.buffer);
                 }
                 while let Some(event) = peer.connection.poll_endpoint_events() {
-                    if let Some(event) = self.endpoint.handle_event(handle, event) {
+                    if anchor.shard != self.me {
+                        let letter = Letter::Endpoint { handle: anchor.handle, event };
+                        if let Some(letters) = self.outbox.get_mut(anchor.shard) {
+                            letters.push(letter);
+                        }
+                    } else if let Some(event) = self.door.told(anchor.handle, event) {
                         peer.connection.handle_event(event);
                         more = true;
                     }
@@ -371,29 +421,42 @@ impl Shard {
                 }
             }
             if peer.connection.is_drained() {
-                let (id, origin) = (peer.id, peer.origin);
-                self.origins.give(&origin);
-                self.handles.remove(&id);
+                self.slots.remove(slot);
                 let time = self.time(now);
-                self.rooms.handle_input(time, Input::Disconnected { connection: id });
-                if let Some(place) = self.peers.get_mut(handle.0) {
-                    *place = None;
-                }
+                self.rooms.handle_input(time, Input::Disconnected { connection });
+                self.shared.left(&origin);
                 continue;
             }
-            peer.touched = false;
             if !open {
                 // It has more to say when the system has room again.
-                peer.touched = true;
-                self.touched.push(handle);
+                self.slots.keep_touched(slot);
             }
-            if let Some(at) = peer.deadline()
-                && peer.scheduled.is_none_or(|scheduled| at < scheduled)
-            {
-                peer.scheduled = Some(at);
-                self.timers.push(Reverse((at, handle.0)));
-            }
+            self.slots.schedule(slot);
         }
+    }
+}
+
+/// Tells the rooms what a connection has to say.
+fn tell(rooms: &mut Rooms, tap: Option<&Tap>, time: Time, connection: ConnectionId, news: News) {
+    let input = match news {
+        News::Connected { binding, hop } => Input::Connected { connection, binding, hop },
+        News::Control(body) => Input::Control { connection, body, wall: wall_time() },
+        News::Datagram(bytes) => {
+            if let (Some(tap), Some(room)) = (tap, rooms.room_id(connection)) {
+                tap.record(room, &bytes);
+            }
+            Input::Datagram { connection, bytes }
+        }
+        News::Gone => Input::Disconnected { connection },
+    };
+    rooms.handle_input(time, input);
+}
+
+/// The room that somebody's first message asks for. Nothing about it is known to hold: where it leads, it is checked.
+fn room_asked_for(body: &[u8]) -> Option<RoomId> {
+    match ToRelay::decode(body).ok()? {
+        ToRelay::Join { grant, .. } => Grant::claimed_room(&grant),
+        _ => None,
     }
 }
 
@@ -411,14 +474,6 @@ fn feed(peer: &mut Peer, rooms: &mut Rooms) -> bool {
         fed = true;
     }
     fed
-}
-
-/// One packet of the tap file: length as 32 bits, big-endian, the room's id, the packet.
-fn record(file: &mut impl Write, room: &[u8; 16], packet: &[u8]) -> std::io::Result<()> {
-    let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-    file.write_all(&length.to_be_bytes())?;
-    file.write_all(room)?;
-    file.write_all(packet)
 }
 
 fn wall_time() -> WallTime {

@@ -1,0 +1,184 @@
+//! What shards say to each other, and what the relay's owner says to them: letters into a box that each empties once
+//! a turn. One lock and one waking for each turn and receiver, however many packets went.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mio::Waker;
+use quinn_proto::{ConnectionEvent, ConnectionHandle, EndpointEvent};
+use tokio::sync::oneshot;
+use tracing::warn;
+use undertone_keys::{RoomId, UserId};
+use undertone_protocol::{Origin, OriginCounts};
+
+use super::peer::{News, Peer};
+use super::udp::Received;
+use crate::rooms::Stats;
+
+/// Letters that wait for one shard at most before packets among them are lost, as any packet may be.
+const MAX_WAITING: usize = 16_384;
+/// Questions that wait for one shard at most.
+const MAX_QUESTIONS: usize = 1_000;
+/// Connections from one address at most (for IPv6, from one /64).
+const PER_ADDRESS: usize = 256;
+
+/// Where a connection has its endpoint, and its number there. It may live in another shard: the one its room is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Anchor {
+    pub(super) shard: usize,
+    pub(super) handle: ConnectionHandle,
+}
+
+pub(super) enum Letter {
+    /// A packet for a connection that lives with the receiver.
+    Packet { anchor: Anchor, event: ConnectionEvent },
+    /// What the endpoint answered to one of its connections that lives with the receiver.
+    Answer { anchor: Anchor, event: ConnectionEvent },
+    /// What a connection tells its endpoint, which is the receiver's.
+    Endpoint { handle: ConnectionHandle, event: EndpointEvent },
+    /// A packet of one of the receiver's connections that came in by another's socket.
+    Stray(Received),
+    /// Somebody who wants to join a room of the receiver's, and what they have said so far.
+    Newcomer { peer: Box<Peer>, said: Vec<News> },
+    /// Who is in these rooms?
+    Present { rooms: Vec<RoomId>, answer: oneshot::Sender<Vec<Vec<UserId>>> },
+    /// These users' grants for this room are taken back.
+    Expel { room: RoomId, users: Vec<UserId> },
+}
+
+impl Letter {
+    /// Whether the sender of the packet in it sends it again, or does without.
+    const fn may_be_lost(&self) -> bool {
+        matches!(self, Self::Packet { .. } | Self::Stray(_))
+    }
+}
+
+/// What waits for a shard, and what it last said about itself.
+pub(super) struct Desk {
+    waiting: Mutex<Vec<Letter>>,
+    pub(super) stats: Mutex<Stats>,
+    waker: Waker,
+}
+
+impl Desk {
+    pub(super) fn new(waker: Waker) -> Self {
+        Self { waiting: Mutex::default(), stats: Mutex::default(), waker }
+    }
+
+    pub(super) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            warn!(%error, "a thread of the relay was not woken");
+        }
+    }
+
+    /// Puts letters into the box; `letters` is empty after that. Returns how many of the packets were lost.
+    pub(super) fn send(&self, letters: &mut Vec<Letter>) -> usize {
+        let mut lost = 0;
+        let mut waiting = locked(&self.waiting);
+        // Whoever put the first one in has woken the receiver already.
+        let wake = waiting.is_empty() && !letters.is_empty();
+        for letter in letters.drain(..) {
+            if waiting.len() >= MAX_WAITING && letter.may_be_lost() {
+                lost += 1;
+            } else {
+                waiting.push(letter);
+            }
+        }
+        drop(waiting);
+        if wake {
+            self.wake();
+        }
+        lost
+    }
+
+    /// Asks; `false` when too much waits already.
+    pub(super) fn ask(&self, question: Letter) -> bool {
+        {
+            let mut waiting = locked(&self.waiting);
+            if waiting.len() >= MAX_WAITING + MAX_QUESTIONS {
+                return false;
+            }
+            waiting.push(question);
+        }
+        self.wake();
+        true
+    }
+
+    /// Empties the box into `letters`, which is empty.
+    pub(super) fn take(&self, letters: &mut Vec<Letter>) {
+        core::mem::swap(&mut *locked(&self.waiting), letters);
+    }
+}
+
+/// Who is connected, over all shards.
+pub(super) struct Gate {
+    pub(super) connections: usize,
+    pub(super) origins: OriginCounts,
+}
+
+/// What the shards of a relay and its owner share.
+pub(super) struct Shared {
+    pub(super) stop: AtomicBool,
+    pub(super) desks: Vec<Desk>,
+    gate: Mutex<Gate>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("shards", &self.desks.len()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(desks: Vec<Desk>) -> Self {
+        let gate = Gate { connections: 0, origins: OriginCounts::new(PER_ADDRESS) };
+        Self { stop: AtomicBool::new(false), desks, gate: Mutex::new(gate) }
+    }
+
+    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
+        locked(&self.gate)
+    }
+
+    /// A connection is gone for good.
+    pub(super) fn left(&self, origin: &Origin) {
+        let last = {
+            let mut gate = self.gate();
+            gate.origins.give(origin);
+            gate.connections = gate.connections.saturating_sub(1);
+            gate.connections == 0
+        };
+        if last && self.stopping() {
+            self.wake();
+        }
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    pub(super) fn wake(&self) {
+        self.desks.iter().for_each(Desk::wake);
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.desks.iter().map(|desk| *locked(&desk.stats)).fold(Stats::default(), sum)
+    }
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that is done under these locks can panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sum(one: Stats, other: Stats) -> Stats {
+    Stats {
+        received: one.received + other.received,
+        queued: one.queued + other.queued,
+        dropped: one.dropped + other.dropped,
+        refused: one.refused + other.refused,
+        opened: one.opened + other.opened,
+        joins: one.joins + other.joins,
+        rooms: one.rooms + other.rooms,
+        members: one.members + other.members,
+    }
+}

@@ -1,0 +1,138 @@
+//! Rooms over several threads: nobody notices which one theirs is in.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod live;
+mod world;
+
+use std::time::Duration;
+
+use live::{Live, Member};
+use undertone_keys::RoomId;
+use undertone_protocol::Protection;
+use undertone_protocol::control::{Refusal, ToMember};
+use undertone_relay::Limits;
+use world::packet;
+
+const SHARDS: usize = 4;
+const ROOMS: u8 = 12;
+
+fn room(n: u8) -> RoomId {
+    RoomId::from_bytes([n; 16])
+}
+
+/// Two in each room.
+async fn pairs(live: &Live) -> Vec<(Member, Member)> {
+    let mut pairs = Vec::new();
+    for n in 0..ROOMS {
+        let (ada, bob) = (format!("ada{n}"), format!("bob{n}"));
+        let one = live.enter(&ada, room(n), Protection::Blind).await;
+        pairs.push((one, live.enter(&bob, room(n), Protection::Blind).await));
+    }
+    pairs
+}
+
+/// Both of a pair say a few things from `first` on, and hear what the other said and nothing else.
+async fn talk(pairs: &[(Member, Member)], first: u32) {
+    const PACKETS: u32 = 20;
+    for number in first..first + PACKETS {
+        for (one, other) in pairs {
+            one.send(packet(one.index, number));
+            other.send(packet(other.index, number));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for (n, (one, other)) in pairs.iter().enumerate() {
+        for (listener, speaker) in [(one, other), (other, one)] {
+            let said: Vec<_> = (first..first + PACKETS).map(|number| packet(speaker.index, number)).collect();
+            let mut heard = listener.hear(said.len()).await;
+            // Datagrams may overtake each other.
+            heard.sort_unstable();
+            assert_eq!(heard, said, "in room {n}, from number {first} on");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_of_all_shards_are_heard_from_any_port() {
+    let live = Live::start(SHARDS, Limits::default());
+    let pairs = pairs(&live).await;
+    talk(&pairs, 0).await;
+    let counts = live.relay.counts();
+    live.stats_when(|stats| stats.members == u64::from(ROOMS) * 2).await;
+    let members: Vec<u64> = counts.shards().iter().map(|stats| stats.members).collect();
+    assert_eq!(members, [6; SHARDS], "these rooms' numbers are spread evenly, and nobody is counted twice");
+    let joins: u64 = counts.shards().iter().map(|stats| stats.joins).sum();
+    assert_eq!(joins, u64::from(ROOMS) * 2);
+    // From other ports the system hands the same connections to other shards.
+    for (one, other) in &pairs {
+        one.change_port();
+        other.change_port();
+    }
+    talk(&pairs, 100).await;
+    let present = counts.present((0..ROOMS + 1).map(room).collect()).await.unwrap();
+    for (n, users) in present.iter().enumerate() {
+        assert_eq!(users.len(), if n < usize::from(ROOMS) { 2 } else { 0 }, "room {n} answers in its place");
+    }
+    let users = present[3].clone();
+    counts.expel(room(3), users);
+    let stats = live.stats_when(|stats| stats.members == u64::from(ROOMS - 1) * 2).await;
+    assert_eq!(stats.members, u64::from(ROOMS - 1) * 2, "those of one room are out, wherever it is");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hop_keys_stay_with_a_connection_that_moves() {
+    use undertone_keys::Secret;
+    use undertone_media::hop::{Direction, HopExporter};
+    let live = Live::start(SHARDS, Limits::default());
+    for n in 0..4 {
+        let ada = live.enter("ada", room(n), Protection::Hop).await;
+        let bob = live.enter("bob", room(n), Protection::Hop).await;
+        let exporter = |member: &Member| {
+            let mut exported = [0; 32];
+            let label = undertone_protocol::labels::HOP.as_bytes();
+            member.connection.export_keying_material(&mut exported, label, &[]).unwrap();
+            HopExporter::new(Secret::take(&mut exported))
+        };
+        let mut sealer = exporter(&ada).key(Direction::ToRelay, &ada.grant_hash).sealer();
+        let mut opener = exporter(&bob).key(Direction::ToMember, &bob.grant_hash).opener();
+        let mut buffer = [0; 300];
+        let length = sealer.seal(&live::header(5), ada.index, live::INFO, b"hello", &mut buffer).unwrap();
+        ada.send(buffer[..length].to_vec());
+        let mut heard = bob.hear(1).await[0].to_vec();
+        assert_eq!(opener.open(&mut heard).unwrap().payload, b"hello", "room {n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dos_1_one_address_has_its_share_over_all_shards_and_not_of_each() {
+    let live = Live::start(SHARDS, Limits::default());
+    let endpoint = live.endpoint([127, 0, 0, 1]);
+    let mut held = Vec::new();
+    let refused = loop {
+        match live.connect(&endpoint).await {
+            Ok(connection) => held.push(connection),
+            Err(error) => break error,
+        }
+        assert!(held.len() <= 256, "nobody refused the {}th", held.len());
+    };
+    assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "{refused:?}");
+    assert!(held.len() > 200, "{}", held.len());
+    let elsewhere = live.endpoint([127, 0, 0, 2]);
+    assert!(live.connect(&elsewhere).await.is_ok(), "another address has its own");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_shards_say_goodbye() {
+    let live = Live::start(SHARDS, Limits::default());
+    let mut pairs = pairs(&live).await;
+    live.relay.stop().await;
+    for (one, other) in &mut pairs {
+        for member in [one, other] {
+            let mut said = false;
+            while let Some(message) = member.told.recv().await {
+                said |= matches!(message, ToMember::Refused { reason: Refusal::ShuttingDown, .. });
+            }
+            assert!(said, "a relay that goes down says so");
+        }
+    }
+}
