@@ -97,6 +97,14 @@ During a call: m mutes, v says that the pictures are the same on both sides, q o
     Sound,
     /// Look at everything a call needs and say what to do where something is amiss.
     Doctor,
+    /// Measure what sealing costs on this machine, and how your server answers.
+    #[command(after_help = "Examples:
+  undertone bench
+  undertone --home /tmp/nobody bench       without an account: this machine alone
+  undertone --json bench | jq .server.media.p95_ms
+
+It takes ten seconds. Whoever calls meanwhile is told that you are busy.")]
+    Bench,
     /// Print completions for a shell.
     #[command(after_help = "Example:
   undertone completions bash > ~/.local/share/bash-completion/completions/undertone")]

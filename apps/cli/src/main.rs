@@ -13,6 +13,7 @@
 
 mod account;
 mod arguments;
+mod bench;
 mod call;
 mod conversation;
 mod live;
@@ -117,6 +118,7 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         Command::Answer(options) => call::answer(&client, options, output).await,
         Command::Room { command } => room::run(&client, command, output).await,
         Command::Doctor => account::doctor(&client, output).await,
+        Command::Bench => bench::bench(&client, output).await,
         Command::Completions { .. } | Command::Sound => Ok(Done::Well),
     }
 }

@@ -218,7 +218,7 @@ async fn kt_10_a_changed_account_key_stops_calls_until_a_person_decides() {
 #[test]
 fn help_and_completions_are_there() {
     let run = |arguments: &[&str]| Command::new(BINARY).args(arguments).output().unwrap();
-    for command in ["register", "login", "call", "answer", "completions"] {
+    for command in ["register", "login", "call", "answer", "bench", "completions"] {
         let output = run(&[command, "--help"]);
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command} --help has no example");
     }

@@ -7,7 +7,7 @@
 //! rooms.handle_input(now, Input::Datagram { connection, bytes })?;
 //! while let Some(output) = rooms.poll_output() { .. }              control messages, closings
 //! while let Some(connection) = rooms.poll_ready() { .. }           somebody's queue has packets:
-//!     while let Some(packet) = rooms.poll_media(connection) { .. }
+//!     while let Some(packet) = rooms.poll_media(connection, space) { .. }
 //! ```
 //!
 //! # Security goals

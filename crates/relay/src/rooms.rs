@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
 use undertone_media::HopExporter;
@@ -200,7 +201,8 @@ impl AnyRoom {
 pub struct Rooms {
     server: VerifyingKey<Server>,
     limits: Limits,
-    connections: HashMap<ConnectionId, Connection>,
+    /// Their numbers are the shell's own: nobody outside picks them so that they collide.
+    connections: FxHashMap<ConnectionId, Connection>,
     pub(crate) rooms: HashMap<RoomId, AnyRoom>,
     /// Places that each user's devices hold.
     places: HashMap<UserId, usize>,
@@ -217,7 +219,7 @@ impl Rooms {
         Self {
             server,
             limits,
-            connections: HashMap::new(),
+            connections: FxHashMap::default(),
             rooms: HashMap::new(),
             places: HashMap::new(),
             outputs: VecDeque::new(),
@@ -264,16 +266,10 @@ impl Rooms {
         self.ready.pop_front()
     }
 
-    /// The size of the next packet for this connection, if there is one.
-    #[must_use]
-    pub fn next_size(&self, connection: ConnectionId) -> Option<usize> {
-        self.room_of(connection)?.peek_packet(connection).map(Bytes::len)
-    }
-
-    /// The next packet for this connection.
-    pub fn poll_media(&mut self, connection: ConnectionId) -> Option<Bytes> {
+    /// The next packet for this connection, if it has no more than `space` bytes. A larger one waits.
+    pub fn poll_media(&mut self, connection: ConnectionId, space: usize) -> Option<Bytes> {
         let Some(Connection::InRoom(room)) = self.connections.get(&connection) else { return None };
-        self.rooms.get_mut(room)?.roster_mut().take_packet(connection)
+        self.rooms.get_mut(room)?.roster_mut().take_packet(connection, space)
     }
 
     /// When to come back with [`Input::Tick`].
@@ -531,7 +527,7 @@ impl Rooms {
         }
         self.rooms.retain(|_, room| !room.roster().is_over(now));
         // What did not fit into a slow connection gets another chance.
-        let waits = |id: &ConnectionId| self.next_size(*id).is_some();
+        let waits = |id: &ConnectionId| self.room_of(*id).is_some_and(|roster| roster.has_packet(*id));
         let waiting: Vec<ConnectionId> = self.connections.keys().copied().filter(waits).collect();
         self.ready.extend(waiting);
         let idle = self.connections.is_empty() && self.rooms.is_empty();

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, DeviceId, Time, UserId, WallTime};
@@ -57,7 +58,7 @@ pub(crate) struct Newcomer {
 pub(crate) struct Roster {
     seats: Vec<Seat>,
     /// Where each connection's seat is. A few are sooner looked through than looked up.
-    places: HashMap<ConnectionId, usize>,
+    places: FxHashMap<ConnectionId, usize>,
     /// Indices are never given twice in a call (rule MED-2).
     next_index: u16,
     queue_limit: usize,
@@ -97,7 +98,7 @@ impl Roster {
     pub(crate) fn new(call: CallId, queue_limit: usize) -> Self {
         Self {
             seats: Vec::new(),
-            places: HashMap::new(),
+            places: FxHashMap::default(),
             next_index: 0,
             queue_limit,
             empty_since: None,
@@ -220,12 +221,12 @@ impl Roster {
         Some(self.seats.remove(place))
     }
 
-    pub(crate) fn take_packet(&mut self, connection: ConnectionId) -> Option<Bytes> {
-        self.seat_mut(connection)?.queue.pop_front()
+    pub(crate) fn take_packet(&mut self, connection: ConnectionId, space: usize) -> Option<Bytes> {
+        self.seat_mut(connection)?.queue.pop_front_if(|packet| packet.len() <= space)
     }
 
-    pub(crate) fn peek_packet(&self, connection: ConnectionId) -> Option<&Bytes> {
-        self.seat(connection)?.queue.front()
+    pub(crate) fn has_packet(&self, connection: ConnectionId) -> bool {
+        self.seat(connection).is_some_and(|seat| !seat.queue.is_empty())
     }
 }
 

@@ -4,19 +4,32 @@
 //! relays run as processes of their own, so that their CPU time is theirs alone.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to people")]
 
+mod client;
+mod crowd;
+mod histogram;
+mod house;
+mod join;
 mod limit;
 mod load;
+mod memory;
 mod obvious;
 mod ours;
+mod peers;
+mod perf;
 mod process;
+mod relays;
 mod seal;
+mod setup;
+mod socket;
 mod sound;
 mod table;
+mod talk;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::load::Load;
 use crate::table::Table;
@@ -27,14 +40,37 @@ struct Options {
     /// Where the figures go as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// What is measured; everything, if it is not said.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Rooms of five, all speaking.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 100)]
     rooms: usize,
+    /// Listeners of one speaker.
+    #[arg(long, value_delimiter = ',', default_values_t = [200, 1_000])]
+    listeners: Vec<usize>,
     /// Seconds that each relay is measured for.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     #[command(subcommand)]
     role: Option<Role>,
+}
+
+/// A part of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Sealing and opening.
+    Seal,
+    /// Relays, in rooms in which everybody speaks.
+    Rooms,
+    /// Relays, with one speaker.
+    Listeners,
+    /// From wanting to be in a room to hearing somebody.
+    Join,
+    /// From dialling to ringing, and from answering to sound.
+    Setup,
+    /// What a server holds.
+    Memory,
 }
 
 /// What else it does: what people ask for, and, hidden, what the benchmark starts as processes of their own.
@@ -49,9 +85,16 @@ enum Role {
         #[arg(long)]
         plot: Option<PathBuf>,
     },
+    /// All of a server.
+    #[command(hide = true)]
+    Server,
     /// Undertone's relay.
     #[command(hide = true)]
-    Ours,
+    Ours {
+        /// Its threads.
+        #[arg(default_value_t = 1)]
+        shards: usize,
+    },
     /// The relay one would write first: `quinn` on a multi-thread runtime, a task per connection.
     #[command(hide = true)]
     Obvious,
@@ -64,7 +107,8 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let result = match &options.role {
         Some(Role::Sound { length, plot }) => sound::measure(*length, plot.as_ref()),
-        Some(Role::Ours) => ours::serve(),
+        Some(Role::Server) => house::serve(),
+        Some(Role::Ours { shards }) => ours::serve(*shards),
         Some(Role::Obvious) => obvious::serve(),
         Some(Role::Limit) => limit::serve(),
         None => measure(&options),
@@ -79,34 +123,41 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> anyhow::Result<()> {
+    let wants = |part: Part| options.only.is_empty() || options.only.contains(&part);
     let mut table = Table::default();
-    seal::measure(&mut table);
-    let load = Load { rooms: options.rooms, members: 5, seconds: options.seconds };
-    println!(
-        "relays: {} rooms of {}, all speaking 50 times a second; {} s each ...",
-        load.rooms, load.members, load.seconds
-    );
-    let limit = limit::measure(&load)?;
-    let obvious = obvious::measure(&load)?;
-    let blind = ours::measure(&load, undertone_protocol::Protection::Blind)?;
-    let hop = ours::measure(&load, undertone_protocol::Protection::Hop)?;
-    for (name, run) in [("limit", limit), ("obvious", obvious), ("blind", blind), ("hop", hop)] {
-        let what = format!("relay, {name}: delivered");
-        table.row(
-            &what,
-            format!("{:.3} %", 100.0 * run.delivered()),
-            "of what was sent",
-            None,
-            Some(run.delivered() > 0.999),
-        );
+    if wants(Part::Seal) {
+        println!("sealing ...");
+        seal::measure(&mut table);
     }
-    let per = |run: &load::Run| run.cpu_us_per_delivery();
-    table.fact("relay, limit: CPU per delivery", format!("{:.2} us", per(&limit)), "plain UDP, one seal each");
-    table.ratio("relay, obvious: CPU per delivery", per(&obvious), per(&limit), "us", "the limit", None);
-    table.ratio("relay, blind: CPU per delivery", per(&blind), per(&limit), "us", "the limit", None);
-    table.ratio("relay, blind: CPU per delivery", per(&blind), per(&obvious), "us", "the obvious relay", Some(0.7));
-    table.ratio("relay, hop: CPU per delivery", per(&hop), per(&blind), "us", "blind", Some(1.1));
-    println!("{table}");
+    if wants(Part::Join) {
+        println!("joins: a server, somebody who speaks, and 40 joins for each protection ...");
+        join::measure(&mut table)?;
+    }
+    if wants(Part::Setup) {
+        println!("calls: 20 of them ...");
+        setup::measure(&mut table)?;
+    }
+    // From here on the relay that is measured has a processor to itself.
+    let alone = process::step_aside()?;
+    let Options { rooms, seconds, .. } = *options;
+    if wants(Part::Rooms) {
+        println!("relays: {rooms} rooms of 5, all speaking 50 times a second; {seconds} s each ...");
+        let load = Load { rooms, members: 5, speakers: 5, seconds, instructions: true };
+        relays::rooms(&mut table, &load)?;
+        peers::measure(&mut table);
+    }
+    for &listeners in options.listeners.iter().filter(|_| wants(Part::Listeners)) {
+        println!("relays: one speaker and {listeners} listeners; {seconds} s each ...");
+        relays::fan(&mut table, listeners, seconds)?;
+    }
+    if wants(Part::Memory) {
+        println!("memory: hundreds of people come, and a hundred log in ...");
+        memory::measure(&mut table)?;
+    }
+    println!("\n{table}");
+    if !alone {
+        println!("no CPU of its own for the relay: its figures vary with what else runs");
+    }
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&table.to_json())?)?;
     }

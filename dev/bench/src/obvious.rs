@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig};
 
-use crate::load::{Counters, Load, PAYLOAD, Run, TICK, connect, server_tls, speak, watch};
+use crate::client::{Export, Speech};
+use crate::crowd::run;
+use crate::load::{Load, PAYLOAD, Run, stamp, stamped};
 use crate::process::{Served, listening};
+use crate::tls;
 
 type Rooms = Arc<Mutex<HashMap<[u8; 2], Vec<Connection>>>>;
 
 pub(crate) fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let (tls, certificate) = server_tls()?;
+        let (tls, certificate) = tls::server()?;
         let crypto = QuicServerConfig::try_from(tls)?;
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         let endpoint = Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -46,22 +49,37 @@ async fn serve_one(incoming: Incoming, rooms: Rooms) -> anyhow::Result<()> {
 }
 
 pub(crate) fn measure(load: &Load) -> anyhow::Result<Run> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let relay = Served::start("obvious", &[])?;
-        let (counters, mut speakers) = (Arc::new(Counters::default()), Vec::new());
-        for (room, member) in load.speakers() {
-            let (endpoint, connection) = connect(&relay).await?;
-            let (mut ask, mut answer) = connection.open_bi().await?;
-            ask.write_all(&u16::try_from(room)?.to_be_bytes()).await?;
-            answer.read_exact(&mut [0]).await?;
-            speakers.push((endpoint, member, connection));
-        }
-        for (_, member, connection) in &speakers {
-            let phase = TICK * u32::try_from(*member)? / 5;
-            // As many bytes as a sealed frame of ours has.
-            speak(connection.clone(), counters.clone(), phase, |buffer| (PAYLOAD + 46).min(buffer.len()));
-        }
-        watch(load, &relay, &counters).await
+    let relay = Served::start("obvious", &[], &[], None)?;
+    run(&relay, load, |room, member| {
+        Ok(Box::new(Guest { room: u16::try_from(room)?.to_be_bytes(), place: u16::try_from(member)? }))
     })
+}
+
+/// Somebody who names a room and is in.
+struct Guest {
+    room: [u8; 2],
+    place: u16,
+}
+
+impl Speech for Guest {
+    fn hello(&mut self, _: &mut Export<'_>) -> anyhow::Result<Vec<u8>> {
+        Ok(self.room.to_vec())
+    }
+
+    fn control(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
+        Ok(!bytes.is_empty())
+    }
+
+    fn ping(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn packet(&mut self, sequence: u32, buffer: &mut [u8]) -> usize {
+        // As many bytes as a sealed frame of ours has.
+        stamp(buffer, self.place, sequence).map_or(0, |_| PAYLOAD + 46)
+    }
+
+    fn sequence(&self, packet: &[u8]) -> Option<(u16, u32)> {
+        stamped(packet)
+    }
 }

@@ -1,8 +1,7 @@
 //! Undertone's relay, with members who have papers and seal what they say.
 
 use std::io::Read;
-use std::net::UdpSocket;
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, bail};
 use getrandom::SysRng;
@@ -10,35 +9,43 @@ use rand_core::UnwrapErr;
 use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::envelope::Address;
-use undertone_keys::sign::{Device, Server, SigningKey, VerifyingKey};
+use undertone_keys::labels::Label;
+use undertone_keys::sign::{Device, Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::{CallId, DeviceId, JoinId, RoomId, Secret, Time, UserId, WallTime, cbor};
-use undertone_media::hop::{Direction, HopExporter};
+use undertone_media::hop::{Direction, HopExporter, HopSealer};
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
-use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, Ring, Sender};
+use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, Ring, Sender, SenderIndex};
 use undertone_protocol::control::{ToMember, ToRelay, Unframer};
 use undertone_protocol::grant::Rights;
 use undertone_protocol::{Grant, Join, Protection, VERSION, labels};
 use undertone_relay::Limits;
-use undertone_relay::shell::{Config, Failed, Relay};
+use undertone_relay::shell::{Config, Failed, Relay, bind};
 
-use crate::load::{Counters, Load, PAYLOAD, Run, TICK, connect, server_tls, speak, watch};
+use crate::client::{Export, Speech};
+use crate::crowd::run_and_look;
+use crate::load::{Load, PAYLOAD, Run};
 use crate::process::{Served, listening};
+use crate::tls;
+
+/// What everybody says about every frame.
+const INFO: FrameInfo =
+    FrameInfo { kind: Kind::Audio, codec: Codec::OPUS_32K, context: Context::MAIN_AUDIO, captured_ms: 0 };
 
 const fn rng() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
 }
 
-pub(crate) fn serve() -> anyhow::Result<()> {
+pub(crate) fn serve(shards: usize) -> anyhow::Result<()> {
     let mut key = Vec::new();
     std::io::stdin().read_to_end(&mut key)?;
     let server: VerifyingKey<Server> = cbor::decode(&key).ok().context("no key on stdin")?;
-    let socket = UdpSocket::bind(("127.0.0.1", 0))?;
-    let address = socket.local_addr()?;
-    // All speakers come from one address here, and from one user.
-    let limits = Limits { places_per_user: usize::MAX, ..Limits::default() };
-    let (tls, certificate) = server_tls()?;
+    let sockets = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards)?;
+    let address = sockets.first().context("no sockets")?.local_addr()?;
+    // A user has a place in each room here, and a room may be larger than an operator would have it.
+    let limits = Limits { places_per_user: usize::MAX, members: usize::MAX, ..Limits::default() };
+    let (tls, certificate) = tls::server()?;
     let _relay = Relay::start(
-        vec![socket],
+        sockets,
         tls,
         Config { server, limits, tap: None, failed: Failed(Box::new(|| std::process::exit(1))) },
     )?;
@@ -48,114 +55,161 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     }
 }
 
-pub(crate) fn measure(load: &Load, protection: Protection) -> anyhow::Result<Run> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let server = SigningKey::<Server>::generate(&mut rng());
-        let relay = Served::start("ours", &cbor::encode(server.public()))?;
-        let (counters, mut speakers) = (Arc::new(Counters::default()), Vec::new());
-        for (room, member) in load.speakers() {
-            let (endpoint, connection) = connect(&relay).await?;
-            let room = u8::try_from(room % 256)?;
-            let seal = enter(&connection, &server, room, protection).await?;
-            speakers.push((endpoint, member, connection, Some(seal)));
-        }
-        for (_, member, connection, seal) in &mut speakers {
-            let phase = TICK * u32::try_from(*member)? / 5;
-            let seal = seal.take().context("spoken for")?;
-            speak(connection.clone(), counters.clone(), phase, seal);
-        }
-        watch(load, &relay, &counters).await
-    })
+/// A relay of one shard has a CPU to itself where there are two; one of more has all of them.
+pub(crate) fn measure(load: &Load, protection: Protection, shards: usize) -> anyhow::Result<Run> {
+    Ok(measure_and_look(load, protection, shards, |_| Ok(()))?.0)
 }
 
-type Seal = Box<dyn FnMut(&mut [u8]) -> usize + Send>;
-
-/// Joins a room with papers of its own; returns what seals its packets.
-async fn enter(
-    connection: &quinn::Connection,
-    server: &SigningKey<Server>,
-    room: u8,
+/// The same, and a look at the relay while everybody is still there.
+pub(crate) fn measure_and_look<T>(
+    load: &Load,
     protection: Protection,
-) -> anyhow::Result<Seal> {
-    let (device, call) = (SigningKey::<Device>::generate(&mut rng()), CallId::from_bytes([room; 16]));
-    let exported = |label: undertone_keys::labels::Label| {
-        let mut out = [0; 32];
-        let result = connection.export_keying_material(&mut out, label.as_bytes(), &[]);
-        result.map(|()| out).map_err(|_| anyhow::anyhow!("no exporter"))
+    shards: usize,
+    look: impl FnOnce(&Served) -> anyhow::Result<T>,
+) -> anyhow::Result<(Run, T)> {
+    let server = SigningKey::<Server>::generate(&mut rng());
+    let cpu = (shards == 1).then_some(0);
+    let relay = Served::start("ours", &[&shards.to_string()], &cbor::encode(server.public()), cpu)?;
+    let make = |room, member| -> anyhow::Result<Box<dyn Speech>> {
+        Ok(Box::new(Member::new(&server, u16::try_from(room)?, u16::try_from(member)?, protection)?))
     };
-    let member = Address { user: UserId::parse("ada", "x")?, device: DeviceId::of(device.public()) };
-    let grant = Grant {
-        room: RoomId::from_bytes([room; 16]),
-        call,
-        member: member.clone(),
-        identity: *device.public(),
-        protection,
-        rights: Rights { speak: true, moderate: false },
-        expires: WallTime::from_unix(u64::MAX / 2),
+    run_and_look(&relay, load, make, look)
+}
+
+/// Somebody with papers for a room.
+struct Member {
+    device: SigningKey<Device>,
+    address: Address,
+    call: CallId,
+    grant: Signed,
+    join: JoinId,
+    protection: Protection,
+    /// Its place among those of the benchmark; the relay has an index of its own for it.
+    place: u16,
+    /// What a hop room's keys come from, once the connection stands.
+    hop: Option<HopExporter>,
+    unframer: Unframer,
+    seal: Seal,
+}
+
+/// What seals a member's packets, once it is in.
+enum Seal {
+    None,
+    Ring(Box<Ring>),
+    Hop(Box<HopSealer>, SenderIndex),
+}
+
+impl Member {
+    fn new(server: &SigningKey<Server>, room: u16, place: u16, protection: Protection) -> anyhow::Result<Self> {
+        let [high, low] = room.to_be_bytes();
+        // Rooms are spread over shards by their first eight bytes; numbered like this, evenly.
+        let number = core::array::from_fn(|at| if at % 2 == 0 { high } else { low });
+        let (device, call) = (SigningKey::<Device>::generate(&mut rng()), CallId::from_bytes(number));
+        // A name each: a relay lets nobody join a room over and over.
+        let user = UserId::parse(&format!("ada{place}"), "x")?;
+        let address = Address { user, device: DeviceId::of(device.public()) };
+        let grant = Grant {
+            room: RoomId::from_bytes(number),
+            call,
+            member: address.clone(),
+            identity: *device.public(),
+            protection,
+            rights: Rights { speak: true, moderate: false },
+            expires: WallTime::from_unix(u64::MAX / 2),
+        }
+        .sign(server);
+        Ok(Self {
+            device,
+            address,
+            call,
+            grant,
+            join: JoinId::random(&mut rng()),
+            protection,
+            place,
+            hop: None,
+            unframer: Unframer::default(),
+            seal: Seal::None,
+        })
     }
-    .sign(server);
-    let join_id = JoinId::random(&mut rng());
-    let join = Join {
-        grant: Grant::hash(&grant),
-        call,
-        join: join_id,
-        ephemeral: *EphemeralKey::generate(&mut rng()).public(),
-        binding: exported(labels::CHANNEL_BINDING)?,
-        min_index: 0,
-    }
-    .sign(&device);
-    let hash = Grant::hash(&grant);
-    let (mut control, mut answers) = connection.open_bi().await?;
-    let join = ToRelay::Join { version: VERSION, grant, join };
-    control.write_all(&join.frame().context("a join fits")?).await?;
-    let (mut unframer, mut buffer) = (Unframer::default(), [0; 4096]);
-    let index = loop {
-        if let Some(body) = unframer.next_message()? {
-            match ToMember::decode(&body)? {
-                ToMember::Joined { index, .. } => break index,
-                other => bail!("not let in: {other:?}"),
+
+    /// What seals as the relay's member `index`.
+    fn sealing(&mut self, index: SenderIndex) -> anyhow::Result<Seal> {
+        Ok(match self.protection {
+            Protection::Blind | Protection::Echo => {
+                let mut ring = Ring::new(self.call);
+                ring.install(Time::ZERO, Epoch(1), MediaKey::new(Secret::filled_by(|key| key.fill(1))))?;
+                let Address { user, device } = self.address.clone();
+                ring.join(Sender { user, device, join: self.join, index })?;
+                Seal::Ring(Box::new(ring))
             }
+            Protection::Hop => {
+                let exporter = self.hop.take().context("joined before the connection stood")?;
+                let sealer = exporter.key(Direction::ToRelay, &Grant::hash(&self.grant)).sealer();
+                Seal::Hop(Box::new(sealer), index)
+            }
+        })
+    }
+}
+
+impl Speech for Member {
+    fn hello(&mut self, export: &mut Export<'_>) -> anyhow::Result<Vec<u8>> {
+        let mut exported = |label: Label| export(label.as_bytes()).context("no exporter");
+        let join = Join {
+            grant: Grant::hash(&self.grant),
+            call: self.call,
+            join: self.join,
+            ephemeral: *EphemeralKey::generate(&mut rng()).public(),
+            binding: exported(labels::CHANNEL_BINDING)?,
+            min_index: 0,
         }
-        let length = answers.read(&mut buffer).await?.context("the relay closed")?;
-        unframer.push(buffer.get(..length).unwrap_or_default());
-    };
-    // Somebody has to read what else the relay says, and to say that we are there.
-    tokio::spawn(async move {
-        let _control = control;
-        while let Ok(Some(_)) = answers.read(&mut buffer).await {}
-    });
-    let header = |sequence| MediaHeader {
-        flags: Flags::default(),
-        kind: Kind::Audio,
-        codec: Codec::OPUS_32K,
-        stream: 0,
-        fec_ratio: 0,
-        sequence,
-        timestamp_ms: 0,
-        fec_block: 0,
-    };
-    let info = FrameInfo { kind: Kind::Audio, codec: Codec::OPUS_32K, context: Context::MAIN_AUDIO, captured_ms: 0 };
-    let (payload, mut sequence) = ([7; PAYLOAD], 0);
-    Ok(match protection {
-        Protection::Blind | Protection::Echo => {
-            let mut ring = Ring::new(call);
-            ring.install(Time::ZERO, Epoch(1), MediaKey::new(Secret::filled_by(|key| key.fill(1))))?;
-            ring.join(Sender { user: member.user, device: member.device, join: join_id, index })?;
-            Box::new(move |buffer| {
-                sequence += 1;
+        .sign(&self.device);
+        self.hop = Some(HopExporter::new(Secret::take(&mut exported(labels::HOP)?)));
+        ToRelay::Join { version: VERSION, grant: self.grant.clone(), join }.frame().context("a join fits")
+    }
+
+    fn control(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
+        self.unframer.push(bytes);
+        let Some(body) = self.unframer.next_message()? else { return Ok(false) };
+        match ToMember::decode(&body)? {
+            ToMember::Joined { index, .. } => {
+                self.seal = self.sealing(index)?;
+                // Who else is there, nobody here wants to know.
+                self.unframer.clear();
+                Ok(true)
+            }
+            other => bail!("not let in: {other:?}"),
+        }
+    }
+
+    fn ping(&mut self) -> Option<Vec<u8>> {
+        ToRelay::Ping { sent_ms: 0 }.frame()
+    }
+
+    fn packet(&mut self, sequence: u32, buffer: &mut [u8]) -> usize {
+        let header = MediaHeader {
+            flags: Flags::default(),
+            kind: Kind::Audio,
+            codec: Codec::OPUS_32K,
+            stream: 0,
+            fec_ratio: 0,
+            sequence,
+            timestamp_ms: 0,
+            // The relay hands a header on as it is, and nothing here needs FEC: whose packet it is stands there.
+            fec_block: self.place,
+        };
+        match &mut self.seal {
+            Seal::None => 0,
+            Seal::Ring(ring) => {
                 let Some((head, rest)) = buffer.split_first_chunk_mut::<HEADER_LENGTH>() else { return 0 };
-                *head = header(sequence).encode();
-                HEADER_LENGTH + ring.seal(info, &payload, rest).unwrap_or_default()
-            })
+                *head = header.encode();
+                ring.seal(INFO, &[7; PAYLOAD], rest).map_or(0, |length| HEADER_LENGTH + length)
+            }
+            Seal::Hop(sealer, index) => sealer.seal(&header, *index, INFO, &[7; PAYLOAD], buffer).unwrap_or_default(),
         }
-        Protection::Hop => {
-            let exporter = HopExporter::new(Secret::take(&mut exported(labels::HOP)?));
-            let mut sealer = exporter.key(Direction::ToRelay, &hash).sealer();
-            Box::new(move |buffer| {
-                sequence += 1;
-                sealer.seal(&header(sequence), index, info, &payload, buffer).unwrap_or_default()
-            })
-        }
-    })
+    }
+
+    fn sequence(&self, packet: &[u8]) -> Option<(u16, u32)> {
+        let (header, _) = MediaHeader::decode(packet).ok()?;
+        Some((header.fec_block, header.sequence))
+    }
 }

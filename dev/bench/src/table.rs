@@ -11,6 +11,7 @@ struct Row {
     against: String,
     aim: Option<f64>,
     met: Option<bool>,
+    left_out: bool,
 }
 
 /// What was measured.
@@ -21,7 +22,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn row(&mut self, what: &str, found: String, against: &str, aim: Option<f64>, met: Option<bool>) {
-        self.rows.push(Row { what: what.into(), found, against: against.into(), aim, met });
+        self.rows.push(Row { what: what.into(), found, against: against.into(), aim, met, left_out: false });
     }
 
     pub(crate) fn fact(&mut self, what: &str, found: String, against: &str) {
@@ -35,9 +36,18 @@ impl Table {
         self.row(what, found, &format!("{peer}, {theirs:.2} {unit}"), aim, aim.map(|aim| ratio <= aim));
     }
 
+    /// What is not measured, and why: a table that only says what there is would look like all there is.
+    pub(crate) fn left_out(&mut self, what: &str, reason: &str) {
+        let found = format!("left out: {reason}");
+        self.rows.push(Row { what: what.into(), found, against: String::new(), aim: None, met: None, left_out: true });
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
-            json!({ "what": row.what, "found": row.found, "against": row.against, "aim": row.aim, "met": row.met })
+            json!({
+                "what": row.what, "found": row.found, "against": row.against, "aim": row.aim, "met": row.met,
+                "left_out": row.left_out,
+            })
         });
         rows.collect()
     }
@@ -57,6 +67,7 @@ impl fmt::Display for Table {
             writeln!(f, "{:first$}  {:second$}  {:third$}  {aim:11}  {met}", row.what, row.found, row.against)?;
         }
         let missed = self.rows.iter().filter(|row| row.met == Some(false)).count();
-        write!(f, "\n{} figures, {missed} aims missed", self.rows.len())
+        let left_out = self.rows.iter().filter(|row| row.left_out).count();
+        write!(f, "\n{} figures, {missed} aims missed, {left_out} left out", self.rows.len() - left_out)
     }
 }

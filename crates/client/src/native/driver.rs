@@ -1,9 +1,10 @@
 //! The driver: one task that owns the engine and carries out what it says.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
@@ -11,12 +12,14 @@ use undertone_keys::Time;
 use undertone_keys::agreement::Refused;
 use undertone_media::packet::MAX_PACKET;
 use undertone_protocol::rest::code;
+use undertone_protocol::signal::{ToDevice, ToServer};
 
 use super::device_key::Holder;
 use super::directory::Directory;
 use super::error::ClientError;
 use super::home::Home;
 use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
+use super::measure::Probe;
 use super::online::{Command, Loudness, Status, TapReport};
 use super::rooms::RoomBook;
 use super::sound::{Sound, SoundPath};
@@ -63,6 +66,10 @@ pub(super) struct Driver {
     /// Pins under way to the disk.
     keeping: JoinSet<()>,
     sound: Option<SoundPath>,
+    /// Where the packets of an echo are noted that is there to be measured.
+    probe: Option<Probe>,
+    /// Pings that the server has not answered, the oldest first.
+    pings: VecDeque<(Instant, oneshot::Sender<Duration>)>,
     muted: bool,
     /// The shortest round trip to the relay on the present connection.
     least_rtt: Option<Duration>,
@@ -90,6 +97,8 @@ impl Driver {
             answers: JoinSet::new(),
             keeping: JoinSet::new(),
             sound: None,
+            probe: None,
+            pings: VecDeque::new(),
             muted: false,
             least_rtt: None,
         }
@@ -114,15 +123,7 @@ impl Driver {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.command(command),
                 },
-                Some(event) = self.signals.recv() => self.input(match event {
-                    SignalEvent::Up => Input::SignalUp { wall: wall_time() },
-                    SignalEvent::Down => Input::SignalDown,
-                    SignalEvent::Distrusted(reason) => {
-                        self.tell(Event::Rejected { reason });
-                        continue;
-                    }
-                    SignalEvent::Message(message) => Input::Signal(message),
-                }),
+                Some(event) = self.signals.recv() => self.signal_event(event),
                 Some(event) = self.relay_events.recv() => self.relay_event(event),
                 Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
                 Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
@@ -149,12 +150,7 @@ impl Driver {
         let start = Instant::now();
         while start.elapsed() < GOODBYE || (self.engine.has_more_to_say() && start.elapsed() < LONGEST_GOODBYE) {
             tokio::select! {
-                Some(event) = self.signals.recv() => match event {
-                    SignalEvent::Up => self.input(Input::SignalUp { wall: wall_time() }),
-                    SignalEvent::Down => self.input(Input::SignalDown),
-                    SignalEvent::Message(message) => self.input(Input::Signal(message)),
-                    SignalEvent::Distrusted(_) => {}
-                },
+                Some(event) = self.signals.recv() => self.signal_event(event),
                 () = tokio::time::sleep(GOODBYE / 3) => self.input(Input::Tick),
             }
             self.carry_out().await;
@@ -172,9 +168,14 @@ impl Driver {
                 self.prepare(sound);
                 self.input(Input::Dial { peer: *peer, protection, legacy });
             }
-            Command::Echo { sound } => {
+            Command::Echo { sound, probe } => {
                 self.prepare(sound);
+                self.probe = probe;
                 self.input(Input::Echo);
+            }
+            Command::Ping { answer } => {
+                self.pings.push_back((Instant::now(), answer));
+                self.signal.send(ToServer::KeepAlive);
             }
             Command::Join { access, sound } => {
                 self.prepare(sound);
@@ -223,6 +224,26 @@ impl Driver {
         report
     }
 
+    fn signal_event(&mut self, event: SignalEvent) {
+        let input = match event {
+            SignalEvent::Up => Input::SignalUp { wall: wall_time() },
+            SignalEvent::Down => {
+                self.pings.clear();
+                Input::SignalDown
+            }
+            SignalEvent::Distrusted(reason) => return self.tell(Event::Rejected { reason }),
+            SignalEvent::Message(message) => {
+                if message == ToDevice::KeepAlive
+                    && let Some((sent, answer)) = self.pings.pop_front()
+                {
+                    let _ = answer.send(sent.elapsed());
+                }
+                Input::Signal(message)
+            }
+        };
+        self.input(input);
+    }
+
     fn relay_event(&mut self, event: RelayEvent) {
         let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == event.generation) else { return };
         match event.kind {
@@ -243,9 +264,11 @@ impl Driver {
                 let length = bytes.len().min(MAX_PACKET);
                 let (Some(packet), Some(bytes)) = (packet.get_mut(..length), bytes.get(..length)) else { return };
                 packet.copy_from_slice(bytes);
-                if let Some(heard) = self.engine.open_packet(now, packet)
-                    && let Some(sound) = &mut self.sound
-                {
+                let Some(heard) = self.engine.open_packet(now, packet) else { return };
+                if let Some(probe) = &self.probe {
+                    probe.heard(heard.captured_ms);
+                }
+                if let Some(sound) = &mut self.sound {
                     sound.heard(now, &heard);
                 }
             }
@@ -258,14 +281,17 @@ impl Driver {
         let Some(sound) = &mut self.sound else { return };
         if can_send && let Some(frame) = sound.capture(self.muted) {
             let mut packet = [0; MAX_PACKET];
-            match self.engine.seal_audio(frame.codec, frame.captured_ms, frame.payload, &mut packet) {
+            let captured_ms = frame.captured_ms;
+            match self.engine.seal_audio(frame.codec, captured_ms, frame.payload, &mut packet) {
                 Ok(length) => {
                     let connection = self.relay.as_ref().and_then(|relay| relay.connection.as_ref());
                     let bytes = packet.get(..length).map(bytes::Bytes::copy_from_slice);
-                    if let (Some(connection), Some(bytes)) = (connection, bytes)
-                        && let Err(error) = connection.send_datagram(bytes)
-                    {
-                        debug!(%error, "a packet was not sent");
+                    if let (Some(connection), Some(bytes)) = (connection, bytes) {
+                        match (connection.send_datagram(bytes), &self.probe) {
+                            (Ok(()), Some(probe)) => probe.said(captured_ms),
+                            (Ok(()), None) => {}
+                            (Err(error), _) => debug!(%error, "a packet was not sent"),
+                        }
                     }
                 }
                 Err(error) => debug!(%error, "a frame was not sealed"),
@@ -317,6 +343,7 @@ impl Driver {
 
     /// Ends the sound and completes files.
     fn finish_sound(&mut self) {
+        self.probe = None;
         if let Some(Err(error)) = self.sound.take().map(SoundPath::finish) {
             self.tell(Event::SoundFailed { reason: error.to_string() });
         }

@@ -10,6 +10,7 @@ mod enrolment;
 mod error;
 mod home;
 mod links;
+pub mod measure;
 mod online;
 mod rest;
 mod rooms;

@@ -17,12 +17,15 @@ use super::directory::Directory;
 use super::driver::{Driver, EVENTS, Shown};
 use super::error::ClientError;
 use super::home::Home;
+use super::measure::Probe;
 use super::rooms::{RoomBook, Signer};
 use super::sound::Sound;
 use crate::engine::{Engine, Event};
 
 /// How long the first connection may take.
 const FIRST_WELCOME: Duration = Duration::from_secs(10);
+/// How long the server may take to answer a ping.
+const PONG: Duration = Duration::from_secs(5);
 
 /// How a call goes, ten times a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -81,7 +84,8 @@ pub struct Loudness {
 /// What a person wants of the driver.
 pub(super) enum Command {
     Dial { peer: Box<TrustedPeer>, protection: Protection, legacy: LegacyPolicy, sound: Sound },
-    Echo { sound: Sound },
+    Echo { sound: Sound, probe: Option<Probe> },
+    Ping { answer: oneshot::Sender<Duration> },
     Join { access: Box<Access>, sound: Sound },
     MuteMember { index: u16, muted: bool },
     Accept { sound: Sound },
@@ -131,10 +135,7 @@ impl Online {
                 let message = format!("the server does not let this device in: {}", reason.as_str());
                 Err(ClientError::Refused { code: "closing".into(), message })
             }
-            _ => {
-                let source = std::io::Error::new(std::io::ErrorKind::TimedOut, "no welcome");
-                Err(ClientError::Unreachable { server: online.directory.pin().address.clone(), source })
-            }
+            _ => Err(online.late("no welcome")),
         }
     }
 
@@ -168,7 +169,33 @@ impl Online {
     /// # Errors
     /// [`ClientError::Stopped`].
     pub async fn echo(&self, sound: Sound) -> Result<(), ClientError> {
-        self.command(Command::Echo { sound }).await
+        self.command(Command::Echo { sound, probe: None }).await
+    }
+
+    /// An echo of silence whose packets are noted. Their size is that of any others (rule META-1).
+    pub(super) async fn probe(&self, probe: Probe) -> Result<(), ClientError> {
+        self.command(Command::Echo { sound: Sound::silent(), probe: Some(probe) }).await
+    }
+
+    /// How long a signal takes to the server and its answer back, through everything that any signal goes through on
+    /// both sides. Signals that say nothing have no number: one that either side sends by itself, every eight or ten
+    /// seconds, may be taken for this one.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`] when the connection breaks, [`ClientError::Unreachable`] when no answer comes.
+    pub async fn ping(&self) -> Result<Duration, ClientError> {
+        let (answer, trip) = oneshot::channel();
+        self.command(Command::Ping { answer }).await?;
+        match tokio::time::timeout(PONG, trip).await {
+            Ok(trip) => trip.map_err(|_| ClientError::Stopped),
+            Err(_) => Err(self.late("no answer on the signalling connection")),
+        }
+    }
+
+    /// The server did not answer in time.
+    pub(super) fn late(&self, what: &'static str) -> ClientError {
+        let source = std::io::Error::new(std::io::ErrorKind::TimedOut, what);
+        ClientError::Unreachable { server: self.directory.pin().address.clone(), source }
     }
 
     /// Takes the call that rings.

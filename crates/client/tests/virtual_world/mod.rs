@@ -429,7 +429,7 @@ impl World {
         }
         for device in 0..self.devices.len() {
             let Some(connection) = self.devices[device].relay else { continue };
-            while let Some(packet) = self.rooms.as_mut().and_then(|rooms| rooms.poll_media(connection)) {
+            while let Some(packet) = self.rooms.as_mut().and_then(|rooms| rooms.poll_media(connection, usize::MAX)) {
                 if self.devices[device].reachable {
                     let mut packet = packet.to_vec();
                     let heard = self.devices[device].engine.open_packet(self.now, &mut packet);

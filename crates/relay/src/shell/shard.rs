@@ -8,6 +8,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use quinn_proto::{ConnectionEvent, ConnectionHandle, EndpointEvent, ServerConfig, Transmit};
 use tracing::{debug, info, warn};
 use undertone_keys::{RoomId, Time, WallTime};
+use undertone_media::packet::MAX_PACKET;
 use undertone_protocol::control::ToRelay;
 use undertone_protocol::{Grant, Origin};
 
@@ -24,8 +25,9 @@ use crate::rooms::{ConnectionId, Input, Output, Rooms};
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Batches read before anything else is done: what came is handled while the next comes.
 const BATCHES: usize = 8;
-/// A turn that handled this many packets is busy: the next begins a little later, and finds more to do at once.
-const BUSY: usize = 64;
+/// A thread to which a millisecond brings so many packets is busy: its next turn begins a little later, and finds more to
+/// do at once.
+const BUSY: usize = 16;
 /// How much later.
 const COALESCE: Duration = Duration::from_micros(400);
 /// The wait where nothing has a deadline.
@@ -43,9 +45,31 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) fn new(socket: UdpSocket) -> std::io::Result<(Self, Desk)> {
         let (poll, mut udp) = (Poll::new()?, Udp::new(socket)?);
-        poll.registry().register(&mut udp.socket, SOCKET, Interest::READABLE | Interest::WRITABLE)?;
+        poll.registry().register(&mut udp.socket, SOCKET, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         Ok((Self { poll, udp }, Desk::new(waker)))
+    }
+}
+
+/// How many packets each millisecond brings.
+#[derive(Default)]
+struct Pace {
+    since: Option<Instant>,
+    handled: usize,
+    /// In the millisecond before.
+    before: usize,
+}
+
+impl Pace {
+    fn is_busy(&mut self, now: Instant, handled: usize) -> bool {
+        let passed = self.since.map_or(Duration::MAX, |since| now.saturating_duration_since(since));
+        if passed >= Duration::from_millis(1) {
+            // After a silence nothing is known.
+            self.before = if passed < Duration::from_millis(2) { self.handled } else { 0 };
+            (self.since, self.handled) = (Some(now), 0);
+        }
+        self.handled += handled;
+        self.handled.max(self.before) >= BUSY
     }
 }
 
@@ -67,6 +91,9 @@ pub(super) struct Shard {
     letters: Vec<Letter>,
     /// Packets that another shard had no room for.
     lost: u64,
+    pace: Pace,
+    /// Whether the system says when it has room for packets again.
+    waits_for_room: bool,
     /// Until when goodbyes may take, once the relay goes down.
     stopping: Option<Instant>,
 }
@@ -97,6 +124,8 @@ impl Shard {
             outbox: shared.desks.iter().map(|_| Vec::new()).collect(),
             letters: Vec::new(),
             lost: 0,
+            pace: Pace::default(),
+            waits_for_room: false,
             stopping: None,
             shared,
         }
@@ -107,6 +136,10 @@ impl Shard {
         let mut events = Events::with_capacity(8);
         let mut more = false;
         loop {
+            if let Err(error) = self.watch() {
+                warn!(%error, "the relay cannot watch its socket and ends");
+                break;
+            }
             let wait = if more { Duration::ZERO } else { self.wait(Instant::now()) };
             match self.poll.poll(&mut events, Some(wait)) {
                 Ok(()) => {}
@@ -137,7 +170,7 @@ impl Shard {
                 break;
             }
             more = !drained;
-            if drained && handled + letters >= BUSY {
+            if self.pace.is_busy(now, handled + letters) && drained {
                 // What came in this turn has left; what comes in the next moment is cheaper together.
                 std::thread::sleep(COALESCE);
                 more = true;
@@ -145,6 +178,17 @@ impl Shard {
         }
         self.publish();
         info!(shard = self.me, stats = ?self.rooms.stats(), "relay stopped");
+    }
+
+    /// Has the system say when there is room again, where there was none, and only then: else it would say so after every
+    /// packet.
+    fn watch(&mut self) -> std::io::Result<()> {
+        let blocked = self.udp.is_blocked();
+        if core::mem::replace(&mut self.waits_for_room, blocked) == blocked {
+            return Ok(());
+        }
+        let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.poll.registry().reregister(&mut self.udp.socket, SOCKET, interest)
     }
 
     /// Whether nobody is connected, here or in another shard whose connections have their endpoint here.
@@ -460,20 +504,14 @@ fn room_asked_for(body: &[u8]) -> Option<RoomId> {
     }
 }
 
-/// Moves a member's packets from its room's queue into QUIC's, as many as fit. Returns whether there were any.
+/// Moves a member's packets from its room's queue into QUIC's, as many as fit. Returns whether more may wait for room.
 fn feed(peer: &mut Peer, rooms: &mut Rooms) -> bool {
-    let mut fed = false;
-    while let Some(size) = rooms.next_size(peer.id) {
-        if peer.connection.datagrams().send_buffer_space() < size {
-            break;
-        }
-        let Some(packet) = rooms.poll_media(peer.id) else { break };
+    while let Some(packet) = rooms.poll_media(peer.id, peer.connection.datagrams().send_buffer_space()) {
         if let Err(error) = peer.connection.datagrams().send(packet, false) {
             debug!(connection = peer.id.0, %error, "a packet was not sent");
         }
-        fed = true;
     }
-    fed
+    peer.connection.datagrams().send_buffer_space() < MAX_PACKET
 }
 
 fn wall_time() -> WallTime {

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
+
 use super::mail::Anchor;
 use super::peer::Peer;
 use crate::rooms::ConnectionId;
@@ -15,7 +17,7 @@ type Timers = BinaryHeap<Reverse<(Instant, usize)>>;
 pub(super) struct Slots {
     peers: Vec<Option<Box<Peer>>>,
     free: Vec<usize>,
-    by_id: HashMap<ConnectionId, usize>,
+    by_id: FxHashMap<ConnectionId, usize>,
     /// Those whose endpoint is another shard's.
     guests: HashMap<Anchor, usize>,
     timers: Timers,

@@ -155,7 +155,7 @@ impl World {
     }
 
     pub(crate) fn received(&mut self, connection: ConnectionId) -> Vec<Bytes> {
-        std::iter::from_fn(|| self.rooms.poll_media(connection)).collect()
+        std::iter::from_fn(|| self.rooms.poll_media(connection, usize::MAX)).collect()
     }
 
     pub(crate) fn pass(&mut self, seconds: u64, mut each: impl FnMut(&mut Self)) {
