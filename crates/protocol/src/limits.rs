@@ -41,7 +41,12 @@ pub const MAX_ROOMS_PER_CREATOR: u32 = 100;
 pub const MAX_ROOMS: usize = 10_000;
 /// Places in rooms that the devices of one user hold at the same time at most.
 pub const MAX_PLACES_PER_USER: usize = 32;
-/// Media packets queued for one receiver; the oldest go first (rule RLY-4).
+/// Packets per second that a member of a room may send, and twice as many at once: speech is 50 of them, ten megabits of
+/// video in packets of 1,200 bytes a thousand, and half as many again repair what is lost. Configurable.
+pub const MEMBER_PACKETS: u32 = 2_000;
+/// Bytes per second that a member of a room may send, and twice as many at once: 20 megabits. Configurable.
+pub const MEMBER_BYTES: u32 = 2_500_000;
+/// Media packets queued for one receiver; the oldest of whoever has most of them go first (rule RLY-4).
 pub const RECEIVER_QUEUE: usize = 64;
 /// How long a relay waits for the join after a connection stands.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -37,6 +37,8 @@ pub mod rooms;
 pub mod shell;
 
 mod moderation;
+mod queue;
+mod rate;
 mod roster;
 
 pub use room::{Blind, Echo, Hop, Room};

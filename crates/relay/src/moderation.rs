@@ -17,27 +17,30 @@ impl Rooms {
 
     /// Puts a device out. Grants of it that were signed up to now are good for nothing any more: whether it gets a new one
     /// is for the server to say, by the room's list.
-    pub(crate) fn take_out(&mut self, now: Time, by: ConnectionId, room: RoomId, index: u16, wall: WallTime) {
+    pub(crate) fn take_out(&mut self, now: Time, by: ConnectionId, room: RoomId, index: u16) {
         if !self.moderates(by, room) {
             return;
         }
+        let until = self.latest;
         let Some(any) = self.rooms.get_mut(&room) else { return };
         let roster = any.roster_mut();
         let seat = roster.seats().iter().find(|seat| seat.index == index && seat.connection != by);
         let Some((connection, device)) = seat.map(|seat| (seat.connection, seat.device)) else { return };
-        roster.bar(device, wall.plus(GRANT_LIFETIME.as_secs()));
+        roster.bar(device, until);
         self.refuse(now, connection, Refusal::Removed);
     }
 
     /// The server's own word: these users' grants are taken back.
     pub(crate) fn expel(&mut self, now: Time, room: RoomId, users: Vec<UserId>, wall: WallTime) {
+        self.latest = self.latest.max(wall.plus(GRANT_LIFETIME.as_secs()));
+        let until = self.latest;
         let Some(any) = self.rooms.get_mut(&room) else { return };
         let roster = any.roster_mut();
         let mut gone = Vec::new();
         for user in users {
             let devices = roster.seats().iter().filter(|seat| seat.user == user);
             gone.extend(devices.map(|seat| seat.connection));
-            roster.expel(user, wall.plus(GRANT_LIFETIME.as_secs()));
+            roster.expel(user, until);
         }
         for connection in gone {
             self.refuse(now, connection, Refusal::Removed);

@@ -8,7 +8,7 @@ use undertone_media::sframe::Header;
 use undertone_media::{KeyId, MediaHeader};
 use zeroize::Zeroize;
 
-use crate::rooms::ConnectionId;
+use crate::rooms::{ConnectionId, Limits};
 use crate::roster::{Roster, Seat};
 
 /// The protection of a room whose media only members open. It has no fields, and so no key (rule RLY-2).
@@ -43,6 +43,8 @@ pub(crate) enum Verdict {
     Forwarded { receivers: usize, dropped: usize },
     /// It was not a packet, too large, not the sender's own, did not open, or the sender may not speak.
     Refused,
+    /// Its sender sends more than a member may (rule DOS-1). Nothing was done for it.
+    Excess,
 }
 
 /// A room of protection `P`.
@@ -53,8 +55,8 @@ pub struct Room<P> {
 }
 
 impl<P: Default> Room<P> {
-    pub(crate) fn new(call: CallId, queue_limit: usize) -> Self {
-        Self { roster: Roster::new(call, queue_limit), protection: P::default() }
+    pub(crate) fn new(call: CallId, limits: Limits) -> Self {
+        Self { roster: Roster::new(call, limits), protection: P::default() }
     }
 }
 
@@ -71,24 +73,30 @@ impl<P> Room<P> {
         self.len() == 0
     }
 
-    /// The sender's seat, if it may send this now.
-    fn sender(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Option<&mut Seat> {
-        let seat = self.roster.seat_mut(from)?;
+    /// The sender's seat, if it may send this now. What is refused is paid for like everything else.
+    fn sender(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Result<&mut Seat, Verdict> {
+        let seat = self.roster.seat_mut(from).ok_or(Verdict::Refused)?;
         seat.heard = now;
-        (seat.rights.speak && !seat.muted && packet.len() <= MAX_PACKET).then_some(seat)
+        if !seat.allowance.take(now, packet.len()) {
+            return Err(Verdict::Excess);
+        }
+        if seat.rights.speak && !seat.muted && packet.len() <= MAX_PACKET { Ok(seat) } else { Err(Verdict::Refused) }
     }
 }
 
 impl Room<Blind> {
     /// Puts a packet into everybody else's queue, unchanged.
     pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
-        let own = self.sender(now, from, packet).is_some_and(|seat| sender_index(packet) == Some(seat.index));
-        if !own {
+        let index = match self.sender(now, from, packet) {
+            Ok(seat) => seat.index,
+            Err(verdict) => return verdict,
+        };
+        if sender_index(packet) != Some(index) {
             return Verdict::Refused;
         }
         let (limit, mut receivers, mut dropped) = (self.roster.queue_limit(), 0, 0);
         for seat in self.roster.seats_mut().iter_mut().filter(|seat| seat.connection != from) {
-            dropped += seat.queue(packet.clone(), limit);
+            dropped += seat.queue.push(index, packet.clone(), limit);
             receivers += 1;
         }
         Verdict::Forwarded { receivers, dropped }
@@ -99,9 +107,12 @@ impl Room<Echo> {
     /// Puts a packet into its sender's own queue, unchanged.
     pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
         let limit = self.roster.queue_limit();
-        match self.sender(now, from, packet).filter(|seat| sender_index(packet) == Some(seat.index)) {
-            Some(seat) => Verdict::Forwarded { receivers: 1, dropped: seat.queue(packet.clone(), limit) },
-            None => Verdict::Refused,
+        match self.sender(now, from, packet) {
+            Ok(seat) if sender_index(packet) == Some(seat.index) => {
+                Verdict::Forwarded { receivers: 1, dropped: seat.queue.push(seat.index, packet.clone(), limit) }
+            }
+            Ok(_) => Verdict::Refused,
+            Err(verdict) => verdict,
         }
     }
 }
@@ -124,7 +135,10 @@ impl Room<Hop> {
 
     /// Opens a packet once and puts it, sealed anew for each, into everybody else's queue.
     pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
-        let Some(index) = self.sender(now, from, packet).map(|seat| seat.index) else { return Verdict::Refused };
+        let index = match self.sender(now, from, packet) {
+            Ok(seat) => seat.index,
+            Err(verdict) => return verdict,
+        };
         let Hop { sessions, opened: buffer } = &mut self.protection;
         buffer.clear();
         buffer.extend_from_slice(packet);
@@ -143,7 +157,7 @@ impl Room<Hop> {
                     let mut sealed = BytesMut::zeroed(packet.len());
                     // A key that is used up seals no more: that member joins anew.
                     if session.sealer.forward(&opened, &mut sealed).is_ok() {
-                        dropped += seat.queue(sealed.freeze(), limit);
+                        dropped += seat.queue.push(index, sealed.freeze(), limit);
                         receivers += 1;
                     }
                 }

@@ -33,6 +33,10 @@ pub struct Limits {
     pub members: usize,
     /// Places in rooms that one user's devices hold at most.
     pub places_per_user: usize,
+    /// Packets per second that a member may send; twice as many at once.
+    pub member_packets: u32,
+    /// Bytes per second that a member may send; twice as many at once.
+    pub member_bytes: u32,
     /// Packets queued for one receiver.
     pub receiver_queue: usize,
     /// How long a connection may take to join.
@@ -47,6 +51,8 @@ impl Default for Limits {
             rooms: limits::MAX_ROOMS,
             members: limits::MAX_MEMBERS,
             places_per_user: limits::MAX_PLACES_PER_USER,
+            member_packets: limits::MEMBER_PACKETS,
+            member_bytes: limits::MEMBER_BYTES,
             receiver_queue: limits::RECEIVER_QUEUE,
             join_timeout: limits::JOIN_TIMEOUT,
             liveness: limits::LIVENESS,
@@ -131,6 +137,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Packets refused.
     pub refused: u64,
+    /// Packets beyond what their sender may send.
+    pub excess: u64,
     /// Packets opened and sealed anew: those of hop rooms, and none of any other.
     pub opened: u64,
     /// Joins.
@@ -139,6 +147,8 @@ pub struct Stats {
     pub rooms: u64,
     /// Members of rooms now.
     pub members: u64,
+    /// QUIC connections now, those among them that have shown no papers yet: the shell's own count.
+    pub connections: u64,
 }
 
 #[derive(Debug)]
@@ -156,11 +166,11 @@ pub(crate) enum AnyRoom {
 }
 
 impl AnyRoom {
-    fn new(protection: Protection, call: CallId, queue_limit: usize) -> Self {
+    fn new(protection: Protection, call: CallId, limits: Limits) -> Self {
         match protection {
-            Protection::Blind => Self::Blind(Room::new(call, queue_limit)),
-            Protection::Hop => Self::Hop(Room::new(call, queue_limit)),
-            Protection::Echo => Self::Echo(Room::new(call, queue_limit)),
+            Protection::Blind => Self::Blind(Room::new(call, limits)),
+            Protection::Hop => Self::Hop(Room::new(call, limits)),
+            Protection::Echo => Self::Echo(Room::new(call, limits)),
         }
     }
 
@@ -206,6 +216,8 @@ pub struct Rooms {
     pub(crate) rooms: HashMap<RoomId, AnyRoom>,
     /// Places that each user's devices hold.
     places: HashMap<UserId, usize>,
+    /// When the last of the grants ends that may have been signed so far: a clock that goes back takes none of them back.
+    pub(crate) latest: WallTime,
     pub(crate) outputs: VecDeque<Output>,
     ready: VecDeque<ConnectionId>,
     next_tick: Option<Time>,
@@ -222,6 +234,7 @@ impl Rooms {
             connections: FxHashMap::default(),
             rooms: HashMap::new(),
             places: HashMap::new(),
+            latest: WallTime::default(),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),
             next_tick: None,
@@ -299,6 +312,7 @@ impl Rooms {
     }
 
     fn control(&mut self, now: Time, connection: ConnectionId, body: &[u8], wall: WallTime) {
+        self.latest = self.latest.max(wall.plus(limits::GRANT_LIFETIME.as_secs()));
         let Ok(message) = ToRelay::decode(body) else {
             return self.refuse(now, connection, Refusal::Malformed);
         };
@@ -322,7 +336,7 @@ impl Rooms {
                 self.outputs.push_back(Output::Close { connection });
             }
             (ToRelay::Remove { index }, Some(Connection::InRoom(room))) => {
-                self.take_out(now, connection, *room, index, wall);
+                self.take_out(now, connection, *room, index);
             }
             (ToRelay::Mute { index, muted }, Some(Connection::InRoom(room))) => {
                 self.silence(connection, *room, index, muted);
@@ -395,10 +409,9 @@ impl Rooms {
         if let Some(older) = older {
             self.refuse(now, older, Refusal::Replaced);
         }
-        let queue = self.limits.receiver_queue;
         let grant_hash = Grant::hash(&grant);
         let any =
-            self.rooms.entry(granted.room).or_insert_with(|| AnyRoom::new(granted.protection, granted.call, queue));
+            self.rooms.entry(granted.room).or_insert_with(|| AnyRoom::new(granted.protection, granted.call, self.limits));
         let room = any.roster_mut();
         let members: Vec<_> = room.seats().iter().map(Seat::shown).collect();
         let newcomer = Newcomer { connection, user: user.clone(), device, rights: granted.rights, grant, join };
@@ -461,7 +474,7 @@ impl Rooms {
             AnyRoom::Blind(room) => room.forward(now, connection, packet),
             AnyRoom::Hop(room) => {
                 let verdict = room.forward(now, connection, packet);
-                self.stats.opened += u64::from(verdict != Verdict::Refused);
+                self.stats.opened += u64::from(matches!(verdict, Verdict::Forwarded { .. }));
                 verdict
             }
             AnyRoom::Echo(room) => room.forward(now, connection, packet),
@@ -475,6 +488,7 @@ impl Rooms {
                 self.ready.extend(seats.filter(|id| (*id == connection) == echo));
             }
             Verdict::Refused => self.stats.refused += 1,
+            Verdict::Excess => self.stats.excess += 1,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who is in a room, under which index, and what each is still to be sent: the same for every protection.
 
 use core::time::Duration;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -11,7 +11,9 @@ use undertone_keys::{CallId, DeviceId, Time, UserId, WallTime};
 use undertone_protocol::control;
 use undertone_protocol::grant::Rights;
 
-use crate::rooms::ConnectionId;
+use crate::queue::Queue;
+use crate::rate::Allowance;
+use crate::rooms::{ConnectionId, Limits};
 
 /// One member as the room sees it.
 #[derive(Debug)]
@@ -26,19 +28,13 @@ pub(crate) struct Seat {
     pub(crate) grant: Signed,
     pub(crate) join: Signed,
     pub(crate) heard: Time,
-    queue: VecDeque<Bytes>,
+    pub(crate) queue: Queue,
+    pub(crate) allowance: Allowance,
 }
 
 impl Seat {
     pub(crate) fn shown(&self) -> control::Member {
         control::Member { index: self.index, grant: self.grant.clone(), join: self.join.clone() }
-    }
-
-    /// Queues a packet; the oldest goes if there is no room (rule RLY-4). Returns how many went.
-    pub(crate) fn queue(&mut self, packet: Bytes, limit: usize) -> usize {
-        let dropped = usize::from(self.queue.len() >= limit && self.queue.pop_front().is_some());
-        self.queue.push_back(packet);
-        dropped
     }
 }
 
@@ -61,7 +57,7 @@ pub(crate) struct Roster {
     places: FxHashMap<ConnectionId, usize>,
     /// Indices are never given twice in a call (rule MED-2).
     next_index: u16,
-    queue_limit: usize,
+    limits: Limits,
     /// Since when nobody is in.
     empty_since: Option<Time>,
     /// The call its members are in.
@@ -95,12 +91,12 @@ pub(crate) const fn fits(next: u16, min_index: u16) -> bool {
 }
 
 impl Roster {
-    pub(crate) fn new(call: CallId, queue_limit: usize) -> Self {
+    pub(crate) fn new(call: CallId, limits: Limits) -> Self {
         Self {
             seats: Vec::new(),
             places: FxHashMap::default(),
             next_index: 0,
-            queue_limit,
+            limits,
             empty_since: None,
             call,
             barred: HashMap::new(),
@@ -151,7 +147,7 @@ impl Roster {
     }
 
     pub(crate) const fn queue_limit(&self) -> usize {
-        self.queue_limit
+        self.limits.receiver_queue
     }
 
     /// Whether a join that has seen all indices below `min_index` given can be given one. 65,535 is the last that can.
@@ -207,9 +203,10 @@ impl Roster {
         self.next_index = index.checked_add(1)?;
         self.empty_since = None;
         let Newcomer { connection, user, device, rights, grant, join } = newcomer;
-        let (queue, muted) = (VecDeque::new(), self.is_muted(&user));
+        let (queue, muted) = (Queue::default(), self.is_muted(&user));
+        let allowance = Allowance::new(&self.limits, now);
         self.places.insert(connection, self.seats.len());
-        self.seats.push(Seat { connection, index, user, device, rights, muted, grant, join, heard: now, queue });
+        self.seats.push(Seat { connection, index, user, device, rights, muted, grant, join, heard: now, queue, allowance });
         Some(index)
     }
 
@@ -222,7 +219,7 @@ impl Roster {
     }
 
     pub(crate) fn take_packet(&mut self, connection: ConnectionId, space: usize) -> Option<Bytes> {
-        self.seat_mut(connection)?.queue.pop_front_if(|packet| packet.len() <= space)
+        self.seat_mut(connection)?.queue.pop(space)
     }
 
     pub(crate) fn has_packet(&self, connection: ConnectionId) -> bool {
@@ -246,7 +243,7 @@ mod tests {
             undertone_protocol::labels::GRANT,
             vec![],
         );
-        let mut roster = Roster::new(CallId::from_bytes([1; 16]), 4);
+        let mut roster = Roster::new(CallId::from_bytes([1; 16]), Limits::default());
         for number in 0..200_u64 {
             let newcomer = Newcomer {
                 connection: ConnectionId(number),

@@ -57,6 +57,9 @@ pub enum AccountError {
     /// Too many exchanges.
     #[error("too many logins at this moment: try again in half a minute")]
     TooMany,
+    /// The store has no room left.
+    #[error("the server has no room left and cannot write anything down: tell its operator, and try again then")]
+    Full(#[source] StoreError),
     /// The store failed.
     #[error("the server cannot do this now")]
     Store(#[source] StoreError),
@@ -72,6 +75,7 @@ impl From<StoreError> for AccountError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoInvite => Self::Invite,
+            full @ StoreError::Full(_) => Self::Full(full),
             error => Self::Store(error),
         }
     }

@@ -67,6 +67,10 @@ pub struct Limits {
     pub rooms: usize,
     /// Members of a room.
     pub members: usize,
+    /// Packets per second that a member of a room may send; twice as many at once.
+    pub member_packets: u32,
+    /// Bytes per second that a member of a room may send; twice as many at once.
+    pub member_bytes: u32,
 }
 
 impl Default for Limits {
@@ -80,6 +84,8 @@ impl Default for Limits {
             connections_per_address: 256,
             rooms: limits::MAX_ROOMS,
             members: limits::MAX_MEMBERS,
+            member_packets: limits::MEMBER_PACKETS,
+            member_bytes: limits::MEMBER_BYTES,
         }
     }
 }

@@ -140,7 +140,7 @@ impl From<AccountError> for Refusal {
             AccountError::ExchangeOver => (StatusCode::GONE, code::EXCHANGE_OVER),
             AccountError::BadList => (StatusCode::CONFLICT, code::BAD_LIST),
             AccountError::TooMany => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
-            AccountError::Store(source) => {
+            AccountError::Store(source) | AccountError::Full(source) => {
                 error!(%source, "the store failed");
                 (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
             }
@@ -162,7 +162,7 @@ impl From<RoomError> for Refusal {
             RoomError::Access(_) => (StatusCode::CONFLICT, code::BAD_ACCESS),
             RoomError::Protection => (StatusCode::FORBIDDEN, code::PROTECTION),
             RoomError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
-            RoomError::Store(source) => {
+            RoomError::Store(source) | RoomError::Full(source) => {
                 error!(%source, "the store failed");
                 (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
             }

@@ -136,6 +136,9 @@ fn configuration(options: &Serve) -> anyhow::Result<Config> {
 
 async fn serve(options: Serve) -> anyhow::Result<()> {
     let config = configuration(&options)?;
+    // A file that may not grow (SIGXFSZ, 25 wherever this runs) is an error of the write; without a listener the signal would
+    // end the process.
+    let _too_large = signal(SignalKind::from_raw(25))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let server = match Server::start(&config).await {
         Err(StartError::Listen { address, source }) if source.kind() == std::io::ErrorKind::AddrInUse => {

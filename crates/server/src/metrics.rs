@@ -56,10 +56,12 @@ fn text(shards: &[Stats], relay: &Stats, devices: usize, exchanges: usize) -> St
         ("relay_packets_queued_total", "counter", "Packets put into members' queues.", relay.queued),
         ("relay_packets_dropped_total", "counter", "Packets dropped since their receiver was slow.", relay.dropped),
         ("relay_packets_refused_total", "counter", "Packets that were none, or not their sender's own.", relay.refused),
+        ("relay_packets_excess_total", "counter", "Packets beyond what their sender may send.", relay.excess),
         ("relay_packets_opened_total", "counter", "Packets opened: those of hop rooms, no others.", relay.opened),
         ("relay_joins_total", "counter", "Joins.", relay.joins),
         ("relay_rooms", "gauge", "Rooms, those that were left a short while ago among them.", relay.rooms),
         ("relay_members", "gauge", "Members of rooms.", relay.members),
+        ("relay_connections", "gauge", "QUIC connections, those that have shown no papers yet among them.", relay.connections),
         ("devices_connected", "gauge", "Devices whose signalling is connected.", gauge(devices)),
         (
             "exchanges_in_flight",

@@ -32,6 +32,9 @@ pub enum RoomError {
     /// As many as one account can have, or versions as a list can have.
     #[error("{0}")]
     TooMany(&'static str),
+    /// The store has no room left.
+    #[error("the server has no room left and cannot write anything down: tell its operator, and try again then")]
+    Full(#[source] StoreError),
     /// The store failed.
     #[error("the server cannot do this now")]
     Store(#[source] StoreError),
@@ -41,6 +44,7 @@ impl From<StoreError> for RoomError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict => Self::Access("it is not the next version: somebody else was first".into()),
+            full @ StoreError::Full(_) => Self::Full(full),
             error => Self::Store(error),
         }
     }

@@ -118,6 +118,8 @@ impl Server {
         let relay_limits = undertone_relay::Limits {
             rooms: config.limits.rooms,
             members: config.limits.members,
+            member_packets: config.limits.member_packets,
+            member_bytes: config.limits.member_bytes,
             ..undertone_relay::Limits::default()
         };
         let tap = config.tap.as_deref().map(open_tap).transpose()?;

@@ -29,9 +29,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 const ROUND_TRIPS: u32 = 12;
 /// In a blind room the key comes before that frame: from its holder to the server and on to here.
 const ROUND_TRIPS_BLIND: u32 = ROUND_TRIPS + 1;
-/// What a blind room waits besides, on purpose, however near the server is: joins within 100 ms are one change of keys
-/// (`COALESCE`), and 250 ms later (`APPLY`) is sealed under the new one (crates/call/src/room/keys.rs).
-const WAITS_BLIND: Duration = Duration::from_millis(350);
+/// What a blind room waits besides, on purpose, however near the server is: so long after its key came, it is sealed under
+/// (`APPLY_JOIN`, crates/call/src/room/keys.rs).
+const WAITS_BLIND: Duration = Duration::from_millis(150);
 
 pub(crate) fn measure(table: &mut Table) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

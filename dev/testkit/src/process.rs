@@ -25,12 +25,11 @@ pub fn program(name: &str) -> anyhow::Result<Command> {
 }
 
 /// The same command where no file can grow beyond `bytes`: what a full disk does to it, on any machine and without
-/// privileges. Writes fail with `EFBIG` instead of `ENOSPC`.
+/// privileges. Writes fail with `EFBIG` instead of `ENOSPC`, and the process is sent `SIGXFSZ`.
 #[must_use]
 pub fn with_file_limit(command: &Command, bytes: u64) -> Command {
     let mut limited = Command::new("sh");
-    // The signal that comes with the error would end the process before it can say anything.
-    limited.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &bytes.div_ceil(512).to_string()]);
+    limited.args(["-c", "ulimit -f \"$0\"; exec \"$@\"", &bytes.div_ceil(512).to_string()]);
     limited.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {

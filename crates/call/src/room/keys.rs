@@ -20,7 +20,9 @@ use super::{Event, KeySignal, Leaving, Output, RoomCall};
 
 /// From when an epoch opens everywhere to when it is sealed under: a few round trips, and far less than a second (GRP-5).
 const APPLY: Duration = Duration::from_millis(250);
-/// Joins within this are one change; with more than [`CROWD`] people in, within a second (GRP-2).
+/// The same where nobody has gone: somebody who came waits to hear the others, and nothing is at stake but a few frames.
+const APPLY_JOIN: Duration = Duration::from_millis(150);
+/// The first to come has a key drawn at once; who comes within this after it shares the next with all who do; with more than [`CROWD`] people in, within a second (GRP-2).
 const COALESCE: Duration = Duration::from_millis(100);
 const COALESCE_CROWD: Duration = Duration::from_secs(1);
 const CROWD: usize = 50;
@@ -109,7 +111,9 @@ impl Keys {
     }
 
     pub(super) fn admitted(&mut self, now: Time, crowd: usize) {
-        self.due(now + if crowd > CROWD { COALESCE_CROWD } else { COALESCE }, false);
+        let pause = if crowd > CROWD { COALESCE_CROWD } else { COALESCE };
+        let after = self.holding.as_ref().map_or(now, |holding| holding.rotated + pause);
+        self.due(now.max(after), false);
     }
 
     pub(super) fn left(&mut self, now: Time, index: SenderIndex) {
@@ -279,7 +283,8 @@ impl RoomCall {
         if first {
             return self.event(Event::Epoch(epoch));
         }
-        let (at, was) = self.keys.promote.unwrap_or((now + APPLY, false));
+        let soon = if removed { APPLY } else { APPLY_JOIN };
+        let (at, was) = self.keys.promote.unwrap_or((now + soon, false));
         self.keys.promote = Some((at, removed || was));
     }
 

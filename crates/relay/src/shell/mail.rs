@@ -161,7 +161,8 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.desks.iter().map(|desk| *locked(&desk.stats)).fold(Stats::default(), sum)
+        let rooms = self.desks.iter().map(|desk| *locked(&desk.stats)).fold(Stats::default(), sum);
+        Stats { connections: self.gate().connections as u64, ..rooms }
     }
 }
 
@@ -176,9 +177,11 @@ fn sum(one: Stats, other: Stats) -> Stats {
         queued: one.queued + other.queued,
         dropped: one.dropped + other.dropped,
         refused: one.refused + other.refused,
+        excess: one.excess + other.excess,
         opened: one.opened + other.opened,
         joins: one.joins + other.joins,
         rooms: one.rooms + other.rooms,
         members: one.members + other.members,
+        connections: one.connections + other.connections,
     }
 }

@@ -58,12 +58,24 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("a stored record is damaged")]
     Damaged,
-    /// The database cannot do it: full, locked, gone.
+    /// There is no room left on the disk, or the file may not grow.
+    #[error("there is no room left for the database: make some, nothing else has to be done ({0})")]
+    Full(sqlx::Error),
+    /// The database cannot do it: locked, gone.
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     /// The database's tables could not be made.
     #[error("the database could not be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        // SQLITE_FULL; and SQLITE_IOERR_WRITE, _FSYNC and _SHMSIZE, which stand for a quota or a limit of file sizes.
+        const NO_ROOM: [&str; 4] = ["13", "778", "1034", "4874"];
+        let code = error.as_database_error().and_then(|error| error.code());
+        if code.is_some_and(|code| NO_ROOM.contains(&&*code)) { Self::Full(error) } else { Self::Database(error) }
+    }
 }
 
 /// Accounts, their device lists and tokens. Each call is all or nothing, and durable when it returns.

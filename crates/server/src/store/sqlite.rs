@@ -32,7 +32,13 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            // SQLite ends a transaction that finds no room by itself; the driver's ROLLBACK then fails, and it believes in
+            // the transaction for ever after.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+            .connect_with(options)
+            .await?;
         MIGRATIONS.run(&pool).await?;
         Ok(Self { pool })
     }
@@ -76,7 +82,7 @@ fn user(row: &SqliteRow) -> Result<UserId, StoreError> {
 pub(super) fn conflict(error: sqlx::Error) -> StoreError {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => StoreError::Conflict,
-        Some(_) | None => StoreError::Database(error),
+        Some(_) | None => error.into(),
     }
 }
 
@@ -222,6 +228,35 @@ mod tests {
         let again = Sqlite::open(&path).await.unwrap();
         assert!(again.account(&"ada@x".parse().unwrap()).await.unwrap().is_some());
         again.close().await;
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// However often it happens: the connections of the pool are as good as before.
+    #[tokio::test]
+    async fn a_database_without_room_takes_everything_again_when_there_is_some() {
+        let folder = std::env::temp_dir().join(format!("undertone-sqlite-full-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let store = Sqlite::open(&folder.join("test.db")).await.unwrap();
+        let create = async |name: &str, n: u8, list: Vec<u8>| {
+            let user: UserId = name.parse().unwrap();
+            let created = WallTime::from_unix(5);
+            let account =
+                Account { user: user.clone(), opaque: vec![1], by_passphrase: vec![2], by_recovery: vec![3], created };
+            let token = Token { hash: [n; 32], user, device: DeviceId::from_bytes([n; 16]) };
+            store.create(account, list, token, None).await
+        };
+        create("ada@x", 1, vec![9]).await.unwrap();
+        for n in 2..8 {
+            // No page more than there are: what a full disk says, on a connection that is in use next.
+            let _: i64 = sqlx::query_scalar("PRAGMA max_page_count = 1").fetch_one(&store.pool).await.unwrap();
+            let full = create("bob@x", n, vec![0; 1_000_000]).await;
+            assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+        }
+        assert!(store.account(&"bob@x".parse().unwrap()).await.unwrap().is_none(), "nothing of Bob's was kept");
+        let _: i64 = sqlx::query_scalar("PRAGMA max_page_count = 1000000").fetch_one(&store.pool).await.unwrap();
+        create("bob@x", 9, vec![0; 1_000_000]).await.unwrap();
+        assert!(store.account(&"ada@x".parse().unwrap()).await.unwrap().is_some());
+        store.close().await;
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

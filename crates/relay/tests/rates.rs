@@ -1,0 +1,118 @@
+//! What a member can do to others by sending much (rules DOS-1, RLY-4), in virtual time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod world;
+
+use bytes::Bytes;
+use undertone_keys::Time;
+use undertone_protocol::limits::{MEMBER_PACKETS, RECEIVER_QUEUE};
+use undertone_relay::{ConnectionId, Limits};
+use world::{World, packet};
+
+/// Sends so many packets at this second; returns how many were queued for others and how many were too many.
+fn send_at(world: &mut World, second: u64, from: ConnectionId, packet: &[u8], count: u32) -> (u64, u64) {
+    world.now = Time::from_millis(second * 1_000);
+    let before = world.rooms.stats();
+    for _ in 0..count {
+        world.send(from, packet);
+    }
+    let after = world.rooms.stats();
+    assert_eq!(after.refused, before.refused, "too many is not the same as wrong");
+    (after.queued - before.queued, after.excess - before.excess)
+}
+
+#[test]
+fn dos_1_a_member_sends_at_its_rate_and_what_is_beyond_is_counted() {
+    let mut world = World::with_limits(Limits { member_packets: 100, ..Limits::default() });
+    let ((ada, index), (bob, other)) = (world.member(), world.member());
+    let (sound, answer) = (packet(index, 1), packet(other, 1));
+    assert_eq!(send_at(&mut world, 0, ada, &sound, 1_000), (200, 800), "two seconds' worth at once");
+    assert_eq!(send_at(&mut world, 0, bob, &answer, 200), (200, 0), "each has a rate of their own");
+    assert_eq!(send_at(&mut world, 1, ada, &sound, 1_000), (100, 900));
+    assert_eq!(send_at(&mut world, 60, ada, &sound, 1_000), (200, 800), "nobody saves up for more");
+    // What is refused is paid for as well: rubbish costs the relay no less.
+    world.now = Time::from_millis(120_000);
+    (0..200).for_each(|_| world.send(ada, b"no packet at all"));
+    assert_eq!(send_at(&mut world, 120, ada, &sound, 10), (0, 10));
+}
+
+#[test]
+fn dos_1_bytes_are_bounded_like_packets() {
+    let mut world = World::with_limits(Limits { member_bytes: 14_000, ..Limits::default() });
+    let ((ada, index), _) = (world.member(), world.member());
+    let mut large = packet(index, 1);
+    large.resize(1_400, 0);
+    assert_eq!(send_at(&mut world, 0, ada, &large, 100), (20, 80));
+    assert_eq!(send_at(&mut world, 1, ada, &large, 100), (10, 90));
+}
+
+#[test]
+fn dos_1_who_sends_a_hundred_times_their_rate_drowns_nobody() {
+    let mut world = World::new();
+    let ((loud, loud_index), (bob, bob_index), (carol, _)) = (world.member(), world.member(), world.member());
+    let noise = packet(loud_index, 1);
+    let (mut said, mut heard): (Vec<Vec<u8>>, Vec<Bytes>) = (Vec::new(), Vec::new());
+    for step in 0..500_u32 {
+        world.now = Time::from_millis(u64::from(step) * 20);
+        let sound = packet(bob_index, step);
+        // The one packet that matters comes first, and then more that do not than a queue holds.
+        world.send(bob, &sound);
+        for _ in 0..100 {
+            world.send(loud, &noise);
+        }
+        said.push(sound);
+        heard.extend(world.received(carol).into_iter().filter(|packet| *packet != noise));
+    }
+    assert!(heard == said, "{} of {} frames were heard", heard.len(), said.len());
+    // Ten seconds: what was taken is what the rate allows, and what the relay holds is a queue for each.
+    let stats = world.rooms.stats();
+    let taken = stats.received - stats.excess;
+    assert!(taken <= u64::from(MEMBER_PACKETS) * 12 + 500 && stats.excess > 25_000, "{stats:?}");
+    assert!(world.received(bob).len() <= RECEIVER_QUEUE && world.received(loud).len() <= RECEIVER_QUEUE);
+}
+
+#[test]
+fn rly_4_a_slow_receiver_loses_of_what_there_is_most() {
+    let mut world = World::new();
+    let ((loud, loud_index), (bob, bob_index), (carol, _)) = (world.member(), world.member(), world.member());
+    let noise = packet(loud_index, 1);
+    let (mut said, mut heard): (Vec<Vec<u8>>, Vec<Bytes>) = (Vec::new(), Vec::new());
+    for step in 0..500_u32 {
+        world.now = Time::from_millis(u64::from(step) * 20);
+        let sound = packet(bob_index, step);
+        world.send(bob, &sound);
+        // Well within a member's rate, and ten times what Carol's network carries.
+        for _ in 0..20 {
+            world.send(loud, &noise);
+        }
+        said.push(sound);
+        for _ in 0..2 {
+            heard.extend(world.rooms.poll_media(carol, usize::MAX).filter(|packet| *packet != noise));
+        }
+    }
+    assert_eq!(world.rooms.stats().excess, 0);
+    assert!(heard.len() + RECEIVER_QUEUE >= said.len(), "{} of {} frames were heard", heard.len(), said.len());
+    assert!(heard == said[..heard.len()], "and in their order");
+}
+
+#[test]
+fn dos_1_megabits_of_video_and_a_stall_are_no_flood() {
+    let mut world = World::new();
+    let ((ada, index), _) = (world.member(), world.member());
+    let mut picture = packet(index, 1);
+    picture.resize(1_200, 0);
+    // Nine packets each 10 ms: 8.6 Mbit/s, for ten seconds.
+    for step in 0..1_000_u64 {
+        world.now = Time::from_millis(step * 10);
+        for _ in 0..9 {
+            world.send(ada, &picture);
+        }
+    }
+    // The network holds a second of it up, and hands it over at once.
+    world.now = Time::from_millis(11_000);
+    for _ in 0..900 {
+        world.send(ada, &picture);
+    }
+    let stats = world.rooms.stats();
+    assert_eq!((stats.excess, stats.refused), (0, 0), "{stats:?}");
+}
