@@ -24,6 +24,7 @@ mod room;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use undertone_client::native::{Client, ClientError, ExitClass};
 use undertone_client::trust::TrustError;
@@ -52,7 +53,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(run(&cli, &output));
+    let result = runtime.block_on(async {
+        // A file that may not grow (SIGXFSZ, 25 wherever this runs) is an error of the write; without a listener the signal
+        // would end the program before it could say so.
+        let _too_large = signal(SignalKind::from_raw(25));
+        run(&cli, &output).await
+    });
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     match result {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -410,8 +410,10 @@ impl Rooms {
             self.refuse(now, older, Refusal::Replaced);
         }
         let grant_hash = Grant::hash(&grant);
-        let any =
-            self.rooms.entry(granted.room).or_insert_with(|| AnyRoom::new(granted.protection, granted.call, self.limits));
+        let any = self
+            .rooms
+            .entry(granted.room)
+            .or_insert_with(|| AnyRoom::new(granted.protection, granted.call, self.limits));
         let room = any.roster_mut();
         let members: Vec<_> = room.seats().iter().map(Seat::shown).collect();
         let newcomer = Newcomer { connection, user: user.clone(), device, rights: granted.rights, grant, join };

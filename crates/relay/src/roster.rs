@@ -206,7 +206,19 @@ impl Roster {
         let (queue, muted) = (Queue::default(), self.is_muted(&user));
         let allowance = Allowance::new(&self.limits, now);
         self.places.insert(connection, self.seats.len());
-        self.seats.push(Seat { connection, index, user, device, rights, muted, grant, join, heard: now, queue, allowance });
+        self.seats.push(Seat {
+            connection,
+            index,
+            user,
+            device,
+            rights,
+            muted,
+            grant,
+            join,
+            heard: now,
+            queue,
+            allowance,
+        });
         Some(index)
     }
 

@@ -4,6 +4,9 @@
 mod live;
 mod world;
 
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use live::{Live, Member};
@@ -134,5 +137,59 @@ async fn all_shards_say_goodbye() {
             }
             assert!(said, "a relay that goes down says so");
         }
+    }
+}
+
+/// A network that takes nothing more, for as long as it likes: its member's packets wait and are lost, and nobody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rly_4_who_takes_nothing_any_more_holds_up_no_shard() {
+    let mut live = Live::start(1, Limits::default());
+    let ada = live.enter("ada", room(1), Protection::Blind).await;
+    let bob = live.enter("bob", room(1), Protection::Blind).await;
+    let (relay, valve) = (live.address, Valve::open(live.address));
+    live.address = valve.address;
+    let _carol = live.enter("carol", room(1), Protection::Blind).await;
+    live.address = relay;
+    // Nothing comes or goes there from now on: no acknowledgement either.
+    valve.shut.store(true, Ordering::Relaxed);
+    let large = |number| [packet(ada.index, number), vec![0; 900]].concat();
+    for number in 0..600 {
+        ada.send(large(number));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let heard = bob.hear(600).await;
+    assert_eq!(heard.len(), 600, "everything that was said reached whoever listens");
+    let stats = live.stats_when(|stats| stats.dropped > 0).await;
+    assert!(stats.dropped > 0, "the test fills what waits for Carol: {stats:?}");
+}
+
+/// Passes one client's packets on to a relay and back, until it is shut.
+struct Valve {
+    address: SocketAddr,
+    shut: Arc<AtomicBool>,
+}
+
+impl Valve {
+    fn open(relay: SocketAddr) -> Self {
+        let (front, back) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        back.connect(relay).unwrap();
+        let (address, shut) = (front.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        for socket in [&front, &back] {
+            socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        }
+        let closed = shut.clone();
+        std::thread::spawn(move || {
+            let (mut client, mut buffer) = (None, [0; 2048]);
+            while !closed.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = front.recv_from(&mut buffer) {
+                    client = Some(from);
+                    back.send(&buffer[..length]).unwrap();
+                }
+                if let (Ok(length), Some(client)) = (back.recv(&mut buffer), client) {
+                    front.send_to(&buffer[..length], client).unwrap();
+                }
+            }
+        });
+        Self { address, shut }
     }
 }

@@ -13,6 +13,7 @@ use undertone_relay::shell::SOCKET_BUFFER;
 
 use crate::config::{Config, Registration};
 use crate::data::{parse_identity, parse_opaque};
+use crate::listener::HALF_OPEN;
 use crate::store::Sqlite;
 use crate::tls::Certificate;
 
@@ -202,7 +203,8 @@ fn unless_loopback(config: &Config, amiss: String) -> Result<String, String> {
 }
 
 fn open_files(config: &Config) -> Result<String, String> {
-    let needed = u64::try_from(config.limits.connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    let needed =
+        u64::try_from(config.limits.connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES + HALF_OPEN as u64);
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     match soft_limit(&limits) {
         None => Ok("unlimited, or not to be found out here".into()),

@@ -16,12 +16,14 @@ use undertone_relay::Stats;
 use undertone_relay::shell::Counts;
 
 use crate::http::Shared;
+use crate::listener::Places;
 use crate::store::Sqlite;
 
 /// What is counted where.
 pub(crate) struct Sources {
     pub(crate) shared: Arc<Shared<Sqlite>>,
     pub(crate) relay: Counts,
+    pub(crate) places: Arc<Places>,
 }
 
 /// Serves `/metrics` until told to stop.
@@ -34,12 +36,8 @@ pub(crate) async fn run(listener: TcpListener, sources: Sources, stop: Cancellat
 }
 
 async fn show(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    let text = text(
-        &sources.relay.shards(),
-        &sources.relay.now(),
-        sources.shared.board.connected(),
-        sources.shared.desk.in_flight(),
-    );
+    let Sources { shared, relay, places } = &*sources;
+    let text = text(&relay.shards(), &relay.now(), shared.board.connected(), shared.desk.in_flight(), places.count());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
@@ -49,7 +47,7 @@ pub fn is_private(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-fn text(shards: &[Stats], relay: &Stats, devices: usize, exchanges: usize) -> String {
+fn text(shards: &[Stats], relay: &Stats, devices: usize, exchanges: usize, tcp: (usize, usize)) -> String {
     let gauge = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let rows = [
         ("relay_packets_received_total", "counter", "Packets taken from members.", relay.received),
@@ -61,7 +59,14 @@ fn text(shards: &[Stats], relay: &Stats, devices: usize, exchanges: usize) -> St
         ("relay_joins_total", "counter", "Joins.", relay.joins),
         ("relay_rooms", "gauge", "Rooms, those that were left a short while ago among them.", relay.rooms),
         ("relay_members", "gauge", "Members of rooms.", relay.members),
-        ("relay_connections", "gauge", "QUIC connections, those that have shown no papers yet among them.", relay.connections),
+        (
+            "relay_connections",
+            "gauge",
+            "QUIC connections, those that have shown no papers yet among them.",
+            relay.connections,
+        ),
+        ("tcp_connections", "gauge", "TCP connections that are served.", gauge(tcp.0)),
+        ("tcp_half_open", "gauge", "TCP connections whose handshake is not done.", gauge(tcp.1)),
         ("devices_connected", "gauge", "Devices whose signalling is connected.", gauge(devices)),
         (
             "exchanges_in_flight",
@@ -96,12 +101,13 @@ mod tests {
     #[test]
     fn every_row_has_its_kind_and_its_value() {
         let stats = Stats { received: 7, opened: 3, ..Stats::default() };
-        let text = text(&[stats, Stats { members: 4, ..stats }], &stats, 2, 1);
+        let text = text(&[stats, Stats { members: 4, ..stats }], &stats, 2, 1, (5, 6));
         for row in [
             "undertone_relay_packets_received_total 7",
             "undertone_relay_packets_opened_total 3",
             "undertone_devices_connected 2",
             "undertone_exchanges_in_flight 1",
+            "undertone_tcp_half_open 6",
             "undertone_relay_shard_members{shard=\"1\"} 4",
         ] {
             assert!(text.lines().any(|line| line == row), "{row} is not in\n{text}");

@@ -20,7 +20,7 @@ use crate::accounts::Desk;
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
 use crate::http::{Shared, router};
-use crate::listener;
+use crate::listener::{self, Places};
 use crate::metrics::{self, Sources};
 use crate::rooms::RoomDesk;
 use crate::signal::wall_time;
@@ -35,6 +35,7 @@ pub struct Server {
     domain: String,
     store: Sqlite,
     relay: Relay,
+    places: Arc<Places>,
     stop: CancellationToken,
     /// The relay has ended by itself.
     broken: CancellationToken,
@@ -114,7 +115,7 @@ impl Server {
         let key_hash = certificate.key_hash().ok_or_else(|| StartError::Tls("unreadable certificate".into()))?;
         let public = *identity.public();
         let statement = Statement { identity: public, domain: domain.clone(), tls_key: key_hash, created: wall_time() };
-        let stop = CancellationToken::new();
+        let (stop, places) = (CancellationToken::new(), Arc::new(Places::new(&config.limits)));
         let relay_limits = undertone_relay::Limits {
             rooms: config.limits.rooms,
             members: config.limits.members,
@@ -139,11 +140,23 @@ impl Server {
         });
         let mut tasks = vec![tokio::spawn(forget(shared.clone(), stop.clone()))];
         if let Some(listener) = metrics {
-            let sources = Sources { shared: shared.clone(), relay: relay.counts() };
+            let sources = Sources { shared: shared.clone(), relay: relay.counts(), places: places.clone() };
             tasks.push(tokio::spawn(metrics::run(listener, sources, stop.clone())));
         }
-        tasks.push(tokio::spawn(listener::run(tcp, acceptor, router(shared), config.limits, stop.clone())));
-        Ok(Self { address, identity: public, domain, store, relay, stop, broken, tasks, metrics_address, _data: data })
+        tasks.push(tokio::spawn(listener::run(tcp, acceptor, router(shared), places.clone(), stop.clone())));
+        Ok(Self {
+            address,
+            identity: public,
+            domain,
+            store,
+            relay,
+            places,
+            stop,
+            broken,
+            tasks,
+            metrics_address,
+            _data: data,
+        })
     }
 
     /// Where it listens: the port that was chosen when 0 was asked for.
@@ -174,6 +187,12 @@ impl Server {
     #[must_use]
     pub fn relay_stats(&self) -> undertone_relay::Stats {
         self.relay.stats()
+    }
+
+    /// TCP connections that are served, and those in their handshake.
+    #[must_use]
+    pub fn tcp_connections(&self) -> (usize, usize) {
+        self.places.count()
     }
 
     /// Waits until the server cannot go on: its relay has ended by itself. There is nothing to do then but to stop and

@@ -11,6 +11,7 @@
 )]
 
 pub mod ears;
+pub mod flood;
 pub mod folder;
 pub mod locksmith;
 pub mod lossy;

@@ -40,6 +40,45 @@ pub fn with_file_limit(command: &Command, bytes: u64) -> Command {
     limited
 }
 
+/// Lets this process open as many files as it may at all, and says how many that are. Many systems begin with 1,024.
+///
+/// # Errors
+/// When `/proc` does not say.
+pub fn raise_file_limit() -> anyhow::Result<usize> {
+    let limits = || -> anyhow::Result<(usize, usize)> {
+        let text = std::fs::read_to_string("/proc/self/limits")?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of files")?;
+        let mut numbers = line.split_whitespace().map(|word| word.parse().unwrap_or(usize::MAX));
+        Ok((numbers.next().context("no soft limit")?, numbers.next().context("no hard limit")?))
+    };
+    let (soft, hard) = limits()?;
+    if soft < hard {
+        // Another program does it: the call is not to be had without `unsafe` here. If it is not installed, it stays as it is.
+        let files = format!("--nofile={hard}:{hard}");
+        let _ = Command::new("prlimit").args(["--pid", &std::process::id().to_string(), &files]).status();
+    }
+    Ok(limits()?.0)
+}
+
+/// The same command with a disk of its own at `folder`, of so many bytes and empty, which only it sees; `None` where this
+/// machine does not allow that. What is in it is gone with the process; [`disk_of`] leads there meanwhile.
+#[must_use]
+pub fn with_small_disk(command: &Command, folder: &Path, bytes: u64) -> Option<Command> {
+    // As root in a user namespace of its own, where anybody may be that; or as root, where namespaces are not to be had.
+    let ways: [&[&str]; 2] = [&["--map-root-user", "--mount"], &["--mount"]];
+    let mount = format!("mount -t tmpfs -o size={bytes},mode=700 none \"$0\"");
+    let works = |way: &&&[&str]| {
+        let mut attempt = Command::new("unshare");
+        attempt.args(**way).args(["sh", "-c", &mount]).arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
+        attempt.status().is_ok_and(|status| status.success())
+    };
+    let way = ways.iter().find(works)?;
+    let mut limited = Command::new("unshare");
+    limited.args(*way).args(["sh", "-c", &format!("{mount} && exec \"$@\"")]).arg(folder);
+    limited.arg(command.get_program()).args(command.get_args());
+    Some(limited)
+}
+
 /// Whether this process may write whatever it likes, so that file modes say nothing to it.
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
@@ -90,6 +129,13 @@ impl Process {
     /// The operating system's own.
     pub fn listening(name: &str, command: &mut Command) -> anyhow::Result<Self> {
         Self::with_stdin(name, command, Stdio::piped())
+    }
+
+    /// `folder` as this process sees it: where it may have a disk of its own.
+    #[must_use]
+    pub fn sees(&self, folder: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        folder.strip_prefix("/").map_or_else(|_| folder.to_owned(), |inside| root.join(inside))
     }
 
     /// Writes a line to its stdin.

@@ -11,7 +11,7 @@ use undertone_client::native::{Client, ClientError, KeyChoice, Online, Registrat
 use undertone_keys::secret::SecretBytes;
 use undertone_server::{Config, Server, StartError};
 
-use crate::process::{program, with_file_limit};
+use crate::process::{program, with_file_limit, with_small_disk};
 use crate::{Folder, Process};
 
 /// A running server with its data in a temporary folder, and homes beside it.
@@ -156,6 +156,26 @@ impl ServerProcess {
     /// What kept it from being ready.
     pub fn start_with_file_limit(&mut self, bytes: u64) -> anyhow::Result<()> {
         self.run(with_file_limit(&self.command()?, bytes))
+    }
+
+    /// Starts one without a tap whose data folder is a disk of so many bytes; `None` where this machine does not allow that.
+    ///
+    /// # Errors
+    /// What kept it from being ready.
+    pub fn start_on_small_disk(name: &str, bytes: u64) -> anyhow::Result<Option<Self>> {
+        let mut server = Self { folder: Folder::new(name)?, address: "127.0.0.1:0".into(), process: None };
+        std::fs::create_dir(server.data())?;
+        let Some(command) = with_small_disk(&server.command()?, &server.data(), bytes) else { return Ok(None) };
+        server.run(command)?;
+        Ok(Some(server))
+    }
+
+    /// The data folder as the server sees it.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn data_inside(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.process.as_ref().context("no server runs")?.sees(&self.data()))
     }
 
     fn command(&self) -> anyhow::Result<Command> {

@@ -443,11 +443,14 @@ impl Shard {
             peer.touched = false;
             let (connection, anchor, origin) = (peer.id, peer.anchor, peer.origin);
             loop {
-                let mut more = feed(peer, &mut self.rooms);
+                let waits = feed(peer, &mut self.rooms);
+                let mut more = false;
                 while open {
                     self.buffer.clear();
                     let Some(transmit) = peer.connection.poll_transmit(now, segments, &mut self.buffer) else { break };
                     open = self.udp.send(transmit, &self.buffer);
+                    // What has left made room. Where nothing leaves, whoever reads nothing is left to wait.
+                    more = waits;
                 }
                 while let Some(event) = peer.connection.poll_endpoint_events() {
                     if anchor.shard != self.me {

@@ -11,6 +11,9 @@ use undertone_keys::{DeviceId, UserId, WallTime};
 
 use super::{Account, Accounts, StoreError, StoredList, Token};
 
+/// Reads go on while something is written.
+const CONNECTIONS: u32 = 4;
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Accounts in one SQLite file.
@@ -25,6 +28,10 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError`].
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, CONNECTIONS).await
+    }
+
+    async fn open_with(path: &Path, connections: u32) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -33,7 +40,7 @@ impl Sqlite {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new()
-            .max_connections(4)
+            .max_connections(connections)
             // SQLite ends a transaction that finds no room by itself; the driver's ROLLBACK then fails, and it believes in
             // the transaction for ever after.
             .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
@@ -236,7 +243,7 @@ mod tests {
     async fn a_database_without_room_takes_everything_again_when_there_is_some() {
         let folder = std::env::temp_dir().join(format!("undertone-sqlite-full-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let store = Sqlite::open(&folder.join("test.db")).await.unwrap();
+        let store = Sqlite::open_with(&folder.join("test.db"), 1).await.unwrap();
         let create = async |name: &str, n: u8, list: Vec<u8>| {
             let user: UserId = name.parse().unwrap();
             let created = WallTime::from_unix(5);
