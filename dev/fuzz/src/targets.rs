@@ -19,7 +19,7 @@ use undertone_media::{Epoch, HopExporter, MediaHeader, Ring, Sender, sframe};
 use undertone_protocol::control::{ToMember, ToRelay, Unframer};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::statement::Statement;
-use undertone_protocol::{Access, ClaimedAccess, Entry};
+use undertone_protocol::{Access, ClaimedAccess, Entry, Grant};
 use undertone_relay::{ConnectionId, Input, Limits, Rooms};
 use undertone_transparency::PeerTrust;
 
@@ -226,6 +226,10 @@ fn control_stream(bytes: &[u8]) {
                     let framed = |frame: Option<Vec<u8>>| frame.and_then(|frame| frame.get(2..).map(<[u8]>::to_vec));
                     if let Ok(message) = ToRelay::decode(&body) {
                         same("control message", &framed(message.frame()).unwrap_or_default(), &body);
+                        if let ToRelay::Join { grant, .. } = &message {
+                            // A shard is chosen by what may be anything.
+                            let _ = Grant::claimed_room(grant);
+                        }
                     }
                     if let Ok(message) = ToMember::decode(&body) {
                         same("control message", &framed(message.frame()).unwrap_or_default(), &body);
