@@ -10,7 +10,7 @@ help:
 	@echo "make demo   watch two people, then five, talk through it (SCENE=call, SCENE=room)"
 	@echo "make test   run every test"
 	@echo "make check  format, lints and layers only"
-	@echo "make bench  measure sealing and the relay, beside a limit and a peer"
+	@echo "make bench  measure sealing, relays, joins, calls and memory, beside limits and peers (four minutes)"
 	@echo "make bench-sound  measure speech over bad paths"
 	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
 	@echo "make docs   build the documentation"

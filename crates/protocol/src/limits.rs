@@ -39,7 +39,7 @@ pub const MAX_ACCESS_PER_CREATOR: u64 = 64 * 1024 * 1024;
 pub const MAX_ROOMS_PER_CREATOR: u32 = 100;
 /// Rooms of a relay at most. Configurable.
 pub const MAX_ROOMS: usize = 10_000;
-/// Places in rooms that the devices of one user hold at the same time at most.
+/// Places in rooms that the devices of one user hold at the same time at most, in each of a relay's threads. Configurable.
 pub const MAX_PLACES_PER_USER: usize = 32;
 /// Packets per second that a member of a room may send, and twice as many at once: speech is 50 of them, ten megabits of
 /// video in packets of 1,200 bytes a thousand, and half as many again repair what is lost. Configurable.
@@ -47,7 +47,12 @@ pub const MEMBER_PACKETS: u32 = 2_000;
 /// Bytes per second that a member of a room may send, and twice as many at once: 20 megabits. Configurable.
 pub const MEMBER_BYTES: u32 = 2_500_000;
 /// Media packets queued for one receiver; the oldest of whoever has most of them go first (rule RLY-4).
+/// Configurable.
 pub const RECEIVER_QUEUE: usize = 64;
+/// QUIC connections of a relay at most. Configurable.
+pub const RELAY_CONNECTIONS: usize = 20_000;
+/// QUIC connections from one address at most (for IPv6, from one /64, and four times as many from a /48). Configurable.
+pub const RELAY_CONNECTIONS_PER_ADDRESS: usize = 256;
 /// How long a relay waits for the join after a connection stands.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that answers nothing for this long is removed (rule RLY-5: within 10 s).

@@ -39,6 +39,10 @@ pub struct Limits {
     pub member_bytes: u32,
     /// Packets queued for one receiver.
     pub receiver_queue: usize,
+    /// QUIC connections at most.
+    pub connections: usize,
+    /// QUIC connections from one address at most (for IPv6, from one /64).
+    pub connections_per_address: usize,
     /// How long a connection may take to join.
     pub join_timeout: Duration,
     /// How long a member may be silent.
@@ -54,6 +58,8 @@ impl Default for Limits {
             member_packets: limits::MEMBER_PACKETS,
             member_bytes: limits::MEMBER_BYTES,
             receiver_queue: limits::RECEIVER_QUEUE,
+            connections: limits::RELAY_CONNECTIONS,
+            connections_per_address: limits::RELAY_CONNECTIONS_PER_ADDRESS,
             join_timeout: limits::JOIN_TIMEOUT,
             liveness: limits::LIVENESS,
         }

@@ -67,6 +67,14 @@ pub struct Limits {
     pub rooms: usize,
     /// Members of a room.
     pub members: usize,
+    /// QUIC connections of the relay.
+    pub relay_connections: usize,
+    /// QUIC connections of the relay from one address.
+    pub relay_connections_per_address: usize,
+    /// Places in rooms that one user's devices hold, in each of the relay's threads.
+    pub places_per_user: usize,
+    /// Packets that wait for one receiver.
+    pub receiver_queue: usize,
     /// Packets per second that a member of a room may send; twice as many at once.
     pub member_packets: u32,
     /// Bytes per second that a member of a room may send; twice as many at once.
@@ -84,6 +92,10 @@ impl Default for Limits {
             connections_per_address: 256,
             rooms: limits::MAX_ROOMS,
             members: limits::MAX_MEMBERS,
+            relay_connections: limits::RELAY_CONNECTIONS,
+            relay_connections_per_address: limits::RELAY_CONNECTIONS_PER_ADDRESS,
+            places_per_user: limits::MAX_PLACES_PER_USER,
+            receiver_queue: limits::RECEIVER_QUEUE,
             member_packets: limits::MEMBER_PACKETS,
             member_bytes: limits::MEMBER_BYTES,
         }

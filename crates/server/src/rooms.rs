@@ -208,10 +208,17 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
             return Err(RoomError::Protection);
         }
         let fresh = CallId::random(&mut UnwrapErr(SysRng));
-        let call = self.store.call_of(room, fresh, now, limits::GRANT_LIFETIME.as_secs()).await?;
+        // By a clock that was set the grants of those who are in may be over; their call is not.
+        let lifetime = if self.is_occupied(room).await { u64::MAX } else { limits::GRANT_LIFETIME.as_secs() };
+        let call = self.store.call_of(room, fresh, now, lifetime).await?;
         let call = call.ok_or(RoomError::Unknown)?;
         let grant: Signed = board.grant(room, call, you.clone(), identity, (protection, rights), now);
         Ok(Entered { grant: Bytes(undertone_keys::cbor::encode(&grant)), version: list.version })
+    }
+
+    async fn is_occupied(&self, room: RoomId) -> bool {
+        let Some(relay) = &self.relay else { return false };
+        relay.present(vec![room]).await.is_some_and(|present| present.iter().any(|users| !users.is_empty()))
     }
 
     async fn newest_for(&self, user: &UserId, room: RoomId) -> Result<Access, RoomError> {

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use undertone_keys::WallTime;
 use undertone_keys::sign::{Server as Identity, VerifyingKey};
 use undertone_protocol::statement::Statement;
 use undertone_relay::shell::{Config as RelayConfig, Failed, Relay, bind};
@@ -119,6 +121,10 @@ impl Server {
         let relay_limits = undertone_relay::Limits {
             rooms: config.limits.rooms,
             members: config.limits.members,
+            connections: config.limits.relay_connections,
+            connections_per_address: config.limits.relay_connections_per_address,
+            places_per_user: config.limits.places_per_user,
+            receiver_queue: config.limits.receiver_queue,
             member_packets: config.limits.member_packets,
             member_bytes: config.limits.member_bytes,
             ..undertone_relay::Limits::default()
@@ -212,15 +218,38 @@ impl Server {
     }
 }
 
+/// The wall clock has jumped when it went so many seconds further, or less far, than time did.
+const JUMP: u64 = 5;
+
+/// Notices when somebody sets the clock.
+struct Clock {
+    wall: WallTime,
+    at: Instant,
+}
+
+impl Clock {
+    /// Looks again; whether it has jumped since.
+    fn jumped(&mut self, wall: WallTime, at: Instant) -> bool {
+        let expected = self.wall.plus(at.saturating_duration_since(self.at).as_secs());
+        (self.wall, self.at) = (wall, at);
+        expected.distance(wall) > JUMP
+    }
+}
+
 /// What is over is forgotten by the clock, not when the next one comes: who called whom is nobody's business after.
 async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+    let mut clock = Clock { wall: wall_time(), at: Instant::now() };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {
                 shared.board.expire();
                 shared.desk.expire();
+                if clock.jumped(wall_time(), Instant::now()) {
+                    warn!("the clock was set: everybody who is connected is told the time");
+                    shared.board.tell_time(wall_time());
+                }
             }
         }
     }
@@ -244,3 +273,20 @@ fn open_tap(path: &std::path::Path) -> Result<File, StartError> {
 
 /// How long a stop may take before the process ends anyway.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_and_one_that_runs_is_not() {
+        let (start, wall) = (Instant::now(), WallTime::from_unix(1_000_000));
+        let mut clock = Clock { wall, at: start };
+        let later = |seconds| start + Duration::from_secs(seconds);
+        assert!(!clock.jumped(wall.plus(10), later(10)));
+        assert!(!clock.jumped(wall.plus(18), later(20)), "it is slewed");
+        assert!(clock.jumped(wall.plus(28 + 86_400), later(30)));
+        assert!(!clock.jumped(wall.plus(38 + 86_400), later(40)), "once is enough");
+        assert!(clock.jumped(wall.plus(48), later(50)), "and back");
+    }
+}

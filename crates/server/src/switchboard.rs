@@ -72,6 +72,15 @@ impl Switchboard {
         Self { state: Mutex::new(state), key, hop }
     }
 
+    /// Tells every connected device what time it is: the clock was set.
+    pub fn tell_time(&self, now: WallTime) {
+        for line in self.state().lines.values() {
+            let welcome = ToDevice::Welcome { version: undertone_protocol::VERSION, now, you: line.you.clone() };
+            // Who has no room for it is told when it connects again.
+            let _ = line.queue.try_send(welcome);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -74,6 +74,16 @@ impl Engine {
         if grant.room == room && mine { Ok((signed, grant)) } else { Err(bad()) }
     }
 
+    /// The clock may have been set: by the new time the room's grant may be over sooner than was thought.
+    pub(super) fn renew_by_the_clock(&mut self, now: Time) {
+        let (wall, is_room) = (self.wall(now), self.room.is_some());
+        let Some(media) = self.media.as_mut().filter(|_| is_room) else { return };
+        if let Ok(grant) = undertone_keys::cbor::decode::<Grant>(&media.grant.bytes) {
+            let at = renewal(now, wall, grant.expires);
+            media.renew_at = Some(media.renew_at.map_or(at, |planned| planned.min(at)));
+        }
+    }
+
     fn begin_room(&mut self, now: Time, access: Access, signed: Signed, grant: &Grant) {
         let list = access.list();
         if grant.protection != list.terms.protection {

@@ -6,6 +6,7 @@ use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::{JoinId, Time, WallTime};
 use undertone_media::{HopExporter, Sender};
 use undertone_protocol::control::{Member, Refusal, ToMember, ToRelay};
+use undertone_protocol::grant::GrantError;
 use undertone_protocol::join::JoinError;
 use undertone_protocol::{Entry, Grant, Join, Protection, VERSION};
 
@@ -18,6 +19,8 @@ use super::{Engine, Event, Output, PathState};
 pub(super) enum Stranger {
     /// The server's grant does not hold, or is another one than the call agreed on.
     Grant,
+    /// The grant was good and is over by this device's clock.
+    Expired,
     /// The join is not signed by the peer's proven device, or belongs elsewhere.
     Join,
     /// Its index is somebody else's, or its join id was used before in this call.
@@ -34,6 +37,7 @@ impl Media {
     ) -> Result<(), Stranger> {
         let Entry { grant, join } =
             Entry::verify(&member.grant, &member.join, server, wall).map_err(|error| match error {
+                JoinError::Grant(GrantError::Expired) => Stranger::Expired,
                 JoinError::Grant(_) => Stranger::Grant,
                 _ => Stranger::Join,
             })?;
@@ -127,7 +131,8 @@ impl Engine {
                 // A peer that stayed while we were away is still the same join and keeps its replay window.
                 for member in &members {
                     if let Err(stranger) = media.admit(&self.server, wall, member) {
-                        return self.leave_call(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
+                        let (reason, outcome) = stranger_means(stranger);
+                        return self.leave_call(now, reason, outcome, rng);
                     }
                 }
                 media.dismiss_all_but(|index| members.iter().any(|member| member.index == index));
@@ -139,7 +144,8 @@ impl Engine {
             }
             ToMember::Arrived { member } => {
                 if let Err(stranger) = media.admit(&self.server, wall, &member) {
-                    return self.leave_call(now, stranger_reason(stranger), Outcome::RefusedByProof, rng);
+                    let (reason, outcome) = stranger_means(stranger);
+                    return self.leave_call(now, reason, outcome, rng);
                 }
                 media.dismiss_all_but(|index| index == member.index);
                 media.path.peer_present(now, true);
@@ -183,10 +189,16 @@ impl Engine {
     }
 }
 
-const fn stranger_reason(stranger: Stranger) -> &'static str {
+/// What a person is told, and whether anybody is accused.
+const fn stranger_means(stranger: Stranger) -> (&'static str, Outcome) {
     match stranger {
-        Stranger::Grant => "somebody is in the room whose grant is not the one that was agreed on",
-        Stranger::Join => "somebody is in the room without proof of being the peer",
-        Stranger::Reused => "somebody came into the room with numbers that were used before",
+        Stranger::Expired => {
+            ("the other side's grant is over by this clock: is a clock wrong?", Outcome::RefusedByPolicy)
+        }
+        Stranger::Grant => {
+            ("somebody is in the room whose grant is not the one that was agreed on", Outcome::RefusedByProof)
+        }
+        Stranger::Join => ("somebody is in the room without proof of being the peer", Outcome::RefusedByProof),
+        Stranger::Reused => ("somebody came into the room with numbers that were used before", Outcome::RefusedByProof),
     }
 }

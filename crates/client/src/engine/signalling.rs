@@ -85,10 +85,14 @@ impl Engine {
         match message {
             ToDevice::Welcome { version: VERSION, now: wall, you } if you == self.local.address => {
                 self.set_clock(now, wall);
-                self.online = true;
+                self.renew_by_the_clock(now);
+                // One that comes again says that the clock was set.
+                let was_online = core::mem::replace(&mut self.online, true);
                 let unsent = self.unsent.drain(..).filter(|(at, _)| now.since(*at) < UNSENT_FOR);
                 self.outputs.extend(unsent.map(|(_, message)| Output::Signal(message)));
-                self.outputs.push_back(Output::Event(Event::Online));
+                if !was_online {
+                    self.outputs.push_back(Output::Event(Event::Online));
+                }
                 self.room(now, RoomInput::Reachable, rng);
             }
             ToDevice::Welcome { version: VERSION, .. } => self.reject("the server greeted another device than this"),

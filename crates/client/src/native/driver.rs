@@ -250,6 +250,8 @@ impl Driver {
             RelayEventKind::Up { connection, binding, hop } => {
                 self.least_rtt = None;
                 relay.connection = Some(connection);
+                // It lives in the same house.
+                self.signal.hurry();
                 self.input(Input::RelayUp { binding, hop });
             }
             RelayEventKind::Control(message) => self.input(Input::Relay(message)),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::client_async_with_config;
@@ -60,13 +60,22 @@ pub(super) enum SignalEvent {
 #[derive(Debug)]
 pub(super) struct SignalLink {
     outbox: mpsc::Sender<ToServer>,
+    /// Ends the pause before the next attempt.
+    hurry: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
 impl SignalLink {
     pub(super) fn start(directory: Arc<Directory>, events: mpsc::Sender<SignalEvent>) -> Self {
         let (outbox, messages) = mpsc::channel(OUTBOX);
-        Self { outbox, task: tokio::spawn(keep_signal(directory, events, messages)) }
+        let hurry = Arc::new(Notify::new());
+        let task = tokio::spawn(keep_signal(directory, events, messages, hurry.clone()));
+        Self { outbox, hurry, task }
+    }
+
+    /// The server was just heard of by another way: whoever waits before the next attempt need not.
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_waiters();
     }
 
     /// Sends, if there is a connection. What is lost is sent again by the call machine.
@@ -87,6 +96,7 @@ async fn keep_signal(
     directory: Arc<Directory>,
     events: mpsc::Sender<SignalEvent>,
     mut messages: mpsc::Receiver<ToServer>,
+    hurry: Arc<Notify>,
 ) {
     let (mut pause, mut told) = (FIRST_PAUSE, String::new());
     loop {
@@ -111,7 +121,10 @@ async fn keep_signal(
         if events.send(SignalEvent::Down).await.is_err() {
             return;
         }
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = hurry.notified() => pause = FIRST_PAUSE,
+        }
         while messages.try_recv().is_ok() {}
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Device {
 }
 
 pub(crate) struct World {
+    /// Seconds by which the server's wall clock is off.
+    pub(crate) skew: i64,
     pub(crate) now: Time,
     pub(crate) rng: SeededRng,
     pub(crate) server: SigningKey<Server>,
@@ -88,6 +90,7 @@ impl World {
         let rooms = Some(Rooms::new(*server.public(), Limits::default()));
         let mut world = Self {
             now: Time::ZERO,
+            skew: 0,
             rng,
             server,
             devices: devices.into(),
@@ -114,8 +117,25 @@ impl World {
     }
 
     /// The server greets a device.
+    /// The server's wall clock.
+    pub(crate) fn clock(&self) -> WallTime {
+        WallTime::from_unix(wall(self.now).as_unix().saturating_add_signed(self.skew))
+    }
+
+    /// The server's clock is set, and everybody is told. With `agreed` their own machines' clocks say the same.
+    pub(crate) fn set_clock(&mut self, by: i64, agreed: bool) {
+        self.skew += by;
+        for device in 0..self.devices.len() {
+            if agreed {
+                let wall = self.clock();
+                self.input(device, Input::SignalUp { wall });
+            }
+            self.welcome(device);
+        }
+    }
+
     pub(crate) fn welcome(&mut self, device: usize) {
-        let (you, now) = (self.devices[device].address.clone(), wall(self.now));
+        let (you, now) = (self.devices[device].address.clone(), self.clock());
         self.input(device, Input::Signal(ToDevice::Welcome { version: VERSION, now, you }));
     }
 
@@ -182,7 +202,7 @@ impl World {
             identity: *device.identity.public(),
             protection: self.protection,
             rights: Rights { speak: true, moderate: false },
-            expires: wall(self.now).plus(10_000),
+            expires: self.clock().plus(10_000),
         }
         .sign(&self.server)
     }
@@ -196,7 +216,7 @@ impl World {
             identity: *device.identity.public(),
             protection: list.terms.protection,
             rights,
-            expires: wall(self.now).plus(GRANT_LIFETIME.as_secs()),
+            expires: self.clock().plus(GRANT_LIFETIME.as_secs()),
         }
         .sign(&self.server)
     }
@@ -365,7 +385,7 @@ impl World {
                 if let Some(connection) = self.devices[device].relay.filter(|_| self.devices[device].reachable) {
                     let body = message.frame().unwrap()[2..].to_vec();
                     self.carried.push(body.clone());
-                    self.relay_input(RelayInput::Control { connection, body, wall: wall(self.now) });
+                    self.relay_input(RelayInput::Control { connection, body, wall: self.clock() });
                 }
             }
             Output::CloseRelay => self.hang(device),
@@ -476,7 +496,7 @@ impl World {
             context: *call.as_bytes(),
             term: 0,
             epoch,
-            not_before: wall(self.now),
+            not_before: self.clock(),
             sender: sender.clone(),
             recipient,
             request: RequestId::random(&mut self.rng),

@@ -19,8 +19,6 @@ use super::udp::Received;
 const VALIDATE_FROM: usize = 512;
 /// ... and from this many of its own on in any case: with a forged sender nobody uses up somebody else's share.
 const VALIDATE_EACH_FROM: usize = 8;
-/// Connections at most.
-const MAX_CONNECTIONS: usize = 20_000;
 
 /// Where a connection of this endpoint lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +87,7 @@ impl Door {
                 };
                 return Some(Knock::Answer(transmit));
             }
-            let full = self.shared.stopping() || gate.connections >= MAX_CONNECTIONS;
+            let full = self.shared.stopping() || gate.connections >= gate.most;
             if full || !gate.origins.take(&origin) {
                 drop(gate);
                 return Some(Knock::Answer(self.endpoint.refuse(incoming, buffer)));

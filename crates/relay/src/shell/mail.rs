@@ -13,14 +13,12 @@ use undertone_protocol::{Origin, OriginCounts};
 
 use super::peer::{News, Peer};
 use super::udp::Received;
-use crate::rooms::Stats;
+use crate::rooms::{Limits, Stats};
 
 /// Letters that wait for one shard at most before packets among them are lost, as any packet may be.
 const MAX_WAITING: usize = 16_384;
 /// Questions that wait for one shard at most.
 const MAX_QUESTIONS: usize = 1_000;
-/// Connections from one address at most (for IPv6, from one /64).
-const PER_ADDRESS: usize = 256;
 
 /// Where a connection has its endpoint, and its number there. It may live in another shard: the one its room is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,6 +111,7 @@ impl Desk {
 /// Who is connected, over all shards.
 pub(super) struct Gate {
     pub(super) connections: usize,
+    pub(super) most: usize,
     pub(super) origins: OriginCounts,
 }
 
@@ -130,8 +129,9 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(desks: Vec<Desk>) -> Self {
-        let gate = Gate { connections: 0, origins: OriginCounts::new(PER_ADDRESS) };
+    pub(super) fn new(desks: Vec<Desk>, limits: &Limits) -> Self {
+        let origins = OriginCounts::new(limits.connections_per_address);
+        let gate = Gate { connections: 0, most: limits.connections, origins };
         Self { stop: AtomicBool::new(false), desks, gate: Mutex::new(gate) }
     }
 

@@ -167,7 +167,7 @@ impl Relay {
         }
         // Each keeps its part of the rooms; which one a room is in is as good as random.
         let limits = Limits { rooms: limits.rooms.div_ceil(grounds.len().max(1)), ..limits };
-        let (shared, quic) = (Arc::new(Shared::new(desks)), config::server(tls)?);
+        let (shared, quic) = (Arc::new(Shared::new(desks, &limits)), config::server(tls)?);
         let (addresses, tap) = (Addresses::new(grounds.len()), tap.map(|file| Arc::new(Tap::new(file))));
         let failed = Arc::new(Mutex::new(Some(failed)));
         let mut relay = Self { shared: shared.clone(), threads: Vec::new() };
