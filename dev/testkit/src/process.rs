@@ -61,7 +61,7 @@ pub fn raise_file_limit() -> anyhow::Result<usize> {
 }
 
 /// The same command with a disk of its own at `folder`, of so many bytes and empty, which only it sees; `None` where this
-/// machine does not allow that. What is in it is gone with the process; [`disk_of`] leads there meanwhile.
+/// machine does not allow that. What is in it is gone with the process; [`Process::sees`] leads there meanwhile.
 #[must_use]
 pub fn with_small_disk(command: &Command, folder: &Path, bytes: u64) -> Option<Command> {
     // As root in a user namespace of its own, where anybody may be that; or as root, where namespaces are not to be had.
