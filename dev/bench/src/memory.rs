@@ -106,15 +106,19 @@ fn server(table: &mut Table) -> anyhow::Result<()> {
     let people = house.people(&names)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
+        let mib = |kib: f64| kib / 1024.0;
+        let mut idle = |what: String, held: Held, since: &str| {
+            let against =
+                format!("{since}; {:.1} of it private, {:.1} by share", mib(held.private), mib(held.proportional));
+            let (found, met) = (format!("{:.1} MiB", mib(held.resident)), mib(held.resident) <= AIM_IDLE);
+            table.row(&what, found, &against, Some(AIM_IDLE), Some(met));
+        };
+        tokio::time::sleep(SETTLE).await;
+        let before = format!("{:.1} before", mib(fresh.resident));
+        idle(format!("memory, server: idle after {ACCOUNTS} logins"), Held::by(&house.server)?, &before);
         stop(log_on(&people).await?).await;
         tokio::time::sleep(SETTLE).await;
-        let idle = Held::by(&house.server)?;
-        let mib = |kib: f64| kib / 1024.0;
-        let against = format!("{:.1} MiB before; {:.1} of it private", mib(fresh.resident), mib(idle.private));
-        let (found, met) = (format!("{:.1} MiB", mib(idle.resident)), mib(idle.resident) <= AIM_IDLE);
-        let what = format!("memory, server: idle after {ACCOUNTS} logins");
-        table.row(&what, found, &against, Some(AIM_IDLE), Some(met));
-        table.fact("memory, server: the same by share", format!("{:.1} MiB", mib(idle.proportional)), "Pss");
+        idle("memory, server: the same, once all were connected".into(), Held::by(&house.server)?, "and all gone");
 
         let half = usize::try_from(PEOPLE)?;
         let (mut inside, mut readings) = (Vec::new(), Vec::new());
