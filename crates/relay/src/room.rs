@@ -95,6 +95,7 @@ impl Room<Blind> {
             return Verdict::Refused;
         }
         let (limit, mut receivers, mut dropped) = (self.roster.queue_limit(), 0, 0);
+        let packet = alone(packet);
         for seat in self.roster.seats_mut().iter_mut().filter(|seat| seat.connection != from) {
             dropped += seat.queue.push(index, packet.clone(), limit);
             receivers += 1;
@@ -109,7 +110,7 @@ impl Room<Echo> {
         let limit = self.roster.queue_limit();
         match self.sender(now, from, packet) {
             Ok(seat) if sender_index(packet) == Some(seat.index) => {
-                Verdict::Forwarded { receivers: 1, dropped: seat.queue.push(seat.index, packet.clone(), limit) }
+                Verdict::Forwarded { receivers: 1, dropped: seat.queue.push(seat.index, alone(packet), limit) }
             }
             Ok(_) => Verdict::Refused,
             Err(verdict) => verdict,
@@ -168,6 +169,12 @@ impl Room<Hop> {
         buffer.zeroize();
         verdict
     }
+}
+
+/// The packet in memory of its own. As it came it is a slice of everything that was read at once, and would keep all of that
+/// for as long as it waits: a few bytes in a queue would stand for tens of thousands.
+fn alone(packet: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(packet)
 }
 
 /// The sender index a packet claims in the clear part of its seal.

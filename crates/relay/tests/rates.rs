@@ -116,3 +116,19 @@ fn dos_1_megabits_of_video_and_a_stall_are_no_flood() {
     let stats = world.rooms.stats();
     assert_eq!((stats.excess, stats.refused), (0, 0), "{stats:?}");
 }
+
+/// A shell reads many packets into one piece of memory; what waits for somebody slow must not keep all of it.
+#[test]
+fn dos_1_what_waits_keeps_nothing_of_what_came_with_it() {
+    let mut world = World::new();
+    let ((ada, index), (bob, _)) = (world.member(), world.member());
+    let said = packet(index, 1);
+    let mut read = said.clone();
+    read.resize(64 * 1024, 0);
+    let read = Bytes::from(read);
+    let inside = read.as_ptr_range();
+    world.input(undertone_relay::Input::Datagram { connection: ada, bytes: read.slice(..said.len()) });
+    let heard = world.received(bob);
+    assert_eq!(heard, [said]);
+    assert!(!inside.contains(&heard[0].as_ptr()), "it is a slice of what was read");
+}

@@ -211,8 +211,11 @@ impl Server {
     pub async fn stop(self) {
         self.stop.cancel();
         self.relay.stop().await;
-        for task in self.tasks {
-            let _ = task.await;
+        for mut task in self.tasks {
+            // Whoever asks for half a page of metrics and waits does not keep a server from its end.
+            if tokio::time::timeout(STOP_TIMEOUT, &mut task).await.is_err() {
+                task.abort();
+            }
         }
         self.store.close().await;
     }

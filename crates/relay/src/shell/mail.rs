@@ -51,9 +51,17 @@ impl Letter {
     }
 }
 
+#[derive(Default)]
+struct Waiting {
+    letters: Vec<Letter>,
+    /// How many of them may be lost.
+    packets: usize,
+    questions: usize,
+}
+
 /// What waits for a shard, and what it last said about itself.
 pub(super) struct Desk {
-    waiting: Mutex<Vec<Letter>>,
+    waiting: Mutex<Waiting>,
     pub(super) stats: Mutex<Stats>,
     waker: Waker,
 }
@@ -74,13 +82,16 @@ impl Desk {
         let mut lost = 0;
         let mut waiting = locked(&self.waiting);
         // Whoever put the first one in has woken the receiver already.
-        let wake = waiting.is_empty() && !letters.is_empty();
+        let wake = waiting.letters.is_empty() && !letters.is_empty();
         for letter in letters.drain(..) {
-            if waiting.len() >= MAX_WAITING && letter.may_be_lost() {
-                lost += 1;
-            } else {
-                waiting.push(letter);
+            if letter.may_be_lost() {
+                if waiting.packets >= MAX_WAITING {
+                    lost += 1;
+                    continue;
+                }
+                waiting.packets += 1;
             }
+            waiting.letters.push(letter);
         }
         drop(waiting);
         if wake {
@@ -89,14 +100,17 @@ impl Desk {
         lost
     }
 
-    /// Asks; `false` when too much waits already.
+    /// Asks; `false` when too many questions wait already. That grants are taken back is no question: it is always heard.
     pub(super) fn ask(&self, question: Letter) -> bool {
         {
             let mut waiting = locked(&self.waiting);
-            if waiting.len() >= MAX_WAITING + MAX_QUESTIONS {
-                return false;
+            if matches!(question, Letter::Present { .. }) {
+                if waiting.questions >= MAX_QUESTIONS {
+                    return false;
+                }
+                waiting.questions += 1;
             }
-            waiting.push(question);
+            waiting.letters.push(question);
         }
         self.wake();
         true
@@ -104,7 +118,9 @@ impl Desk {
 
     /// Empties the box into `letters`, which is empty.
     pub(super) fn take(&self, letters: &mut Vec<Letter>) {
-        core::mem::swap(&mut *locked(&self.waiting), letters);
+        let mut waiting = locked(&self.waiting);
+        core::mem::swap(&mut waiting.letters, letters);
+        (waiting.packets, waiting.questions) = (0, 0);
     }
 }
 

@@ -23,6 +23,9 @@ const MAX_WAITING: usize = 2 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Control messages a member may send within a second: it needs one join, a ping a second and a goodbye.
 const MESSAGES: u32 = 32;
+/// Words to an endpoint in another shard within a second: a connection has a few at its beginning, and when it changes its
+/// address.
+const LETTERS: u32 = 64;
 /// How long a goodbye may take to arrive.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -57,6 +60,8 @@ pub(super) struct Peer {
     handshake: Option<Instant>,
     /// Control messages of the second that began then.
     messages: (Instant, u32),
+    /// Words to its endpoint of the second that began then.
+    letters: (Instant, u32),
     gone: bool,
 }
 
@@ -78,6 +83,7 @@ impl Peer {
             // Every packet puts off QUIC's own clock, so a handshake that never ends would be held for ever.
             handshake: Some(now + limits::JOIN_TIMEOUT),
             messages: (now, 0),
+            letters: (now, 0),
             gone: false,
         }
     }
@@ -153,6 +159,19 @@ impl Peer {
         (self.closing, self.handshake, self.stuck) = (None, None, None);
         self.unframer.clear();
         self.waiting = VecDeque::new();
+    }
+
+    /// Counts one more word to an endpoint that is another shard's. Whoever has it say far too many is closed: each is a
+    /// letter, and a packet of a member's may hold hundreds that cause one.
+    pub(super) fn may_write(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.letters.0) >= Duration::from_secs(1) {
+            self.letters = (now, 0);
+        }
+        self.letters.1 += 1;
+        if self.letters.1 == LETTERS + 1 {
+            self.close(now, 6, b"too many connection ids");
+        }
+        self.letters.1 <= LETTERS
     }
 
     /// What ties a join and the keys of a hop room to this very connection.

@@ -158,6 +158,10 @@ impl Shard {
             let (handled, drained) = self.receive(now);
             self.expire(now);
             self.serve(now);
+            if self.stopping.is_some() {
+                // Whoever has come in since is told as well.
+                self.rooms.handle_input(self.time(now), Input::Shutdown);
+            }
             self.carry_out(now);
             self.transmit(now);
             if self.rooms.has_output() {
@@ -454,6 +458,10 @@ impl Shard {
                 }
                 while let Some(event) = peer.connection.poll_endpoint_events() {
                     if anchor.shard != self.me {
+                        // The last one gives back all that the others were about.
+                        if !event.is_drained() && !peer.may_write(now) {
+                            continue;
+                        }
                         let letter = Letter::Endpoint { handle: anchor.handle, event };
                         if let Some(letters) = self.outbox.get_mut(anchor.shard) {
                             letters.push(letter);
