@@ -3,22 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use undertone_testkit::{Process, ServerProcess, Terminal, speech};
+use undertone_testkit::{ServerProcess, Terminal, speech};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Within this time of the server's return both sides have each other again.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
-
-/// Waits until so many more frames of the peer's have opened.
-fn hears(process: &mut Process, more: u64) -> anyhow::Result<()> {
-    let opened = |status: &serde_json::Value| status["opened"].as_u64().unwrap_or_default();
-    let first = opened(&process.wait_for("status", PATIENCE)?);
-    let end = Instant::now() + PATIENCE;
-    while opened(&process.wait_for("status", PATIENCE)?) < first + more {
-        anyhow::ensure!(Instant::now() < end, "nothing is heard");
-    }
-    Ok(())
-}
 
 #[test]
 fn killed_server_call_resumes() -> anyhow::Result<()> {
@@ -32,7 +21,7 @@ fn killed_server_call_resumes() -> anyhow::Result<()> {
     let call = adas.wait_for("established", PATIENCE)?["call"].clone();
     for side in [&mut adas, &mut bobs] {
         side.wait_for("connected", PATIENCE)?;
-        hears(side, 20)?;
+        side.hears(20, PATIENCE)?;
     }
     // Gone for a moment, and gone for as long as a person needs to look up the command.
     for away in [Duration::ZERO, Duration::from_secs(3)] {
@@ -52,8 +41,8 @@ fn killed_server_call_resumes() -> anyhow::Result<()> {
         let took = back.elapsed();
         println!("away for {away:?}: both sides back {took:?} after the ready line");
         assert!(took < BACK_WITHIN, "back {took:?} after the ready line");
-        hears(&mut adas, 50)?;
-        hears(&mut bobs, 50)?;
+        adas.hears(50, PATIENCE)?;
+        bobs.hears(50, PATIENCE)?;
     }
     // Signalling is back as well: a goodbye arrives.
     adas.end()?;

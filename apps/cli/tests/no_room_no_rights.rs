@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use undertone_testkit::process::{self, result, unprivileged, with_file_limit};
 use undertone_testkit::terminal::PASSPHRASE;
@@ -122,17 +122,6 @@ fn a_machine_without_sound_says_what_to_do() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until so many more frames of the peer's have opened.
-fn hears(process: &mut Process, more: u64) -> anyhow::Result<()> {
-    let opened = |status: &serde_json::Value| status["opened"].as_u64().unwrap_or_default();
-    let first = opened(&process.wait_for("status", PATIENCE)?);
-    let end = Instant::now() + PATIENCE;
-    while opened(&process.wait_for("status", PATIENCE)?) < first + more {
-        anyhow::ensure!(Instant::now() < end, "nothing is heard");
-    }
-    Ok(())
-}
-
 /// A real full disk, where this machine lets a test have one: nothing is lost, a call is not disturbed, and with room again
 /// everything is as before, without a restart.
 #[test]
@@ -162,7 +151,7 @@ fn a_server_goes_on_as_before_when_its_full_disk_has_room_again() -> anyhow::Res
         says(&output, 1, &["no room left", "operator"]);
     }
     for side in [&mut adas, &mut bobs] {
-        hears(side, 50)?;
+        side.hears(50, PATIENCE)?;
     }
     assert!(carol.run(&["devices"])?.status.success(), "what can be read is read");
 
@@ -173,7 +162,7 @@ fn a_server_goes_on_as_before_when_its_full_disk_has_room_again() -> anyhow::Res
         says(&person.with_passphrase(PASSPHRASE, &["register", &name])?, 0, &["recovery_key"]);
     }
     assert!(carol.run(&["devices"])?.status.success());
-    hears(&mut adas, 20)?;
+    adas.hears(20, PATIENCE)?;
     adas.end()?;
     assert_eq!(bobs.wait_for("over", PATIENCE)?["result"], "ended");
     server.end()

@@ -46,50 +46,47 @@ fn dos_1_bytes_are_bounded_like_packets() {
     assert_eq!(send_at(&mut world, 1, ada, &large, 100), (10, 90));
 }
 
-#[test]
-fn dos_1_who_sends_a_hundred_times_their_rate_drowns_nobody() {
-    let mut world = World::new();
+/// Ten seconds in which Bob says a frame each 20 ms, and somebody loud `noise` packets right after it; Carol's network carries
+/// so many in that time. What Bob said, and what of it she heard.
+fn drown(world: &mut World, noise: u32, carried: usize) -> (Vec<Vec<u8>>, Vec<Bytes>) {
     let ((loud, loud_index), (bob, bob_index), (carol, _)) = (world.member(), world.member(), world.member());
-    let noise = packet(loud_index, 1);
-    let (mut said, mut heard): (Vec<Vec<u8>>, Vec<Bytes>) = (Vec::new(), Vec::new());
+    let rubbish = packet(loud_index, 1);
+    let (mut said, mut heard) = (Vec::new(), Vec::new());
     for step in 0..500_u32 {
         world.now = Time::from_millis(u64::from(step) * 20);
         let sound = packet(bob_index, step);
-        // The one packet that matters comes first, and then more that do not than a queue holds.
         world.send(bob, &sound);
-        for _ in 0..100 {
-            world.send(loud, &noise);
+        for _ in 0..noise {
+            world.send(loud, &rubbish);
         }
         said.push(sound);
-        heard.extend(world.received(carol).into_iter().filter(|packet| *packet != noise));
+        let arrived = std::iter::from_fn(|| world.rooms.poll_media(carol, usize::MAX)).take(carried);
+        heard.extend(arrived.filter(|packet| *packet != rubbish));
     }
+    for full in [loud, bob] {
+        assert!(world.received(full).len() <= RECEIVER_QUEUE, "what the relay holds is a queue for each");
+    }
+    (said, heard)
+}
+
+#[test]
+fn dos_1_who_sends_a_hundred_times_their_rate_drowns_nobody() {
+    let mut world = World::new();
+    // More that do not matter than a queue holds, behind the one that does.
+    let (said, heard) = drown(&mut world, 100, usize::MAX);
     assert!(heard == said, "{} of {} frames were heard", heard.len(), said.len());
-    // Ten seconds: what was taken is what the rate allows, and what the relay holds is a queue for each.
+    // What was taken is what the rate allows.
     let stats = world.rooms.stats();
     let taken = stats.received - stats.excess;
     assert!(taken <= u64::from(MEMBER_PACKETS) * 12 + 500 && stats.excess > 25_000, "{stats:?}");
-    assert!(world.received(bob).len() <= RECEIVER_QUEUE && world.received(loud).len() <= RECEIVER_QUEUE);
 }
 
 #[test]
 fn rly_4_a_slow_receiver_loses_of_what_there_is_most() {
     let mut world = World::new();
-    let ((loud, loud_index), (bob, bob_index), (carol, _)) = (world.member(), world.member(), world.member());
-    let noise = packet(loud_index, 1);
-    let (mut said, mut heard): (Vec<Vec<u8>>, Vec<Bytes>) = (Vec::new(), Vec::new());
-    for step in 0..500_u32 {
-        world.now = Time::from_millis(u64::from(step) * 20);
-        let sound = packet(bob_index, step);
-        world.send(bob, &sound);
-        // Well within a member's rate, and ten times what Carol's network carries.
-        for _ in 0..20 {
-            world.send(loud, &noise);
-        }
-        said.push(sound);
-        for _ in 0..2 {
-            heard.extend(world.rooms.poll_media(carol, usize::MAX).filter(|packet| *packet != noise));
-        }
-    }
+    // Well within a member's rate, twelve times what Carol's network carries, and not in step with a queue of 64: there, what
+    // is oldest would be Bob's by chance.
+    let (said, heard) = drown(&mut world, 24, 2);
     assert_eq!(world.rooms.stats().excess, 0);
     assert!(heard.len() + RECEIVER_QUEUE >= said.len(), "{} of {} frames were heard", heard.len(), said.len());
     assert!(heard == said[..heard.len()], "and in their order");
@@ -131,4 +128,17 @@ fn dos_1_what_waits_keeps_nothing_of_what_came_with_it() {
     let heard = world.received(bob);
     assert_eq!(heard, [said]);
     assert!(!inside.contains(&heard[0].as_ptr()), "it is a slice of what was read");
+}
+
+#[test]
+fn rly_1_a_packet_stays_in_its_senders_room() {
+    let mut world = World::new();
+    let [ada, bob] = ["ada", "bob"].map(|user| world.join_as(user, 1, 0));
+    let [carol, dave] = ["carol", "dave"].map(|user| world.join_as(user, 3, 0));
+    // Both rooms have given the same indices: nothing in the packet says which room it is for.
+    let said = packet(world.index(ada).unwrap(), 1);
+    assert_eq!(world.index(ada), world.index(carol));
+    world.send(ada, &said);
+    assert_eq!(world.received(bob), [said]);
+    assert!(world.received(carol).is_empty() && world.received(dave).is_empty());
 }

@@ -164,3 +164,19 @@ async fn the_doctor_finds_what_is_amiss_and_disturbs_nothing() {
     assert!(doctor(&text, &at).1.contains("opaque.key is damaged"));
     assert_eq!(files(), before);
 }
+
+/// A scraper that asks for half a page and waits does not keep the server from its end.
+#[tokio::test]
+async fn a_half_asked_question_holds_up_no_stop() {
+    use std::io::Write as _;
+    use std::net::{SocketAddr, TcpStream};
+    let folder = Folder::new("half-asked");
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config { data: folder.0.clone(), listen: loopback, metrics: Some(loopback), ..Config::default() };
+    let server = Server::start(&config).await.unwrap();
+    let mut scraper = TcpStream::connect(server.metrics().unwrap()).unwrap();
+    scraper.write_all(b"GET /me").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, server.stop()).await.expect("the server waits for the rest of the question");
+}

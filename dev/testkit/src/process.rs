@@ -138,6 +138,19 @@ impl Process {
         folder.strip_prefix("/").map_or_else(|_| folder.to_owned(), |inside| root.join(inside))
     }
 
+    /// Waits until so many more frames of the peer's have opened, by its `status` events.
+    ///
+    /// # Errors
+    /// When they do not within `patience`.
+    pub fn hears(&mut self, more: u64, patience: Duration) -> anyhow::Result<()> {
+        let opened = |status: &Value| status.get("opened").and_then(Value::as_u64).unwrap_or_default();
+        let (first, end) = (opened(&self.wait_for("status", patience)?), Instant::now() + patience);
+        while opened(&self.wait_for("status", patience)?) < first + more {
+            anyhow::ensure!(Instant::now() < end, "nothing is heard");
+        }
+        Ok(())
+    }
+
     /// Writes a line to its stdin.
     ///
     /// # Errors

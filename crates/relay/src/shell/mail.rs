@@ -201,3 +201,36 @@ fn sum(one: Stats, other: Stats) -> Stats {
         connections: one.connections + other.connections,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use bytes::BytesMut;
+
+    use super::*;
+
+    /// However many packets and questions wait for a shard, it hears whose grants are taken back, and of connections.
+    #[test]
+    fn dos_1_a_full_box_loses_packets_and_no_removal() {
+        let poll = mio::Poll::new().unwrap();
+        let desk = Desk::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let from = SocketAddr::from(([127, 0, 0, 1], 9));
+        let stray = || Letter::Stray(Received { from, to: None, ecn: None, bytes: BytesMut::new() });
+        let mut letters: Vec<Letter> = (0..MAX_WAITING + 10).map(|_| stray()).collect();
+        assert_eq!(desk.send(&mut letters), 10);
+        let ask = || {
+            let (answer, present) = oneshot::channel();
+            drop(present);
+            desk.ask(Letter::Present { rooms: Vec::new(), answer })
+        };
+        assert!((0..MAX_QUESTIONS).all(|_| ask()) && !ask());
+        let room = RoomId::from_bytes([1; 16]);
+        assert!(desk.ask(Letter::Expel { room, users: Vec::new() }));
+        let mut taken = Vec::new();
+        desk.take(&mut taken);
+        assert_eq!(taken.len(), MAX_WAITING + MAX_QUESTIONS + 1);
+        assert!(matches!(taken.last(), Some(Letter::Expel { .. })));
+        assert!(desk.send(&mut vec![stray()]) == 0 && ask(), "an emptied box takes everything again");
+    }
+}
