@@ -23,6 +23,30 @@ pub const SIGNAL_QUEUE: usize = 256;
 pub const SIGNAL_BURST: u32 = 200;
 /// Signals per second they may go on sending. Configurable.
 pub const SIGNAL_RATE: u32 = 50;
+/// Calls an account may open at once. Configurable.
+pub const CALL_BURST: u32 = 16;
+/// Calls per second it may go on opening. Configurable.
+pub const CALL_RATE: u32 = 1;
+/// Look-ups of others that an account may make at once: whoever comes into a full room looks up everybody in it.
+/// Configurable.
+pub const LOOKUP_BURST: u32 = 300;
+/// Look-ups per second it may go on making. Configurable.
+pub const LOOKUP_RATE: u32 = 5;
+/// Requests about rooms that an account may make at once. Configurable.
+pub const ROOM_BURST: u32 = 120;
+/// Requests about rooms per second it may go on making. Configurable.
+pub const ROOM_RATE: u32 = 4;
+/// WebSockets that an account's devices may open at once. Configurable.
+pub const SOCKET_BURST: u32 = 32;
+/// WebSockets per second they may go on opening. Configurable.
+pub const SOCKET_RATE: u32 = 1;
+/// Envelopes that an account may send to one and the same device at once: a call needs a dozen. Configurable.
+pub const ENVELOPE_BURST: u32 = 40;
+/// Envelopes per second that it may go on sending to it. Configurable.
+pub const ENVELOPE_RATE: u32 = 10;
+/// TCP connections that may be in their TLS handshake. When there are more, the oldest gives way: somebody honest needs a
+/// fraction of a second for one, so a flood must bring all of these anew in that time to be noticed. Configurable.
+pub const HALF_OPEN: usize = 2_048;
 /// Members of a room at most. Configurable.
 pub const MAX_MEMBERS: usize = 1_000;
 /// People on a room's access list who may speak, at most.
@@ -31,11 +55,12 @@ pub const MAX_SPEAKERS: usize = 50;
 pub const MAX_LISTED: usize = 1_000;
 /// Bytes of a room's signed access list at most: a thousand names and keys.
 pub const MAX_ACCESS: usize = 128 * 1024;
-/// Versions of a room's access list at most; the server keeps all of them.
+/// Versions of a room's access list at most; the server keeps all of them. Configurable.
 pub const MAX_ACCESS_VERSIONS: u32 = 10_000;
 /// Bytes of all versions of all lists of the rooms that one account has made; a room that is closed keeps its last.
+/// Configurable.
 pub const MAX_ACCESS_PER_CREATOR: u64 = 64 * 1024 * 1024;
-/// Rooms that one account has made and not closed at most.
+/// Rooms that one account has made and not closed at most. Configurable.
 pub const MAX_ROOMS_PER_CREATOR: u32 = 100;
 /// Rooms of a relay at most. Configurable.
 pub const MAX_ROOMS: usize = 10_000;
@@ -46,6 +71,10 @@ pub const MAX_PLACES_PER_USER: usize = 32;
 pub const MEMBER_PACKETS: u32 = 2_000;
 /// Bytes per second that a member of a room may send, and twice as many at once: 20 megabits. Configurable.
 pub const MEMBER_BYTES: u32 = 2_500_000;
+/// Packets per second that the relay delivers in one room, each counted once for everybody it goes to, and twice as many at
+/// once; one member alone may cause half of that. Fifty who all speak at once are 122,500, a speaker with video before a
+/// hundred 100,000: more than a thread carries either way. Configurable.
+pub const ROOM_DELIVERIES: u32 = 200_000;
 /// Media packets queued for one receiver; the oldest of whoever has most of them go first (rule RLY-4).
 /// Configurable.
 pub const RECEIVER_QUEUE: usize = 64;

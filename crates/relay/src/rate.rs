@@ -1,4 +1,5 @@
-//! What a member may send (rule DOS-1): so much in a second, and what of two seconds was not sent at once.
+//! What a member may send, and what it may cause (rule DOS-1): so much in a second, and what of two seconds was not used at
+//! once.
 
 use undertone_keys::Time;
 
@@ -25,6 +26,40 @@ impl Bucket {
         let gained = self.rate.saturating_mul(micros);
         self.left = self.left.saturating_add(gained).min(self.rate * BURST_SECONDS * WHOLE);
     }
+
+    /// Whether so much is left. What is more than it ever holds is to be had when it is full: seldom, and not never.
+    fn has(&self, amount: u64) -> bool {
+        let most = (self.rate * BURST_SECONDS).max(1);
+        self.left >= amount.min(most).saturating_mul(WHOLE)
+    }
+
+    const fn take(&mut self, amount: u64) {
+        self.left = self.left.saturating_sub(amount.saturating_mul(WHOLE));
+    }
+}
+
+/// What all members of a room together may have the relay deliver.
+#[derive(Debug)]
+pub(crate) struct Deliveries {
+    bucket: Bucket,
+    at: Time,
+}
+
+impl Deliveries {
+    pub(crate) fn new(limits: &Limits, now: Time) -> Self {
+        Self { bucket: Bucket::new(limits.room_deliveries), at: now }
+    }
+
+    /// Whether one more packet may go to so many; it is paid for then.
+    fn take(&mut self, now: Time, receivers: u64) -> bool {
+        self.bucket.fill(micros(self.at, now));
+        self.at = self.at.max(now);
+        let enough = self.bucket.has(receivers);
+        if enough {
+            self.bucket.take(receivers);
+        }
+        enough
+    }
 }
 
 /// What one member may still send.
@@ -32,26 +67,50 @@ impl Bucket {
 pub(crate) struct Allowance {
     packets: Bucket,
     bytes: Bucket,
+    deliveries: Bucket,
     at: Time,
 }
 
 impl Allowance {
     pub(crate) fn new(limits: &Limits, now: Time) -> Self {
-        Self { packets: Bucket::new(limits.member_packets), bytes: Bucket::new(limits.member_bytes), at: now }
+        Self {
+            packets: Bucket::new(limits.member_packets),
+            bytes: Bucket::new(limits.member_bytes),
+            // One alone does not use up what the others share.
+            deliveries: Bucket::new(limits.room_deliveries.div_ceil(2)),
+            at: now,
+        }
     }
 
-    /// Whether one more packet of this size may come; it is paid for then.
-    pub(crate) fn take(&mut self, now: Time, bytes: usize) -> bool {
-        let micros = u64::try_from(now.since(self.at).as_micros()).unwrap_or(u64::MAX);
-        self.at = self.at.max(now);
-        self.packets.fill(micros);
-        self.bytes.fill(micros);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(WHOLE);
-        let enough = self.packets.left >= WHOLE && self.bytes.left >= bytes;
+    /// Whether one more packet of this size may go to so many; it is paid for then, and refused at once by whichever of the
+    /// three has too little left, or by what is left to the `room`.
+    pub(crate) fn take(&mut self, now: Time, bytes: usize, receivers: usize, room: &mut Deliveries) -> bool {
+        self.fill(now);
+        let (bytes, receivers) = (bytes as u64, receivers as u64);
+        let enough =
+            self.packets.has(1) && self.bytes.has(bytes) && self.deliveries.has(receivers) && room.take(now, receivers);
         if enough {
-            self.packets.left -= WHOLE;
-            self.bytes.left -= bytes;
+            self.packets.take(1);
+            self.bytes.take(bytes);
+            self.deliveries.take(receivers);
         }
         enough
     }
+
+    /// Whether so much time has passed that a new one would be the same.
+    pub(crate) fn is_full(&self, now: Time) -> bool {
+        micros(self.at, now) >= BURST_SECONDS * WHOLE
+    }
+
+    fn fill(&mut self, now: Time) {
+        let micros = micros(self.at, now);
+        self.at = self.at.max(now);
+        self.packets.fill(micros);
+        self.bytes.fill(micros);
+        self.deliveries.fill(micros);
+    }
+}
+
+fn micros(from: Time, to: Time) -> u64 {
+    u64::try_from(to.since(from).as_micros()).unwrap_or(u64::MAX)
 }

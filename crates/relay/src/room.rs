@@ -1,5 +1,7 @@
 //! One room, by who can open its media: two types, and the second alone can hold a key.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 use undertone_keys::{CallId, Time};
 use undertone_media::hop::{Direction, HopError, HopExporter, HopOpener, HopSealer};
@@ -55,8 +57,8 @@ pub struct Room<P> {
 }
 
 impl<P: Default> Room<P> {
-    pub(crate) fn new(call: CallId, limits: Limits) -> Self {
-        Self { roster: Roster::new(call, limits), protection: P::default() }
+    pub(crate) fn new(call: CallId, limits: Limits, now: Time) -> Self {
+        Self { roster: Roster::new(call, limits, now), protection: P::default() }
     }
 }
 
@@ -73,11 +75,16 @@ impl<P> Room<P> {
         self.len() == 0
     }
 
-    /// The sender's seat, if it may send this now. What is refused is paid for like everything else.
-    fn sender(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Result<&mut Seat, Verdict> {
-        let seat = self.roster.seat_mut(from).ok_or(Verdict::Refused)?;
-        seat.heard = now;
-        if !seat.allowance.take(now, packet.len()) {
+    /// The sender's seat, if it may send this to so many now. What is refused is paid for like everything else.
+    fn sender(
+        &mut self,
+        now: Time,
+        from: ConnectionId,
+        packet: &Bytes,
+        receivers: usize,
+    ) -> Result<&mut Seat, Verdict> {
+        let (seat, enough) = self.roster.pay(from, now, packet.len(), receivers).ok_or(Verdict::Refused)?;
+        if !enough {
             return Err(Verdict::Excess);
         }
         if seat.rights.speak && !seat.muted && packet.len() <= MAX_PACKET { Ok(seat) } else { Err(Verdict::Refused) }
@@ -85,9 +92,15 @@ impl<P> Room<P> {
 }
 
 impl Room<Blind> {
-    /// Puts a packet into everybody else's queue, unchanged.
-    pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
-        let index = match self.sender(now, from, packet) {
+    /// Puts a packet into everybody else's queue, unchanged. Whose queue was empty is `ready`.
+    pub(crate) fn forward(
+        &mut self,
+        now: Time,
+        from: ConnectionId,
+        packet: &Bytes,
+        ready: &mut VecDeque<ConnectionId>,
+    ) -> Verdict {
+        let index = match self.sender(now, from, packet, self.len().saturating_sub(1)) {
             Ok(seat) => seat.index,
             Err(verdict) => return verdict,
         };
@@ -97,7 +110,7 @@ impl Room<Blind> {
         let (limit, mut receivers, mut dropped) = (self.roster.queue_limit(), 0, 0);
         let packet = alone(packet);
         for seat in self.roster.seats_mut().iter_mut().filter(|seat| seat.connection != from) {
-            dropped += seat.queue.push(index, packet.clone(), limit);
+            dropped += seat.queue(index, packet.clone(), limit, ready);
             receivers += 1;
         }
         Verdict::Forwarded { receivers, dropped }
@@ -106,11 +119,17 @@ impl Room<Blind> {
 
 impl Room<Echo> {
     /// Puts a packet into its sender's own queue, unchanged.
-    pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
+    pub(crate) fn forward(
+        &mut self,
+        now: Time,
+        from: ConnectionId,
+        packet: &Bytes,
+        ready: &mut VecDeque<ConnectionId>,
+    ) -> Verdict {
         let limit = self.roster.queue_limit();
-        match self.sender(now, from, packet) {
+        match self.sender(now, from, packet, 1) {
             Ok(seat) if sender_index(packet) == Some(seat.index) => {
-                Verdict::Forwarded { receivers: 1, dropped: seat.queue.push(seat.index, alone(packet), limit) }
+                Verdict::Forwarded { receivers: 1, dropped: seat.queue(seat.index, alone(packet), limit, ready) }
             }
             Ok(_) => Verdict::Refused,
             Err(verdict) => verdict,
@@ -134,9 +153,15 @@ impl Room<Hop> {
         self.protection.sessions.retain(|session| session.connection != connection);
     }
 
-    /// Opens a packet once and puts it, sealed anew for each, into everybody else's queue.
-    pub(crate) fn forward(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Verdict {
-        let index = match self.sender(now, from, packet) {
+    /// Opens a packet once and puts it, sealed anew for each, into everybody else's queue. Whose queue was empty is `ready`.
+    pub(crate) fn forward(
+        &mut self,
+        now: Time,
+        from: ConnectionId,
+        packet: &Bytes,
+        ready: &mut VecDeque<ConnectionId>,
+    ) -> Verdict {
+        let index = match self.sender(now, from, packet, self.len().saturating_sub(1)) {
             Ok(seat) => seat.index,
             Err(verdict) => return verdict,
         };
@@ -158,7 +183,7 @@ impl Room<Hop> {
                     let mut sealed = BytesMut::zeroed(packet.len());
                     // A key that is used up seals no more: that member joins anew.
                     if session.sealer.forward(&opened, &mut sealed).is_ok() {
-                        dropped += seat.queue.push(index, sealed.freeze(), limit);
+                        dropped += seat.queue(index, sealed.freeze(), limit, ready);
                         receivers += 1;
                     }
                 }

@@ -13,7 +13,7 @@ use undertone_protocol::join::{BINDING_LENGTH, JoinError};
 use undertone_protocol::{Entry, Grant, Protection, VERSION, limits};
 
 use crate::room::{Blind, Echo, Hop, Room, Verdict};
-use crate::roster::{Newcomer, Roster, Seat, fits};
+use crate::roster::{Gone, Newcomer, Roster, Seat, fits};
 
 /// A connection's number, given by the shell and never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,9 @@ pub struct Limits {
     pub member_packets: u32,
     /// Bytes per second that a member may send; twice as many at once.
     pub member_bytes: u32,
+    /// Packets per second that a room's members together may have delivered, each counted once for everybody it goes to, and
+    /// twice as many at once; a member alone half of that.
+    pub room_deliveries: u32,
     /// Packets queued for one receiver.
     pub receiver_queue: usize,
     /// QUIC connections at most.
@@ -57,6 +60,7 @@ impl Default for Limits {
             places_per_user: limits::MAX_PLACES_PER_USER,
             member_packets: limits::MEMBER_PACKETS,
             member_bytes: limits::MEMBER_BYTES,
+            room_deliveries: limits::ROOM_DELIVERIES,
             receiver_queue: limits::RECEIVER_QUEUE,
             connections: limits::RELAY_CONNECTIONS,
             connections_per_address: limits::RELAY_CONNECTIONS_PER_ADDRESS,
@@ -172,11 +176,11 @@ pub(crate) enum AnyRoom {
 }
 
 impl AnyRoom {
-    fn new(protection: Protection, call: CallId, limits: Limits) -> Self {
+    fn new(protection: Protection, call: CallId, limits: Limits, now: Time) -> Self {
         match protection {
-            Protection::Blind => Self::Blind(Room::new(call, limits)),
-            Protection::Hop => Self::Hop(Room::new(call, limits)),
-            Protection::Echo => Self::Echo(Room::new(call, limits)),
+            Protection::Blind => Self::Blind(Room::new(call, limits, now)),
+            Protection::Hop => Self::Hop(Room::new(call, limits, now)),
+            Protection::Echo => Self::Echo(Room::new(call, limits, now)),
         }
     }
 
@@ -204,11 +208,11 @@ impl AnyRoom {
         }
     }
 
-    fn leave(&mut self, connection: ConnectionId) -> Option<Seat> {
+    fn leave(&mut self, connection: ConnectionId, now: Time) -> Option<Gone> {
         if let Self::Hop(room) = self {
             room.forget(connection);
         }
-        self.roster_mut().leave(connection)
+        self.roster_mut().leave(connection, now)
     }
 }
 
@@ -280,7 +284,8 @@ impl Rooms {
         !self.outputs.is_empty()
     }
 
-    /// A connection whose queue got packets. May name one twice, or one whose queue is empty by now.
+    /// A connection whose queue was empty and is not any more: it is named again after [`Self::poll_media`] has emptied it,
+    /// and from time to time where it is left waiting. Its queue may be empty again by now.
     pub fn poll_ready(&mut self) -> Option<ConnectionId> {
         self.ready.pop_front()
     }
@@ -419,7 +424,7 @@ impl Rooms {
         let any = self
             .rooms
             .entry(granted.room)
-            .or_insert_with(|| AnyRoom::new(granted.protection, granted.call, self.limits));
+            .or_insert_with(|| AnyRoom::new(granted.protection, granted.call, self.limits, now));
         let room = any.roster_mut();
         let members: Vec<_> = room.seats().iter().map(Seat::shown).collect();
         let newcomer = Newcomer { connection, user: user.clone(), device, rights: granted.rights, grant, join };
@@ -479,21 +484,18 @@ impl Rooms {
             return;
         };
         let verdict = match room {
-            AnyRoom::Blind(room) => room.forward(now, connection, packet),
+            AnyRoom::Blind(room) => room.forward(now, connection, packet, &mut self.ready),
             AnyRoom::Hop(room) => {
-                let verdict = room.forward(now, connection, packet);
+                let verdict = room.forward(now, connection, packet, &mut self.ready);
                 self.stats.opened += u64::from(matches!(verdict, Verdict::Forwarded { .. }));
                 verdict
             }
-            AnyRoom::Echo(room) => room.forward(now, connection, packet),
+            AnyRoom::Echo(room) => room.forward(now, connection, packet, &mut self.ready),
         };
         match verdict {
             Verdict::Forwarded { receivers, dropped } => {
                 self.stats.queued += receivers as u64;
                 self.stats.dropped += dropped as u64;
-                let echo = matches!(room, AnyRoom::Echo(_));
-                let seats = room.roster().seats().iter().map(|seat| seat.connection);
-                self.ready.extend(seats.filter(|id| (*id == connection) == echo));
             }
             Verdict::Refused => self.stats.refused += 1,
             Verdict::Excess => self.stats.excess += 1,
@@ -514,7 +516,7 @@ impl Rooms {
     fn remove(&mut self, now: Time, connection: ConnectionId, reason: Refusal) {
         let Some(Connection::InRoom(id)) = self.connections.remove(&connection) else { return };
         let Some(room) = self.rooms.get_mut(&id) else { return };
-        if let Some(gone) = room.leave(connection) {
+        if let Some(gone) = room.leave(connection, now) {
             for seat in room.roster().seats() {
                 let message = ToMember::Gone { index: gone.index, reason };
                 self.outputs.push_back(Output::Control { connection: seat.connection, message });

@@ -1,7 +1,7 @@
 //! Who is in a room, under which index, and what each is still to be sent: the same for every protection.
 
 use core::time::Duration;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -12,7 +12,7 @@ use undertone_protocol::control;
 use undertone_protocol::grant::Rights;
 
 use crate::queue::Queue;
-use crate::rate::Allowance;
+use crate::rate::{Allowance, Deliveries};
 use crate::rooms::{ConnectionId, Limits};
 
 /// One member as the room sees it.
@@ -28,11 +28,25 @@ pub(crate) struct Seat {
     pub(crate) grant: Signed,
     pub(crate) join: Signed,
     pub(crate) heard: Time,
-    pub(crate) queue: Queue,
-    pub(crate) allowance: Allowance,
+    queue: Queue,
+    allowance: Allowance,
 }
 
 impl Seat {
+    /// Queues a packet of the sender with this index, and names the seat where it is the first. Returns how many had to go.
+    pub(crate) fn queue(
+        &mut self,
+        from: u16,
+        packet: Bytes,
+        limit: usize,
+        ready: &mut VecDeque<ConnectionId>,
+    ) -> usize {
+        if self.queue.is_empty() {
+            ready.push_back(self.connection);
+        }
+        self.queue.push(from, packet, limit)
+    }
+
     pub(crate) fn shown(&self) -> control::Member {
         control::Member { index: self.index, grant: self.grant.clone(), join: self.join.clone() }
     }
@@ -47,6 +61,13 @@ pub(crate) struct Newcomer {
     pub(crate) rights: Rights,
     pub(crate) grant: Signed,
     pub(crate) join: Signed,
+}
+
+/// Who has left.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    pub(crate) index: u16,
+    pub(crate) user: UserId,
 }
 
 /// The members of one room.
@@ -68,6 +89,10 @@ pub(crate) struct Roster {
     expelled: HashMap<UserId, WallTime>,
     /// How many joins each user has had, and since when that is counted.
     joins: HashMap<UserId, (Time, u32)>,
+    /// What the devices that left within the last seconds may still send: coming back is no way to more.
+    left: HashMap<DeviceId, Allowance>,
+    /// What may be delivered to all of them together.
+    deliveries: Deliveries,
     /// Whose packets are not forwarded, until somebody who may says otherwise: coming back does not lift it.
     muted: HashSet<UserId>,
 }
@@ -91,7 +116,7 @@ pub(crate) const fn fits(next: u16, min_index: u16) -> bool {
 }
 
 impl Roster {
-    pub(crate) fn new(call: CallId, limits: Limits) -> Self {
+    pub(crate) fn new(call: CallId, limits: Limits, now: Time) -> Self {
         Self {
             seats: Vec::new(),
             places: FxHashMap::default(),
@@ -102,6 +127,8 @@ impl Roster {
             barred: HashMap::new(),
             expelled: HashMap::new(),
             joins: HashMap::new(),
+            left: HashMap::new(),
+            deliveries: Deliveries::new(&limits, now),
             muted: HashSet::new(),
         }
     }
@@ -204,7 +231,7 @@ impl Roster {
         self.empty_since = None;
         let Newcomer { connection, user, device, rights, grant, join } = newcomer;
         let (queue, muted) = (Queue::default(), self.is_muted(&user));
-        let allowance = Allowance::new(&self.limits, now);
+        let allowance = self.left.remove(&device).unwrap_or_else(|| Allowance::new(&self.limits, now));
         self.places.insert(connection, self.seats.len());
         self.seats.push(Seat {
             connection,
@@ -222,12 +249,31 @@ impl Roster {
         Some(index)
     }
 
-    pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<Seat> {
+    /// Takes a member out: its device and user, and the index it had.
+    pub(crate) fn leave(&mut self, connection: ConnectionId, now: Time) -> Option<Gone> {
         let place = self.places.remove(&connection)?;
         for later in self.places.values_mut().filter(|later| **later > place) {
             *later -= 1;
         }
-        Some(self.seats.remove(place))
+        let Seat { index, user, device, allowance, .. } = self.seats.remove(place);
+        self.left.retain(|_, allowance| !allowance.is_full(now));
+        self.left.insert(device, allowance);
+        Some(Gone { index, user })
+    }
+
+    /// The sender's seat, if it may send so many bytes now, to so many.
+    pub(crate) fn pay(
+        &mut self,
+        connection: ConnectionId,
+        now: Time,
+        bytes: usize,
+        receivers: usize,
+    ) -> Option<(&mut Seat, bool)> {
+        let place = self.place(connection)?;
+        let seat = self.seats.get_mut(place)?;
+        seat.heard = now;
+        let enough = seat.allowance.take(now, bytes, receivers, &mut self.deliveries);
+        Some((seat, enough))
     }
 
     pub(crate) fn take_packet(&mut self, connection: ConnectionId, space: usize) -> Option<Bytes> {
@@ -255,7 +301,7 @@ mod tests {
             undertone_protocol::labels::GRANT,
             vec![],
         );
-        let mut roster = Roster::new(CallId::from_bytes([1; 16]), Limits::default());
+        let mut roster = Roster::new(CallId::from_bytes([1; 16]), Limits::default(), Time::ZERO);
         for number in 0..200_u64 {
             let newcomer = Newcomer {
                 connection: ConnectionId(number),
@@ -269,7 +315,7 @@ mod tests {
             // Every third goes again, from the front, the middle and the back; in the end nearly all do.
             let goes = [number / 2, number, number / 3][usize::try_from(number % 3).unwrap()];
             if number % 3 == 0 || number > 170 {
-                roster.leave(ConnectionId(goes));
+                roster.leave(ConnectionId(goes), Time::ZERO);
             }
             for (place, seat) in roster.seats().iter().enumerate() {
                 assert_eq!(roster.place(seat.connection), Some(place));
@@ -278,8 +324,9 @@ mod tests {
         }
         let left: Vec<ConnectionId> = roster.seats().iter().map(|seat| seat.connection).collect();
         for connection in left {
-            assert_eq!(roster.leave(connection).unwrap().connection, connection);
-            assert!(roster.place(connection).is_none() && roster.leave(connection).is_none());
+            let index = roster.seat(connection).unwrap().index;
+            assert_eq!(roster.leave(connection, Time::ZERO).unwrap().index, index);
+            assert!(roster.place(connection).is_none() && roster.leave(connection, Time::ZERO).is_none());
         }
         assert!(roster.seats().is_empty());
     }

@@ -142,3 +142,81 @@ fn rly_1_a_packet_stays_in_its_senders_room() {
     assert_eq!(world.received(bob), [said]);
     assert!(world.received(carol).is_empty() && world.received(dave).is_empty());
 }
+
+/// A packet costs the relay as often as somebody gets it: that is what is bounded, for each and for all together.
+#[test]
+fn dos_1_what_a_packet_costs_counts_for_everybody_it_goes_to() {
+    let mut world = World::with_limits(Limits { room_deliveries: 1_000, ..Limits::default() });
+    let (ada, index) = world.member();
+    let others: Vec<_> = (0..10).map(|_| world.member()).collect();
+    let sound = packet(index, 1);
+    // Two seconds of a half of it: 1,000 deliveries, 100 packets to ten.
+    assert_eq!(send_at(&mut world, 0, ada, &sound, 500), (1_000, 400));
+    let (bob, other) = others[0];
+    let answer = packet(other, 1);
+    assert_eq!(send_at(&mut world, 0, bob, &answer, 500), (1_000, 400), "one alone does not use up what is for all");
+    let (carol, third) = others[1];
+    assert_eq!(send_at(&mut world, 0, carol, &packet(third, 1), 5), (0, 5), "now it is used up");
+    assert_eq!(send_at(&mut world, 1, ada, &sound, 500), (500, 450), "and comes back with time");
+    assert_eq!(send_at(&mut world, 1, carol, &packet(third, 1), 500), (500, 450));
+}
+
+/// A room larger than its allowance hears little, and not nothing.
+#[test]
+fn dos_1_a_packet_to_more_than_the_allowance_goes_when_that_is_full() {
+    let mut world = World::with_limits(Limits { room_deliveries: 4, ..Limits::default() });
+    let (ada, index) = world.member();
+    for _ in 0..20 {
+        world.member();
+    }
+    let sound = packet(index, 1);
+    assert_eq!(send_at(&mut world, 0, ada, &sound, 3), (20, 2));
+    assert_eq!(send_at(&mut world, 1, ada, &sound, 3), (0, 3));
+    assert_eq!(send_at(&mut world, 2, ada, &sound, 3), (20, 2));
+}
+
+#[test]
+fn dos_1_coming_back_is_no_way_to_send_more() {
+    let mut world = World::with_limits(Limits { member_packets: 100, ..Limits::default() });
+    let _listener = world.member();
+    let device = world.device();
+    let come = |world: &mut World| {
+        let (connection, binding) = world.connect();
+        let papers = world.papers(&device, &world.grant(&device), binding, 0);
+        world.enter(connection, papers);
+        let sound = packet(world.index(connection).unwrap(), 1);
+        (connection, sound)
+    };
+    let (first, sound) = come(&mut world);
+    assert_eq!(send_at(&mut world, 0, first, &sound, 1_000), (200, 800));
+    // It comes a second time and takes its own place; nothing of what it may send is new.
+    let (second, sound) = come(&mut world);
+    assert_eq!(send_at(&mut world, 0, second, &sound, 1_000), (0, 1_000));
+    world.input(undertone_relay::Input::Disconnected { connection: second });
+    let (third, sound) = come(&mut world);
+    assert_eq!(send_at(&mut world, 1, third, &sound, 1_000), (100, 900), "a second's worth");
+    world.input(undertone_relay::Input::Disconnected { connection: third });
+    world.now = Time::from_millis(10_000);
+    let (fourth, sound) = come(&mut world);
+    assert_eq!(send_at(&mut world, 10, fourth, &sound, 1_000), (200, 800), "and after a while all of it");
+}
+
+/// A shell looks at those that are named, and at nobody else.
+#[test]
+fn rly_4_who_has_packets_is_named_once_until_they_are_taken() {
+    let mut world = World::new();
+    let ((ada, index), (bob, _)) = (world.member(), world.member());
+    let sound = packet(index, 1);
+    (0..10).for_each(|_| world.send(ada, &sound));
+    let named = |world: &mut World| std::iter::from_fn(|| world.rooms.poll_ready()).collect::<Vec<_>>();
+    assert_eq!(named(&mut world), [bob]);
+    assert_eq!(world.received(bob).len(), 10);
+    world.send(ada, &sound);
+    assert_eq!(named(&mut world), [bob]);
+    // Left waiting, it is named again.
+    world.send(ada, &sound);
+    assert!(named(&mut world).is_empty());
+    world.now = Time::from_millis(1_000);
+    world.input(undertone_relay::Input::Tick);
+    assert_eq!(named(&mut world), [bob]);
+}

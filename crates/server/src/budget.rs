@@ -8,16 +8,6 @@ use undertone_keys::{DeviceId, UserId};
 use crate::config::Limits;
 use crate::rate::Bucket;
 
-/// Calls an account may open in a burst, and then one a second.
-const CALLS: (u32, u32) = (16, 1);
-/// Look-ups of others in a burst, and then per second: whoever comes into a full room looks up everybody in it.
-const LOOKUPS: (u32, u32) = (300, 5);
-/// Requests about rooms in a burst, and then per second.
-const ROOMS: (u32, u32) = (120, 4);
-/// WebSockets an account's devices may open in a burst, and then one a second.
-const CONNECTIONS: (u32, u32) = (32, 1);
-/// Signals to one and the same device in a burst, and then per second: a call needs a dozen.
-const TO_ONE_DEVICE: (u32, u32) = (40, 10);
 /// Devices whose buckets are kept for one account; beyond, those that are full again go.
 const TARGETS: usize = 256;
 
@@ -57,16 +47,35 @@ impl Budget {
     }
 }
 
+/// What each account may spend: at once, and per second after that.
+#[derive(Debug)]
+struct Allowed {
+    signals: (u32, u32),
+    calls: (u32, u32),
+    lookups: (u32, u32),
+    rooms: (u32, u32),
+    connections: (u32, u32),
+    to_one_device: (u32, u32),
+}
+
 /// The budgets of all accounts that were active a short while ago.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     accounts: HashMap<UserId, Budget>,
-    signals: (u32, u32),
+    allowed: Allowed,
 }
 
 impl Budgets {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { accounts: HashMap::new(), signals: (limits.signal_burst, limits.signal_rate) }
+        let allowed = Allowed {
+            signals: (limits.signal_burst, limits.signal_rate),
+            calls: (limits.call_burst, limits.call_rate),
+            lookups: (limits.lookup_burst, limits.lookup_rate),
+            rooms: (limits.room_burst, limits.room_rate),
+            connections: (limits.socket_burst, limits.socket_rate),
+            to_one_device: (limits.envelope_burst, limits.envelope_rate),
+        };
+        Self { accounts: HashMap::new(), allowed }
     }
 
     /// Spends one of it; `false` when nothing is left.
@@ -75,15 +84,16 @@ impl Budgets {
         // Few accounts are new: a clone of the name for each would be for nothing.
         if !self.accounts.contains_key(user) {
             let budget = Budget {
-                signals: bucket(self.signals),
-                calls: bucket(CALLS),
-                lookups: bucket(LOOKUPS),
-                rooms: bucket(ROOMS),
-                connections: bucket(CONNECTIONS),
+                signals: bucket(self.allowed.signals),
+                calls: bucket(self.allowed.calls),
+                lookups: bucket(self.allowed.lookups),
+                rooms: bucket(self.allowed.rooms),
+                connections: bucket(self.allowed.connections),
                 targets: HashMap::new(),
             };
             self.accounts.insert(user.clone(), budget);
         }
+        let to_one_device = self.allowed.to_one_device;
         let Some(budget) = self.accounts.get_mut(user) else { return false };
         match spending {
             Spending::Signal => budget.signals.take(now),
@@ -98,7 +108,7 @@ impl Budgets {
                 if budget.targets.len() >= TARGETS && !budget.targets.contains_key(&device) {
                     return false;
                 }
-                budget.targets.entry(device).or_insert_with(|| bucket(TO_ONE_DEVICE)).take(now)
+                budget.targets.entry(device).or_insert_with(|| bucket(to_one_device)).take(now)
             }
         }
     }

@@ -59,10 +59,38 @@ pub struct Limits {
     pub signal_burst: u32,
     /// Signals per second after a burst.
     pub signal_rate: u32,
+    /// Calls an account may open at once.
+    pub call_burst: u32,
+    /// Calls per second after that.
+    pub call_rate: u32,
+    /// Look-ups of others that an account may make at once.
+    pub lookup_burst: u32,
+    /// Look-ups per second after that.
+    pub lookup_rate: u32,
+    /// Requests about rooms that an account may make at once.
+    pub room_burst: u32,
+    /// Requests about rooms per second after that.
+    pub room_rate: u32,
+    /// WebSockets that an account's devices may open at once.
+    pub socket_burst: u32,
+    /// WebSockets per second after that.
+    pub socket_rate: u32,
+    /// Envelopes that an account may send to one device at once; what is beyond is lost.
+    pub envelope_burst: u32,
+    /// Envelopes per second after that.
+    pub envelope_rate: u32,
+    /// Rooms that an account has made and not closed.
+    pub rooms_per_account: u32,
+    /// Versions of a room's access list; all of them are kept.
+    pub access_versions: u32,
+    /// Bytes of all versions of the lists of an account's rooms.
+    pub access_bytes_per_account: u64,
     /// Open TCP connections.
     pub connections: usize,
     /// Open TCP connections from one address.
     pub connections_per_address: usize,
+    /// TCP connections whose handshake is not done; the oldest gives way.
+    pub half_open: usize,
     /// Rooms of the relay.
     pub rooms: usize,
     /// Members of a room.
@@ -79,6 +107,9 @@ pub struct Limits {
     pub member_packets: u32,
     /// Bytes per second that a member of a room may send; twice as many at once.
     pub member_bytes: u32,
+    /// Packets per second that a room's members may have delivered together, each counted for everybody it goes to; twice as
+    /// many at once, and a member alone half of it.
+    pub room_deliveries: u32,
 }
 
 impl Default for Limits {
@@ -88,8 +119,22 @@ impl Default for Limits {
             logins_per_account: limits::MAX_LOGINS_PER_ACCOUNT,
             signal_burst: limits::SIGNAL_BURST,
             signal_rate: limits::SIGNAL_RATE,
+            call_burst: limits::CALL_BURST,
+            call_rate: limits::CALL_RATE,
+            lookup_burst: limits::LOOKUP_BURST,
+            lookup_rate: limits::LOOKUP_RATE,
+            room_burst: limits::ROOM_BURST,
+            room_rate: limits::ROOM_RATE,
+            socket_burst: limits::SOCKET_BURST,
+            socket_rate: limits::SOCKET_RATE,
+            envelope_burst: limits::ENVELOPE_BURST,
+            envelope_rate: limits::ENVELOPE_RATE,
+            rooms_per_account: limits::MAX_ROOMS_PER_CREATOR,
+            access_versions: limits::MAX_ACCESS_VERSIONS,
+            access_bytes_per_account: limits::MAX_ACCESS_PER_CREATOR,
             connections: 10_000,
             connections_per_address: 256,
+            half_open: limits::HALF_OPEN,
             rooms: limits::MAX_ROOMS,
             members: limits::MAX_MEMBERS,
             relay_connections: limits::RELAY_CONNECTIONS,
@@ -98,6 +143,7 @@ impl Default for Limits {
             receiver_queue: limits::RECEIVER_QUEUE,
             member_packets: limits::MEMBER_PACKETS,
             member_bytes: limits::MEMBER_BYTES,
+            room_deliveries: limits::ROOM_DELIVERIES,
         }
     }
 }

@@ -13,7 +13,7 @@ use undertone_relay::shell::SOCKET_BUFFER;
 
 use crate::config::{Config, Registration};
 use crate::data::{parse_identity, parse_opaque};
-use crate::listener::HALF_OPEN;
+use crate::files;
 use crate::store::Sqlite;
 use crate::tls::Certificate;
 
@@ -203,26 +203,19 @@ fn unless_loopback(config: &Config, amiss: String) -> Result<String, String> {
 }
 
 fn open_files(config: &Config) -> Result<String, String> {
-    let needed =
-        u64::try_from(config.limits.connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES + HALF_OPEN as u64);
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    match soft_limit(&limits) {
-        None => Ok("unlimited, or not to be found out here".into()),
+    let wanted = config.limits.connections.saturating_add(config.limits.half_open) as u64;
+    let needed = wanted.saturating_add(OTHER_FILES);
+    match files::allowed() {
+        None => Ok("unlimited".into()),
         Some(files) if files >= needed => Ok(format!("{files}, enough for limits.connections")),
         Some(files) => unless_loopback(
             config,
             format!(
-                "started from here, a server may open {files}, and limits.connections asks for {needed}: \
-                 ulimit -n {needed}, or LimitNOFILE={needed} in its unit"
+                "a server started from here may open {files} at most, and limits.connections asks for {needed}: \
+                 ulimit -Hn {needed}, or LimitNOFILE={needed} in its unit"
             ),
         ),
     }
-}
-
-/// The soft limit of open files, out of `/proc/self/limits`.
-fn soft_limit(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 fn udp_buffers(config: &Config) -> Result<String, String> {
@@ -252,14 +245,6 @@ fn who_may_come(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_soft_limit_is_the_first_number() {
-        let text = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024     1048576      files\n";
-        assert_eq!(soft_limit(text), Some(1024));
-        assert_eq!(soft_limit("Max open files            unlimited   unlimited   files"), None);
-        assert_eq!(soft_limit(""), None);
-    }
 
     #[test]
     fn a_server_that_listens_everywhere_is_found_on_loopback() {

@@ -22,6 +22,7 @@ pub mod config;
 pub mod data;
 pub mod doctor;
 pub mod exchanges;
+pub mod files;
 pub mod http;
 pub mod listener;
 pub mod metrics;

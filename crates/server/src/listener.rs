@@ -25,15 +25,12 @@ const HEADERS: Duration = Duration::from_secs(10);
 /// must not keep it. A WebSocket has left it by then and has its own clock.
 const HTTP: Duration = Duration::from_secs(60);
 
-/// Connections that may be in their TLS handshake. When there are more, the oldest gives way: somebody honest needs a
-/// fraction of a second for one, so a flood must bring all of these anew in that time to be noticed.
-pub(crate) const HALF_OPEN: usize = 2_048;
-
 /// Everybody who is connected by TCP.
 #[derive(Debug)]
 pub struct Places {
     held: Mutex<Held>,
     most: usize,
+    half_open: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +58,7 @@ impl Places {
     pub fn new(limits: &Limits) -> Self {
         let origins = OriginCounts::new(limits.connections_per_address);
         let held = Held { origins, served: 0, half_open: BTreeMap::new(), next: 0 };
-        Self { held: Mutex::new(held), most: limits.connections }
+        Self { held: Mutex::new(held), most: limits.connections, half_open: limits.half_open.max(1) }
     }
 
     /// How many are served, and how many are in their handshake.
@@ -82,7 +79,7 @@ impl Places {
         if held.served >= self.most || !held.origins.take(&origin) {
             return None;
         }
-        if held.half_open.len() >= HALF_OPEN
+        if held.half_open.len() >= self.half_open
             && let Some((_, oldest)) = held.half_open.pop_first()
         {
             oldest.cancel();
@@ -197,13 +194,13 @@ mod tests {
 
     #[test]
     fn dos_1_the_oldest_half_open_connection_gives_way_and_who_is_served_stays() {
-        let limits = Limits { connections: 3, connections_per_address: 100_000, ..Limits::default() };
+        let limits = Limits { connections: 3, connections_per_address: 100_000, half_open: 50, ..Limits::default() };
         let places = Arc::new(Places::new(&limits));
         let here = IpAddr::from(Ipv4Addr::LOCALHOST);
         let (served, _) = places.take(here).unwrap();
         let served = served.serve().unwrap();
-        let waiting: Vec<_> = (0..HALF_OPEN + 10).map(|_| places.take(here).unwrap()).collect();
-        assert_eq!(places.count(), (1, HALF_OPEN));
+        let waiting: Vec<_> = (0..50 + 10).map(|_| places.take(here).unwrap()).collect();
+        assert_eq!(places.count(), (1, 50));
         let gone = waiting.iter().filter(|(_, give_way)| give_way.is_cancelled()).count();
         assert!(gone == 10 && waiting[..10].iter().all(|(_, give_way)| give_way.is_cancelled()));
         // Who has given way comes in no more, and who comes last does.

@@ -136,6 +136,7 @@ fn configuration(options: &Serve) -> anyhow::Result<Config> {
 
 async fn serve(options: Serve) -> anyhow::Result<()> {
     let config = configuration(&options)?;
+    undertone_server::files::open_as_many_as_allowed();
     // A file that may not grow (SIGXFSZ, 25 wherever this runs) is an error of the write; without a listener the signal would
     // end the process.
     let _too_large = signal(SignalKind::from_raw(25))?;

@@ -13,6 +13,7 @@ use undertone_protocol::rest::{AccessVersions, Bytes, Entered, Name, RoomShown};
 use undertone_protocol::{Access, ClaimedAccess, Listed, Protection, limits};
 use undertone_relay::shell::Counts;
 
+use crate::config::Limits;
 use crate::store::{Accounts, Rooms, StoreError, StoredAccess};
 use crate::switchboard::Switchboard;
 
@@ -59,14 +60,15 @@ fn refused(reason: impl std::fmt::Display) -> RoomError {
 pub struct RoomDesk<S> {
     store: S,
     hop: bool,
+    limits: Limits,
     relay: Option<Counts>,
 }
 
 impl<S: Rooms + Accounts> RoomDesk<S> {
     /// A desk over `store`; hop rooms are made only with `hop`.
     #[must_use]
-    pub const fn new(store: S, hop: bool) -> Self {
-        Self { store, hop, relay: None }
+    pub const fn new(store: S, limits: &Limits, hop: bool) -> Self {
+        Self { store, hop, limits: *limits, relay: None }
     }
 
     /// Says who is in a room as this relay sees it.
@@ -97,7 +99,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
         }
         let access = claimed.verify(identity).map_err(refused)?;
         let list = access.list();
-        if list.version > limits::MAX_ACCESS_VERSIONS {
+        if list.version > self.limits.access_versions {
             return Err(RoomError::TooMany("the room's access list has changed too often: make a new room"));
         }
         let mut told: Vec<UserId> = list.members.iter().map(|listed| listed.user.clone()).collect();
@@ -125,7 +127,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
             }
             None if list.version != 1 => return Err(RoomError::Unknown),
             None if list.terms.protection == Protection::Hop && !self.hop => return Err(RoomError::Protection),
-            None if self.store.rooms_made(&you.user).await? >= limits::MAX_ROOMS_PER_CREATOR => {
+            None if self.store.rooms_made(&you.user).await? >= self.limits.rooms_per_account => {
                 return Err(RoomError::TooMany("you have made as many rooms as one account can: leave some"));
             }
             None => {}
@@ -137,7 +139,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
                 return Err(refused(format!("{} has another account key than the list names", listed.user.display())));
             }
         }
-        if self.store.access_bytes(&list.creator).await? + bytes.len() as u64 > limits::MAX_ACCESS_PER_CREATOR {
+        if self.store.access_bytes(&list.creator).await? + bytes.len() as u64 > self.limits.access_bytes_per_account {
             return Err(RoomError::TooMany("the lists of this account's rooms have become too long: close some rooms"));
         }
         let members = list.members.iter().map(|listed| listed.user.clone()).collect();

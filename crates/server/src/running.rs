@@ -127,6 +127,7 @@ impl Server {
             receiver_queue: config.limits.receiver_queue,
             member_packets: config.limits.member_packets,
             member_bytes: config.limits.member_bytes,
+            room_deliveries: config.limits.room_deliveries,
             ..undertone_relay::Limits::default()
         };
         let tap = config.tap.as_deref().map(open_tap).transpose()?;
@@ -139,7 +140,7 @@ impl Server {
         let statement = statement.sign(&identity);
         let shared = Arc::new(Shared {
             desk: Desk::new(store.clone(), setup, domain.clone(), config.registration(), &config.limits),
-            rooms: RoomDesk::new(store.clone(), config.hop).with_relay(relay.counts()),
+            rooms: RoomDesk::new(store.clone(), &config.limits, config.hop).with_relay(relay.counts()),
             board: Arc::new(Switchboard::new(identity, &config.limits, config.hop)),
             statement,
             stop: stop.clone(),

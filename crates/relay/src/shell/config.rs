@@ -1,6 +1,7 @@
 //! How QUIC is spoken, with the reasons.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{
@@ -17,11 +18,15 @@ const SEND_WINDOW: u64 = 256 * 1024;
 /// Packets a member may take before it acknowledges: acknowledgements of a packet each are most of what a relay receives.
 const ACK_EVERY: u32 = 10;
 
+/// How long it may keep an acknowledgement back: whoever hears one person has 50 packets a second, and would else acknowledge
+/// every second of them. What is lost is sent again by so much later, where nothing is sent behind it.
+const ACK_DELAY: Duration = Duration::from_millis(100);
+
 pub(super) fn server(tls: rustls::ServerConfig) -> Result<Arc<ServerConfig>, StartError> {
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| StartError::Tls(error.to_string()))?;
     let idle = IdleTimeout::try_from(limits::LIVENESS * 2).map_err(|error| StartError::Tls(error.to_string()))?;
     let mut acknowledge = AckFrequencyConfig::default();
-    acknowledge.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY));
+    acknowledge.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY)).max_ack_delay(Some(ACK_DELAY));
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(idle))

@@ -1,6 +1,7 @@
 //! What shards say to each other, and what the relay's owner says to them: letters into a box that each empties once
 //! a turn. One lock and one waking for each turn and receiver, however many packets went.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,8 @@ use crate::rooms::{Limits, Stats};
 
 /// Letters that wait for one shard at most before packets among them are lost, as any packet may be.
 const MAX_WAITING: usize = 16_384;
+/// Letters that are read in one turn: what came by the socket meanwhile does not wait for all of them.
+const READ_AT_ONCE: usize = 2_048;
 /// Questions that wait for one shard at most.
 const MAX_QUESTIONS: usize = 1_000;
 
@@ -53,7 +56,7 @@ impl Letter {
 
 #[derive(Default)]
 struct Waiting {
-    letters: Vec<Letter>,
+    letters: VecDeque<Letter>,
     /// How many of them may be lost.
     packets: usize,
     questions: usize,
@@ -91,7 +94,7 @@ impl Desk {
                 }
                 waiting.packets += 1;
             }
-            waiting.letters.push(letter);
+            waiting.letters.push_back(letter);
         }
         drop(waiting);
         if wake {
@@ -110,17 +113,24 @@ impl Desk {
                 }
                 waiting.questions += 1;
             }
-            waiting.letters.push(question);
+            waiting.letters.push_back(question);
         }
         self.wake();
         true
     }
 
-    /// Empties the box into `letters`, which is empty.
-    pub(super) fn take(&self, letters: &mut Vec<Letter>) {
+    /// Moves the oldest letters into `letters`, as many as a turn reads. Returns whether there are more.
+    pub(super) fn take(&self, letters: &mut Vec<Letter>) -> bool {
         let mut waiting = locked(&self.waiting);
-        core::mem::swap(&mut waiting.letters, letters);
-        (waiting.packets, waiting.questions) = (0, 0);
+        let count = waiting.letters.len().min(READ_AT_ONCE);
+        let taken = letters.len();
+        letters.extend(waiting.letters.drain(..count));
+        let taken = letters.get(taken..).unwrap_or_default();
+        let packets = taken.iter().filter(|letter| letter.may_be_lost()).count();
+        let questions = taken.iter().filter(|letter| matches!(letter, Letter::Present { .. })).count();
+        waiting.packets = waiting.packets.saturating_sub(packets);
+        waiting.questions = waiting.questions.saturating_sub(questions);
+        !waiting.letters.is_empty()
     }
 }
 
@@ -228,7 +238,11 @@ mod tests {
         let room = RoomId::from_bytes([1; 16]);
         assert!(desk.ask(Letter::Expel { room, users: Vec::new() }));
         let mut taken = Vec::new();
-        desk.take(&mut taken);
+        let mut turns = 1;
+        while desk.take(&mut taken) {
+            assert_eq!(taken.len(), READ_AT_ONCE * turns, "a turn does not read everything");
+            turns += 1;
+        }
         assert_eq!(taken.len(), MAX_WAITING + MAX_QUESTIONS + 1);
         assert!(matches!(taken.last(), Some(Letter::Expel { .. })));
         assert!(desk.send(&mut vec![stray()]) == 0 && ask(), "an emptied box takes everything again");

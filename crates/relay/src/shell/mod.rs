@@ -82,6 +82,9 @@ impl Drop for Watch {
     }
 }
 
+/// Rooms that a thread may have beyond its equal share.
+const SPARE_ROOMS: usize = 64;
+
 /// Why a relay did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -89,6 +92,9 @@ pub enum StartError {
     /// TLS that QUIC cannot use.
     #[error("the relay's TLS cannot be set up: {0}")]
     Tls(String),
+    /// Nothing to listen on.
+    #[error("the relay was given no socket to listen on")]
+    NoSocket,
     /// The socket, or the thread.
     #[error("the relay cannot start: {0}")]
     Io(#[from] std::io::Error),
@@ -156,6 +162,9 @@ impl Relay {
     /// # Errors
     /// [`StartError`].
     pub fn start(sockets: Vec<UdpSocket>, tls: rustls::ServerConfig, config: Config) -> Result<Self, StartError> {
+        if sockets.is_empty() {
+            return Err(StartError::NoSocket);
+        }
         let Config { server, limits, tap, failed } = config;
         let mut grounds = Vec::new();
         let mut desks = Vec::new();
@@ -164,8 +173,10 @@ impl Relay {
             grounds.push(ground);
             desks.push(desk);
         }
-        // Each keeps its part of the rooms; which one a room is in is as good as random.
-        let limits = Limits { rooms: limits.rooms.div_ceil(grounds.len().max(1)), ..limits };
+        // Each keeps its part of the rooms. Which one a room is in is as good as random: where there are few, one has more of
+        // them than another, and is not full for that.
+        let share = limits.rooms.div_ceil(grounds.len());
+        let limits = Limits { rooms: limits.rooms.min(share.saturating_add(SPARE_ROOMS)), ..limits };
         let (shared, quic) = (Arc::new(Shared::new(desks, &limits)), config::server(tls)?);
         let (addresses, tap) = (Addresses::new(grounds.len()), tap.map(|file| Arc::new(Tap::new(file))));
         let failed = Arc::new(Mutex::new(Some(failed)));

@@ -154,8 +154,9 @@ impl Shard {
                 self.stopping = Some(now + GOODBYE);
                 self.rooms.handle_input(self.time(now), Input::Shutdown);
             }
-            let letters = self.read_letters(now);
+            let (letters, more_letters) = self.read_letters(now);
             let (handled, drained) = self.receive(now);
+            let drained = drained && !more_letters;
             self.expire(now);
             self.serve(now);
             if self.stopping.is_some() {
@@ -211,12 +212,10 @@ impl Shard {
         [timer, rooms, stop].into_iter().flatten().min().unwrap_or(IDLE)
     }
 
-    /// Does what others ask for. Returns how many letters there were.
-    fn read_letters(&mut self, now: Instant) -> usize {
+    /// Does what others ask for. Returns how many letters there were, and whether more wait.
+    fn read_letters(&mut self, now: Instant) -> (usize, bool) {
         let mut letters = core::mem::take(&mut self.letters);
-        if let Some(desk) = self.shared.desks.get(self.me) {
-            desk.take(&mut letters);
-        }
+        let more = self.shared.desks.get(self.me).is_some_and(|desk| desk.take(&mut letters));
         let count = letters.len();
         for letter in letters.drain(..) {
             match letter {
@@ -241,7 +240,7 @@ impl Shard {
             }
         }
         self.letters = letters;
-        count
+        (count, more)
     }
 
     /// Writes to another shard, at the end of this turn.

@@ -134,17 +134,24 @@ impl Rooms for Sqlite {
         let Some(row) = row else { return Ok(None) };
         let (call, granted): (Option<Vec<u8>>, i64) = (row.try_get("call")?, row.try_get("granted")?);
         let good = granted.saturating_add(i64::try_from(lifetime).unwrap_or(i64::MAX)) > seconds(now);
-        let call = match call {
-            Some(call) if good => CallId::from_bytes(id(&call)?),
-            Some(_) | None => fresh,
+        let (call, goes_on) = match call {
+            Some(call) if good => (CallId::from_bytes(id(&call)?), true),
+            Some(_) | None => (fresh, false),
         };
-        sqlx::query("UPDATE rooms SET call = ?, granted = MAX(granted, ?) WHERE room = ?")
-            .bind(call.as_bytes().as_slice())
-            .bind(seconds(now))
-            .bind(room.as_bytes().as_slice())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(Some(call))
+        let noted = async {
+            sqlx::query("UPDATE rooms SET call = ?, granted = MAX(granted, ?) WHERE room = ?")
+                .bind(call.as_bytes().as_slice())
+                .bind(seconds(now))
+                .bind(room.as_bytes().as_slice())
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await
+        };
+        match noted.await.map_err(StoreError::from) {
+            // A full disk keeps nobody out of a call that is there: at worst its last grant outlives it unnoticed, and is
+            // refused by the relay then.
+            Err(StoreError::Full(_)) if goes_on => Ok(Some(call)),
+            noted => noted.map(|()| Some(call)),
+        }
     }
 }

@@ -69,6 +69,27 @@ impl Online {
             signalling.push(self.ping().await?);
             tokio::time::sleep(PAUSE).await;
         }
+        let measured = self.measure_media(&mut tell).await;
+        if measured.is_err() {
+            // Whatever it was: nobody is left in an echo that they do not know of.
+            let _ = self.hang_up().await;
+        }
+        let (joining, (media, lost)) = measured?;
+        let sent = media.len() + lost;
+        Ok(Reach {
+            signalling: Times::new(signalling),
+            joining: Times::new(joining),
+            media: Times::new(media),
+            sent,
+            lost,
+        })
+    }
+
+    /// How long joins take, and what comes back and how much is lost: in echoes, the last of which is left at the end.
+    async fn measure_media(
+        &mut self,
+        tell: &mut impl FnMut(Step),
+    ) -> Result<(Vec<Duration>, (Vec<Duration>, usize)), ClientError> {
         tell(Step::Joining);
         let (mut joining, mut probe) = (Vec::with_capacity(JOINS), Probe::default());
         for round in 0..JOINS {
@@ -86,16 +107,9 @@ impl Online {
         tokio::time::sleep(WINDOW).await;
         probe.end();
         tokio::time::sleep(GRACE).await;
-        let (media, lost) = probe.came_back();
+        let came_back = probe.came_back();
         self.leave_echo().await?;
-        let sent = media.len() + lost;
-        Ok(Reach {
-            signalling: Times::new(signalling),
-            joining: Times::new(joining),
-            media: Times::new(media),
-            sent,
-            lost,
-        })
+        Ok((joining, came_back))
     }
 
     async fn leave_echo(&mut self) -> Result<(), ClientError> {
