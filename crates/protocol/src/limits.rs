@@ -27,6 +27,10 @@ pub const SIGNAL_RATE: u32 = 50;
 pub const CALL_BURST: u32 = 16;
 /// Calls per second it may go on opening. Configurable.
 pub const CALL_RATE: u32 = 1;
+/// New calls that reach one user at once, whoever makes them: each costs every device of theirs an agreement. Configurable.
+pub const CALLEE_BURST: u32 = 60;
+/// New calls per second that go on reaching them. Configurable.
+pub const CALLEE_RATE: u32 = 4;
 /// Look-ups of others that an account may make at once: whoever comes into a full room looks up everybody in it.
 /// Configurable.
 pub const LOOKUP_BURST: u32 = 300;

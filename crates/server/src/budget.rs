@@ -56,12 +56,15 @@ struct Allowed {
     rooms: (u32, u32),
     connections: (u32, u32),
     to_one_device: (u32, u32),
+    to_one_callee: (u32, u32),
 }
 
 /// The budgets of all accounts that were active a short while ago.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     accounts: HashMap<UserId, Budget>,
+    /// How often each was called a short while ago, by whomever.
+    called: HashMap<UserId, Bucket>,
     allowed: Allowed,
 }
 
@@ -74,8 +77,9 @@ impl Budgets {
             rooms: (limits.room_burst, limits.room_rate),
             connections: (limits.socket_burst, limits.socket_rate),
             to_one_device: (limits.envelope_burst, limits.envelope_rate),
+            to_one_callee: (limits.callee_burst, limits.callee_rate),
         };
-        Self { accounts: HashMap::new(), allowed }
+        Self { accounts: HashMap::new(), called: HashMap::new(), allowed }
     }
 
     /// Spends one of it; `false` when nothing is left.
@@ -113,8 +117,18 @@ impl Budgets {
         }
     }
 
+    /// Whether one more new call may go to this user, whoever calls: each costs every device of theirs an agreement.
+    pub(crate) fn may_be_called(&mut self, callee: &UserId, now: Instant) -> bool {
+        let (burst, rate) = self.allowed.to_one_callee;
+        if !self.called.contains_key(callee) {
+            self.called.insert(callee.clone(), Bucket::new(burst, rate, now));
+        }
+        self.called.get_mut(callee).is_some_and(|bucket| bucket.take(now))
+    }
+
     /// Forgets budgets that are full again: a new one would be the same.
     pub(crate) fn expire(&mut self, now: Instant) {
+        self.called.retain(|_, bucket| !bucket.is_full(now));
         self.accounts.retain(|_, budget| !budget.is_over(now));
     }
 }
@@ -156,6 +170,24 @@ mod tests {
         budgets.expire(later);
         assert!(budgets.accounts.is_empty());
         assert_eq!(spend(&mut budgets, &ada, Spending::Call, later), 16);
+    }
+
+    /// However many accounts somebody has: those they call are called so often and no more.
+    #[test]
+    fn dos_1_nobody_is_called_by_everybody_at_once() {
+        let limits = Limits { callee_burst: 10, callee_rate: 2, ..Limits::default() };
+        let (mut budgets, now) = (Budgets::new(&limits), Instant::now());
+        let (ada, bob): (UserId, UserId) = ("ada@x".parse().unwrap(), "bob@x".parse().unwrap());
+        let called = |budgets: &mut Budgets, user: &UserId, now| {
+            (0..100).take_while(|_| budgets.may_be_called(user, now)).count()
+        };
+        assert_eq!(called(&mut budgets, &ada, now), 10);
+        assert_eq!(called(&mut budgets, &bob, now), 10, "it is nobody else's fault");
+        let later = now + Duration::from_secs(3);
+        budgets.expire(later);
+        assert_eq!(called(&mut budgets, &ada, later), 6);
+        budgets.expire(now + Duration::from_secs(60));
+        assert!(budgets.called.is_empty());
     }
 
     /// An operator may set a rate at which a minute fills nothing.

@@ -63,6 +63,10 @@ pub struct Limits {
     pub call_burst: u32,
     /// Calls per second after that.
     pub call_rate: u32,
+    /// New calls to one user at once, whoever makes them.
+    pub callee_burst: u32,
+    /// New calls to one user per second after that.
+    pub callee_rate: u32,
     /// Look-ups of others that an account may make at once.
     pub lookup_burst: u32,
     /// Look-ups per second after that.
@@ -121,6 +125,8 @@ impl Default for Limits {
             signal_rate: limits::SIGNAL_RATE,
             call_burst: limits::CALL_BURST,
             call_rate: limits::CALL_RATE,
+            callee_burst: limits::CALLEE_BURST,
+            callee_rate: limits::CALLEE_RATE,
             lookup_burst: limits::LOOKUP_BURST,
             lookup_rate: limits::LOOKUP_RATE,
             room_burst: limits::ROOM_BURST,

@@ -151,7 +151,8 @@ impl Switchboard {
             return if alone { Ok(grant()) } else { Err(Reason::Malformed) };
         }
         let at = Instant::now();
-        if state.calls.len() >= MAX_CALLS {
+        let is_new = !state.calls.contains_key(&call);
+        if state.calls.len() >= MAX_CALLS || (is_new && !state.budgets.may_be_called(callee, at)) {
             return Err(Reason::TooMany);
         }
         let until = at + limits::CALL_MEMORY;
