@@ -68,6 +68,11 @@ device is lost.")]
         #[command(subcommand)]
         command: Peer,
     },
+    /// Check again what the server's key directory has shown.
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Call somebody.
     #[command(after_help = "Examples:
   undertone call bob
@@ -111,6 +116,19 @@ It takes ten seconds. Whoever calls meanwhile is told that you are busy.")]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Check a file that a failed proof left behind. Needs no account and asks nobody.
+    #[command(after_help = "Example:
+  undertone audit evidence ~/.local/share/undertone/evidence/1790000000-1f0c5a7e.evidence
+
+Exit codes: 4 the file shows a proof that fails, 0 everything in it holds, 1 it is no such file.")]
+    Evidence {
+        /// The file.
+        file: PathBuf,
     },
 }
 

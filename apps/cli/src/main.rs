@@ -13,6 +13,7 @@
 
 mod account;
 mod arguments;
+mod audit;
 mod bench;
 mod call;
 mod conversation;
@@ -29,7 +30,7 @@ use tracing_subscriber::EnvFilter;
 use undertone_client::native::{Client, ClientError, ExitClass};
 use undertone_client::trust::TrustError;
 
-use crate::arguments::{Cli, Command};
+use crate::arguments::{Audit, Cli, Command};
 use crate::output::Output;
 
 /// How a command ended, other than by an error of the client's.
@@ -39,6 +40,8 @@ enum Done {
     Well,
     /// Exit code 1: what was said already is all there is to say.
     Badly,
+    /// Exit code 4: a proof was checked, and fails.
+    Faulty,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Done::Well) => ExitCode::SUCCESS,
         Ok(Done::Badly) => ExitCode::FAILURE,
+        Ok(Done::Faulty) => ExitCode::from(4),
         Err(error) => {
             let (code, word) = match error.class() {
                 ExitClass::Failed => (1, "failed"),
@@ -109,6 +113,7 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
             conversation::list(output);
             return Ok(Done::Well);
         }
+        Command::Audit { command: Audit::Evidence { ref file } } => return audit::evidence(file, output),
         _ => {}
     }
     let pins = std::sync::Arc::new(account::PinPrompt { stdin: cli.pin_stdin });
@@ -125,6 +130,6 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         Command::Room { command } => room::run(&client, command, output).await,
         Command::Doctor => account::doctor(&client, output).await,
         Command::Bench => bench::bench(&client, output).await,
-        Command::Completions { .. } | Command::Sound => Ok(Done::Well),
+        Command::Completions { .. } | Command::Sound | Command::Audit { .. } => Ok(Done::Well),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use undertone_client::native::{Client, ClientError};
-use undertone_client::trust::Verdict;
+use undertone_client::trust::{Attested, Verdict};
 use undertone_client::{PeerTrust, Standing};
 
 use crate::Done;
@@ -58,7 +58,29 @@ fn object(trust: &PeerTrust) -> Value {
     let change = trust.change().map(|(old, new)| json!({ "old": old.fingerprint(), "new": new.fingerprint() }));
     json!({
         "user": trust.user().as_str(), "state": state, "account_key": key, "change": change, "decisions": decisions,
+        "directory": trust.attested().map(attested_object),
     })
+}
+
+fn attested_object(attested: &Attested) -> Value {
+    json!({
+        "epoch": attested.epoch, "published": attested.published, "log_size": attested.size,
+        "log_root": attested.root.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        "at": attested.time.as_unix(), "witnesses": attested.witnesses, "witnesses_wanted": attested.threshold,
+        "witnessed": attested.is_witnessed(),
+    })
+}
+
+/// What the directory proved, in a line or two.
+fn attested_text(attested: &Attested) -> String {
+    let Attested { epoch, published, size, .. } = attested;
+    let seen = match attested.witnesses.as_slice() {
+        [] => "not witnessed: nobody but you and the server has seen this log".to_owned(),
+        names => format!("witnessed by {}", names.join(", ")),
+    };
+    format!(
+        "\ndirectory    proven: the list of epoch {published}, in epoch {epoch} of a log of {size}\n             {seen}"
+    )
 }
 
 fn text(trust: &PeerTrust) -> String {
@@ -71,10 +93,11 @@ fn text(trust: &PeerTrust) -> String {
                 Standing::Overridden => "you accepted a changed key without comparing",
             };
             format!(
-                "{}\nstate        {} ({meaning})\naccount key  {}",
+                "{}\nstate        {} ({meaning})\naccount key  {}{}",
                 user.display(),
                 standing(known),
-                key.fingerprint()
+                key.fingerprint(),
+                trust.attested().map(attested_text).unwrap_or_default()
             )
         }
         (None, Some((old, new))) => format!(

@@ -27,8 +27,10 @@ fn a_server_whose_disk_is_full_keeps_what_it_has() -> anyhow::Result<()> {
     let mut server = ServerProcess::start("full-disk")?;
     let ada = Terminal::registered(server.join("ada"), server.address(), "ada")?;
     server.end()?;
-    let size = fs::metadata(server.data().join("undertone.db"))?.len();
-    server.start_with_file_limit(size + 16 * 1024)?;
+    // Room for a few more in either database, whose logs grow by some pages for each.
+    let sizes = ["undertone.db", "directory.db"].map(|name| fs::metadata(server.data().join(name)));
+    let [accounts, directory] = sizes;
+    server.start_with_file_limit(accounts?.len().max(directory?.len()) + 256 * 1024)?;
     let people = || (0..30).map(|n| (format!("p{n}"), Terminal::new(server.join(&format!("p{n}")), server.address())));
     let register = |(name, person): (String, Terminal)| {
         let output = person.with_passphrase(PASSPHRASE, &["register", &name])?;
@@ -36,7 +38,7 @@ fn a_server_whose_disk_is_full_keeps_what_it_has() -> anyhow::Result<()> {
     };
     let mut registered = Vec::new();
     let (name, refused) = loop {
-        let next = people().nth(registered.len()).expect("thirty accounts fit into 16 KiB");
+        let next = people().nth(registered.len()).expect("thirty accounts fit into 256 KiB");
         let (name, person, output) = register(next)?;
         if !output.status.success() {
             says(&output, 1, &["no room left", "operator"]);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use undertone_testkit::ears::{envelope, likeness};
 use undertone_testkit::process::result as json;
+use undertone_testkit::terminal::PASSPHRASE;
 use undertone_testkit::{Process, ServerProcess, Terminal, TestServer, speech};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_undertone");
@@ -177,24 +178,67 @@ async fn kt_14_another_server_on_the_same_port_is_not_trusted() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("not the one this home trusts"));
 }
 
-/// The server shows Ada another account under Bob's name than the one she knows.
+async fn accounts(server: &TestServer) -> sqlx::SqlitePool {
+    let path = server.data().join("undertone.db");
+    sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap()
+}
+
+/// A server that hands out another list than its directory names is refused, whatever is known of the person, and what it
+/// showed is kept and can be checked by anybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kt_9_a_list_that_the_directory_does_not_name_stops_everything_and_is_kept() {
+    let (server, other) =
+        (TestServer::start("other-list").await.unwrap(), TestServer::start("other-list-other").await.unwrap());
+    let (ada, _bob, _impostor) = (registered(&server, "ada"), registered(&server, "bob"), registered(&other, "bob"));
+    let query = "SELECT list FROM device_lists WHERE user = 'bob@localhost'";
+    let (list,): (Vec<u8>,) = sqlx::query_as(query).fetch_one(&accounts(&other).await).await.unwrap();
+    let replaced = sqlx::query("UPDATE device_lists SET list = ? WHERE user = 'bob@localhost'").bind(list);
+    assert_eq!(replaced.execute(&accounts(&server).await).await.unwrap().rows_affected(), 1);
+
+    for command in [["peer", "show", "bob"].as_slice(), &["call", "bob", "--no-devices"]] {
+        let refused = ada.run(command).unwrap();
+        assert_eq!(refused.status.code(), Some(4));
+        let said = String::from_utf8_lossy(&refused.stderr).replace('\n', " ");
+        assert!(said.contains("KT-7") && said.contains("evidence"), "{said}");
+    }
+    let mut kept = std::fs::read_dir(server.join("ada").join("evidence")).unwrap();
+    let file = kept.next().unwrap().unwrap().path();
+    let stranger = new(&server, "stranger");
+    let checked = stranger.run(&["audit", "evidence", &file.display().to_string()]).unwrap();
+    assert_eq!(checked.status.code(), Some(4));
+    let checked = json(&checked);
+    assert_eq!(
+        (&checked["rule"], &checked["holds"], &checked["convicts"]),
+        (&"KT-7".into(), &false.into(), &false.into())
+    );
+    assert_eq!((&checked["user"], &checked["domain"]), (&"bob@localhost".into(), &"localhost".into()));
+    let none = stranger.run(&["audit", "evidence", "/dev/null"]).unwrap();
+    assert_eq!(none.status.code(), Some(1));
+    // A name that nobody has is proven to be nobody's, and that is no failed proof.
+    let nobody = ada.run(&["peer", "show", "carol"]).unwrap();
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("proven"));
+}
+
+/// The server publishes another account under Bob's name than the one that Ada knows: nothing about it is unproven, and it is
+/// still for her to decide.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kt_10_a_changed_account_key_stops_calls_until_a_person_decides() {
-    let (server, other) =
+    let (mut server, other) =
         (TestServer::start("changed").await.unwrap(), TestServer::start("changed-other").await.unwrap());
     let ada = registered(&server, "ada");
     let _bob = registered(&server, "bob");
     let known = json(&ada.run(&["peer", "show", "bob"]).unwrap())["account_key"].as_str().unwrap().to_owned();
     let _impostor = registered(&other, "bob");
-    let open = async |server: &TestServer| {
-        let path = server.data().join("undertone.db");
-        sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap()
-    };
-    let (theirs, ours) = (open(&other).await, open(&server).await);
-    let (list,): (Vec<u8>,) =
-        sqlx::query_as("SELECT list FROM device_lists WHERE user = 'bob@localhost'").fetch_one(&theirs).await.unwrap();
-    let replaced = sqlx::query("UPDATE device_lists SET list = ? WHERE user = 'bob@localhost'").bind(list);
-    assert_eq!(replaced.execute(&ours).await.unwrap().rows_affected(), 1);
+    let second = new(&other, "bob-too").with_passphrase(PASSPHRASE, &["login", "bob"]).unwrap();
+    assert!(second.status.success());
+    let query = "SELECT list FROM device_lists WHERE user = 'bob@localhost' AND version = 2";
+    let (list,): (Vec<u8>,) = sqlx::query_as(query).fetch_one(&accounts(&other).await).await.unwrap();
+    server.take_down().await;
+    let inserted =
+        sqlx::query("INSERT INTO device_lists (user, version, list) VALUES ('bob@localhost', 2, ?)").bind(list);
+    assert_eq!(inserted.execute(&accounts(&server).await).await.unwrap().rows_affected(), 1);
+    server.bring_up().await.unwrap();
 
     let refused = ada.run(&["call", "bob", "--no-devices"]).unwrap();
     assert_eq!(refused.status.code(), Some(3));

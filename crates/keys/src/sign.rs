@@ -17,9 +17,29 @@ pub enum Device {}
 /// Marks the account key, which signs device lists and rests on no device (rule ID-6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Account {}
-/// Marks a server's identity key, which signs its TLS key and its grants (rule KT-14).
+/// Marks a server's identity key, which signs its TLS key, its grants and the checkpoints of its key directory's log (rules
+/// KT-1, KT-14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {}
+/// Marks the key of a witness, which cosigns the checkpoints of logs (rule KT-2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {}
+
+/// A role whose keys sign C2SP notes: text for the eyes of witnesses and auditors of any make.
+pub trait NoteRole {
+    /// The signature type byte of C2SP signed-note that stands in the role's key ids and verifier keys.
+    const SIGNATURE_TYPE: u8;
+}
+
+impl NoteRole for Server {
+    /// Ed25519 over the note's text.
+    const SIGNATURE_TYPE: u8 = 0x01;
+}
+
+impl NoteRole for Witness {
+    /// Ed25519 with a time: cosignature/v1 of C2SP tlog-cosignature.
+    const SIGNATURE_TYPE: u8 = 0x04;
+}
 
 /// A private Ed25519 key of one role.
 pub struct SigningKey<R> {
@@ -139,6 +159,42 @@ impl<'b, C, R> Decode<'b, C> for VerifyingKey<R> {
     }
 }
 
+/// Signatures over the text of C2SP notes, which carry no [`Label`].
+///
+/// The format fixes every signed byte, and tools of other makers read it: a label in front would be a signature
+/// that no witness knows. What a label does elsewhere (rule ID-8) is done here by three things together:
+/// * The text says itself what it is. A checkpoint begins with the origin line, which names this one log of this
+///   one domain and purpose; what a witness signs begins with `cosignature/v1`. These lines are the domain strings.
+/// * A server's key signs no other notes than its log's checkpoints, a witness key none but cosignatures. Roles are types, so
+///   no other key of ours can be handed to these functions.
+/// * A note contains no control character but the newline, so no zero byte; a labelled message always contains the one
+///   behind its label. A signature made by [`SigningKey::sign`] therefore never passes for one over a note, nor the
+///   other way round, though a server's key also signs labelled statements (rule KT-14).
+impl<R: NoteRole> SigningKey<R> {
+    /// Signs a note's text as it is. The text must hold no zero byte, which every text of the note format does not;
+    /// [`VerifyingKey::verify_note`] refuses it otherwise.
+    #[must_use]
+    pub fn sign_note(&self, text: &[u8]) -> Signature {
+        debug_assert!(!text.contains(&0), "a note has no zero byte");
+        Signature(self.pair.sign(text))
+    }
+}
+
+impl<R: NoteRole> VerifyingKey<R> {
+    /// Verifies a signature over a note's text, without a label: see [`SigningKey::sign_note`].
+    ///
+    /// # Errors
+    /// [`BadSignature`] when it is not by this key or not over this, or when the text holds a zero byte and so may be
+    /// a labelled message.
+    pub fn verify_note(&self, text: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        if !text.contains(&0) && primitives::ed25519_verify(&self.0, text, &signature.0) {
+            Ok(())
+        } else {
+            Err(BadSignature)
+        }
+    }
+}
+
 /// An Ed25519 signature: 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
@@ -191,5 +247,26 @@ impl Signed {
     pub fn verify<R>(&self, key: &VerifyingKey<R>, label: Label) -> Result<&[u8], BadSignature> {
         key.verify(label, &self.bytes, &self.signature)?;
         Ok(&self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels;
+    use crate::testing::SeededRng;
+
+    #[test]
+    fn kt_1_a_note_and_a_labelled_message_never_pass_for_each_other() {
+        let key = SigningKey::<Server>::generate(&mut SeededRng::new(1));
+        let labelled = [labels::DEVICE_LIST.as_bytes(), &[0], b"text\n"].concat();
+        let signature = key.sign(labels::DEVICE_LIST, b"text\n");
+        assert_eq!(key.public().verify(labels::DEVICE_LIST, b"text\n", &signature), Ok(()));
+        assert_eq!(key.public().verify_note(&labelled, &signature), Err(BadSignature));
+
+        let signature = key.sign_note(b"text\n");
+        assert_eq!(key.public().verify_note(b"text\n", &signature), Ok(()));
+        assert_eq!(key.public().verify_note(b"text", &signature), Err(BadSignature));
+        assert_eq!(key.public().verify(labels::DEVICE_LIST, b"text\n", &signature), Err(BadSignature));
     }
 }

@@ -10,6 +10,8 @@ pub const MAX_ENVELOPE: usize = 8 * 1024;
 pub const MAX_CONTROL: usize = 16 * 1024;
 /// Bytes of a JSON body at most.
 pub const MAX_JSON: usize = 256 * 1024;
+/// Bytes of what a key directory proves of a user, as JSON, at most: all the lists that somebody slept through.
+pub const MAX_PROOF: usize = 6 * 1024 * 1024;
 /// OPAQUE exchanges in flight at most, over all addresses. Configurable.
 pub const MAX_LOGINS: usize = 1_000;
 /// OPAQUE exchanges in flight at most for one account from one address; eight times as many from one address, sixteen

@@ -8,7 +8,7 @@
 //! | `POST /v1/login/start` | [`LoginStart`] | [`LoginChallenge`] |
 //! | `POST /v1/login/finish` | [`LoginFinish`] | [`LoggedIn`] |
 //! | `POST /v1/devices` | [`Enrol`] | [`Enrolled`] |
-//! | `GET /v1/users/{user}/devices` | - | [`Devices`] |
+//! | `GET /v1/users/{user}/devices?seen={size}&known={version}` | - | [`Devices`] |
 //! | `POST /v1/logout` | - | nothing |
 //! | `GET /v1/rooms` | - | [`Rooms`] |
 //! | `GET /v1/rooms/{room}/access?above={version}` | - | [`AccessVersions`] |
@@ -194,8 +194,8 @@ pub struct Enrol {
 /// A user's devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Devices {
-    /// The signed device list.
-    pub list: Bytes,
+    /// What the key directory proves of them, or that there is no such user: an `Answer` of `undertone-transparency`.
+    pub answer: Bytes,
 }
 
 /// A room that a user may come into, as far as the server knows.
@@ -264,7 +264,7 @@ pub mod code {
     pub const WRONG_CREDENTIALS: &str = "wrong_credentials";
     /// The token is unknown or was revoked.
     pub const UNAUTHORIZED: &str = "unauthorized";
-    /// Nobody has that name.
+    /// No name of this server's.
     pub const UNKNOWN_USER: &str = "unknown_user";
     /// The exchange is unknown or took too long.
     pub const EXCHANGE_OVER: &str = "exchange_over";

@@ -23,6 +23,9 @@ pub struct Statement {
     /// When it was made.
     #[n(3)]
     pub created: WallTime,
+    /// The VRF key of its key directory (rule KT-5): 32 bytes. With `identity`, which signs the log, what a client pins.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub vrf: [u8; 32],
 }
 
 /// Why a statement is not believed.

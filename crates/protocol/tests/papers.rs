@@ -93,6 +93,7 @@ fn kt_14_a_statement_speaks_of_the_tls_key_in_use() {
         domain: "localhost".into(),
         tls_key: [7; 32],
         created: WallTime::from_unix(1),
+        vrf: [9; 32],
     };
     let bytes = statement.sign(&server);
     assert_eq!(Statement::verify(&bytes, &[7; 32]), Ok(statement));

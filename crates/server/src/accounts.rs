@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use futures_util::StreamExt;
 use getrandom::SysRng;
 use opaque_ke::errors::ProtocolError;
 use opaque_ke::{
@@ -23,9 +24,12 @@ use undertone_protocol::rest::{
 };
 
 use crate::config::{Limits, Registration};
+use crate::directory::{Directory, DirectoryError, StorageError};
 use crate::exchanges::{Challenge, Exchanges, Kind, Step, TooMany};
 use crate::store::{Account, Accounts, StoreError, StoredList, Token};
 
+/// Lists that wait to be published at the same time, where many do.
+const AT_ONCE: usize = 4_096;
 /// Bytes of a wrapped account key at most.
 const MAX_WRAPPED: usize = 256;
 
@@ -63,6 +67,21 @@ pub enum AccountError {
     /// The store failed.
     #[error("the server cannot do this now")]
     Store(#[source] StoreError),
+    /// The key directory did not take the list. It is stored, and published as soon as that can be done.
+    #[error("the server's key directory cannot take the device now: try again with the same passphrase")]
+    Directory(#[source] DirectoryError),
+    /// The key directory has no room left.
+    #[error("the server has no room left and cannot write anything down: tell its operator, and try again then")]
+    DirectoryFull(#[source] DirectoryError),
+}
+
+impl From<DirectoryError> for AccountError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            full @ DirectoryError::Storage(StorageError::Full) => Self::DirectoryFull(full),
+            error => Self::Directory(error),
+        }
+    }
 }
 
 impl From<TooMany> for AccountError {
@@ -91,6 +110,7 @@ impl From<ProtocolError> for AccountError {
 #[derive(Debug)]
 pub struct Desk<S> {
     store: S,
+    directory: Directory,
     setup: ServerSetup<Suite>,
     domain: String,
     registration: Registration,
@@ -106,18 +126,69 @@ impl<S: Accounts> Desk<S> {
     #[must_use]
     pub fn new(
         store: S,
+        directory: Directory,
         setup: ServerSetup<Suite>,
         domain: String,
         registration: Registration,
         limits: &Limits,
     ) -> Self {
         let exchanges = Exchanges::new(limits.logins, limits.logins_per_account, limits::LOGIN_TIMEOUT);
-        Self { store, setup, domain, registration, exchanges }
+        Self { store, directory, setup, domain, registration, exchanges }
     }
 
     /// The store behind the desk.
     pub const fn store(&self) -> &S {
         &self.store
+    }
+
+    /// The domain of all names here.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The key directory.
+    pub const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Publishes what the directory does not have yet: a server that was cut off between storing a list and publishing it
+    /// does so before anybody asks.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn catch_up(&self) -> Result<usize, AccountError> {
+        let waiting = self.store.unpublished(self.directory.shown().epoch()).await?;
+        // All at once: as many as can go into one epoch, and one epoch after the other.
+        let publish = waiting.iter().map(|(user, list)| self.publish_one(user, list));
+        let mut published = futures_util::stream::iter(publish).buffer_unordered(AT_ONCE);
+        while let Some(published) = published.next().await {
+            published?;
+        }
+        Ok(waiting.len())
+    }
+
+    /// Publishes a user's lists up to the newest stored, whatever of them is published already.
+    async fn publish(&self, user: &UserId) -> Result<(), AccountError> {
+        let newest = self.store.list(user).await?.ok_or(AccountError::Store(StoreError::Damaged))?;
+        match self.publish_one(user, &newest).await {
+            Err(AccountError::Directory(DirectoryError::Gap { newest })) => {
+                for list in self.store.lists_above(user, newest).await? {
+                    self.publish_one(user, &list).await?;
+                }
+                Ok(())
+            }
+            published => published,
+        }
+    }
+
+    async fn publish_one(&self, user: &UserId, list: &StoredList) -> Result<(), AccountError> {
+        let published = self.directory.publish(user, list.version, sha256(&[&list.list])).await;
+        let epoch = published?.epoch;
+        // Where this is lost, it is published once more, to no effect.
+        if let Err(error) = self.store.published(user, list.version, epoch).await {
+            tracing::warn!(%error, "that a list is published was not noted");
+        }
+        Ok(())
     }
 
     /// Whether anybody may register.
@@ -190,10 +261,11 @@ impl<S: Accounts> Desk<S> {
             created: now,
         };
         let token = AccessToken::random(&mut rng());
-        let stored = Token { hash: token.hash(), user, device: record.device };
+        let stored = Token { hash: token.hash(), user: user.clone(), device: record.device };
         match self.store.create(account, request.list.0, stored, invite).await {
             Ok(()) => {
                 place.release();
+                self.publish(&user).await?;
                 Ok(Enrolled { token: token.to_text() })
             }
             Err(StoreError::Conflict) => Err(AccountError::NameTaken),
@@ -282,6 +354,7 @@ impl<S: Accounts> Desk<S> {
         match result {
             Ok(()) => {
                 place.release();
+                self.publish(&user).await?;
                 Ok(Enrolled { token: token.to_text() })
             }
             Err(StoreError::Conflict) => Err(AccountError::BadList),

@@ -30,6 +30,8 @@ pub struct Config {
     /// Threads of the relay, each with its share of the rooms: by default one for each core, but no more than
     /// [`RELAY_THREADS`].
     pub relay_threads: Option<NonZeroUsize>,
+    /// The keys of the witnesses whose cosignatures the log of the key directory takes, as they print them.
+    pub witnesses: Vec<String>,
     /// What bounds the server.
     pub limits: Limits,
 }
@@ -166,6 +168,7 @@ impl Default for Config {
             tap: None,
             metrics: None,
             relay_threads: None,
+            witnesses: Vec::new(),
             limits: Limits::default(),
         }
     }

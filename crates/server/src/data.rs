@@ -3,11 +3,13 @@
 //! | file | mode | what |
 //! | --- | --- | --- |
 //! | `identity.key` | 0600 | seed of the Ed25519 key that clients pin |
+//! | `vrf.key` | 0600 | the key directory's VRF key; lost, the directory ends, and with another it does not open |
 //! | `opaque.key` | 0600 | OPAQUE server setup; lost, nobody can log in any more |
 //! | `tls.key`, `tls.crt` | 0600 | TLS key (PKCS#8 DER) and certificate (DER); may be replaced |
 //! | `domain` | 0600 | the domain, fixed at the first start |
 //! | `lock` | 0600 | held while a server runs |
 //! | `undertone.db` | 0600 | accounts |
+//! | `directory.db` | 0600 | the key directory and its log |
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,6 +20,8 @@ use opaque_ke::ServerSetup;
 use undertone_keys::Secret;
 use undertone_keys::sign::{Server, SigningKey};
 use undertone_protocol::opaque::{Rng, Suite};
+use undertone_transparency::checkpoint::origin;
+use undertone_transparency::note::LogKey;
 
 use crate::tls::Certificate;
 
@@ -62,6 +66,18 @@ pub enum DataError {
         /// Which is.
         there: PathBuf,
     },
+    /// The VRF key is gone, and the directory that was made with it is there.
+    #[error(
+        "{} is missing, and {} was made with it: restore it from a backup, the server will not make another in its place",
+        missing.display(),
+        there.display()
+    )]
+    KeyLost {
+        /// Which is not there.
+        missing: PathBuf,
+        /// What was made with it.
+        there: PathBuf,
+    },
     /// The folder belongs to another domain.
     #[error("this folder belongs to the domain {stored}, not {asked}: start with --domain {stored}")]
     Domain {
@@ -78,6 +94,21 @@ pub enum DataError {
 /// The key in `identity.key`; `None` if it is none.
 pub(crate) fn parse_identity(seed: &[u8]) -> Option<SigningKey<Server>> {
     Secret::from_slice(seed).map(SigningKey::from_seed)
+}
+
+/// The key of the log of the server that this folder is of, under its origin: what witnesses and auditors pin. Changes nothing.
+///
+/// # Errors
+/// [`DataError`] where there is no server's folder, or its key is damaged.
+pub fn log_key(path: &Path) -> Result<LogKey, DataError> {
+    let read = |name: &str| {
+        let path = path.join(name);
+        fs::read(&path).map_err(|source| DataError::Io { path, source })
+    };
+    let (identity, domain) = (read("identity.key")?, read("domain")?);
+    let key = parse_identity(&identity).ok_or_else(|| DataError::Damaged(path.join("identity.key")))?;
+    let name = String::from_utf8(domain).ok().and_then(|domain| origin(&domain).ok());
+    Ok(LogKey::new(name.ok_or_else(|| DataError::Damaged(path.join("domain")))?, *key.public()))
 }
 
 /// What is in `opaque.key`; `None` if it is damaged.
@@ -122,7 +153,19 @@ impl DataFolder {
     /// # Errors
     /// [`DataError::Io`].
     pub fn database(&self) -> Result<PathBuf, DataError> {
-        let path = self.path.join("undertone.db");
+        self.private("undertone.db")
+    }
+
+    /// Where the key directory's database lies, made with mode 0600 if it was not there.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn directory(&self) -> Result<PathBuf, DataError> {
+        self.private("directory.db")
+    }
+
+    fn private(&self, name: &str) -> Result<PathBuf, DataError> {
+        let path = self.path.join(name);
         let made = OpenOptions::new().create(true).truncate(false).append(true).mode(0o600).open(&path);
         made.map_err(|source| DataError::Io { path: path.clone(), source })?;
         Ok(path)
@@ -135,6 +178,20 @@ impl DataFolder {
     pub fn identity(&self, rng: &mut impl rand_core::CryptoRng) -> Result<SigningKey<Server>, DataError> {
         let seed = self.read_or_make("identity.key", || Secret::<32>::random(rng).expose().to_vec())?;
         parse_identity(&seed).ok_or_else(|| DataError::Damaged(self.path.join("identity.key")))
+    }
+
+    /// The key directory's VRF key, made at the first start.
+    ///
+    /// # Errors
+    /// [`DataError`], [`DataError::KeyLost`] where it is not there and the directory is.
+    pub fn vrf(&self, rng: &mut impl rand_core::CryptoRng) -> Result<Secret<32>, DataError> {
+        // It is there before the directory is.
+        let (missing, there) = (self.path.join("vrf.key"), self.path.join("directory.db"));
+        if there.exists() && !missing.exists() {
+            return Err(DataError::KeyLost { missing, there });
+        }
+        let seed = self.read_or_make("vrf.key", || Secret::<32>::random(rng).expose().to_vec())?;
+        Secret::from_slice(&seed).ok_or(DataError::Damaged(missing))
     }
 
     /// The OPAQUE setup.

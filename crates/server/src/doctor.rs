@@ -13,9 +13,9 @@ use undertone_relay::shell::SOCKET_BUFFER;
 
 use crate::config::{Config, Registration};
 use crate::data::{parse_identity, parse_opaque};
-use crate::files;
 use crate::store::Sqlite;
 use crate::tls::Certificate;
+use crate::{directory, files};
 
 /// What was looked at, and how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ const ROOM: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Descriptors beside those of connections: database, logs, sockets.
 const OTHER_FILES: u64 = 64;
-const KEYS: [&str; 5] = ["identity.key", "opaque.key", "tls.key", "tls.crt", "domain"];
+const KEYS: [&str; 6] = ["identity.key", "vrf.key", "opaque.key", "tls.key", "tls.crt", "domain"];
 
 /// Looks at all of it.
 pub async fn examine(config: &Config) -> Vec<Finding> {
@@ -55,6 +55,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         findings.push(Finding::new("room", room(data)));
         findings.push(Finding::new("keys", keys(data, config.domain.as_deref())));
         findings.push(Finding::new("database", database(data).await));
+        findings.push(Finding::new("key directory", directory(data)));
     } else {
         let seen = format!("there is none at {} yet: the first start makes it", data.display());
         findings.push(Finding::new("data folder", Ok(seen)));
@@ -115,10 +116,10 @@ fn keys(data: &Path, asked: Option<&str>) -> Result<String, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("{}: {error}", data.join(name).display())),
     };
-    let [identity, opaque, key, chain, domain] = KEYS.map(read);
-    let (identity, opaque, key, chain, domain) = (identity?, opaque?, key?, chain?, domain?);
-    let there = [&identity, &opaque, &key, &chain, &domain].map(|file| file.is_some());
-    if there == [false; 5] && !data.join("undertone.db").exists() {
+    let [identity, vrf, opaque, key, chain, domain] = KEYS.map(read);
+    let (identity, vrf, opaque, key, chain, domain) = (identity?, vrf?, opaque?, key?, chain?, domain?);
+    let there = [&identity, &vrf, &opaque, &key, &chain, &domain].map(|file| file.is_some());
+    if there == [false; 6] && !data.join("undertone.db").exists() {
         return Ok("none yet: the first start makes them".into());
     }
     if let Some((name, _)) = KEYS.iter().zip(there).find(|(_, there)| !there) {
@@ -130,6 +131,9 @@ fn keys(data: &Path, asked: Option<&str>) -> Result<String, String> {
     let (identity, opaque) = (identity.unwrap_or_default(), opaque.unwrap_or_default());
     if parse_identity(&identity).is_none() {
         return Err(damaged("identity.key"));
+    }
+    if vrf.is_none_or(|vrf| vrf.len() != 32) {
+        return Err(damaged("vrf.key"));
     }
     if parse_opaque(&opaque).is_none() {
         return Err(damaged("opaque.key"));
@@ -154,6 +158,17 @@ async fn database(data: &Path) -> Result<String, String> {
     match Sqlite::examine(&path).await {
         Ok(accounts) => Ok(format!("sound, {accounts} {}", if accounts == 1 { "account" } else { "accounts" })),
         Err(error) => Err(format!("{}: {error}: restore it from a backup", path.display())),
+    }
+}
+
+fn directory(data: &Path) -> Result<String, String> {
+    let path = data.join("directory.db");
+    if !path.exists() {
+        return Ok("none yet: the first start makes it".into());
+    }
+    match directory::Sqlite::examine(&path) {
+        Ok(epoch) => Ok(format!("sound, at epoch {epoch}")),
+        Err(error) => Err(format!("{}: {error}: restore it from the newest backup", path.display())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! REST and the way to the WebSocket. The OpenAPI description is served at `/v1/openapi.json`.
 #![allow(missing_debug_implementations, unreachable_pub, reason = "utoipa's generated types")]
 
+pub mod log;
 mod rooms;
 
 use std::net::SocketAddr;
@@ -9,11 +10,12 @@ use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use undertone_keys::device_list::ClaimedList;
@@ -70,7 +72,11 @@ pub struct Shared<S> {
         rooms::list,
         rooms::above,
         rooms::take,
-        rooms::enter
+        rooms::enter,
+        log::checkpoint,
+        log::tile,
+        log::audit,
+        log::cosign
     )
 )]
 pub struct Description;
@@ -79,6 +85,7 @@ static DESCRIPTION: LazyLock<String> = LazyLock::new(|| Description::openapi().t
 
 /// All routes. Unknown ones, and known ones asked in another way, are refused like everything else: with a [`Problem`].
 pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
+    let log = log::router(shared.desk.directory().clone());
     Router::new()
         .route("/v1/server", get(server_info::<S>))
         .route("/v1/register/start", post(register_start::<S>))
@@ -93,6 +100,7 @@ pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/rooms/{room}/enter", post(rooms::enter::<S>))
         .route("/v1/signal", get(open_signal::<S>))
         .route("/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION.as_str())))
+        .merge(log)
         .route("/health", get(async || "ok\n"))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, code::BAD_REQUEST, "there is nothing here"))
         .method_not_allowed_fallback(async || {
@@ -140,6 +148,10 @@ impl From<AccountError> for Refusal {
             AccountError::ExchangeOver => (StatusCode::GONE, code::EXCHANGE_OVER),
             AccountError::BadList => (StatusCode::CONFLICT, code::BAD_LIST),
             AccountError::TooMany => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
+            AccountError::Directory(source) | AccountError::DirectoryFull(source) => {
+                error!(%source, "the key directory failed");
+                (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
+            }
             AccountError::Store(source) | AccountError::Full(source) => {
                 error!(%source, "the store failed");
                 (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
@@ -253,22 +265,37 @@ async fn enrol<S: Accounts>(State(shared): Desks<S>, Body(body): Body<Enrol>) ->
     Ok(Json(enrolled))
 }
 
-/// A user's signed device list.
-#[utoipa::path(get, path = "/v1/users/{user}/devices", params(("user" = String, Path)),
+/// What somebody who asks for a user's devices knows already.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    seen: u64,
+    known: u32,
+}
+
+/// A user's signed device lists, as the key directory proves them, or that there is no such user.
+#[utoipa::path(get, path = "/v1/users/{user}/devices",
+    params(("user" = String, Path),
+        ("seen" = Option<u64>, Query, description = "leaves of the log seen so far: the answer shows that it only grew"),
+        ("known" = Option<u32>, Query, description = "the newest version known: the lists behind it come with the answer")),
     responses((status = 200, body = Devices), (status = "4XX", body = Problem)))]
 async fn devices<S: Accounts>(
     State(shared): Desks<S>,
     Path(user): Path<String>,
+    Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<Json<Devices>, Refusal> {
     let token = authorize(&shared, &headers).await?;
     if !shared.board.allow(&token.user, Spending::Lookup) {
         return Err(Refusal::too_many());
     }
-    let unknown = || Refusal::new(StatusCode::NOT_FOUND, code::UNKNOWN_USER, "nobody has that name on this server");
+    let unknown = || Refusal::new(StatusCode::NOT_FOUND, code::UNKNOWN_USER, "that is no name of this server's");
     let user: UserId = user.parse().map_err(|_| unknown())?;
-    let list = shared.desk.store().list(&user).await?.ok_or_else(unknown)?;
-    Ok(Json(Devices { list: Bytes(list.list) }))
+    if user.domain() != shared.desk.domain() {
+        return Err(unknown());
+    }
+    let answer = shared.desk.prove(&user, asked.seen, asked.known).await?;
+    Ok(Json(Devices { answer: Bytes(answer.to_bytes()) }))
 }
 
 /// End this device's access.

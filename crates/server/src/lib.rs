@@ -17,9 +17,11 @@
 )]
 
 pub mod accounts;
+pub mod answers;
 pub mod budget;
 pub mod config;
 pub mod data;
+pub mod directory;
 pub mod doctor;
 pub mod exchanges;
 pub mod files;
@@ -32,6 +34,7 @@ pub mod signal;
 pub mod store;
 pub mod switchboard;
 pub mod tls;
+pub mod witness;
 
 mod rate;
 

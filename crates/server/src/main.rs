@@ -4,18 +4,22 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use undertone_keys::AccessToken;
 use undertone_keys::digest::sha256;
 use undertone_server::signal::wall_time;
 use undertone_server::store::{Accounts, Sqlite};
+use undertone_server::witness::{LogAddress, Options, Report, Watch};
 use undertone_server::{Config, Server, StartError};
+use undertone_transparency::note::LogKey;
 
 /// The Undertone server: accounts, signalling and the relay behind one port.
 #[derive(Debug, Parser)]
@@ -32,6 +36,8 @@ const EXAMPLES: &str = "Examples:
       Serve everybody; people register with an invite token.
   undertone-server admin invite --data /var/lib/undertone
       Print an invite token, good for one account.
+  undertone-server witness --log https://calls.example.org:4433 --log-key VKEY --key witness.key
+      Watch that server's key directory, and cosign its log as long as it never lies.
   undertone-server doctor --data /var/lib/undertone --listen 0.0.0.0:4433
       Look at everything a server needs, and say what to do about what is amiss.
 
@@ -44,6 +50,13 @@ enum Command {
     Serve(Serve),
     /// Look at everything a server needs, and say what to do about what is amiss.
     Doctor(Serve),
+    /// Watch another server's key directory, and cosign its log as long as it never lies.
+    #[command(after_help = "Example:
+  undertone-server witness --log https://calls.example.org:4433 --log-key VKEY --key witness.key
+
+VKEY is what `undertone-server admin log-key` prints; have it from its operator and not from the log. The witness's own key is
+printed at its start: its operator puts it under `witnesses` in the server's configuration.")]
+    Witness(WitnessOptions),
     /// What an operator does besides.
     Admin {
         #[command(subcommand)]
@@ -78,6 +91,15 @@ struct Serve {
 
 #[derive(Debug, Subcommand)]
 enum Admin {
+    /// Print the key of the key directory's log, for witnesses and auditors.
+    LogKey {
+        /// The server's data folder.
+        #[arg(long, value_name = "DIR", default_value = "undertone-data")]
+        data: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make an invite token, good for one account.
     Invite {
         /// The server's data folder.
@@ -89,9 +111,20 @@ enum Admin {
     },
 }
 
+/// Beside a running server as well: what is asked for is the same for ever.
+fn log_key(data: &std::path::Path, json: bool) -> anyhow::Result<()> {
+    let key = undertone_server::data::log_key(data)?.to_string();
+    if json {
+        println!("{}", serde_json::json!({ "log_key": key }))
+    } else {
+        println!("{key}")
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,akd=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         let result = runtime.block_on(run(cli.command));
@@ -111,7 +144,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(options) => serve(options).await,
         Command::Doctor(options) => doctor(&options).await,
+        Command::Witness(options) => witness(options).await,
         Command::Admin { command: Admin::Invite { data, json } } => invite(&data, json).await,
+        Command::Admin { command: Admin::LogKey { data, json } } => log_key(&data, json),
     }
 }
 
@@ -210,4 +245,74 @@ async fn invite(data: &std::path::Path, json: bool) -> anyhow::Result<()> {
         println!("{token}");
     }
     Ok(())
+}
+
+/// What a witness is told.
+#[derive(Debug, Args)]
+struct WitnessOptions {
+    /// Where the log is served.
+    #[arg(long, value_name = "https://HOST:PORT")]
+    log: LogAddress,
+    /// The log's verifier key, name+id+key; from its operator, not from the log.
+    #[arg(long, value_name = "VKEY")]
+    log_key: LogKey,
+    /// The file of the witness's own key; made if it is not there.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The witness's name; it belongs to the key for ever [default: made of the key].
+    #[arg(long)]
+    name: Option<String>,
+    /// What the witness knows, and evidence if it finds any [default: the key file's name with .state behind it].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// How often to look: seconds, or with s, m or h behind the number.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = every)]
+    every: Duration,
+    /// Look once; the exit code is 0 when the newest checkpoint is cosigned.
+    #[arg(long)]
+    once: bool,
+    /// Print a JSON object for each line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A time between looks: a second to a day.
+fn every(text: &str) -> Result<Duration, &'static str> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..) {
+        Some("" | "s") => Some(1),
+        Some("m") => Some(60),
+        Some("h") => Some(3_600),
+        _ => None,
+    };
+    let seconds = digits.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+    let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or("a time such as 60s, 5m or 1h, a day at most")
+}
+
+async fn witness(options: WitnessOptions) -> anyhow::Result<()> {
+    let WitnessOptions { log, log_key, key, name, state, every, once, json } = options;
+    let options = Options { log, log_key, key, name, state, every, clock: wall_time };
+    let mut watch = Watch::open(&options, &mut UnwrapErr(SysRng))?;
+    let mut print = |report: &Report| {
+        if json {
+            println!("{}", serde_json::to_string(report).unwrap_or_default());
+        } else {
+            println!("{report}");
+        }
+    };
+    print(&watch.ready());
+    if once {
+        return if watch.look(&mut print).await? { Ok(()) } else { bail!("the newest checkpoint is not cosigned") };
+    }
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = CancellationToken::new();
+    let mut run = std::pin::pin!(watch.run(&stop, &mut print));
+    loop {
+        tokio::select! {
+            ended = &mut run => return Ok(ended?),
+            _ = interrupt.recv() => stop.cancel(),
+            _ = terminate.recv() => stop.cancel(),
+        }
+    }
 }

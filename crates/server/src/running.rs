@@ -12,15 +12,17 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 use undertone_keys::WallTime;
 use undertone_keys::sign::{Server as Identity, VerifyingKey};
 use undertone_protocol::statement::Statement;
 use undertone_relay::shell::{Config as RelayConfig, Failed, Relay, bind};
+use undertone_transparency::note::WitnessKey;
 
 use crate::accounts::Desk;
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
+use crate::directory::{self, Directory};
 use crate::http::{Shared, router};
 use crate::listener::{self, Places};
 use crate::metrics::{self, Sources};
@@ -36,6 +38,7 @@ pub struct Server {
     identity: VerifyingKey<Identity>,
     domain: String,
     store: Sqlite,
+    directory: Directory,
     relay: Relay,
     places: Arc<Places>,
     stop: CancellationToken,
@@ -78,6 +81,15 @@ pub enum StartError {
     /// Metrics for everybody to see.
     #[error("metrics are for this machine alone: {0} is no loopback address")]
     Metrics(SocketAddr),
+    /// One of the witnesses' keys is none.
+    #[error("one of the `witnesses` is no witness's key: {0}")]
+    Witness(undertone_transparency::note::BadVerifierKey),
+    /// The key directory.
+    #[error("the key directory does not open: {0}")]
+    Directory(#[from] directory::OpenError),
+    /// The key directory's database.
+    #[error("the key directory's database does not open: {0}")]
+    DirectoryStorage(#[from] directory::StorageError),
     /// The relay.
     #[error(transparent)]
     Relay(#[from] undertone_relay::shell::StartError),
@@ -94,6 +106,7 @@ impl Server {
         let domain = data.domain(config.domain.as_deref())?;
         let identity = data.identity(rng)?;
         let setup = data.opaque(rng)?;
+        let vrf = data.vrf(rng)?;
         let certificate = data.certificate(&names(config, &domain))?;
         let store = Sqlite::open(&data.database()?).await?;
 
@@ -116,7 +129,21 @@ impl Server {
 
         let key_hash = certificate.key_hash().ok_or_else(|| StartError::Tls("unreadable certificate".into()))?;
         let public = *identity.public();
-        let statement = Statement { identity: public, domain: domain.clone(), tls_key: key_hash, created: wall_time() };
+        let directory = {
+            let storage = directory::Sqlite::open(&data.directory()?)?;
+            let keys = directory::Keys { log: data.identity(rng)?, vrf };
+            let witnesses = config.witnesses.iter().map(|key| key.parse::<WitnessKey>());
+            let witnesses = witnesses.collect::<Result<_, _>>().map_err(StartError::Witness)?;
+            let settings = directory::Settings { witnesses, ..directory::Settings::new(wall_time) };
+            Directory::open(storage, &domain, keys, settings).await?
+        };
+        let statement = Statement {
+            identity: public,
+            domain: domain.clone(),
+            tls_key: key_hash,
+            created: wall_time(),
+            vrf: directory.vrf_key(),
+        };
         let (stop, places) = (CancellationToken::new(), Arc::new(Places::new(&config.limits)));
         let relay_limits = undertone_relay::Limits {
             rooms: config.limits.rooms,
@@ -139,12 +166,25 @@ impl Server {
         let relay = Relay::start(udp, media, RelayConfig { server: public, limits: relay_limits, tap, failed })?;
         let statement = statement.sign(&identity);
         let shared = Arc::new(Shared {
-            desk: Desk::new(store.clone(), setup, domain.clone(), config.registration(), &config.limits),
+            desk: Desk::new(
+                store.clone(),
+                directory.clone(),
+                setup,
+                domain.clone(),
+                config.registration(),
+                &config.limits,
+            ),
             rooms: RoomDesk::new(store.clone(), &config.limits, config.hop).with_relay(relay.counts()),
             board: Arc::new(Switchboard::new(identity, &config.limits, config.hop)),
             statement,
             stop: stop.clone(),
         });
+        // Before anybody asks: what was stored and not published.
+        match shared.desk.catch_up().await {
+            Ok(0) => {}
+            Ok(count) => info!(count, "device lists were published that had not been"),
+            Err(error) => warn!(%error, "device lists that are not published yet stay so until the next start"),
+        }
         let mut tasks = vec![tokio::spawn(forget(shared.clone(), stop.clone()))];
         if let Some(listener) = metrics {
             let sources = Sources { shared: shared.clone(), relay: relay.counts(), places: places.clone() };
@@ -156,6 +196,7 @@ impl Server {
             identity: public,
             domain,
             store,
+            directory,
             relay,
             places,
             stop,
@@ -218,6 +259,7 @@ impl Server {
                 task.abort();
             }
         }
+        self.directory.stop().await;
         self.store.close().await;
     }
 }

@@ -17,7 +17,22 @@
     )
 )]
 
+pub mod answer;
+pub mod checkpoint;
+pub mod cosignature;
+pub mod directory;
+pub mod evidence;
+pub mod label;
+pub mod labels;
+pub mod leaf;
+pub mod log;
+pub mod note;
+pub mod policy;
+pub mod seen;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod trust;
+pub mod verify;
 
 pub use trust::{PeerTrust, Standing, TrustedPeer};
 pub use undertone_keys::device_list::DeviceList;

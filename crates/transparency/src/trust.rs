@@ -18,6 +18,9 @@ use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Account, VerifyingKey};
 use undertone_keys::{DeviceId, UserId, WallTime};
 
+pub use crate::verify::Attested;
+use crate::verify::VerifiedDevices;
+
 /// How well a peer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
@@ -49,6 +52,9 @@ pub struct Decision {
     /// What was decided.
     #[n(3)]
     pub verdict: Verdict,
+    /// The state of the directory in which the key decided about was proven last.
+    #[n(4)]
+    pub attested: Option<Attested>,
 }
 
 /// What a person decided.
@@ -93,6 +99,9 @@ pub struct PeerTrust {
     /// Devices that once listed a P-256 key and do not any more (rule ID-3); mostly there are none.
     #[n(4)]
     downgraded: Option<Vec<DeviceId>>,
+    /// The state of the directory that proved what was shown last.
+    #[n(5)]
+    attested: Option<Attested>,
 }
 
 /// Why a peer is not trusted now.
@@ -151,32 +160,37 @@ pub enum DecisionError {
 }
 
 impl PeerTrust {
-    /// First contact: pins the list's account key.
+    /// First contact: pins the account key that the directory proves.
     #[must_use]
-    pub fn pin(list: &DeviceList) -> Self {
+    pub fn pin(devices: &VerifiedDevices) -> Self {
+        let list = devices.list();
         Self {
             user: list.user().clone(),
             state: State::Trusted(Standing::Pinned, *list.account()),
             list: list.to_bytes(),
             decisions: Vec::new(),
             downgraded: None,
+            attested: Some(devices.attested()),
         }
     }
 
-    /// Looks at a list of this peer: newer ones of the trusted key are taken, another key is remembered as changed.
+    /// Looks at what the directory proves of this peer: newer lists of the trusted key are taken, another key is
+    /// remembered as changed.
     ///
     /// # Errors
     /// [`TrustError`] says why no [`TrustedPeer`] comes of it.
-    pub fn observe(&mut self, list: &DeviceList) -> Result<TrustedPeer, TrustError> {
+    pub fn observe(&mut self, devices: &VerifiedDevices) -> Result<TrustedPeer, TrustError> {
+        let list = devices.list();
         if *list.user() != self.user {
             return Err(TrustError::OtherUser);
         }
+        self.attested = Some(devices.attested());
         let new = *list.account();
         let user = || self.user.clone();
         match self.state {
-            State::Trusted(standing, key) if key == new => self.trust(standing, list),
+            State::Trusted(standing, key) if key == new => self.trust(standing, devices),
             // They went back to the key they had, and a person has said no to the other.
-            State::Refused(standing, old, _) if old == new => self.trust(standing, list),
+            State::Refused(standing, old, _) if old == new => self.trust(standing, devices),
             State::Changed(_, old, alarming) if old == new => {
                 Err(TrustError::Changed { user: user(), old, new: alarming })
             }
@@ -196,10 +210,12 @@ impl PeerTrust {
         }
     }
 
-    fn trust(&mut self, standing: Standing, list: &DeviceList) -> Result<TrustedPeer, TrustError> {
+    fn trust(&mut self, standing: Standing, devices: &VerifiedDevices) -> Result<TrustedPeer, TrustError> {
+        let list = devices.list();
         self.advance(list)?;
         self.state = State::Trusted(standing, *list.account());
-        Ok(TrustedPeer { list: list.clone(), standing, downgraded: self.downgraded.clone().unwrap_or_default() })
+        let downgraded = self.downgraded.clone().unwrap_or_default();
+        Ok(TrustedPeer { list: list.clone(), standing, downgraded, attested: Box::new(devices.attested()) })
     }
 
     /// Whether the last word about this key was no.
@@ -207,8 +223,7 @@ impl PeerTrust {
         self.decisions.iter().rev().find(|decision| decision.new == *key).is_some_and(|d| d.verdict == Verdict::Refused)
     }
 
-    /// The trusted key's lists only go forward. Where versions in between were not seen, the account key's signature
-    /// stands for them until the directory proves the whole history.
+    /// The trusted key's lists only go forward.
     fn advance(&mut self, list: &DeviceList) -> Result<(), TrustError> {
         let known = ClaimedList::from_bytes(&self.list).and_then(|claimed| claimed.verify(&self.user));
         let fork = || TrustError::Fork { user: self.user.clone() };
@@ -243,7 +258,8 @@ impl PeerTrust {
     pub fn verified(&mut self, key: &VerifyingKey<Account>, at: WallTime) -> Result<(), DecisionError> {
         match &self.state {
             State::Trusted(_, trusted) if trusted == key => {
-                self.decisions.push(Decision { old: *key, new: *key, at, verdict: Verdict::Verified });
+                let (verdict, attested) = (Verdict::Verified, self.attested.clone());
+                self.decisions.push(Decision { old: *key, new: *key, at, verdict, attested });
                 self.state = State::Trusted(Standing::Verified, *key);
                 Ok(())
             }
@@ -263,7 +279,7 @@ impl PeerTrust {
             return Err(DecisionError::Fingerprint);
         }
         let verdict = if accept { Verdict::Accepted } else { Verdict::Refused };
-        self.decisions.push(Decision { old, new, at, verdict });
+        self.decisions.push(Decision { old, new, at, verdict, attested: self.attested.clone() });
         self.state =
             if accept { State::Trusted(Standing::Overridden, new) } else { State::Refused(standing, old, new) };
         Ok(())
@@ -293,6 +309,18 @@ impl PeerTrust {
         }
     }
 
+    /// The newest list of the trusted key, for a look-up to go on from. `None` where what is stored cannot be read.
+    #[must_use]
+    pub fn list(&self) -> Option<DeviceList> {
+        ClaimedList::from_bytes(&self.list).and_then(|claimed| claimed.verify(&self.user)).ok()
+    }
+
+    /// The state of the directory that proved what was shown last.
+    #[must_use]
+    pub const fn attested(&self) -> Option<&Attested> {
+        self.attested.as_ref()
+    }
+
     /// Every decision so far, oldest first.
     #[must_use]
     pub fn decisions(&self) -> &[Decision] {
@@ -316,12 +344,14 @@ impl PeerTrust {
     }
 }
 
-/// A peer that may be talked to: its devices were signed by an account key that this device trusts.
+/// A peer that may be talked to: its devices were signed by an account key that this device trusts, and the directory
+/// proved that list to be the newest. There is no other way to one than [`PeerTrust::observe`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedPeer {
     list: DeviceList,
     standing: Standing,
     downgraded: Vec<DeviceId>,
+    attested: Box<Attested>,
 }
 
 impl TrustedPeer {
@@ -335,6 +365,12 @@ impl TrustedPeer {
     #[must_use]
     pub const fn standing(&self) -> Standing {
         self.standing
+    }
+
+    /// The state of the directory that proved their devices.
+    #[must_use]
+    pub const fn attested(&self) -> &Attested {
+        &self.attested
     }
 
     /// Their account key.

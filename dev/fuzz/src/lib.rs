@@ -10,6 +10,7 @@
 )]
 #![allow(clippy::panic, reason = "a target says by a panic that it found something")]
 
+mod directory;
 mod targets;
 
 pub use targets::TARGETS;

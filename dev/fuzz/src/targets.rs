@@ -23,7 +23,7 @@ use undertone_protocol::{Access, ClaimedAccess, Entry, Grant};
 use undertone_relay::{ConnectionId, Input, Limits, Rooms};
 use undertone_transparency::PeerTrust;
 
-use crate::Target;
+use crate::{Target, directory};
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -47,9 +47,14 @@ pub const TARGETS: &[Target] = &[
     ("legacy_key", legacy_key),
     ("control_stream", control_stream),
     ("relay", relay),
+    ("directory_answer", directory::answer),
+    ("directory_proofs", directory::proofs),
+    ("signed_note", directory::signed_note),
+    ("log_tiles", directory::log_tiles),
+    ("evidence", directory::evidence),
 ];
 
-fn same(kind: &str, written: &[u8], read: &[u8]) {
+pub(crate) fn same(kind: &str, written: &[u8], read: &[u8]) {
     assert!(written == read, "{kind}: what was accepted is written differently");
 }
 

@@ -114,8 +114,13 @@ fn the_corpus_has_good_inputs() {
     let mut hop_packet = [0; 100];
     let hop_length = hop.seal(&media, 1, info, b"sound", &mut hop_packet).unwrap();
     let server = SigningKey::generate(rng);
-    let statement =
-        Statement { identity: *server.public(), domain: "localhost".into(), tls_key: [0; 32], created: now };
+    let statement = Statement {
+        identity: *server.public(),
+        domain: "localhost".into(),
+        tls_key: [0; 32],
+        created: now,
+        vrf: [1; 32],
+    };
     let hello = ToRelay::Join { version: 1, grant: signed.clone(), join: signed.clone() };
     let access = AccessList {
         format: access::FORMAT,
@@ -153,7 +158,7 @@ fn the_corpus_has_good_inputs() {
         ("device_list", list.to_bytes()),
         ("device_record", cbor::encode(&signed)),
         ("call_signal", Signal::Confirm { half: [1; 32], mac: [2; 32] }.encode().to_vec()),
-        ("peer_trust", PeerTrust::pin(&list).to_bytes()),
+        ("peer_trust", PeerTrust::pin(&undertone_transparency::testing::proven(&list)).to_bytes()),
         ("names", "Zoë@Example.org".as_bytes().to_vec()),
         ("recovery_key", RecoveryKey::generate(rng).to_text().into_bytes()),
         ("to_server", ToServer::Send { to: address.clone(), call, envelope: vec![1, 2] }.encode()),
@@ -165,6 +170,7 @@ fn the_corpus_has_good_inputs() {
         ("control_stream", [hello.frame().unwrap(), ToRelay::Leave.frame().unwrap()].concat()),
         ("relay", hello.frame().unwrap()[2..].to_vec()),
     ];
+    let inputs: Vec<(&str, Vec<u8>)> = inputs.into_iter().chain(of_the_directory(&list)).collect();
     assert_eq!(inputs.len(), TARGETS.len());
     for (name, bytes) in inputs {
         let folder = corpus(name);
@@ -176,4 +182,65 @@ fn the_corpus_has_good_inputs() {
         target(&bytes);
         assert_eq!(std::fs::read(folder.join("good")).unwrap(), bytes, "{name}: the format changed: see above");
     }
+}
+
+/// What the entries of the key directory read. The proofs have the right form, and prove nothing.
+fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'static str, Vec<u8>); 5] {
+    use undertone_keys::WallTime;
+    use undertone_keys::sign::{Server, SigningKey, Witness};
+    use undertone_keys::testing::SeededRng;
+    use undertone_transparency::answer::{Answer, Found, Hashes};
+    use undertone_transparency::checkpoint::{Checkpoint, origin};
+    use undertone_transparency::cosignature::Cosignature;
+    use undertone_transparency::directory::wire::{Children, Present};
+    use undertone_transparency::directory::{AbsenceProof, LookupProof, Path};
+    use undertone_transparency::evidence::Evidence;
+    use undertone_transparency::leaf::Leaf;
+    use undertone_transparency::note::{LogKey, WitnessKey};
+    use undertone_transparency::policy::Witnesses;
+    use undertone_transparency::verify::{Pins, Purpose, Question};
+
+    let key = SigningKey::<Server>::generate(&mut SeededRng::new(43));
+    let now = WallTime::from_unix(1_000);
+    let leaf = Leaf { epoch: 1, root: [1; 32], vrf_key: [2; 32], time: now };
+    let name = origin("localhost").unwrap();
+    let mut checkpoint = Checkpoint { origin: name.clone(), size: 1, root: leaf.hash() }.sign(&key);
+    let verified = checkpoint.clone().verify(&LogKey::new(name, *key.public())).unwrap();
+    let witness = SigningKey::<Witness>::generate(&mut SeededRng::new(44));
+    let witness_key = WitnessKey::new("witness.example.net".parse().unwrap(), *witness.public());
+    let cosignature = Cosignature::sign(&verified, &witness, now).unwrap();
+    checkpoint.push(cosignature.line(&witness_key)).unwrap();
+    let path = || Path::new(vec![None]).unwrap();
+    let absence = AbsenceProof { vrf: [3; 80], children: Children::new(None, None), path: path() };
+    let existence = Present { vrf: [4; 80], path: path() };
+    let proof = LookupProof {
+        epoch: 1,
+        version: 1,
+        value: list.hash(),
+        nonce: [5; 32],
+        existence,
+        freshness: absence,
+        markers: Vec::new(),
+    };
+    let proof_bytes = proof.to_bytes();
+    let found = Found::Present { proof: Box::new(proof), lists: vec![list.to_bytes()] };
+    let answer = Answer {
+        checkpoint: checkpoint.to_bytes(),
+        consistency: Hashes::default(),
+        leaf: leaf.to_bytes(),
+        inclusion: Hashes::default(),
+        found,
+    };
+    let answer = answer.to_bytes();
+    let witnesses = Witnesses::new(1, vec![witness_key]).unwrap();
+    let pins = Pins { domain: "localhost".into(), log: *key.public(), vrf: [6; 32], witnesses };
+    let (user, purpose) = (list.user(), Purpose::Begin);
+    let question = Question { pins: &pins, user, seen: None, known: Some(list), now, purpose };
+    [
+        ("directory_answer", answer.clone()),
+        ("directory_proofs", proof_bytes),
+        ("signed_note", checkpoint.to_bytes()),
+        ("log_tiles", leaf.to_bytes()),
+        ("evidence", Evidence::new(&question, &answer).to_bytes()),
+    ]
 }

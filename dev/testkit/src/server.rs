@@ -52,6 +52,11 @@ impl TestServer {
         Ok(())
     }
 
+    /// Takes the cosignatures of the witness with this key, from the next time on that it is brought up.
+    pub fn allow_witness(&mut self, key: String) {
+        self.config.witnesses.push(key);
+    }
+
     /// Stops it in order.
     pub async fn take_down(&mut self) {
         if let Some(server) = self.server.take() {

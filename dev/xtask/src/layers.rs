@@ -76,6 +76,7 @@ pub(crate) fn check() -> anyhow::Result<bool> {
             faults.push(format!("{short} reaches {package}, which is banned: {}", path(&reached, package)));
         }
     }
+    faults.extend(testing_outside_of_tests()?);
     for fault in &faults {
         eprintln!("layers: {fault}");
     }
@@ -116,6 +117,21 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<String> {
         bail!("cargo {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Whoever is built with what only tests may have: a feature named `testing` makes believe what nobody has proven.
+fn testing_outside_of_tests() -> anyhow::Result<Vec<String>> {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])?)?;
+    let mut faults = Vec::new();
+    for package in metadata["packages"].as_array().context("cargo metadata names no packages")? {
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let asks = dependency["features"].as_array().into_iter().flatten().any(|feature| feature == "testing");
+            if asks && dependency["kind"] != "dev" {
+                faults.push(format!("{} asks for {}'s feature `testing`", package["name"], dependency["name"]));
+            }
+        }
+    }
+    Ok(faults)
 }
 
 /// The workspace's own packages.

@@ -21,6 +21,7 @@ use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, RoomId, Time, UserId, WallTime};
 use undertone_protocol::grant::Rights;
 use undertone_protocol::{Grant, Protection, Terms};
+use undertone_transparency::testing::proven;
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 pub(crate) const START: WallTime = WallTime::from_unix(1_000_000);
@@ -167,7 +168,7 @@ impl World {
 
     pub(crate) fn peer(&self, user: &UserId) -> TrustedPeer {
         let list = &self.lists[user];
-        PeerTrust::pin(list).observe(list).unwrap()
+        PeerTrust::pin(&proven(list)).observe(&proven(list)).unwrap()
     }
 
     fn grant(&self, device: usize, call: CallId, protection: Protection) -> Signed {

@@ -18,12 +18,14 @@ use undertone_protocol::rest::{
     RegisterStart,
 };
 use undertone_transparency::PeerTrust;
+use undertone_transparency::verify::Purpose;
 
 use super::connector::Connector;
 use super::device_key::{Holder, KeyChoice, Pins};
 use super::enrolment::{NewDevice, Pending};
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
+use super::lookup::Lookup;
 use super::{rest, rng};
 
 /// Characters, in bytes of UTF-8, of a new account's passphrase at least. The server can guess at it (see SECURITY.md), so more is better.
@@ -102,6 +104,9 @@ async fn meet(home: &Home, server: &str, name: &str, passphrase: &SecretBytes) -
     }
     let mut pin = ServerPin::new(server.to_owned(), &statement);
     if let Some(known) = home.server()?.filter(|known| known.identity == statement.identity) {
+        if known.has_other_directory(&statement) {
+            return Err(ClientError::DirectoryKey(server.to_owned()));
+        }
         if known.is_replaced(&statement) {
             return Err(ClientError::ReplacedKey(server.to_owned()));
         }
@@ -188,20 +193,25 @@ pub(super) async fn register(
         }
         enrolled => enrolled?,
     };
-    settle(home, &pin, pending, &enrolled, &server)
+    settle(home, &pin, &connector, pending, &enrolled).await
 }
 
-/// Makes the home a device of the account, now that the server has taken it.
-fn settle(
+/// Makes the home a device of the account, now that the server has taken it, and others are shown that it has: what the
+/// directory proves of the account is what this device has signed.
+async fn settle(
     home: &Home,
     pin: &ServerPin,
+    connector: &Connector,
     pending: Pending,
     enrolled: &Enrolled,
-    server: &str,
 ) -> Result<Registered, ClientError> {
-    let token = AccessToken::parse(&enrolled.token).ok_or_else(|| ClientError::BadAnswer(server.to_owned()))?;
+    let bad = || ClientError::BadAnswer(connector.address().to_owned());
+    let token = AccessToken::parse(&enrolled.token).ok_or_else(bad)?;
     let Pending { device, list, recovery } = pending;
-    home.settle(pin, &device.secrets(*list.account()), &token, &PeerTrust::pin(&list))?;
+    let (mut seen, lookup) = (home.seen(pin)?, Lookup { home, pin, token: &token, connector });
+    // That it follows the list signed here is checked with it.
+    let devices = lookup.devices(list.user(), Purpose::Begin, Some(&list), &mut seen).await?;
+    home.settle(pin, &device.secrets(*list.account()), &token, &PeerTrust::pin(&devices))?;
     let (server_key, account) = (pin.identity.fingerprint(), list.account().fingerprint());
     Ok(Registered { user: list.user().clone(), recovery, server_key, account })
 }
@@ -322,7 +332,7 @@ async fn enrol(
         possession: pending.device.possession(&holder, challenge, &pending.list, server)?,
     };
     let enrolled: Enrolled = post(&met.connector, "/v1/devices", &enrol).await?;
-    settle(home, &met.pin, pending, &enrolled, server)
+    settle(home, &met.pin, &met.connector, pending, &enrolled).await
 }
 
 pub(super) async fn logout(home: &Home) -> Result<(), ClientError> {

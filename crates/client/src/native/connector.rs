@@ -136,6 +136,9 @@ impl Connector {
                 pinned: pin.identity.fingerprint(),
             });
         }
+        if pin.has_other_directory(&statement) {
+            return Err(ClientError::DirectoryKey(pin.address.clone()));
+        }
         if pin.is_replaced(&statement) {
             return Err(ClientError::ReplacedKey(pin.address.clone()));
         }

@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::RwLock;
-use undertone_keys::device_list::{ClaimedList, DeviceList};
+use tokio::sync::{Mutex as AsyncMutex, RwLock};
+use undertone_keys::device_list::DeviceList;
 use undertone_keys::sign::Signed;
 use undertone_keys::{AccessToken, RoomId, UserId};
 use undertone_protocol::Access;
-use undertone_protocol::rest::{AccessVersions, Bytes, Devices, Entered, NewAccess, Rooms, code};
+use undertone_protocol::rest::{AccessVersions, Bytes, Entered, NewAccess, Rooms, code};
+use undertone_transparency::seen::Seen;
+use undertone_transparency::verify::{Purpose, VerifiedDevices};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 use super::connector::Connector;
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
+use super::lookup::Lookup;
 use super::rest;
 use crate::engine::NotEntered;
 
@@ -26,6 +29,8 @@ pub(crate) struct Directory {
     connector: RwLock<Connector>,
     /// Who wrote and is not pinned yet.
     strangers: Mutex<HashMap<UserId, PeerTrust>>,
+    /// What was seen last of the log. One look-up at a time: of two answers at once, each would have to follow the other.
+    seen: AsyncMutex<Option<Seen>>,
 }
 
 /// Strangers kept in mind at the same time.
@@ -38,7 +43,8 @@ impl Directory {
             return Err(ClientError::NotLoggedIn);
         };
         let (pin, connector) = meet_again(&home, pin).await?;
-        Ok(Self { home, pin, token, connector: RwLock::new(connector), strangers: Mutex::default() })
+        let seen = AsyncMutex::new(home.seen(&pin)?);
+        Ok(Self { home, pin, token, connector: RwLock::new(connector), strangers: Mutex::default(), seen })
     }
 
     /// The present way to the server.
@@ -66,16 +72,16 @@ impl Directory {
     /// Somebody who wrote to this device. A first contact is pinned in memory alone: until an invite has held, an envelope
     /// is no reason to write what a server says of somebody to the disk.
     pub(crate) async fn resolve_sender(&self, user: &UserId) -> Result<TrustedPeer, ClientError> {
-        let list = self.fetch(user).await?;
+        let devices = self.fetch(user, Purpose::Begin).await?;
         if self.home.peer(user)?.is_some() {
-            return self.observe(user, &list);
+            return self.observe(user, &devices);
         }
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         if strangers.len() >= MAX_STRANGERS && !strangers.contains_key(user) {
             strangers.clear();
         }
-        let trust = strangers.entry(user.clone()).or_insert_with(|| PeerTrust::pin(&list));
-        trust.observe(&list).map_err(ClientError::Trust)
+        let trust = strangers.entry(user.clone()).or_insert_with(|| PeerTrust::pin(&devices));
+        trust.observe(&devices).map_err(ClientError::Trust)
     }
 
     /// Writes a stranger's pin down: an invite of theirs held.
@@ -130,26 +136,23 @@ impl Directory {
         &self.home
     }
 
-    async fn fetch(&self, user: &UserId) -> Result<DeviceList, ClientError> {
-        if user.domain() != self.pin.domain {
-            return Err(ClientError::OtherDomain { user: user.display(), domain: self.pin.domain.clone() });
-        }
+    async fn fetch(&self, user: &UserId, purpose: Purpose) -> Result<VerifiedDevices, ClientError> {
+        let mut seen = self.seen.lock().await;
+        let known = self.home.peer(user)?.and_then(|peer| peer.list());
         let connector = self.connector().await;
-        let path = format!("/v1/users/{}/devices", escaped(user.as_str()));
-        let stream = connector.tcp().await?;
-        let devices: Devices = rest::get(stream, connector.address(), &path, Some(&self.token)).await?;
-        Ok(ClaimedList::from_bytes(&devices.list.0)?.verify(user)?)
+        let lookup = Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector: &connector };
+        lookup.devices(user, purpose, known.as_ref(), &mut seen).await
     }
 
     /// A user's devices, if this device trusts their account key. What was seen is remembered either way.
     pub(crate) async fn resolve(&self, user: &UserId) -> Result<TrustedPeer, ClientError> {
-        self.observe(user, &self.fetch(user).await?)
+        self.observe(user, &self.fetch(user, Purpose::Begin).await?)
     }
 
-    fn observe(&self, user: &UserId, list: &DeviceList) -> Result<TrustedPeer, ClientError> {
+    fn observe(&self, user: &UserId, devices: &VerifiedDevices) -> Result<TrustedPeer, ClientError> {
         let observed = self.home.change_peer(user, |known| {
-            let mut trust = known.unwrap_or_else(|| PeerTrust::pin(list));
-            let peer = trust.observe(list);
+            let mut trust = known.unwrap_or_else(|| PeerTrust::pin(devices));
+            let peer = trust.observe(devices);
             (Some(trust), peer)
         })?;
         observed.map_err(ClientError::Trust)
@@ -159,24 +162,23 @@ impl Directory {
     /// has accepted.
     pub(crate) async fn own_devices(&self) -> Result<DeviceList, ClientError> {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
-        let list = self.fetch(&device.address.user).await?;
-        self.observe(&device.address.user, &list)?;
-        Ok(list)
+        let devices = self.fetch(&device.address.user, Purpose::Show).await?;
+        self.observe(&device.address.user, &devices)?;
+        Ok(devices.list().clone())
     }
 }
 
 /// Finds the pinned server and remembers the newest it says of its TLS key.
 async fn meet_again(home: &Home, mut pin: ServerPin) -> Result<(ServerPin, Connector), ClientError> {
     let (statement, connector) = Connector::to_pinned(&pin).await?;
-    if statement.created > pin.newest {
+    let newer = statement.created > pin.newest;
+    if newer {
         (pin.newest, pin.tls_key) = (statement.created, statement.tls_key);
+    }
+    // A home from before there was a directory pins its key now.
+    if newer || pin.vrf.is_none() {
+        pin.vrf = pin.vrf.or(Some(statement.vrf));
         home.put_server(&pin)?;
     }
     Ok((pin, connector))
-}
-
-/// A path segment: whatever is not a letter, digit or one of `-._~@` is percent-encoded.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -383,7 +383,9 @@ impl Driver {
                     let directory = self.directory.clone();
                     self.answers.spawn(async move {
                         let peer = directory.resolve_sender(&user).await.map_err(|error| match error {
-                            ClientError::Trust(_) | ClientError::List(_) => Unresolved::Untrusted(error.to_string()),
+                            ClientError::Trust(_) | ClientError::List(_) | ClientError::Proof { .. } => {
+                                Unresolved::Untrusted(error.to_string())
+                            }
                             _ => Unresolved::Unavailable,
                         });
                         Input::Resolved { user, peer }

@@ -1,14 +1,21 @@
 //! What can go wrong for a person, and what to do about it.
 
+use std::path::{Path, PathBuf};
+
 use undertone_keys::name::NameError;
 use undertone_keys::recovery::RecoveryError;
 use undertone_protocol::statement::StatementError;
 use undertone_transparency::trust::{DecisionError, TrustError};
+use undertone_transparency::verify::Accusation;
 
 use super::home::HomeError;
 use super::rooms::RoomFault;
 use super::sound::SoundError;
 use super::token::TokenFault;
+
+fn kept(evidence: Option<&Path>) -> String {
+    evidence.map_or_else(String::new, |path| format!(". What it showed is kept in {}", path.display()))
+}
 
 /// An error of the client as people see it.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +145,31 @@ pub enum ClientError {
     /// The server showed a list that does not hold.
     #[error("the server showed a device list that does not hold: {0}")]
     List(#[from] undertone_keys::device_list::ListError),
+    /// The key directory's proof failed (rule KT-9).
+    #[error("the server's key directory does not hold ({}): {accusation}{}", accusation.rule(), kept(evidence.as_deref()))]
+    Proof {
+        /// Which check.
+        accusation: Box<Accusation>,
+        /// Where everything lies that the check was made of.
+        evidence: Option<PathBuf>,
+    },
+    /// A file of evidence.
+    #[error("{} cannot be checked: {why}", path.display())]
+    Evidence {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The key directory proves that there is nobody of that name, and never was.
+    #[error("{0} does not exist: the server has proven that nobody has that name")]
+    NoSuchUser(String),
+    /// The server's directory works with another key than the pinned one (rule KT-14).
+    #[error(
+        "the key directory of the server at {0} has another key than this home trusts: with that, everybody's devices could be \
+         others. Ask its operator before you trust it anew"
+    )]
+    DirectoryKey(String),
     /// Not a recovery key.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -195,6 +227,8 @@ impl ClientError {
             Self::Trust(TrustError::Changed { .. } | TrustError::Refused { .. }) => ExitClass::PeerChanged,
             Self::Trust(_)
             | Self::List(_)
+            | Self::Proof { .. }
+            | Self::DirectoryKey(_)
             | Self::ServerChanged { .. }
             | Self::ReplacedKey(_)
             | Self::OtherTlsKey(_)

@@ -3,19 +3,22 @@
 //! `undertone.redb`, mode 0600 in a folder of mode 0700: records by name, versioned by their first CBOR field.
 
 use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use minicbor::{Decode, Encode};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use undertone_keys::cbor;
+use undertone_keys::digest::sha256;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, Server, SigningKey, VerifyingKey};
 use undertone_keys::{AccessToken, CallId, RoomId, Secret, UserId, WallTime};
 use undertone_protocol::Access;
 use undertone_protocol::statement::Statement;
 use undertone_transparency::PeerTrust;
+use undertone_transparency::evidence::Evidence;
+use undertone_transparency::seen::Seen;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::device_key::{StoredKey, TokenRecord};
@@ -31,6 +34,10 @@ const PEER: &str = "peer/";
 const ACCEPTED: &str = "accepted/";
 const ROOM: &str = "room/";
 const CLOCK: &str = "clock";
+const SEEN: &str = "seen/";
+
+/// Files of evidence that are kept: a server that lies again and again fills no disk.
+const MAX_EVIDENCE: usize = 256;
 
 /// A home folder, locked by this process.
 pub struct Home {
@@ -53,6 +60,9 @@ pub enum HomeError {
     /// Another process owns this home.
     #[error("another undertone process is using {}: end it, or choose another --home", .0.display())]
     InUse(PathBuf),
+    /// There is as much evidence as is kept.
+    #[error("{} is full: whoever is to see what lies there should see it now", .0.display())]
+    Evidence(PathBuf),
     /// A record cannot be read.
     #[error("the record {0:?} of this home is damaged")]
     Damaged(String),
@@ -105,6 +115,9 @@ pub struct ServerPin {
     /// Which TLS key that statement was about.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub tls_key: [u8; 32],
+    /// The VRF key of its directory. None in homes that are older than that.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub vrf: Option<[u8; 32]>,
 }
 
 impl ServerPin {
@@ -118,14 +131,22 @@ impl ServerPin {
             domain: statement.domain.clone(),
             newest: statement.created,
             tls_key: statement.tls_key,
+            vrf: Some(statement.vrf),
         }
     }
 
     /// Takes over what an earlier pin of the same server knows better: the newest statement must not be forgotten.
-    pub(super) const fn keep_newer_of(&mut self, known: &Self) {
+    pub(super) fn keep_newer_of(&mut self, known: &Self) {
+        self.vrf = known.vrf.or(self.vrf);
         if known.newest.as_unix() > self.newest.as_unix() {
             (self.newest, self.tls_key) = (known.newest, known.tls_key);
         }
+    }
+
+    /// Whether a statement is about another directory than the pinned one (rule KT-14).
+    #[must_use]
+    pub fn has_other_directory(&self, statement: &Statement) -> bool {
+        self.vrf.is_some_and(|pinned| pinned != statement.vrf)
     }
 
     /// Whether a statement of this server's is an old one about another TLS key than the newest seen: one that was
@@ -381,6 +402,45 @@ impl Home {
     pub fn rehearse(&self) -> Result<(), HomeError> {
         self.put(&[(REHEARSAL, Some(&[0; 8192]))])?;
         self.put(&[(REHEARSAL, None)])
+    }
+
+    /// What was seen last of the log of a server's directory.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn seen(&self, server: &ServerPin) -> Result<Option<Seen>, HomeError> {
+        let name = format!("{SEEN}{}", server.identity.fingerprint());
+        let Some(bytes) = self.get(&name)? else { return Ok(None) };
+        let seen = Seen::from_bytes(&bytes, &server.domain, &server.identity);
+        seen.map(Some).map_err(|_| HomeError::Damaged(name))
+    }
+
+    /// Remembers what was seen of the log: later it must be the same one, grown (rule KT-4).
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn put_seen(&self, server: &ServerPin, seen: &Seen) -> Result<(), HomeError> {
+        self.put(&[(&format!("{SEEN}{}", server.identity.fingerprint()), Some(&seen.to_bytes()))])
+    }
+
+    /// Writes evidence of a failed proof to a file of its own, which is returned.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn keep_evidence(&self, evidence: &Evidence) -> Result<PathBuf, HomeError> {
+        let (folder, bytes) = (self.folder.join("evidence"), evidence.to_bytes());
+        let digest: String = sha256(&[&bytes]).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let path = folder.join(format!("{}-{digest}.evidence", evidence.at().as_unix()));
+        let io = |source| HomeError::Io { path: path.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io)?;
+        let kept = fs::read_dir(&folder).map_err(io)?.count();
+        if kept >= MAX_EVIDENCE {
+            return Err(HomeError::Evidence(folder));
+        }
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path).map_err(io)?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
+        Ok(path)
     }
 
     pub(super) fn pending_bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, HomeError> {

@@ -1,6 +1,7 @@
 //! The native driver: a home folder, TLS, HTTP, WebSocket, QUIC, Opus and sound cards around the engine.
 
 mod account;
+mod audit;
 mod connector;
 mod device_key;
 mod directory;
@@ -10,6 +11,7 @@ mod enrolment;
 mod error;
 mod home;
 mod links;
+mod lookup;
 pub mod measure;
 mod online;
 mod rest;
@@ -30,6 +32,7 @@ use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
 
 pub use account::{Login, MIN_PASSPHRASE, Registered, Registration};
+pub use audit::{CheckedEvidence, Fault, check_evidence};
 pub use device_key::{KeyChoice, NoPins, Pins, TokenPlace};
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use undertone_keys::AccessToken;
-use undertone_protocol::limits::MAX_JSON;
+use undertone_protocol::limits::{MAX_JSON, MAX_PROOF};
 use undertone_protocol::rest::{Problem, code};
 
 use super::error::ClientError;
@@ -26,7 +26,18 @@ pub(crate) async fn get<T: DeserializeOwned>(
     path: &str,
     token: Option<&AccessToken>,
 ) -> Result<T, ClientError> {
-    let body = exchange(stream, server, Method::GET, path, token, Bytes::new()).await?;
+    let body = exchange(stream, server, (Method::GET, path), token, Bytes::new(), MAX_JSON).await?;
+    serde_json::from_slice(&body).map_err(|_| ClientError::BadAnswer(server.to_owned()))
+}
+
+/// `GET path` for an answer as large as what a key directory proves.
+pub(crate) async fn get_proof<T: DeserializeOwned>(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    path: &str,
+    token: &AccessToken,
+) -> Result<T, ClientError> {
+    let body = exchange(stream, server, (Method::GET, path), Some(token), Bytes::new(), MAX_PROOF).await?;
     serde_json::from_slice(&body).map_err(|_| ClientError::BadAnswer(server.to_owned()))
 }
 
@@ -39,7 +50,7 @@ pub(crate) async fn post<T: DeserializeOwned>(
     body: &impl Serialize,
 ) -> Result<T, ClientError> {
     let body = serde_json::to_vec(body).map_err(|_| ClientError::BadAnswer(server.to_owned()))?;
-    let answer = exchange(stream, server, Method::POST, path, token, body.into()).await?;
+    let answer = exchange(stream, server, (Method::POST, path), token, body.into(), MAX_JSON).await?;
     serde_json::from_slice(&answer).map_err(|_| ClientError::BadAnswer(server.to_owned()))
 }
 
@@ -52,7 +63,7 @@ pub(crate) async fn post_for_nothing(
     body: &impl Serialize,
 ) -> Result<(), ClientError> {
     let body = serde_json::to_vec(body).map_err(|_| ClientError::BadAnswer(server.to_owned()))?;
-    exchange(stream, server, Method::POST, path, Some(token), body.into()).await.map(|_| ())
+    exchange(stream, server, (Method::POST, path), Some(token), body.into(), MAX_JSON).await.map(|_| ())
 }
 
 /// `POST path` without a body, for no answer.
@@ -62,16 +73,16 @@ pub(crate) async fn post_empty(
     path: &str,
     token: &AccessToken,
 ) -> Result<(), ClientError> {
-    exchange(stream, server, Method::POST, path, Some(token), Bytes::new()).await.map(|_| ())
+    exchange(stream, server, (Method::POST, path), Some(token), Bytes::new(), MAX_JSON).await.map(|_| ())
 }
 
 async fn exchange(
     stream: TlsStream<TcpStream>,
     server: &str,
-    method: Method,
-    path: &str,
+    (method, path): (Method, &str),
     token: Option<&AccessToken>,
     body: Bytes,
+    most: usize,
 ) -> Result<Bytes, ClientError> {
     let bad = || ClientError::BadAnswer(server.to_owned());
     let mut request = Request::builder()
@@ -94,7 +105,7 @@ async fn exchange(
         let answer = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_JSON).collect().await.map(|body| body.to_bytes());
+            let body = Limited::new(response.into_body(), most).collect().await.map(|body| body.to_bytes());
             Ok::<_, hyper::Error>((status, body))
         };
         // The connection is polled beside the request and dropped with it.

@@ -25,6 +25,7 @@ use undertone_protocol::limits::{GRANT_LIFETIME, MAX_SPEAKERS};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::{Access, AccessList, Grant, Join, Listed, Protection, Rights, Terms, VERSION};
 use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Output as RelayOutput, Rooms};
+use undertone_transparency::testing::proven;
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 pub(crate) const ADA: usize = 0;
@@ -186,7 +187,7 @@ impl World {
 
     pub(crate) fn peer(&self, device: usize) -> TrustedPeer {
         let list = &self.devices[device].list;
-        PeerTrust::pin(list).observe(list).unwrap()
+        PeerTrust::pin(&proven(list)).observe(&proven(list)).unwrap()
     }
 
     pub(crate) fn place(&self, id: DeviceId) -> usize {

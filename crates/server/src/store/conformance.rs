@@ -44,6 +44,21 @@ pub(crate) async fn run(store: &impl Accounts) {
     assert_eq!(store.list(&ada.user).await.unwrap(), Some(second));
     assert_eq!(store.token(&[4; 32]).await.unwrap(), None);
 
+    // What the directory does not have is known until it has it.
+    let first = StoredList { version: 1, list: vec![9] };
+    let second = StoredList { version: 2, list: vec![10] };
+    assert_eq!(store.lists_above(&ada.user, 0).await.unwrap(), [first.clone(), second.clone()]);
+    assert_eq!(store.lists_above(&ada.user, 1).await.unwrap(), std::slice::from_ref(&second));
+    let both = [(ada.user.clone(), first), (ada.user.clone(), second.clone())];
+    assert_eq!(store.unpublished(9).await.unwrap(), both);
+    store.published(&ada.user, 1, 5).await.unwrap();
+    assert_eq!(store.unpublished(9).await.unwrap(), both[1..]);
+    store.published(&ada.user, 2, 8).await.unwrap();
+    assert!(store.unpublished(8).await.unwrap().is_empty());
+    // A directory that is older than what it was told does not have it any more.
+    assert_eq!(store.unpublished(7).await.unwrap(), both[1..]);
+    assert_eq!(store.unpublished(4).await.unwrap(), both);
+
     // A device that lost its token gets another, and the old one is good for nothing.
     store.replace_token(Token { hash: [9; 32], ..token("ada@x", 3) }, now).await.unwrap();
     assert_eq!(store.token(&[3; 32]).await.unwrap(), None);

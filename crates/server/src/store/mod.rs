@@ -95,6 +95,20 @@ pub trait Accounts: Send + Sync + 'static {
     /// The newest list of this user.
     fn list(&self, user: &UserId) -> impl Future<Output = Result<Option<StoredList>, StoreError>> + Send;
 
+    /// The lists of this user above a version, oldest first.
+    fn lists_above(
+        &self,
+        user: &UserId,
+        version: u32,
+    ) -> impl Future<Output = Result<Vec<StoredList>, StoreError>> + Send;
+
+    /// Lists that a key directory at this epoch does not have, those of one user oldest first. Mostly there are none.
+    fn unpublished(&self, epoch: u64) -> impl Future<Output = Result<Vec<(UserId, StoredList)>, StoreError>> + Send;
+
+    /// The key directory has this version of this user's list since this epoch.
+    fn published(&self, user: &UserId, version: u32, epoch: u64)
+    -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Adds the next list and the token of the device it adds. [`StoreError::Conflict`] when that version exists.
     fn append_list(
         &self,

@@ -78,11 +78,19 @@ impl Sqlite {
 }
 
 pub(super) fn seconds(time: WallTime) -> i64 {
-    i64::try_from(time.as_unix()).unwrap_or(i64::MAX)
+    number(time.as_unix())
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn user(row: &SqliteRow) -> Result<UserId, StoreError> {
     row.try_get::<String, _>("user")?.parse().map_err(|_| StoreError::Damaged)
+}
+
+fn stored_list(row: &SqliteRow) -> Result<StoredList, StoreError> {
+    Ok(StoredList { version: row.try_get("version")?, list: row.try_get("list")? })
 }
 
 /// A broken uniqueness is somebody else's being first.
@@ -166,7 +174,28 @@ impl Accounts for Sqlite {
     async fn list(&self, name: &UserId) -> Result<Option<StoredList>, StoreError> {
         let query = sqlx::query("SELECT version, list FROM device_lists WHERE user = ? ORDER BY version DESC LIMIT 1");
         let Some(row) = query.bind(name.as_str()).fetch_optional(&self.pool).await? else { return Ok(None) };
-        Ok(Some(StoredList { version: row.try_get("version")?, list: row.try_get("list")? }))
+        stored_list(&row).map(Some)
+    }
+
+    async fn lists_above(&self, name: &UserId, version: u32) -> Result<Vec<StoredList>, StoreError> {
+        let query =
+            sqlx::query("SELECT version, list FROM device_lists WHERE user = ? AND version > ? ORDER BY version");
+        let rows = query.bind(name.as_str()).bind(version).fetch_all(&self.pool).await?;
+        rows.iter().map(stored_list).collect()
+    }
+
+    async fn unpublished(&self, epoch: u64) -> Result<Vec<(UserId, StoredList)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT user, version, list FROM device_lists WHERE published = 0 OR published > ? ORDER BY user, version",
+        );
+        let rows = query.bind(number(epoch)).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((user(row)?, stored_list(row)?))).collect()
+    }
+
+    async fn published(&self, name: &UserId, version: u32, epoch: u64) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE device_lists SET published = ? WHERE user = ? AND version = ?");
+        query.bind(number(epoch)).bind(name.as_str()).bind(version).execute(&self.pool).await?;
+        Ok(())
     }
 
     async fn append_list(

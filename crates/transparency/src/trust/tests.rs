@@ -4,6 +4,7 @@ use undertone_keys::sign::SigningKey;
 use undertone_keys::testing::SeededRng;
 
 use super::*;
+use crate::testing::proven;
 
 const NOW: WallTime = WallTime::from_unix(1000);
 
@@ -29,29 +30,29 @@ fn list(n: u64, version: u32) -> DeviceList {
 
 #[test]
 fn kt_10_a_new_phone_is_no_alarm_and_a_new_account_key_is() {
-    let mut trust = PeerTrust::pin(&list(1, 1));
-    assert_eq!(trust.observe(&list(1, 1)).unwrap().standing(), Standing::Pinned);
-    assert_eq!(trust.observe(&list(1, 2)).unwrap().devices().count(), 2);
+    let mut trust = PeerTrust::pin(&proven(&list(1, 1)));
+    assert_eq!(trust.observe(&proven(&list(1, 1))).unwrap().standing(), Standing::Pinned);
+    assert_eq!(trust.observe(&proven(&list(1, 2))).unwrap().devices().count(), 2);
     let (old, new) = (*account(1).public(), *account(2).public());
-    assert_eq!(trust.observe(&list(2, 1)), Err(TrustError::Changed { user: bob(), old, new }));
+    assert_eq!(trust.observe(&proven(&list(2, 1))), Err(TrustError::Changed { user: bob(), old, new }));
     // The old list coming back does not make the alarm go away, nor change what it is about.
-    assert_eq!(trust.observe(&list(1, 2)), Err(TrustError::Changed { user: bob(), old, new }));
+    assert_eq!(trust.observe(&proven(&list(1, 2))), Err(TrustError::Changed { user: bob(), old, new }));
     assert_eq!(trust.change(), Some((old, new)));
     assert_eq!(trust.trusted(), None);
 }
 
 #[test]
 fn kt_10_decisions_are_records_and_name_the_key() {
-    let mut trust = PeerTrust::pin(&list(1, 1));
+    let mut trust = PeerTrust::pin(&proven(&list(1, 1)));
     assert_eq!(trust.decide("x", true, NOW), Err(DecisionError::NothingToDecide));
     trust.verified(account(1).public(), NOW).unwrap();
-    assert_eq!(trust.observe(&list(1, 1)).unwrap().standing(), Standing::Verified);
-    trust.observe(&list(2, 1)).unwrap_err();
+    assert_eq!(trust.observe(&proven(&list(1, 1))).unwrap().standing(), Standing::Verified);
+    trust.observe(&proven(&list(2, 1))).unwrap_err();
     assert_eq!(trust.decide(&account(1).public().fingerprint(), true, NOW), Err(DecisionError::Fingerprint));
     trust.decide(&account(2).public().fingerprint(), false, NOW).unwrap();
-    assert!(matches!(trust.observe(&list(2, 1)), Err(TrustError::Refused { .. })));
+    assert!(matches!(trust.observe(&proven(&list(2, 1))), Err(TrustError::Refused { .. })));
     trust.decide(&account(2).public().fingerprint(), true, NOW).unwrap();
-    assert_eq!(trust.observe(&list(2, 1)).unwrap().standing(), Standing::Overridden);
+    assert_eq!(trust.observe(&proven(&list(2, 1))).unwrap().standing(), Standing::Overridden);
     assert_eq!(trust.verified(account(1).public(), NOW), Err(DecisionError::Fingerprint));
     trust.verified(account(2).public(), NOW).unwrap();
     let verdicts: Vec<Verdict> = trust.decisions().iter().map(|decision| decision.verdict).collect();
@@ -61,33 +62,33 @@ fn kt_10_decisions_are_records_and_name_the_key() {
 
 #[test]
 fn id_2_lists_only_go_forward() {
-    let mut trust = PeerTrust::pin(&list(1, 2));
-    assert!(matches!(trust.observe(&list(1, 1)), Err(TrustError::Rollback { shown: 1, known: 2, .. })));
+    let mut trust = PeerTrust::pin(&proven(&list(1, 2)));
+    assert!(matches!(trust.observe(&proven(&list(1, 1))), Err(TrustError::Rollback { shown: 1, known: 2, .. })));
     let rng = &mut SeededRng::new(77);
     let other = DeviceList::first(&account(1), &bob(), record(rng)).unwrap();
     let forked = other.with(&account(1), record(rng)).unwrap();
-    assert!(matches!(trust.observe(&forked), Err(TrustError::Fork { .. })));
+    assert!(matches!(trust.observe(&proven(&forked)), Err(TrustError::Fork { .. })));
     let after = forked.with(&account(1), record(rng)).unwrap();
-    assert!(matches!(trust.observe(&after), Err(TrustError::Fork { .. })));
-    assert!(trust.observe(&list(1, 3)).is_ok());
+    assert!(matches!(trust.observe(&proven(&after)), Err(TrustError::Fork { .. })));
+    assert!(trust.observe(&proven(&list(1, 3))).is_ok());
 }
 
 #[test]
 fn kt_10_a_refused_key_stays_refused_and_the_old_one_may_come_back() {
-    let mut trust = PeerTrust::pin(&list(1, 1));
+    let mut trust = PeerTrust::pin(&proven(&list(1, 1)));
     trust.verified(account(1).public(), NOW).unwrap();
-    trust.observe(&list(2, 1)).unwrap_err();
+    trust.observe(&proven(&list(2, 1))).unwrap_err();
     trust.decide(&account(2).public().fingerprint(), false, NOW).unwrap();
     // A third key in between does not turn the refused one into a merely changed one.
-    assert!(matches!(trust.observe(&list(3, 1)), Err(TrustError::Changed { .. })));
-    assert!(matches!(trust.observe(&list(2, 1)), Err(TrustError::Refused { .. })));
-    assert!(matches!(trust.observe(&list(3, 1)), Err(TrustError::Changed { .. })));
+    assert!(matches!(trust.observe(&proven(&list(3, 1))), Err(TrustError::Changed { .. })));
+    assert!(matches!(trust.observe(&proven(&list(2, 1))), Err(TrustError::Refused { .. })));
+    assert!(matches!(trust.observe(&proven(&list(3, 1))), Err(TrustError::Changed { .. })));
     trust.decide(&account(3).public().fingerprint(), false, NOW).unwrap();
-    assert_eq!(trust.observe(&list(1, 1)).unwrap().standing(), Standing::Verified);
+    assert_eq!(trust.observe(&proven(&list(1, 1))).unwrap().standing(), Standing::Verified);
     // Shown again it is still refused, and a person may think again.
-    assert!(matches!(trust.observe(&list(2, 1)), Err(TrustError::Refused { .. })));
+    assert!(matches!(trust.observe(&proven(&list(2, 1))), Err(TrustError::Refused { .. })));
     trust.decide(&account(2).public().fingerprint(), true, NOW).unwrap();
-    assert_eq!(trust.observe(&list(2, 1)).unwrap().standing(), Standing::Overridden);
+    assert_eq!(trust.observe(&proven(&list(2, 1))).unwrap().standing(), Standing::Overridden);
 }
 
 #[derive(Clone, Debug)]
@@ -106,12 +107,12 @@ proptest! {
             ((1_u64..4), any::<bool>()).prop_map(|(n, accept)| Step::Decide(n, accept)),
             (1_u64..4).prop_map(Step::Verify),
         ], 0..40)) {
-        let mut trust = PeerTrust::pin(&list(1, 1));
+        let mut trust = PeerTrust::pin(&proven(&list(1, 1)));
         let mut allowed = account(1).public().fingerprint();
         for step in steps {
             match step {
                 Step::Observe(n) => {
-                    if let Ok(peer) = trust.observe(&list(n, 1)) {
+                    if let Ok(peer) = trust.observe(&proven(&list(n, 1))) {
                         prop_assert_eq!(peer.account().fingerprint(), allowed.clone());
                     }
                 }
@@ -141,14 +142,14 @@ fn id_3_a_device_that_had_p256_does_not_go_back_to_rsa() {
     let second = first.with(&account(1), honest.sign(&other)).unwrap();
     let third = second.with(&account(1), lowered.sign(&identity)).unwrap();
 
-    let mut trust = PeerTrust::pin(&first);
-    let peer = trust.observe(&third).unwrap();
+    let mut trust = PeerTrust::pin(&proven(&first));
+    let peer = trust.observe(&proven(&third)).unwrap();
     let offer = |peer: &TrustedPeer, record: &DeviceRecord| choose(peer.offer(record), LegacyPolicy::Allow);
     assert_eq!(offer(&peer, &lowered), Err(ChoiceError::Downgrade));
     assert_eq!(offer(&peer, &honest), Ok(Agreement::Rsa2048), "one that never had another is no downgrade");
     // It is remembered, also over a restart and a list more.
     let mut again = PeerTrust::from_bytes(&trust.to_bytes()).unwrap();
     let fourth = third.with(&account(1), record(rng)).unwrap();
-    assert_eq!(offer(&again.observe(&fourth).unwrap(), &lowered), Err(ChoiceError::Downgrade));
-    assert_eq!(offer(&PeerTrust::pin(&first).observe(&first).unwrap(), &modern), Ok(Agreement::P256));
+    assert_eq!(offer(&again.observe(&proven(&fourth)).unwrap(), &lowered), Err(ChoiceError::Downgrade));
+    assert_eq!(offer(&PeerTrust::pin(&proven(&first)).observe(&proven(&first)).unwrap(), &modern), Ok(Agreement::P256));
 }

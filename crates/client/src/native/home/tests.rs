@@ -59,7 +59,8 @@ fn a_home_that_others_can_read_is_closed_to_them() {
 #[test]
 fn kt_14_a_pin_does_not_go_back_to_a_replaced_tls_key() {
     let identity = *SigningKey::generate(&mut SeededRng::new(1)).public();
-    let statement = |tls_key, created| Statement { identity, domain: "x".into(), tls_key, created: at(created) };
+    let statement =
+        |tls_key, created| Statement { identity, domain: "x".into(), tls_key, created: at(created), vrf: [3; 32] };
     let (stolen, present) = (statement([1; 32], 10), statement([2; 32], 20));
     let pin = |statement| ServerPin::new("x:1".into(), statement);
     assert!(pin(&present).is_replaced(&stolen));

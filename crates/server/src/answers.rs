@@ -1,0 +1,60 @@
+//! What a user's devices are, and how that is proven: the directory's answer, with the lists it is about.
+
+use undertone_keys::UserId;
+use undertone_transparency::answer::{Answer, Found, Hashes, MAX_LISTS};
+
+use crate::accounts::{AccountError, Desk};
+use crate::directory::Proof;
+use crate::store::{Accounts, StoreError};
+
+/// Bytes of the lists of one answer at most: with the proof, and as JSON, it stays below what a client reads.
+const MAX_LIST_BYTES: usize = 3 << 20;
+
+impl<S: Accounts> Desk<S> {
+    /// The newest list of a user with its proof, for somebody who has seen `seen` leaves of the log and knows the lists up
+    /// to version `known`.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn prove(&self, user: &UserId, seen: u64, known: u32) -> Result<Answer, AccountError> {
+        let looked_up = self.directory().lookup(user).await?;
+        let shown = looked_up.shown;
+        let consistency = self.directory().consistency(seen, shown.size()).await?;
+        let found = match looked_up.proof {
+            Proof::Absent(proof) => Found::Absent(proof),
+            Proof::Present(proof) => {
+                // Whoever knows none needs the newest alone.
+                let above = if known == 0 { proof.version.saturating_sub(1) } else { known };
+                Found::Present { lists: self.lists(user, above, proof.version).await?, proof: Box::new(proof) }
+            }
+        };
+        Ok(Answer {
+            checkpoint: shown.checkpoint.to_bytes(),
+            // Whoever has seen more than there is has seen another log, or this one before it lost something: they will
+            // say so, and there is nothing to be said for it.
+            consistency: Hashes(consistency.unwrap_or_default()),
+            leaf: shown.inclusion.entry.clone(),
+            inclusion: Hashes(shown.inclusion.proof.clone()),
+            found,
+        })
+    }
+
+    /// The lists above a version up to the one that the directory proves: a newer one may be stored already.
+    async fn lists(&self, user: &UserId, above: u32, newest: u32) -> Result<Vec<Vec<u8>>, AccountError> {
+        let stored = self.store().lists_above(user, above).await?;
+        let mut lists: Vec<Vec<u8>> =
+            stored.into_iter().take_while(|list| list.version <= newest).map(|list| list.list).collect();
+        if lists.is_empty() && above < newest {
+            return Err(AccountError::Store(StoreError::Damaged));
+        }
+        // Somebody who slept through more than an answer holds is shown the end of it, and sees that something is missing.
+        let mut room = MAX_LIST_BYTES;
+        let fits = lists.iter().rev().take(MAX_LISTS).take_while(|list| {
+            let fits = list.len() <= room;
+            room = room.saturating_sub(list.len());
+            fits
+        });
+        let fits = fits.count();
+        Ok(lists.split_off(lists.len() - fits))
+    }
+}

@@ -1,0 +1,233 @@
+//! The storage as `akd` sees it while an epoch is made.
+//!
+//! `akd` hands over a whole epoch at once ([`DbSetState::TransactionCommit`]). It is not written then: it is held here,
+//! in front of what is stored, until the audit proof is made and all goes to the storage in one transaction with the
+//! leaf of the log. Dropped instead, it was never there, and the next epoch starts from what is durable. `akd`'s own
+//! cache is not used: it fills before a commit and stays filled when that fails.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use akd::errors::StorageError as AkdError;
+use akd::storage::types::{
+    DbRecord, KeyData, StorageType, ValueState, ValueStateKey, ValueStateRetrievalFlag as Which,
+};
+use akd::storage::{Database, DbSetState, Storable};
+use akd::tree_node::{NodeKey, TreeNode, TreeNodeType, TreeNodeWithPreviousValue};
+use akd::{AkdLabel, AkdValue, Azks, Configuration, NodeLabel, WhatsAppV1Configuration};
+use async_trait::async_trait;
+use rustc_hash::FxHashMap;
+
+use super::codec;
+use super::storage::{Storage, StorageError, Version, View};
+
+/// The storage with an epoch in front of it that is not committed.
+pub(super) struct AkdStore<S>(Arc<Inner<S>>);
+
+struct Inner<S> {
+    storage: Arc<S>,
+    staged: Mutex<Staged>,
+    /// What went wrong last, as `akd` passes on nothing but texts.
+    failure: Mutex<Option<StorageError>>,
+}
+
+/// An epoch as `akd` handed it over.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    /// Epoch and count of nodes.
+    pub(super) azks: Option<Azks>,
+    /// Every node that changed.
+    pub(super) nodes: FxHashMap<NodeLabel, TreeNode>,
+    /// The new versions, by label.
+    pub(super) versions: Vec<(Vec<u8>, Version)>,
+    /// Nodes as they are stored. `akd` reads most of them two or three times on the way to an epoch.
+    read: FxHashMap<NodeLabel, TreeNode>,
+}
+
+impl<S> Clone for AkdStore<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Storage> AkdStore<S> {
+    pub(super) fn new(storage: Arc<S>) -> Self {
+        Self(Arc::new(Inner { storage, staged: Mutex::default(), failure: Mutex::default() }))
+    }
+
+    /// Takes the epoch away from in front of the storage, to be committed or dropped.
+    pub(super) fn take(&self) -> Staged {
+        std::mem::take(&mut *self.staged())
+    }
+
+    /// What went wrong since this was asked last.
+    pub(super) fn failure(&self) -> Option<StorageError> {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn staged(&self) -> MutexGuard<'_, Staged> {
+        self.0.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stage(&self, record: DbRecord) -> Result<(), StorageError> {
+        let mut staged = self.staged();
+        match record {
+            DbRecord::Azks(azks) => staged.azks = Some(azks),
+            DbRecord::TreeNode(node) => drop(staged.nodes.insert(node.label, node.latest_node)),
+            DbRecord::ValueState(ValueState { value, version, epoch, username, .. }) => {
+                let version = u32::try_from(version).map_err(|_| StorageError::Conflict)?;
+                let value = value.0.try_into().map_err(|_| StorageError::Conflict)?;
+                staged.versions.push((username.0, Version { version, epoch, value, vrf: None }));
+            }
+        }
+        Ok(())
+    }
+
+    fn azks(&self) -> Result<Azks, StorageError> {
+        if let Some(azks) = self.staged().azks.clone() {
+            return Ok(azks);
+        }
+        let head = self.0.storage.own_view()?.head()?;
+        // Before the first epoch there is a root without children.
+        let (epoch, nodes) = head.map_or((0, 1), |head| (head.epoch, head.nodes));
+        Ok(DbRecord::build_azks(epoch, nodes))
+    }
+
+    fn node(&self, label: &NodeLabel) -> Result<TreeNode, StorageError> {
+        {
+            let staged = self.staged();
+            if let Some(node) = staged.nodes.get(label).or_else(|| staged.read.get(label)) {
+                return Ok(node.clone());
+            }
+        }
+        let view = self.0.storage.own_view()?;
+        match view.node(&codec::label_key(label))? {
+            Some(packed) => {
+                let node = codec::read(label, &packed)?;
+                self.staged().read.insert(*label, node.clone());
+                Ok(node)
+            }
+            None if *label == NodeLabel::root() && view.head()?.is_none() => Ok(empty_root()),
+            // `akd` asks for no node that it has not seen the name of. It would go on with a tree that lacks this one.
+            None => Err(StorageError::Damaged),
+        }
+    }
+
+    fn newest(&self, label: &AkdLabel, which: Which) -> Result<Option<Version>, StorageError> {
+        let view = self.0.storage.own_view()?;
+        match which {
+            Which::MaxEpoch => view.newest(label, u64::MAX >> 1),
+            Which::LeqEpoch(epoch) => view.newest(label, epoch),
+            Which::SpecificEpoch(epoch) => Ok(view.newest(label, epoch)?.filter(|version| version.epoch == epoch)),
+            Which::MinEpoch => Ok(view.versions(label, 1, 1)?.pop()),
+            Which::SpecificVersion(version) => match u32::try_from(version) {
+                Ok(version) => Ok(view.versions(label, version, version)?.pop()),
+                Err(_) => Ok(None),
+            },
+        }
+    }
+
+    /// Remembers what went wrong, and says that something did.
+    fn failed(&self, error: StorageError) -> AkdError {
+        *self.0.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        AkdError::Connection(error.to_string())
+    }
+
+    fn record<St: Storable>(&self, id: &St::StorageKey) -> Result<Option<DbRecord>, StorageError> {
+        let key = St::get_full_binary_key_id(id);
+        match St::data_type() {
+            StorageType::Azks => Ok(Some(DbRecord::Azks(self.azks()?))),
+            StorageType::TreeNode => {
+                let NodeKey(label) = TreeNodeWithPreviousValue::key_from_full_binary(&key).map_err(damaged)?;
+                Ok(Some(codec::record(self.node(&label)?)))
+            }
+            StorageType::ValueState => {
+                let ValueStateKey(label, epoch) = ValueState::key_from_full_binary(&key).map_err(damaged)?;
+                let label = AkdLabel(label);
+                let version = self.newest(&label, Which::SpecificEpoch(epoch))?;
+                Ok(version.map(|version| DbRecord::ValueState(state(&label, &version))))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<S: Storage> Database for AkdStore<S> {
+    async fn set(&self, record: DbRecord) -> Result<(), AkdError> {
+        self.batch_set(vec![record], DbSetState::General).await
+    }
+
+    async fn batch_set(&self, records: Vec<DbRecord>, state: DbSetState) -> Result<(), AkdError> {
+        match state {
+            DbSetState::TransactionCommit => {
+                records.into_iter().try_for_each(|record| self.stage(record)).map_err(|error| self.failed(error))
+            }
+            // Nothing is written outside of an epoch.
+            DbSetState::General => Err(self.failed(StorageError::Conflict)),
+        }
+    }
+
+    async fn get<St: Storable>(&self, id: &St::StorageKey) -> Result<DbRecord, AkdError> {
+        match self.record::<St>(id) {
+            Ok(record) => record.ok_or_else(|| AkdError::NotFound(format!("{id:?}"))),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn batch_get<St: Storable>(&self, ids: &[St::StorageKey]) -> Result<Vec<DbRecord>, AkdError> {
+        let records = ids.iter().filter_map(|id| self.record::<St>(id).transpose());
+        records.collect::<Result<_, _>>().map_err(|error| self.failed(error))
+    }
+
+    async fn get_user_data(&self, label: &AkdLabel) -> Result<KeyData, AkdError> {
+        let versions = self.0.storage.own_view().and_then(|view| view.versions(label, 1, u32::MAX));
+        let versions = versions.map_err(|error| self.failed(error))?;
+        if versions.is_empty() {
+            return Err(AkdError::NotFound(String::new()));
+        }
+        Ok(KeyData { states: versions.iter().map(|version| state(label, version)).collect() })
+    }
+
+    async fn get_user_state(&self, label: &AkdLabel, which: Which) -> Result<ValueState, AkdError> {
+        let version = self.newest(label, which).map_err(|error| self.failed(error))?;
+        version.map(|version| state(label, &version)).ok_or_else(|| AkdError::NotFound(String::new()))
+    }
+
+    async fn get_user_state_versions(
+        &self,
+        labels: &[AkdLabel],
+        which: Which,
+    ) -> Result<HashMap<AkdLabel, (u64, AkdValue)>, AkdError> {
+        let mut found = HashMap::with_capacity(labels.len());
+        for label in labels {
+            if let Some(version) = self.newest(label, which).map_err(|error| self.failed(error))? {
+                found.insert(label.clone(), (version.version.into(), AkdValue(version.value.to_vec())));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The tree before its first epoch.
+fn empty_root() -> TreeNode {
+    TreeNode {
+        label: NodeLabel::root(),
+        last_epoch: 0,
+        min_descendant_epoch: 0,
+        parent: NodeLabel::root(),
+        node_type: TreeNodeType::Root,
+        left_child: None,
+        right_child: None,
+        hash: WhatsAppV1Configuration::empty_root_value(),
+    }
+}
+
+/// The leaf's place is not kept: it comes out of the VRF, and nobody asks this record for it.
+fn state(label: &AkdLabel, version: &Version) -> ValueState {
+    let Version { version, epoch, value, .. } = version;
+    DbRecord::build_user_state(label.0.clone(), value.to_vec(), (*version).into(), 0, [0; 32], *epoch)
+}
+
+fn damaged(_: String) -> StorageError {
+    StorageError::Damaged
+}

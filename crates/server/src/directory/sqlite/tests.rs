@@ -1,0 +1,115 @@
+use std::fs;
+use std::path::PathBuf;
+
+use undertone_transparency::log::Hash;
+
+use super::*;
+use crate::directory::storage::{LogLeaf, NodeRow, View, conformance};
+
+/// A folder that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("undertone-directory-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("directory.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn epoch(number: u64, nodes: usize) -> Batch {
+    let label = |n: usize| [&[1, 0][..], &sha256(&[&n.to_be_bytes()])].concat();
+    let changed = (0..nodes).map(|n| NodeRow { label: label(n), node: vec![number as u8; 100] }).collect();
+    let root: Hash = [number as u8; 32];
+    let new = NewEpoch { number, root, nodes: 1, changed, versions: vec![], audit: vec![] };
+    let leaf = LogLeaf { index: number - 1, entry: vec![number as u8; 103], subtrees: vec![(0, number - 1, root)] };
+    Batch { epoch: Some(new), leaf }
+}
+
+#[test]
+fn sqlite_keeps_the_directory() {
+    let folder = Folder::new("kept");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    conformance::run(&storage);
+    let head = storage.view().unwrap().head().unwrap();
+    drop(storage);
+    assert_eq!(Sqlite::examine(&folder.file()), Ok(19));
+    let again = Sqlite::open(&folder.file()).unwrap();
+    assert_eq!(again.view().unwrap().head().unwrap(), head);
+    assert_eq!(again.view().unwrap().cosignatures().unwrap().len(), 2);
+}
+
+/// However often it happens.
+#[test]
+fn a_database_without_room_writes_nothing_and_takes_everything_when_there_is_some() {
+    let folder = Folder::new("full");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    storage.commit(&epoch(1, 10)).unwrap();
+    for _ in 0..5 {
+        storage.fill(true);
+        assert_eq!(storage.commit(&epoch(2, 20_000)), Err(StorageError::Full));
+        let view = storage.view().unwrap();
+        assert_eq!(view.head().unwrap().unwrap().epoch, 1);
+        assert_eq!(view.root(2), Ok(None));
+        let mut states = Vec::new();
+        view.nodes(&mut |_, node| {
+            states.push(node[0]);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(states, [1; 10], "no node of the epoch that failed");
+    }
+    storage.fill(false);
+    storage.commit(&epoch(2, 20_000)).unwrap();
+    assert_eq!(storage.view().unwrap().head().unwrap().unwrap().epoch, 2);
+}
+
+#[test]
+fn a_file_of_a_later_server_is_left_alone() {
+    let folder = Folder::new("newer");
+    drop(Sqlite::open(&folder.file()).unwrap());
+    let raw = Connection::open(folder.file()).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+    drop(raw);
+    assert_eq!(Sqlite::open(&folder.file()).unwrap_err(), StorageError::Newer { found: 99, known: 1 });
+    let raw = Connection::open(folder.file()).unwrap();
+    let found: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(found, 99);
+}
+
+#[test]
+fn what_is_no_directory_is_refused() {
+    let folder = Folder::new("damaged");
+    let other = folder.0.join("other.db");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE accounts (user TEXT)").unwrap();
+    assert_eq!(Sqlite::open(&other).unwrap_err(), StorageError::Damaged);
+    fs::write(folder.file(), vec![7; 10_000]).unwrap();
+    assert_eq!(Sqlite::open(&folder.file()).unwrap_err(), StorageError::Damaged);
+    assert_eq!(Sqlite::examine(&folder.file()), Err(StorageError::Damaged));
+    let nowhere = Sqlite::open(&folder.0.join("no/such/folder.db"));
+    assert!(matches!(nowhere, Err(StorageError::Failed(_))), "{nowhere:?}");
+}
+
+#[test]
+fn a_page_gone_bad_is_found() {
+    let folder = Folder::new("page");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    storage.commit(&epoch(1, 5_000)).unwrap();
+    drop(storage);
+    let mut bytes = fs::read(folder.file()).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0xee);
+    fs::write(folder.file(), bytes).unwrap();
+    assert_eq!(Sqlite::examine(&folder.file()), Err(StorageError::Damaged));
+}

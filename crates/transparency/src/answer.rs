@@ -1,0 +1,131 @@
+//! What a server answers when it is asked for a user's devices: everything that rules KT-1 to KT-8 are checked against.
+//!
+//! | key | what |
+//! |-----|------|
+//! | 0   | the newest checkpoint, a C2SP note with the log's signature and its witnesses' |
+//! | 1   | consistency proof from the size that the asker has seen (RFC 6962, 2.1.2), 32 bytes for each hash |
+//! | 2   | the log's last leaf, [103 bytes](crate::leaf) |
+//! | 3   | its inclusion proof (RFC 6962, 2.1.1), 32 bytes for each hash |
+//! | 4   | `[0, proof, [list]]`, the newest list last, or `[1, proof]` where there is no such user |
+//!
+//! Nothing of it is signed as a whole, and nothing has to be: what is not the log's word is proven by it.
+
+use minicbor::decode::Error as DecodeError;
+use minicbor::encode::{Error as EncodeError, Write};
+use minicbor::{Decode, Decoder, Encode, Encoder};
+use undertone_keys::cbor::{self, Malformed};
+
+use crate::directory::{AbsenceProof, LookupProof};
+use crate::log::Hash;
+
+/// Bytes of an answer at most: sixty-four device lists with all their records are far from it.
+pub const MAX_BYTES: usize = 4 << 20;
+/// Lists that an answer may bring at most.
+pub const MAX_LISTS: usize = 1_024;
+/// Hashes of a proof about the log at most: two for each of its 64 levels, and one.
+const MAX_HASHES: usize = 129;
+
+/// The answer, not yet believed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Answer {
+    /// The newest checkpoint, as a note.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub checkpoint: Vec<u8>,
+    /// That the log only grew since the size asked for.
+    #[n(1)]
+    pub consistency: Hashes,
+    /// The last leaf.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub leaf: Vec<u8>,
+    /// That it is the last leaf.
+    #[n(3)]
+    pub inclusion: Hashes,
+    /// What the directory says.
+    #[n(4)]
+    pub found: Found,
+}
+
+/// What the directory says of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is one.
+    Present {
+        /// The newest version and the hash of its list.
+        proof: Box<LookupProof>,
+        /// The lists behind the version that the asker knows, oldest first; the newest alone where it knows none.
+        lists: Vec<Vec<u8>>,
+    },
+    /// There is none, and never was.
+    Absent(Box<AbsenceProof>),
+}
+
+/// Hashes of a proof about the log. CBOR: one byte string.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hashes(pub Vec<Hash>);
+
+impl Answer {
+    /// Takes bytes from outside.
+    ///
+    /// # Errors
+    /// [`Malformed`] when they are too many, or not the deterministic encoding of an answer.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > MAX_BYTES { Err(Malformed) } else { cbor::decode(bytes) }
+    }
+
+    /// The deterministic encoding.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+}
+
+impl<C> Encode<C> for Hashes {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
+        e.bytes(self.0.as_flattened())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Hashes {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        let (hashes, rest) = d.bytes()?.as_chunks();
+        let bounded = rest.is_empty() && hashes.len() <= MAX_HASHES;
+        bounded.then(|| Self(hashes.to_vec())).ok_or_else(|| DecodeError::message("no hashes"))
+    }
+}
+
+impl<C> Encode<C> for Found {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
+        match self {
+            Self::Present { proof, lists } => {
+                e.array(3)?.u8(0)?;
+                proof.encode(e, context)?;
+                e.array(lists.len() as u64)?;
+                for list in lists {
+                    e.bytes(list)?;
+                }
+                Ok(())
+            }
+            Self::Absent(proof) => {
+                e.array(2)?.u8(1)?;
+                proof.encode(e, context)
+            }
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Found {
+    fn decode(d: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
+        let unknown = || DecodeError::message("neither a user's devices nor a user's absence");
+        match (d.array()?, d.u8()?) {
+            (Some(3), 0) => {
+                let proof = Box::new(LookupProof::decode(d, context)?);
+                let count = d.array()?.filter(|count| *count <= MAX_LISTS as u64).ok_or_else(unknown)?;
+                let lists = (0..count).map(|_| d.bytes().map(<[u8]>::to_vec)).collect::<Result<_, _>>()?;
+                Ok(Self::Present { proof, lists })
+            }
+            (Some(2), 1) => AbsenceProof::decode(d, context).map(Box::new).map(Self::Absent),
+            _ => Err(unknown()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a failed proof leaves behind (rule KT-9): everything that the check was made of, so that anybody can make it again.
+//!
+//! A checkpoint is signed by the log's key, the rest of an answer by nobody. So two kinds of evidence are told apart: what
+//! [convicts](Evidence::convicts) shows two signatures by one key that cannot both be honest, whoever brings it; anything
+//! else shows what a device says it was answered, and is worth as much as that device's word.
+
+use minicbor::{Decode, Encode};
+use undertone_keys::cbor::{self, Malformed};
+use undertone_keys::device_list::{ClaimedList, DeviceList};
+use undertone_keys::sign::{Server, VerifyingKey};
+use undertone_keys::{UserId, WallTime};
+
+use crate::checkpoint::NotFollowing;
+use crate::note::WitnessKey;
+use crate::policy::Witnesses;
+use crate::seen::Seen;
+use crate::verify::{Accusation, Pins, Proven, Purpose, Question};
+
+/// Bytes of a file of evidence at most.
+pub const MAX_BYTES: usize = 8 << 20;
+
+/// A check that failed, with all it was made of. CBOR map.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Evidence {
+    /// 1.
+    #[n(0)]
+    format: u8,
+    /// The domain of the directory.
+    #[n(1)]
+    domain: String,
+    /// The pinned key of its log.
+    #[n(2)]
+    log: VerifyingKey<Server>,
+    /// The pinned VRF key.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    vrf: [u8; 32],
+    /// How many witnesses had to cosign, and their keys in C2SP's text form.
+    #[n(4)]
+    threshold: u32,
+    #[n(5)]
+    witnesses: Vec<String>,
+    /// Whose devices were asked for.
+    #[n(6)]
+    user: UserId,
+    /// What was seen of the log before.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    seen: Option<Vec<u8>>,
+    /// The newest list of the user that was known.
+    #[cbor(n(8), with = "minicbor::bytes")]
+    known: Option<Vec<u8>>,
+    /// The wall clock of the device.
+    #[n(9)]
+    at: WallTime,
+    /// Whether something was to begin with the answer.
+    #[n(10)]
+    begins: bool,
+    /// The answer as it came.
+    #[cbor(n(11), with = "minicbor::bytes")]
+    answer: Vec<u8>,
+}
+
+impl Evidence {
+    /// Keeps a question and the answer to it that did not hold.
+    #[must_use]
+    pub fn new(question: &Question<'_>, answer: &[u8]) -> Self {
+        let Question { pins, user, seen, known, now, purpose } = *question;
+        Self {
+            format: 1,
+            domain: pins.domain.clone(),
+            log: pins.log,
+            vrf: pins.vrf,
+            threshold: u32::try_from(pins.witnesses.threshold()).unwrap_or(u32::MAX),
+            witnesses: pins.witnesses.keys().iter().map(ToString::to_string).collect(),
+            user: user.clone(),
+            seen: seen.map(Seen::to_bytes),
+            known: known.map(DeviceList::to_bytes),
+            at: now,
+            begins: purpose == Purpose::Begin,
+            answer: answer.to_vec(),
+        }
+    }
+
+    /// The file's contents.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > MAX_BYTES {
+            return Err(Malformed);
+        }
+        let evidence: Self = cbor::decode(bytes)?;
+        if evidence.format == 1 { Ok(evidence) } else { Err(Malformed) }
+    }
+
+    /// Makes the check again, at the time at which it was made. An `Ok` means that it holds: nobody is accused by this file.
+    ///
+    /// # Errors
+    /// [`Malformed`] where what the device knew cannot be read, or was not signed by the keys that stand beside it.
+    pub fn check(&self) -> Result<Result<Proven, Accusation>, Malformed> {
+        let keys = self.witnesses.iter().map(|text| text.parse::<WitnessKey>()).collect::<Result<_, _>>();
+        let threshold = usize::try_from(self.threshold).map_err(|_| Malformed)?;
+        let witnesses = Witnesses::new(threshold, keys.map_err(|_| Malformed)?).map_err(|_| Malformed)?;
+        let pins = Pins { domain: self.domain.clone(), log: self.log, vrf: self.vrf, witnesses };
+        let seen = self.seen.as_deref().map(|bytes| Seen::from_bytes(bytes, &self.domain, &self.log)).transpose()?;
+        let read = |bytes: &Vec<u8>| ClaimedList::from_bytes(bytes)?.verify(&self.user);
+        let known = self.known.as_ref().map(read).transpose().map_err(|_| Malformed)?;
+        let purpose = if self.begins { Purpose::Begin } else { Purpose::Show };
+        let question = Question {
+            pins: &pins,
+            user: &self.user,
+            seen: seen.as_ref(),
+            known: known.as_ref(),
+            now: self.at,
+            purpose,
+        };
+        Ok(question.verify(&self.answer))
+    }
+
+    /// Whether the accusation rests on the log's own signatures alone: two of them that contradict each other.
+    #[must_use]
+    pub const fn convicts(accusation: &Accusation) -> bool {
+        matches!(accusation, Accusation::Log(NotFollowing::SameSizeOtherRoot { .. }))
+    }
+
+    /// The domain of the directory that is accused.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The key of its log.
+    #[must_use]
+    pub const fn log(&self) -> &VerifyingKey<Server> {
+        &self.log
+    }
+
+    /// Whose devices were asked for.
+    #[must_use]
+    pub const fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// When, by the clock of the device that asked.
+    #[must_use]
+    pub const fn at(&self) -> WallTime {
+        self.at
+    }
+}

@@ -1,0 +1,31 @@
+//! Proven devices without a directory, for the tests of what stands on top of one. Only there with the feature `testing`,
+//! which nothing but tests may ask for.
+
+use undertone_keys::WallTime;
+use undertone_keys::device_list::DeviceList;
+use undertone_keys::sign::{Server, SigningKey};
+use undertone_keys::testing::SeededRng;
+
+use crate::checkpoint::{Checkpoint, VerifiedCheckpoint, origin};
+use crate::leaf::Leaf;
+use crate::note::LogKey;
+use crate::policy::Witnessed;
+use crate::seen::Seen;
+use crate::verify::{Provenance, VerifiedDevices};
+
+/// The list as if a directory had proven it: in epoch 1, by a log of one leaf.
+///
+/// # Panics
+/// Never: what it makes holds.
+#[must_use]
+#[expect(clippy::expect_used, reason = "for tests")]
+pub fn proven(list: &DeviceList) -> VerifiedDevices {
+    let key = SigningKey::<Server>::generate(&mut SeededRng::new(1));
+    let leaf = Leaf { epoch: 1, root: [1; 32], vrf_key: [2; 32], time: WallTime::from_unix(1) };
+    let name = origin(list.user().domain()).expect("a user's domain is one");
+    let signed = Checkpoint { origin: name.clone(), size: 1, root: leaf.hash() }.sign(&key);
+    let checkpoint: VerifiedCheckpoint = signed.verify(&LogKey::new(name, *key.public())).expect("it was signed");
+    let witnessed = Witnessed { threshold: 0, witnesses: Vec::new(), ignored: Vec::new() };
+    let provenance = Provenance { seen: Seen::new(checkpoint, leaf), witnessed };
+    VerifiedDevices { list: list.clone(), published: 1, provenance }
+}
