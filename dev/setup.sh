@@ -25,6 +25,8 @@ want cmake "builds libopus, the sound codec" command -v cmake
 want pkg-config "finds the ALSA library" command -v pkg-config
 want g++ "compiles libopus, SQLite and the cryptography" command -v c++
 if [ "$need" = test ]; then
+    want python3 "runs the independent auditor of the key directory" command -v python3
+    want python3-venv "keeps the auditor's two packages apart from the system's" python3 -c "import venv, ensurepip"
     want softhsm2 "stands in for hardware tokens in tests" command -v softhsm2-util
 fi
 if command -v pkg-config >/dev/null 2>&1; then

@@ -82,6 +82,18 @@ pub enum LeafOrder {
     },
 }
 
+impl LeafOrder {
+    /// The rule that is broken.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::Epoch { .. } | Self::Root { .. } | Self::Gap { .. } => "KT-3",
+            Self::Time { .. } => "KT-8",
+            Self::VrfKey { .. } => "KT-14",
+        }
+    }
+}
+
 impl Leaf {
     /// The 103 bytes.
     #[must_use]

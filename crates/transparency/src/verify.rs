@@ -14,13 +14,13 @@ use undertone_keys::{UserId, WallTime};
 
 use crate::answer::{Answer, Found};
 use crate::checkpoint::{CheckpointError, NotFollowing, SignedCheckpoint, VerifiedCheckpoint, origin};
-use crate::directory::{AbsenceError, LookupError, VrfKey, verify_absence, verify_lookup};
+use crate::directory::{AbsenceError, ClaimError, LookupError, VrfKey, verify_absence, verify_lookup};
+use crate::label;
 use crate::leaf::{Leaf, LeafOrder};
 use crate::log::{BadProof, verify_inclusion};
 use crate::note::LogKey;
 use crate::policy::{TooFew, Witnessed, Witnesses};
 use crate::seen::Seen;
-use crate::{directory, label};
 
 /// Seconds that a checkpoint may be old where a call, a session or a key begins (rule KT-8).
 pub const FRESH: u64 = 10 * 60;
@@ -152,7 +152,7 @@ pub enum Accusation {
     /// KT-4: the log went back, or is not the one that was seen before.
     #[error(transparent)]
     Log(#[from] NotFollowing),
-    /// KT-8: epochs, roots or times of the log went back.
+    /// KT-3, KT-8: epochs, roots or times of the log went back.
     #[error(transparent)]
     Order(#[from] LeafOrder),
     /// KT-5, KT-6: the user's version is not proven.
@@ -212,10 +212,13 @@ impl Accusation {
             Self::Witnesses(_) => "KT-2",
             Self::Leaf | Self::Inclusion(_) => "KT-3",
             Self::Log(_) => "KT-4",
-            Self::Lookup(LookupError::Claim(directory::ClaimError::Vrf(_))) => "KT-5",
+            Self::Lookup(LookupError::Claim(ClaimError::Vrf(_))) | Self::Absence(AbsenceError(ClaimError::Vrf(_))) => {
+                "KT-5"
+            }
             Self::Lookup(_) | Self::Absence(_) | Self::Denied(_) => "KT-6",
             Self::OtherList | Self::List(_) | Self::Version { .. } | Self::OldList { .. } => "KT-7",
-            Self::Order(_) | Self::Stale { .. } | Self::Ahead { .. } => "KT-8",
+            Self::Order(order) => order.rule(),
+            Self::Stale { .. } | Self::Ahead { .. } => "KT-8",
             Self::VrfKey => "KT-14",
         }
     }

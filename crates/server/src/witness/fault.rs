@@ -92,9 +92,8 @@ impl Fault {
         match self {
             Self::Checkpoint(_) => "KT-1",
             Self::Log(_) | Self::Tile { .. } => "KT-4",
-            Self::Order { why: LeafOrder::Time { .. }, .. } => "KT-8",
-            Self::Order { why: LeafOrder::VrfKey { .. }, .. } => "KT-14",
-            Self::Entries { .. } | Self::Leaf { .. } | Self::First { .. } | Self::Order { .. } => "KT-3",
+            Self::Order { why, .. } => why.rule(),
+            Self::Entries { .. } | Self::Leaf { .. } | Self::First { .. } => "KT-3",
             Self::Proof { .. } | Self::Audit { .. } | Self::Forgotten { .. } => "KT-12",
         }
     }

@@ -44,11 +44,26 @@ impl VrfKey {
             Freshness::Fresh => VersionFreshness::Fresh,
             Freshness::Stale => VersionFreshness::Stale,
         };
+        if !is_reduced(proof) {
+            return None;
+        }
         let proof = Proof::try_from(proof.as_slice()).ok()?;
         let input = Config::get_hash_from_label_input(user, freshness, claim.version);
         self.0.verify(&proof, &input).ok()?;
         output(proof)
     }
+}
+
+/// Whether the proof's scalar is in its one form, below the order of the group: `akd_core` takes it with the order added as
+/// well, and a proof would have two encodings.
+fn is_reduced(proof: &[u8; PROOF_LEN]) -> bool {
+    /// 2^252 + 27742317777372353535851937790883648493 (RFC 8032, 5.1), little-endian.
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let scalar = proof.last_chunk::<32>();
+    scalar.is_some_and(|scalar| scalar.iter().rev().lt(ORDER.iter().rev()))
 }
 
 impl fmt::Debug for VrfKey {

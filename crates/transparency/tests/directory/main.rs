@@ -9,7 +9,6 @@
 )]
 
 mod append_only;
-mod cost;
 mod forged;
 mod honest;
 mod mutated;

@@ -3,6 +3,5 @@
 mod faults;
 mod honest;
 mod killed;
-mod speed;
 mod waiting;
 mod world;

@@ -1,0 +1,170 @@
+"""One answer of a server about one user, as a client gets it (rules KT-1 to KT-8, in the specification's order)."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from . import cbor, lists, merkle
+from .fault import Fault, Malformed
+from .leaf import Leaf, disorder
+from .log import Expectations, Seen, check_growth
+from .lookup import Absence, Directory, Found, Lookup, user_label
+from .note import Checkpoint, check_witnesses, verify_checkpoint
+from .vrf import PublicKey
+
+MAX_BYTES = 4 << 20
+MAX_LISTS = 1024
+MAX_HASHES = 129
+# Seconds by which the server's clock may be ahead of ours.
+MAX_AHEAD = 300
+
+
+@dataclass(frozen=True)
+class Answer:
+    """CBOR {0: checkpoint, 1: consistency, 2: leaf, 3: inclusion, 4: [0, look-up, [list]] or [1, absence]}."""
+
+    checkpoint: bytes
+    consistency: list[bytes]
+    leaf: bytes
+    inclusion: list[bytes]
+    proof: Lookup | Absence
+    lists: list[bytes]
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Answer":
+        if len(data) > MAX_BYTES:
+            raise Malformed(f"{len(data)} bytes are no answer")
+        fields = cbor.fields(cbor.decode(data), {0, 1, 2, 3, 4})
+        consistency, inclusion = (merkle.split(cbor.octets(fields[key])) for key in (1, 3))
+        if max(len(consistency), len(inclusion)) > MAX_HASHES:
+            raise Malformed("a proof about the log that is too long")
+        about_log = cbor.octets(fields[0]), consistency, cbor.octets(fields[2]), inclusion
+        match cbor.array(fields[4]):
+            case [0, proof, list(given)] if len(given) <= MAX_LISTS:
+                return cls(*about_log, Lookup.take(proof), [cbor.octets(entry) for entry in given])
+            case [1, proof]:
+                return cls(*about_log, Absence.take(proof), [])
+        raise Malformed("neither a user's devices nor a user's absence")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who is asked about, and what is known beforehand. `age` is how many seconds old the directory may be."""
+
+    domain: str
+    name: str
+    vrf_key: PublicKey
+    known: Expectations
+    newest: lists.DeviceList | None
+    age: int
+
+    def user(self) -> str:
+        return f"{self.name}@{self.domain}"
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What an answer proves. `found` is missing for a user who is not in the directory."""
+
+    checkpoint: Checkpoint
+    witnesses: dict[str, int]
+    leaf: Leaf
+    found: Found | None
+
+
+def verify(data: bytes, question: Question) -> Proven:
+    known = question.known
+    try:
+        answer = Answer.parse(data)
+    except Malformed as error:
+        raise Fault("KT-1", f"the answer cannot be read: {error}") from error
+    origin = f"{question.domain}/undertone/directory"
+    if known.key.name != origin:
+        raise Fault("KT-1", f"the log key is that of {known.key.name}, not of {origin}")
+    checkpoint = verify_checkpoint(answer.checkpoint, known.key)
+    witnesses = check_witnesses(checkpoint, known.witnesses, known.threshold, known.now)
+    leaf = _last_leaf(answer, checkpoint)
+    if leaf.vrf_key != sha256(question.vrf_key.data).digest():
+        raise Fault("KT-14", f"the directory's VRF key has SHA-256 {leaf.vrf_key.hex()}, which is not the pinned one's")
+    if known.seen:
+        _check_seen(answer, checkpoint, leaf, known.seen)
+    label = user_label(question.domain, question.name)
+    directory = Directory(question.vrf_key, leaf.root, leaf.epoch, label)
+    found = None
+    if isinstance(answer.proof, Absence):
+        directory.deny(answer.proof)
+        if question.newest:
+            raise Fault("KT-6", f"{question.user()} is denied, and was there with version {question.newest.version}")
+    else:
+        found = directory.look_up(answer.proof)
+        _check_lists(answer.lists, found, question)
+    _check_age(leaf, known.now, question.age)
+    return Proven(checkpoint, witnesses, leaf, found)
+
+
+def _last_leaf(answer: Answer, checkpoint: Checkpoint) -> Leaf:
+    """Rule KT-3: the leaf is the last one. An earlier one is in the log as well, and shows an old directory."""
+    try:
+        leaf = Leaf.parse(answer.leaf)
+        if checkpoint.size == 0:
+            raise Malformed("the log is empty")
+        hashed = merkle.leaf_hash(answer.leaf)
+        root = merkle.inclusion_root(checkpoint.size - 1, checkpoint.size, hashed, answer.inclusion)
+    except Malformed as error:
+        raise Fault("KT-3", f"the last leaf: {error}") from error
+    if root != checkpoint.root:
+        what = f"the leaf of epoch {leaf.epoch} as the last of {checkpoint.size} leads to root {root.hex()}"
+        raise Fault("KT-3", f"{what}, the checkpoint says {checkpoint.root.hex()}")
+    return leaf
+
+
+def _check_seen(answer: Answer, shown: Checkpoint, leaf: Leaf, seen: Seen) -> None:
+    """Rule KT-4, and of KT-3 and KT-8 what needs no clock."""
+    before = seen.checkpoint
+    check_growth(before, shown)
+    try:
+        # Nothing has to be proven where one of the trees is empty or both are one, and then nothing is to be said.
+        roots = (before.root, shown.root)
+        if 0 < before.size < shown.size:
+            roots = merkle.consistency_roots(before.size, shown.size, before.root, answer.consistency)
+        elif answer.consistency:
+            raise Malformed("the proof is too long")
+    except Malformed as error:
+        what = f"the log of {shown.size} leaves is not shown to begin with the {before.size} seen"
+        raise Fault("KT-4", f"{what}: {error}") from error
+    if roots != (before.root, shown.root):
+        what = f"the proof from {before.size} to {shown.size} leaves leads to roots"
+        told = f"{roots[0].hex()} and {roots[1].hex()}, the checkpoints say {before.root.hex()} and {shown.root.hex()}"
+        raise Fault("KT-4", f"{what} {told}")
+    broken = disorder(seen.leaf, leaf, neighbours=False)
+    if broken:
+        raise Fault(broken[0], f"against the leaf seen before, {broken[1]}")
+
+
+def _check_lists(given: list[bytes], found: Found, question: Question) -> None:
+    """Rule KT-7: the newest list is the one that the directory names, and all that are shown follow each other."""
+    newest = question.newest
+    if newest and found.version < newest.version:
+        raise Fault("KT-7", f"version {found.version} was shown, and version {newest.version} is known")
+    try:
+        for data in given:
+            after = lists.parse(data, question.user())
+            # With another account key a list begins anew; that is for the trust store to alarm about.
+            if newest and newest.account == after.account:
+                lists.check_follows(newest, after)
+            newest = after
+    except Malformed as error:
+        raise Fault("KT-7", str(error)) from error
+    if newest is None or newest.hash != found.value:
+        shown = newest.hash.hex() if newest else "none"
+        raise Fault("KT-7", f"the newest list shown is {shown}, the directory names {found.value.hex()}")
+    if newest.version != found.version:
+        what = f"a list with version {newest.version} stands in the directory as version {found.version}"
+        raise Fault("KT-7", what)
+
+
+def _check_age(leaf: Leaf, now: int, most: int) -> None:
+    """Rule KT-8."""
+    if now - leaf.time > most:
+        raise Fault("KT-8", f"the newest leaf is {now - leaf.time} s old, {most} s are allowed")
+    if leaf.time - now > MAX_AHEAD:
+        raise Fault("KT-8", f"the newest leaf is {leaf.time - now} s ahead of the clock")
