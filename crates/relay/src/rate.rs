@@ -82,16 +82,23 @@ impl Allowance {
         }
     }
 
-    /// Whether one more packet of this size may go to so many; it is paid for then, and refused at once by whichever of the
-    /// three has too little left, or by what is left to the `room`.
-    pub(crate) fn take(&mut self, now: Time, bytes: usize, receivers: usize, room: &mut Deliveries) -> bool {
+    /// Whether one more packet of this size may come; it is paid for then.
+    pub(crate) fn take(&mut self, now: Time, bytes: usize) -> bool {
         self.fill(now);
-        let (bytes, receivers) = (bytes as u64, receivers as u64);
-        let enough =
-            self.packets.has(1) && self.bytes.has(bytes) && self.deliveries.has(receivers) && room.take(now, receivers);
+        let bytes = bytes as u64;
+        let enough = self.packets.has(1) && self.bytes.has(bytes);
         if enough {
             self.packets.take(1);
             self.bytes.take(bytes);
+        }
+        enough
+    }
+
+    /// Whether a packet that came may go to so many, by what is left to its sender and to the `room`; it is paid for then.
+    pub(crate) fn deliver(&mut self, now: Time, receivers: usize, room: &mut Deliveries) -> bool {
+        let receivers = receivers as u64;
+        let enough = self.deliveries.has(receivers) && room.take(now, receivers);
+        if enough {
             self.deliveries.take(receivers);
         }
         enough

@@ -75,15 +75,9 @@ impl<P> Room<P> {
         self.len() == 0
     }
 
-    /// The sender's seat, if it may send this to so many now. What is refused is paid for like everything else.
-    fn sender(
-        &mut self,
-        now: Time,
-        from: ConnectionId,
-        packet: &Bytes,
-        receivers: usize,
-    ) -> Result<&mut Seat, Verdict> {
-        let (seat, enough) = self.roster.pay(from, now, packet.len(), receivers).ok_or(Verdict::Refused)?;
+    /// The sender's seat, if it may send this now. What is refused is paid for like everything else.
+    fn sender(&mut self, now: Time, from: ConnectionId, packet: &Bytes) -> Result<&mut Seat, Verdict> {
+        let (seat, enough) = self.roster.pay(from, now, packet.len()).ok_or(Verdict::Refused)?;
         if !enough {
             return Err(Verdict::Excess);
         }
@@ -100,12 +94,15 @@ impl Room<Blind> {
         packet: &Bytes,
         ready: &mut VecDeque<ConnectionId>,
     ) -> Verdict {
-        let index = match self.sender(now, from, packet, self.len().saturating_sub(1)) {
+        let index = match self.sender(now, from, packet) {
             Ok(seat) => seat.index,
             Err(verdict) => return verdict,
         };
         if sender_index(packet) != Some(index) {
             return Verdict::Refused;
+        }
+        if !self.roster.may_deliver(from, now, self.len().saturating_sub(1)) {
+            return Verdict::Excess;
         }
         let (limit, mut receivers, mut dropped) = (self.roster.queue_limit(), 0, 0);
         let packet = alone(packet);
@@ -127,7 +124,7 @@ impl Room<Echo> {
         ready: &mut VecDeque<ConnectionId>,
     ) -> Verdict {
         let limit = self.roster.queue_limit();
-        match self.sender(now, from, packet, 1) {
+        match self.sender(now, from, packet) {
             Ok(seat) if sender_index(packet) == Some(seat.index) => {
                 Verdict::Forwarded { receivers: 1, dropped: seat.queue(seat.index, alone(packet), limit, ready) }
             }
@@ -161,10 +158,11 @@ impl Room<Hop> {
         packet: &Bytes,
         ready: &mut VecDeque<ConnectionId>,
     ) -> Verdict {
-        let index = match self.sender(now, from, packet, self.len().saturating_sub(1)) {
+        let index = match self.sender(now, from, packet) {
             Ok(seat) => seat.index,
             Err(verdict) => return verdict,
         };
+        let others = self.len().saturating_sub(1);
         let Hop { sessions, opened: buffer } = &mut self.protection;
         buffer.clear();
         buffer.extend_from_slice(packet);
@@ -173,6 +171,7 @@ impl Room<Hop> {
         let session = session.filter(|session| session.connection == from);
         let opened = session.ok_or(HopError::Forged).and_then(|session| session.opener.open(buffer));
         let verdict = match opened {
+            Ok(opened) if opened.sender == index && !self.roster.may_deliver(from, now, others) => Verdict::Excess,
             Ok(opened) if opened.sender == index => {
                 let (limit, mut receivers, mut dropped) = (self.roster.queue_limit(), 0, 0);
                 for (seat, session) in self.roster.seats_mut().iter_mut().zip(sessions) {

@@ -261,19 +261,20 @@ impl Roster {
         Some(Gone { index, user })
     }
 
-    /// The sender's seat, if it may send so many bytes now, to so many.
-    pub(crate) fn pay(
-        &mut self,
-        connection: ConnectionId,
-        now: Time,
-        bytes: usize,
-        receivers: usize,
-    ) -> Option<(&mut Seat, bool)> {
-        let place = self.place(connection)?;
-        let seat = self.seats.get_mut(place)?;
+    /// The sender's seat, and whether it may send so many bytes now.
+    pub(crate) fn pay(&mut self, connection: ConnectionId, now: Time, bytes: usize) -> Option<(&mut Seat, bool)> {
+        let seat = self.seat_mut(connection)?;
         seat.heard = now;
-        let enough = seat.allowance.take(now, bytes, receivers, &mut self.deliveries);
+        let enough = seat.allowance.take(now, bytes);
         Some((seat, enough))
+    }
+
+    /// Whether what a sender sent may go to so many. Nothing that is refused for another reason comes so far: who may not speak
+    /// uses up nothing of what those share who may.
+    pub(crate) fn may_deliver(&mut self, connection: ConnectionId, now: Time, receivers: usize) -> bool {
+        let Some(place) = self.place(connection) else { return false };
+        let Some(seat) = self.seats.get_mut(place) else { return false };
+        seat.allowance.deliver(now, receivers, &mut self.deliveries)
     }
 
     pub(crate) fn take_packet(&mut self, connection: ConnectionId, space: usize) -> Option<Bytes> {

@@ -220,3 +220,26 @@ fn rly_4_who_has_packets_is_named_once_until_they_are_taken() {
     world.input(undertone_relay::Input::Tick);
     assert_eq!(named(&mut world), [bob]);
 }
+
+/// Who may not speak uses up nothing of what those share who may.
+#[test]
+fn dos_1_what_is_refused_takes_nothing_from_the_others() {
+    let mut world = World::with_limits(Limits { room_deliveries: 100, ..Limits::default() });
+    let ((ada, index), (silent, other)) = (world.member(), world.member());
+    (0..8).for_each(|_| {
+        world.member();
+    });
+    // Under another's index, and too large: refused, as often as the packets of a member may come.
+    let mut large = packet(other, 1);
+    large.resize(1_501, 0);
+    for _ in 0..500 {
+        world.send(silent, &packet(index, 1));
+        world.send(silent, &large);
+    }
+    assert_eq!(world.rooms.stats().queued, 0);
+    // Ada has all of it: two seconds of a half, for nine that hear her.
+    let before = world.rooms.stats();
+    (0..50).for_each(|_| world.send(ada, &packet(index, 1)));
+    let after = world.rooms.stats();
+    assert_eq!((after.queued - before.queued, after.excess - before.excess), (99, 39));
+}

@@ -24,7 +24,7 @@ use undertone_protocol::rest::{
 };
 
 use crate::config::{Limits, Registration};
-use crate::directory::{Directory, DirectoryError, StorageError};
+use crate::directory::{Directory, DirectoryError, Proof, StorageError};
 use crate::exchanges::{Challenge, Exchanges, Kind, Step, TooMany};
 use crate::store::{Account, Accounts, StoreError, StoredList, Token};
 
@@ -161,10 +161,12 @@ impl<S: Accounts> Desk<S> {
         // All at once: as many as can go into one epoch, and one epoch after the other.
         let publish = waiting.iter().map(|(user, list)| self.publish_one(user, list));
         let mut published = futures_util::stream::iter(publish).buffer_unordered(AT_ONCE);
+        let mut failed = Ok(());
         while let Some(published) = published.next().await {
-            published?;
+            // One that cannot be published keeps nobody else from it.
+            failed = failed.and(published);
         }
-        Ok(waiting.len())
+        failed.map(|()| waiting.len())
     }
 
     /// Publishes a user's lists up to the newest stored, whatever of them is published already.
@@ -260,6 +262,10 @@ impl<S: Accounts> Desk<S> {
             by_recovery: request.account_by_recovery.0,
             created: now,
         };
+        // A name stays its holder's also where the accounts were set back behind the directory.
+        if matches!(self.directory.lookup(&user).await?.proof, Proof::Present(_)) {
+            return Err(AccountError::NameTaken);
+        }
         let token = AccessToken::random(&mut rng());
         let stored = Token { hash: token.hash(), user: user.clone(), device: record.device };
         match self.store.create(account, request.list.0, stored, invite).await {

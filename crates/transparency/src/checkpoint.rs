@@ -173,8 +173,9 @@ impl fmt::Display for SignedCheckpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedCheckpoint(SignedCheckpoint);
 
-/// Why a checkpoint does not follow the last one seen (rule KT-4). All but [`Self::OtherLog`] and
-/// [`Self::NotConsistent`] convict the log by two signatures of its own; the latter does so once no proof can be had.
+/// Why a checkpoint does not follow the last one seen (rule KT-4). [`Self::SameSizeOtherRoot`] convicts the log by two
+/// signatures of its own; [`Self::NotConsistent`] does so once no proof can be had, and a smaller one may have been sent again by
+/// somebody on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotFollowing {

@@ -7,11 +7,13 @@
 use minicbor::{Decode, Encode};
 use undertone_keys::cbor::{self, Malformed};
 use undertone_keys::device_list::{ClaimedList, DeviceList};
+use undertone_keys::digest::labelled_sha256;
 use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{UserId, WallTime};
 
-use crate::checkpoint::NotFollowing;
-use crate::note::WitnessKey;
+use crate::answer::Answer;
+use crate::checkpoint::{SignedCheckpoint, origin};
+use crate::note::{LogKey, WitnessKey};
 use crate::policy::Witnesses;
 use crate::seen::Seen;
 use crate::verify::{Accusation, Pins, Proven, Purpose, Question};
@@ -123,10 +125,26 @@ impl Evidence {
         Ok(question.verify(&self.answer))
     }
 
-    /// Whether the accusation rests on the log's own signatures alone: two of them that contradict each other.
+    /// Whether the log's own signatures are enough: two of them, over two trees of one size. Whichever check failed first.
     #[must_use]
-    pub const fn convicts(accusation: &Accusation) -> bool {
-        matches!(accusation, Accusation::Log(NotFollowing::SameSizeOtherRoot { .. }))
+    pub fn convicts(&self) -> bool {
+        let Some(Ok(seen)) = self.seen.as_deref().map(|bytes| Seen::from_bytes(bytes, &self.domain, &self.log)) else {
+            return false;
+        };
+        let shown = Answer::from_bytes(&self.answer).ok().and_then(|answer| {
+            let name = origin(&self.domain).ok()?;
+            SignedCheckpoint::from_bytes(&answer.checkpoint).ok()?.verify(&LogKey::new(name, self.log)).ok()
+        });
+        shown.is_some_and(|shown| shown.size() == seen.size() && shown.root() != seen.checkpoint().root())
+    }
+
+    /// What the same answer to the same question has in common, whenever it was given.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let known = [&self.seen, &self.known].map(|bytes| bytes.as_deref().unwrap_or_default());
+        let [seen, known] = known;
+        let parts: [&[u8]; 4] = [self.user.as_str().as_bytes(), seen, known, &self.answer];
+        labelled_sha256(crate::labels::EVIDENCE, &parts)
     }
 
     /// The domain of the directory that is accused.

@@ -6,9 +6,11 @@ use undertone_keys::labels::Label;
 pub const LEAF: Label = Label::declare("undertone/KT-3/leaf/v1");
 /// Stands at the front of what the directory's VRF is evaluated on.
 pub const DIRECTORY_LABEL: Label = Label::declare("undertone/KT-5/label/v1");
+/// What names evidence by its contents.
+pub const EVIDENCE: Label = Label::declare("undertone/KT-9/evidence/v1");
 
 /// All of them, for the test that none is used twice and for the documentation.
-pub const ALL: &[Label] = &[LEAF, DIRECTORY_LABEL];
+pub const ALL: &[Label] = &[LEAF, DIRECTORY_LABEL, EVIDENCE];
 
 #[cfg(test)]
 mod tests {

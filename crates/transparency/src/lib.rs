@@ -4,8 +4,9 @@
 //! one peer and turns a verified [`DeviceList`] into a [`TrustedPeer`], or says why not. There is no other way to
 //! a `TrustedPeer`, and nothing that talks to a peer takes anything else.
 //!
-//! For now the first list seen is pinned (trust on first use); a key directory that cannot lie unnoticed will stand
-//! in front of the same door.
+//! What the server says has to be proven first: [`verify`] checks an answer of its key directory against the log behind it, and
+//! makes [`verify::VerifiedDevices`] of it or an accusation. [`log`], [`checkpoint`], [`cosignature`] and [`directory`] are what that is made
+//! of, for servers and witnesses as well.
 #![cfg_attr(
     test,
     allow(

@@ -11,13 +11,14 @@ use undertone_keys::device_list::{ClaimedList, DeviceList};
 use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::secret::SecretBytes;
 use undertone_keys::sign::{Account, SigningKey};
-use undertone_keys::{AccessToken, UserId};
+use undertone_keys::{AccessToken, DeviceId, UserId};
 use undertone_protocol::opaque::{CONTEXT, Rng, Suite, identifiers, stretching};
 use undertone_protocol::rest::{
     Bytes, Enrol, Enrolled, LoggedIn, LoginChallenge, LoginFinish, LoginStart, Name, RegisterChallenge, RegisterFinish,
-    RegisterStart,
+    RegisterStart, code,
 };
 use undertone_transparency::PeerTrust;
+use undertone_transparency::trust::TrustError;
 use undertone_transparency::verify::Purpose;
 
 use super::connector::Connector;
@@ -186,10 +187,11 @@ pub(super) async fn register(
     let pending = Pending { device, list, recovery: Some(recovery) };
     home.put_pending(&pending)?;
     let enrolled: Enrolled = match post(&connector, "/v1/register/finish", &finish).await {
-        // A server that says no has taken nothing.
-        Err(refused @ ClientError::Refused { .. }) => {
+        // A server that says no has taken nothing. One that cannot do it now may have: what was made for it is kept, since the
+        // next attempt goes on with it.
+        Err(ClientError::Refused { code, message }) if code != code::UNAVAILABLE => {
             home.forget_pending()?;
-            return Err(refused);
+            return Err(ClientError::Refused { code, message });
         }
         enrolled => enrolled?,
     };
@@ -209,11 +211,22 @@ async fn settle(
     let token = AccessToken::parse(&enrolled.token).ok_or_else(bad)?;
     let Pending { device, list, recovery } = pending;
     let (mut seen, lookup) = (home.seen(pin)?, Lookup { home, pin, token: &token, connector });
-    // That it follows the list signed here is checked with it.
+    // That its versions follow the list signed here is checked with it, and that it is this account's is checked here: nothing is
+    // pinned yet that another key could be held against.
     let devices = lookup.devices(list.user(), Purpose::Begin, Some(&list), &mut seen).await?;
+    is_ours(&list, devices.list(), device.id())?;
     home.settle(pin, &device.secrets(*list.account()), &token, &PeerTrust::pin(&devices))?;
     let (server_key, account) = (pin.identity.fingerprint(), list.account().fingerprint());
     Ok(Registered { user: list.user().clone(), recovery, server_key, account })
+}
+
+/// Whether what the directory has of the account is of the key that signed `signed`, and lets this device act.
+fn is_ours(signed: &DeviceList, proven: &DeviceList, device: &DeviceId) -> Result<(), ClientError> {
+    let (old, new) = (*signed.account(), *proven.account());
+    if old != new {
+        return Err(ClientError::Trust(TrustError::Changed { user: signed.user().clone(), old, new }));
+    }
+    proven.device(*device).map(|_| ()).ok_or_else(|| ClientError::NotListed(signed.user().display()))
 }
 
 /// Goes on with a registration whose answer was lost: if the server has taken it, the passphrase opens the account and
@@ -341,8 +354,42 @@ pub(super) async fn logout(home: &Home) -> Result<(), ClientError> {
     match rest::post_empty(connector.tcp().await?, connector.address(), "/v1/logout", &token).await {
         // A token that is gone already is what was wanted.
         Ok(()) => {}
-        Err(ClientError::Refused { code, .. }) if code == undertone_protocol::rest::code::UNAUTHORIZED => {}
+        Err(ClientError::Refused { code, .. }) if code == code::UNAUTHORIZED => {}
         Err(error) => return Err(error),
     }
     Ok(home.forget()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use undertone_keys::agreement::{DeviceKey, SoftwareKey};
+    use undertone_keys::record::DeviceRecord;
+    use undertone_keys::sign::Device;
+    use undertone_keys::testing::SeededRng;
+    use undertone_keys::{Secret, WallTime};
+
+    use super::*;
+
+    /// A server that publishes a list of a key of its own behind the first one pins nothing in a device that has just begun.
+    #[test]
+    fn kt_7_what_the_directory_has_of_a_new_account_is_of_its_own_key_and_with_this_device() {
+        let rng = &mut SeededRng::new(1);
+        let user = UserId::parse("ada", "localhost").unwrap();
+        let mut record = || {
+            let (identity, agreement) = (SigningKey::<Device>::generate(rng), SoftwareKey::generate(rng));
+            let now = WallTime::from_unix(1);
+            let record = DeviceRecord::new(user.clone(), *identity.public(), *agreement.public(), now, "phone".into());
+            (record.device, record.sign(&identity))
+        };
+        let account = |n: u8| SigningKey::<Account>::from_seed(Secret::filled_by(|seed| seed.fill(n)));
+        let ((mine, first), (_, second), (_, theirs)) = (record(), record(), record());
+        let signed = DeviceList::first(&account(1), &user, first).unwrap();
+        let grown = signed.with(&account(1), second).unwrap();
+        assert!(is_ours(&signed, &signed, &mine).is_ok() && is_ours(&signed, &grown, &mine).is_ok());
+        let impostor = DeviceList::first(&account(2), &user, theirs).unwrap();
+        let refused = is_ours(&signed, &impostor, &mine);
+        assert!(matches!(refused, Err(ClientError::Trust(TrustError::Changed { .. }))), "{refused:?}");
+        let revoked = grown.revoke(&account(1), mine).unwrap();
+        assert!(matches!(is_ours(&signed, &revoked, &mine), Err(ClientError::NotListed(_))));
+    }
 }

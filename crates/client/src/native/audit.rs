@@ -51,7 +51,7 @@ pub fn check_evidence(path: &Path) -> Result<CheckedEvidence, ClientError> {
     let fault = checked.err().map(|accusation| Fault {
         rule: accusation.rule(),
         sentence: accusation.to_string(),
-        convicts: Evidence::convicts(&accusation),
+        convicts: evidence.convicts(),
     });
     let (domain, log) = (evidence.domain().to_owned(), evidence.log().fingerprint());
     Ok(CheckedEvidence { domain, log, user: evidence.user().clone(), at: evidence.at(), fault })

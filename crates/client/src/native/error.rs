@@ -161,6 +161,9 @@ pub enum ClientError {
         /// Why.
         why: String,
     },
+    /// The account's newest list does not let this device act.
+    #[error("the newest device list of {0} does not let this device act: another of your devices has revoked it")]
+    NotListed(String),
     /// The key directory proves that there is nobody of that name, and never was.
     #[error("{0} does not exist: the server has proven that nobody has that name")]
     NoSuchUser(String),

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use minicbor::{Decode, Encode};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use undertone_keys::cbor;
-use undertone_keys::digest::sha256;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, Server, SigningKey, VerifyingKey};
 use undertone_keys::{AccessToken, CallId, RoomId, Secret, UserId, WallTime};
@@ -36,8 +35,8 @@ const ROOM: &str = "room/";
 const CLOCK: &str = "clock";
 const SEEN: &str = "seen/";
 
-/// Files of evidence that are kept: a server that lies again and again fills no disk.
-const MAX_EVIDENCE: usize = 256;
+/// Files of evidence of each kind that are kept: a server that lies again and again fills no disk.
+const MAX_EVIDENCE: usize = 64;
 
 /// A home folder, locked by this process.
 pub struct Home {
@@ -429,12 +428,18 @@ impl Home {
     /// [`HomeError`].
     pub fn keep_evidence(&self, evidence: &Evidence) -> Result<PathBuf, HomeError> {
         let (folder, bytes) = (self.folder.join("evidence"), evidence.to_bytes());
-        let digest: String = sha256(&[&bytes]).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let path = folder.join(format!("{}-{digest}.evidence", evidence.at().as_unix()));
+        let digest: String = evidence.digest().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        // What convicts has a place of its own, whatever else a server has others send.
+        let (kind, most) = if evidence.convicts() { ("conviction-", MAX_EVIDENCE) } else { ("answer-", MAX_EVIDENCE) };
+        let path = folder.join(format!("{kind}{digest}.evidence"));
         let io = |source| HomeError::Io { path: path.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io)?;
-        let kept = fs::read_dir(&folder).map_err(io)?.count();
-        if kept >= MAX_EVIDENCE {
+        if path.exists() {
+            return Ok(path);
+        }
+        let names = fs::read_dir(&folder).map_err(io)?.filter_map(Result::ok).map(|entry| entry.file_name());
+        let kept = names.filter(|name| name.to_str().is_some_and(|name| name.starts_with(kind))).count();
+        if kept >= most {
             return Err(HomeError::Evidence(folder));
         }
         let mut file =

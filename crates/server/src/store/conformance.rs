@@ -57,6 +57,7 @@ pub(crate) async fn run(store: &impl Accounts) {
     assert!(store.unpublished(8).await.unwrap().is_empty());
     // A directory that is older than what it was told does not have it any more.
     assert_eq!(store.unpublished(7).await.unwrap(), both[1..]);
+    assert_eq!(store.unpublished(9).await.unwrap(), both[1..], "also when it has come as far again");
     assert_eq!(store.unpublished(4).await.unwrap(), both);
 
     // A device that lost its token gets another, and the old one is good for nothing.

@@ -102,7 +102,8 @@ pub trait Accounts: Send + Sync + 'static {
         version: u32,
     ) -> impl Future<Output = Result<Vec<StoredList>, StoreError>> + Send;
 
-    /// Lists that a key directory at this epoch does not have, those of one user oldest first. Mostly there are none.
+    /// Lists that a key directory at this epoch does not have, those of one user oldest first. Mostly there are none. What it had
+    /// at a later epoch counts as never published from then on.
     fn unpublished(&self, epoch: u64) -> impl Future<Output = Result<Vec<(UserId, StoredList)>, StoreError>> + Send;
 
     /// The key directory has this version of this user's list since this epoch.

@@ -185,10 +185,13 @@ impl Accounts for Sqlite {
     }
 
     async fn unpublished(&self, epoch: u64) -> Result<Vec<(UserId, StoredList)>, StoreError> {
-        let query = sqlx::query(
-            "SELECT user, version, list FROM device_lists WHERE published = 0 OR published > ? ORDER BY user, version",
-        );
-        let rows = query.bind(number(epoch)).fetch_all(&self.pool).await?;
+        // What a directory does not have is forgotten to be in it before any of it is published anew: whoever is cut off then
+        // goes on with the rest, whatever epoch the directory has come to by then.
+        let forget = sqlx::query("UPDATE device_lists SET published = 0 WHERE published > ?");
+        forget.bind(number(epoch)).execute(&self.pool).await?;
+        let query =
+            sqlx::query("SELECT user, version, list FROM device_lists WHERE published = 0 ORDER BY user, version");
+        let rows = query.fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok((user(row)?, stored_list(row)?))).collect()
     }
 

@@ -79,6 +79,17 @@ pub(super) fn pack<'a>(nodes: impl IntoIterator<Item = Option<&'a Node>>) -> Vec
     bytes
 }
 
+/// The reverse of [`pack`] where none is missing: what is, ends it before it takes any memory.
+pub(super) fn unpack_all(mut bytes: &[u8]) -> Result<Vec<Node>, Malformed> {
+    let mut nodes = Vec::new();
+    while !bytes.is_empty() {
+        let (node, rest) = Node::unpack(bytes)?;
+        nodes.push(node.ok_or(Malformed)?);
+        bytes = rest;
+    }
+    Ok(nodes)
+}
+
 /// The reverse of [`pack`], for `most` nodes at most.
 pub(super) fn unpack(mut bytes: &[u8], most: usize) -> Result<Vec<Option<Node>>, Malformed> {
     let mut nodes = Vec::new();

@@ -302,7 +302,7 @@ impl<C> Encode<C> for Nodes {
 
 impl<'b, C> Decode<'b, C> for Nodes {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
-        let nodes = node::unpack(d.bytes()?, usize::MAX).ok().and_then(|nodes| nodes.into_iter().collect());
+        let nodes = node::unpack_all(d.bytes()?).ok();
         nodes.and_then(Self::sorted).ok_or_else(|| DecodeError::message("not nodes in order"))
     }
 }

@@ -73,7 +73,13 @@ fn kt_4_rollback_to_an_older_log() {
     let answer = server.answer_with(&older, None, server.present(&bob, 1));
     let accusation = accused(&asker, &bob, &answer);
     assert_eq!(accusation, Accusation::Log(NotFollowing::SameSizeOtherRoot { size: known }));
-    assert!(Evidence::convicts(&accusation), "two signatures of the log's key say it");
+    let kept = Evidence::new(&asker.question(&bob.user), &answer.to_bytes());
+    assert!(kept.convicts(), "two signatures of the log's key say it");
+    // Whatever else is wrong with the answer.
+    let mut worse = answer;
+    worse.leaf = Vec::new();
+    assert_eq!(accused(&asker, &bob, &worse), Accusation::Leaf);
+    assert!(Evidence::new(&asker.question(&bob.user), &worse.to_bytes()).convicts());
 }
 
 #[test]
