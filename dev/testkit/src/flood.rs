@@ -133,14 +133,19 @@ pub enum Reply {
 pub async fn knock(hellos: &Hellos, from: Ipv4Addr) -> anyhow::Result<Reply> {
     let (socket, mut buffer) = (UdpSocket::bind((from, 0)).await?, [0; 2048]);
     socket.connect(hellos.server).await?;
-    socket.send(&hellos.draw()?).await?;
-    let answer = tokio::time::timeout(Duration::from_secs(2), socket.recv(&mut buffer)).await;
-    // RFC 9000, 17.2: a long header, and two bits for its kind.
-    Ok(match (answer, buffer[0] & 0xb0) {
-        (Ok(Ok(1..)), 0x80) => Reply::HandshakeBegins,
-        (Ok(Ok(1..)), 0xb0) => Reply::Retry,
-        _ => Reply::Other,
-    })
+    let hello = hellos.draw()?;
+    // As a client does, again after a second: a busy machine may lose a packet, or take its time.
+    for _ in 0..4 {
+        socket.send(&hello).await?;
+        let Ok(answer) = tokio::time::timeout(Duration::from_secs(1), socket.recv(&mut buffer)).await else { continue };
+        // RFC 9000, 17.2: a long header, and two bits for its kind.
+        return Ok(match (answer, buffer[0] & 0xb0) {
+            (Ok(1..), 0x80) => Reply::HandshakeBegins,
+            (Ok(1..), 0xb0) => Reply::Retry,
+            _ => Reply::Other,
+        });
+    }
+    Ok(Reply::Other)
 }
 
 /// Whether nothing has come on this connection, its end included.
