@@ -78,7 +78,7 @@ pub const MEMBER_PACKETS: u32 = 2_000;
 /// Bytes per second that a member of a room may send, and twice as many at once: 20 megabits. Configurable.
 pub const MEMBER_BYTES: u32 = 2_500_000;
 /// Packets per second that the relay delivers in one room, each counted once for everybody it goes to, and twice as many at
-/// once; one member alone may cause half of that. Fifty who all speak at once are 122,500, a speaker with video before a
+/// once; one device alone may cause half of that. Fifty who all speak at once are 122,500, a speaker with video before a
 /// hundred 100,000: more than a thread carries either way. Configurable.
 pub const ROOM_DELIVERIES: u32 = 200_000;
 /// Media packets queued for one receiver; the oldest of whoever has most of them go first (rule RLY-4).

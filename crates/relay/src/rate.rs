@@ -27,10 +27,14 @@ impl Bucket {
         self.left = self.left.saturating_add(gained).min(self.rate * BURST_SECONDS * WHOLE);
     }
 
-    /// Whether so much is left. What is more than it ever holds is to be had when it is full: seldom, and not never.
-    fn has(&self, amount: u64) -> bool {
-        let most = (self.rate * BURST_SECONDS).max(1);
-        self.left >= amount.min(most).saturating_mul(WHOLE)
+    /// Whether so much is left.
+    const fn has(&self, amount: u64) -> bool {
+        self.left >= amount.saturating_mul(WHOLE)
+    }
+
+    /// The same, but what is more than it ever holds is to be had when it is full: seldom, and not never.
+    fn has_or_is_full(&self, amount: u64) -> bool {
+        self.has(amount.min((self.rate * BURST_SECONDS).max(1)))
     }
 
     const fn take(&mut self, amount: u64) {
@@ -54,7 +58,7 @@ impl Deliveries {
     fn take(&mut self, now: Time, receivers: u64) -> bool {
         self.bucket.fill(micros(self.at, now));
         self.at = self.at.max(now);
-        let enough = self.bucket.has(receivers);
+        let enough = self.bucket.has_or_is_full(receivers);
         if enough {
             self.bucket.take(receivers);
         }
@@ -97,7 +101,7 @@ impl Allowance {
     /// Whether a packet that came may go to so many, by what is left to its sender and to the `room`; it is paid for then.
     pub(crate) fn deliver(&mut self, now: Time, receivers: usize, room: &mut Deliveries) -> bool {
         let receivers = receivers as u64;
-        let enough = self.deliveries.has(receivers) && room.take(now, receivers);
+        let enough = self.deliveries.has_or_is_full(receivers) && room.take(now, receivers);
         if enough {
             self.deliveries.take(receivers);
         }

@@ -430,7 +430,7 @@ impl Home {
         let (folder, bytes) = (self.folder.join("evidence"), evidence.to_bytes());
         let digest: String = evidence.digest().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         // What convicts has a place of its own, whatever else a server has others send.
-        let (kind, most) = if evidence.convicts() { ("conviction-", MAX_EVIDENCE) } else { ("answer-", MAX_EVIDENCE) };
+        let kind = if evidence.convicts() { "conviction-" } else { "answer-" };
         let path = folder.join(format!("{kind}{digest}.evidence"));
         let io = |source| HomeError::Io { path: path.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io)?;
@@ -439,7 +439,7 @@ impl Home {
         }
         let names = fs::read_dir(&folder).map_err(io)?.filter_map(Result::ok).map(|entry| entry.file_name());
         let kept = names.filter(|name| name.to_str().is_some_and(|name| name.starts_with(kind))).count();
-        if kept >= most {
+        if kept >= MAX_EVIDENCE {
             return Err(HomeError::Evidence(folder));
         }
         let mut file =
