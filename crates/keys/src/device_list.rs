@@ -1,5 +1,10 @@
 //! A user's devices (rule ID-2): a hash-chained list signed by the account key.
 //!
+//! ```text
+//! first --with a consent, or revoking all others--> next --> next ...        (rule ID-6)
+//!   any --another account key begins anew--> announced --72 h--> effective   (rule ID-7)
+//!                                            announced --kept by the old key--> next
+//! ```
 //! What a server hands out is a [`ClaimedList`]. Only [`ClaimedList::verify`] makes a [`DeviceList`] of it, and
 //! that says no more than "the holder of this account key signed this": whether the key is the right one is for
 //! the trust store (and later the key directory) to say.
@@ -8,6 +13,7 @@ use minicbor::{Decode, Encode};
 
 use crate::DeviceId;
 use crate::cbor;
+use crate::consent::Consent;
 use crate::digest::sha256;
 use crate::labels;
 use crate::name::UserId;
@@ -37,6 +43,9 @@ struct Body {
     /// Devices that may not act any more. Their records stay, so that nobody takes their ids for new ones.
     #[n(6)]
     revoked: Vec<DeviceId>,
+    /// The account key that this list takes the place of: the account begins anew (rule ID-7).
+    #[n(7)]
+    anew: Option<VerifyingKey<Account>>,
 }
 
 /// A list as somebody handed it over: bytes, not yet believed. CBOR `[body, signature]`.
@@ -65,6 +74,12 @@ pub enum ListError {
     /// One of its records does not hold.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A device was added that no present device let in, while others may still act (rule ID-6).
+    #[error("the device list adds a device that none of the others let in")]
+    Consent,
+    /// An account that begins anew does so with one device under a key of its own (rule ID-7).
+    #[error("the device list does not begin an account anew")]
+    Anew,
     /// It does not follow the list it should follow.
     #[error("the device list does not follow the one before it")]
     Chain,
@@ -114,8 +129,18 @@ impl ClaimedList {
         if !ordered || !body.revoked.iter().all(listed) {
             return Err(ListError::Records);
         }
-        Ok(DeviceList { signed: self.0.clone(), body, records })
+        let list = DeviceList { signed: self.0.clone(), body, records };
+        list.records.iter().try_for_each(|record| list.consent_holds(record))?;
+        list.begins_rightly()?;
+        Ok(list)
     }
+}
+
+/// How a list hangs on the one before it.
+struct Link {
+    version: u32,
+    previous: Option<[u8; 32]>,
+    anew: Option<VerifyingKey<Account>>,
 }
 
 /// A list that its account key signed, with every record signed by its device.
@@ -132,14 +157,54 @@ impl DeviceList {
     /// # Errors
     /// [`ListError`] when the record is not one of `user`'s.
     pub fn first(account: &SigningKey<Account>, user: &UserId, record: Signed) -> Result<Self, ListError> {
-        Self::build(account, user, 1, None, vec![record], Vec::new())
+        let link = Link { version: 1, previous: None, anew: None };
+        Self::build(account, user, link, vec![record], Vec::new())
     }
 
-    /// The list that follows this one with `record` added, or put in the place of an older one of its device.
+    /// The list by which an account begins anew behind `before`, under another account key and with one device: nobody has
+    /// what opens the old key (rule ID-7). The record carries no consent.
     ///
     /// # Errors
-    /// [`ListError`] when the record is not one of this list's user or not a newer one, or the list is full.
+    /// [`ListError`] when the record is not one of the same user, or the account key is the old one.
+    pub fn anew(account: &SigningKey<Account>, before: &Self, record: Signed) -> Result<Self, ListError> {
+        let link = Link { anew: Some(before.body.account), ..before.link() };
+        let list = Self::build(account, &before.body.user, link, vec![record], Vec::new())?;
+        list.follows(before)?;
+        Ok(list)
+    }
+
+    /// The list that takes `announcement`, which was to begin the account anew behind this list, back: the old account key is
+    /// at hand after all.
+    ///
+    /// # Errors
+    /// [`ListError`] when the announcement is none behind this list, or the key is not this list's.
+    pub fn keep(&self, account: &SigningKey<Account>, announcement: &Self) -> Result<Self, ListError> {
+        let (records, revoked) = (self.body.records.clone(), self.body.revoked.clone());
+        let list = Self::build(account, &self.body.user, announcement.link(), records, revoked)?;
+        list.keeps_on(announcement, self)?;
+        Ok(list)
+    }
+
+    /// The list that follows this one with `record` added, or put in the place of an older one of its device. A new device's
+    /// record carries the consent of one that may act, where there is one (rule ID-6).
+    ///
+    /// # Errors
+    /// [`ListError`] when the record is not one of this list's user or not a newer one, was not let in, or the list is full.
     pub fn with(&self, account: &SigningKey<Account>, record: Signed) -> Result<Self, ListError> {
+        self.put(account, record, self.body.revoked.clone())
+    }
+
+    /// The list that follows this one with `record` added and all others revoked: none of them is there to let it in.
+    ///
+    /// # Errors
+    /// As [`Self::with`].
+    pub fn with_alone(&self, account: &SigningKey<Account>, record: Signed) -> Result<Self, ListError> {
+        let mut revoked: Vec<DeviceId> = self.records.iter().map(|record| record.device).collect();
+        revoked.sort_unstable();
+        self.put(account, record, revoked)
+    }
+
+    fn put(&self, account: &SigningKey<Account>, record: Signed, revoked: Vec<DeviceId>) -> Result<Self, ListError> {
         let device = DeviceRecord::verify(&record)?.device;
         let mut records: Vec<Signed> = self
             .body
@@ -150,7 +215,7 @@ impl DeviceList {
             .map(|(signed, _)| signed.clone())
             .collect();
         records.push(record);
-        self.next(account, records, self.body.revoked.clone())
+        self.next(account, records, revoked)
     }
 
     /// The list that follows this one with a device revoked: the account key's word alone, as the device may be lost.
@@ -173,52 +238,39 @@ impl DeviceList {
         records: Vec<Signed>,
         revoked: Vec<DeviceId>,
     ) -> Result<Self, ListError> {
-        let version = self.body.version.saturating_add(1);
-        let next = Self::build(account, &self.body.user, version, Some(self.hash()), records, revoked)?;
+        let next = Self::build(account, &self.body.user, self.link(), records, revoked)?;
         next.keeps(self)?;
         Ok(next)
+    }
+
+    /// How the next list hangs on this one.
+    fn link(&self) -> Link {
+        Link { version: self.body.version.saturating_add(1), previous: Some(self.hash()), anew: None }
     }
 
     fn build(
         account: &SigningKey<Account>,
         user: &UserId,
-        version: u32,
-        previous: Option<[u8; 32]>,
+        Link { version, previous, anew }: Link,
         records: Vec<Signed>,
         revoked: Vec<DeviceId>,
     ) -> Result<Self, ListError> {
-        let account_key = *account.public();
+        let (user_id, account_key) = (user.clone(), *account.public());
         let body =
-            Body { format: FORMAT, user: user.clone(), account: account_key, version, previous, records, revoked };
+            Body { format: FORMAT, user: user_id, account: account_key, version, previous, records, revoked, anew };
         ClaimedList(Signed::new(account, labels::DEVICE_LIST, cbor::encode(&body))).verify(user)
     }
 
-    /// Whether this list may follow `earlier`: same user, same account key, next version, chained by hash.
-    ///
-    /// # Errors
-    /// [`ListError::Chain`] or [`ListError::User`].
-    pub fn follows(&self, earlier: &Self) -> Result<(), ListError> {
-        if self.body.user != earlier.body.user {
-            return Err(ListError::User);
-        }
-        let next = earlier.body.version.checked_add(1);
-        if self.body.account != earlier.body.account
-            || Some(self.body.version) != next
-            || self.body.previous != Some(earlier.hash())
-        {
-            return Err(ListError::Chain);
-        }
-        self.keeps(earlier)
+    /// The account key in whose place this list begins the account anew, if it does (rule ID-7).
+    #[must_use]
+    pub const fn begins_anew(&self) -> Option<&VerifyingKey<Account>> {
+        self.body.anew.as_ref()
     }
 
-    /// Whether nothing of `earlier` was taken back: no record gone or older, no revocation undone.
-    fn keeps(&self, earlier: &Self) -> Result<(), ListError> {
-        let kept = |old: &DeviceRecord| {
-            self.records.iter().any(|new| new.device == old.device && (new == old || new.version > old.version))
-        };
-        let still_revoked = |id: &DeviceId| self.body.revoked.contains(id);
-        let whole = earlier.records.iter().all(kept) && earlier.body.revoked.iter().all(still_revoked);
-        if whole { Ok(()) } else { Err(ListError::Records) }
+    /// Which device let this one in; `None` for the first, and for one that came when nobody else was there.
+    #[must_use]
+    pub fn let_in_by(&self, record: &DeviceRecord) -> Option<DeviceId> {
+        record.consent.as_ref().and_then(|signed| Consent::claimed(signed).ok()).map(|consent| consent.by)
     }
 
     /// Whether this device was revoked.
@@ -275,5 +327,6 @@ impl DeviceList {
     }
 }
 
+mod chain;
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,12 @@ pub const ENVELOPE_LEGACY: Label = Label::declare("undertone/ID-4/legacy/v1");
 pub const ACCOUNT_BY_PASSPHRASE: Label = Label::declare("undertone/ID-6/passphrase/v1");
 /// The key that seals an account key under the recovery key.
 pub const ACCOUNT_BY_RECOVERY: Label = Label::declare("undertone/ID-6/recovery/v1");
+/// What a recovery key signs in with: the key's derivation.
+pub const RECOVERY_SIGNER: Label = Label::declare("undertone/ID-6/recovery-signer/v1");
+/// The answer to a server's challenge to a recovery key.
+pub const RECOVERY_SIGN_IN: Label = Label::declare("undertone/ID-6/recovery-sign-in/v1");
+/// A device's word that another may join its account.
+pub const CONSENT: Label = Label::declare("undertone/ID-6/consent/v1");
 /// The transcript of a one-to-one call.
 pub const CALL_TRANSCRIPT: Label = Label::declare("undertone/CALL-1/transcript/v1");
 /// What stands before both halves of a call's key where one side has RSA alone.
@@ -68,6 +74,9 @@ pub const ALL: &[Label] = &[
     ENVELOPE_LEGACY,
     ACCOUNT_BY_PASSPHRASE,
     ACCOUNT_BY_RECOVERY,
+    RECOVERY_SIGNER,
+    RECOVERY_SIGN_IN,
+    CONSENT,
     CALL_TRANSCRIPT,
     CALL_LEGACY,
     CALL_CONFIRM_CALLER,

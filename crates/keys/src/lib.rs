@@ -48,6 +48,7 @@ pub mod agreement;
 pub mod call_agreement;
 pub mod cbor;
 pub mod choice;
+pub mod consent;
 pub mod device_list;
 pub mod digest;
 pub mod envelope;
@@ -56,6 +57,7 @@ pub mod hpke;
 pub mod labels;
 pub mod legacy;
 pub mod name;
+pub mod pairing;
 pub mod record;
 pub mod recovery;
 pub mod sas;
@@ -64,6 +66,7 @@ pub mod sign;
 pub mod static_key;
 pub mod time;
 
+mod base32;
 mod id;
 mod primitives;
 

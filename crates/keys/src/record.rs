@@ -49,6 +49,10 @@ pub struct DeviceRecord {
     /// What its owner calls it, at most [`MAX_LABEL`] bytes.
     #[n(11)]
     pub label: String,
+    /// The [`Consent`](crate::consent::Consent) of the device that let this one in (rule ID-6). Absent in the first device of an account, and in
+    /// one that came when nobody else was there.
+    #[n(12)]
+    pub consent: Option<Signed>,
 }
 
 /// Why a record is not one.
@@ -96,6 +100,7 @@ impl DeviceRecord {
             identity,
             created,
             label,
+            consent: None,
         }
     }
 

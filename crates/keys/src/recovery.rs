@@ -2,13 +2,16 @@
 
 use core::fmt;
 
-use crate::digest::sha256;
+use crate::base32::{self, Unread};
+use crate::digest::labelled_sha256;
+use crate::hkdf::{Prk, Sha256};
+use crate::labels;
+use crate::name::UserId;
 use crate::secret::Secret;
+use crate::sign::{Recovery, Signature, SigningKey, VerifyingKey};
 
-/// Crockford's base 32: no I, L, O or U to be misread.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// 256 bits and 24 bits of checksum are 56 digits: fourteen groups of four.
-const DIGITS: usize = 56;
+/// Bytes of checksum behind the key: 256 bits and 24 are 56 digits, fourteen groups of four.
+const CHECK: usize = 3;
 
 /// A recovery key (rule ID-6). Printed only by [`RecoveryKey::to_text`].
 pub struct RecoveryKey(Secret<32>);
@@ -35,25 +38,10 @@ impl RecoveryKey {
         self.0.expose()
     }
 
-    /// Fourteen groups of four digits, the last five digits a checksum.
+    /// Fourteen groups of four digits of Crockford's base 32, the last five digits a checksum.
     #[must_use]
     pub fn to_text(&self) -> String {
-        // Room for all of it from the start: growing would leave the key behind in freed memory.
-        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(35));
-        bytes.extend_from_slice(self.0.expose());
-        bytes.extend_from_slice(sha256(&[self.0.expose()]).get(..3).unwrap_or_default());
-        let mut text = String::with_capacity(DIGITS + DIGITS / 4);
-        for five in bytes.chunks(5) {
-            let value = five.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-            for shift in (0..8).rev() {
-                if text.len() % 5 == 4 {
-                    text.push('-');
-                }
-                let digit = (value >> (shift * 5)) & 31;
-                text.push(usize::try_from(digit).ok().and_then(|i| ALPHABET.get(i)).map_or('?', |d| char::from(*d)));
-            }
-        }
-        text
+        base32::to_text(self.0.expose(), CHECK)
     }
 
     /// Reads what a person typed: any case, any spacing, O for 0 and I or L for 1.
@@ -61,33 +49,47 @@ impl RecoveryKey {
     /// # Errors
     /// [`RecoveryError`].
     pub fn parse(text: &str) -> Result<Self, RecoveryError> {
-        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(35));
-        let (mut value, mut count) = (0_u64, 0);
-        for c in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
-            let c = match c.to_ascii_uppercase() {
-                'O' => '0',
-                'I' | 'L' => '1',
-                other => other,
-            };
-            let digit = ALPHABET.iter().position(|d| char::from(*d) == c).ok_or(RecoveryError::Shape)?;
-            value = value << 5 | u64::try_from(digit).unwrap_or_default();
-            count += 1;
-            if count % 8 == 0 {
-                bytes.extend_from_slice(value.to_be_bytes().get(3..).unwrap_or_default());
-                value = 0;
-            }
-            if count > DIGITS {
-                return Err(RecoveryError::Shape);
-            }
+        let bytes = base32::parse::<32>(text, CHECK)?;
+        Ok(Self(Secret::filled_by(|out| out.copy_from_slice(&*bytes))))
+    }
+
+    /// The key that shows a server that this recovery key is at hand, for the account of `user`. It signs nothing else, and
+    /// neither opens the account key nor is opened by it.
+    #[must_use]
+    pub fn signer(&self, user: &UserId) -> SigningKey<Recovery> {
+        let seed = Prk::<Sha256>::extract(&[], &[self.expose()]);
+        SigningKey::from_seed(seed.derive(labels::RECOVERY_SIGNER, &[user.as_str().as_bytes()]))
+    }
+}
+
+/// Answers a server's challenge: whoever holds the recovery key of `user` signs in at the server of `domain`.
+#[must_use]
+pub fn sign_in(key: &SigningKey<Recovery>, domain: &str, user: &UserId, nonce: &[u8; 32]) -> Signature {
+    key.sign(labels::RECOVERY_SIGN_IN, &signed_in(domain, user, nonce))
+}
+
+/// Whether this is the holder of the recovery key, and the answer to this challenge.
+#[must_use]
+pub fn is_signed_in(
+    key: &VerifyingKey<Recovery>,
+    domain: &str,
+    user: &UserId,
+    nonce: &[u8; 32],
+    signature: &Signature,
+) -> bool {
+    key.verify(labels::RECOVERY_SIGN_IN, &signed_in(domain, user, nonce), signature).is_ok()
+}
+
+fn signed_in(domain: &str, user: &UserId, nonce: &[u8; 32]) -> [u8; 32] {
+    labelled_sha256(labels::RECOVERY_SIGN_IN, &[domain.as_bytes(), user.as_str().as_bytes(), nonce])
+}
+
+impl From<Unread> for RecoveryError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Shape => Self::Shape,
+            Unread::Checksum => Self::Checksum,
         }
-        if count != DIGITS {
-            return Err(RecoveryError::Shape);
-        }
-        let (key, check) = bytes.split_at(32);
-        if sha256(&[key]).get(..3) != Some(check) {
-            return Err(RecoveryError::Checksum);
-        }
-        Secret::from_slice(key).map(Self).ok_or(RecoveryError::Shape)
     }
 }
 
@@ -114,5 +116,18 @@ mod tests {
         assert_eq!(RecoveryKey::parse(&text[1..]).unwrap_err(), RecoveryError::Shape);
         assert_eq!(RecoveryKey::parse(&format!("{text}0")).unwrap_err(), RecoveryError::Shape);
         assert_eq!(RecoveryKey::parse("\u{1f600}").unwrap_err(), RecoveryError::Shape);
+    }
+
+    #[test]
+    fn id_6_the_recovery_key_signs_in_for_its_account_at_its_server_and_once() {
+        let (ada, bob) = (UserId::parse("ada", "x").unwrap(), UserId::parse("bob", "x").unwrap());
+        let key = RecoveryKey::generate(&mut SeededRng::new(4));
+        let signer = key.signer(&ada);
+        let answer = sign_in(&signer, "x", &ada, &[1; 32]);
+        assert!(is_signed_in(signer.public(), "x", &ada, &[1; 32], &answer));
+        assert!(!is_signed_in(signer.public(), "x", &ada, &[2; 32], &answer));
+        assert!(!is_signed_in(signer.public(), "y", &ada, &[1; 32], &answer));
+        assert!(!is_signed_in(signer.public(), "x", &bob, &[1; 32], &answer));
+        assert_ne!(key.signer(&bob).public(), signer.public());
     }
 }

@@ -25,6 +25,10 @@ pub enum Server {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Witness {}
 
+/// Marks the key that shows a server that a recovery key is at hand (rule ID-6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {}
+
 /// A role whose keys sign C2SP notes: text for the eyes of witnesses and auditors of any make.
 pub trait NoteRole {
     /// The signature type byte of C2SP signed-note that stands in the role's key ids and verifier keys.

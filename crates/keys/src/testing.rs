@@ -3,7 +3,19 @@
 
 use core::convert::Infallible;
 
+use crate::WallTime;
+use crate::consent::Consent;
 use crate::digest::sha256;
+use crate::record::DeviceRecord;
+use crate::sign::{Device, SigningKey};
+
+/// A new device's record with the consent of the device that has this key, as if a person had given it there.
+#[must_use]
+pub fn let_in(by: &SigningKey<Device>, newcomer: DeviceRecord) -> DeviceRecord {
+    let (user, by_id) = (newcomer.user.clone(), crate::DeviceId::of(by.public()));
+    let consent = Consent::new(user, by_id, newcomer.device, WallTime::from_unix(1)).sign(by);
+    DeviceRecord { consent: Some(consent), ..newcomer }
+}
 
 /// SHA-256 in counter mode over a seed.
 #[derive(Clone, Debug)]
