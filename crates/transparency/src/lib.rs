@@ -23,6 +23,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod directory;
 pub mod evidence;
+pub mod follow;
 pub mod label;
 pub mod labels;
 pub mod leaf;
