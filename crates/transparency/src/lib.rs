@@ -26,6 +26,7 @@ pub mod directory;
 pub mod evidence;
 pub mod follow;
 pub mod head;
+pub mod history;
 pub mod label;
 pub mod labels;
 pub mod leaf;
