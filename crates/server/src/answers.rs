@@ -2,6 +2,7 @@
 
 use undertone_keys::UserId;
 use undertone_transparency::answer::{Answer, Found, Hashes, MAX_LISTS};
+use undertone_transparency::history::{HistoryAnswer, Lists};
 
 use crate::accounts::{AccountError, Desk};
 use crate::directory::Proof;
@@ -36,6 +37,29 @@ impl<S: Accounts> Desk<S> {
             leaf: shown.inclusion.entry.clone(),
             inclusion: Hashes(shown.inclusion.proof.clone()),
             found,
+        })
+    }
+
+    /// Every version of an account's list from `from` on, with the proof that these are all (rule KT-11), for a device of that
+    /// account that has seen `seen` leaves of the log.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn history(&self, user: &UserId, seen: u64, from: u32) -> Result<HistoryAnswer, AccountError> {
+        let found = self.directory().history(user, from).await?;
+        let shown = found.shown;
+        // Whoever has a token has an account, and an account is in the directory before its first token.
+        let Proof::Present(proof) = found.proof else { return Err(AccountError::Store(StoreError::Damaged)) };
+        let consistency = self.directory().consistency(seen, shown.size()).await?;
+        let lists = self.lists(user, from.clamp(1, proof.latest), proof.latest).await?;
+        Ok(HistoryAnswer {
+            checkpoint: shown.checkpoint.to_bytes(),
+            consistency: Hashes(consistency.unwrap_or_default()),
+            leaf: shown.inclusion.entry.clone(),
+            inclusion: Hashes(shown.inclusion.proof.clone()),
+            proof,
+            witnessed: None,
+            lists: Lists(lists),
         })
     }
 

@@ -145,7 +145,8 @@ impl HistoryQuestion<'_> {
         let mut chain = Chain::new(Some(self.from.clone()));
         let behind: Vec<&Lookup> = proven.collect();
         // Who was asked from an earlier version on may show more than these.
-        let lists = lists.len().checked_sub(behind.len()).and_then(|more| lists.get(more..)).ok_or(Accusation::OtherList)?;
+        let lists =
+            lists.len().checked_sub(behind.len()).and_then(|more| lists.get(more..)).ok_or(Accusation::OtherList)?;
         for (version, bytes) in behind.into_iter().zip(lists) {
             let list = ClaimedList::from_bytes(bytes)?.verify(self.from.user())?;
             if list.hash() != version.value {

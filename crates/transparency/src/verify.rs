@@ -251,10 +251,18 @@ impl VerifiedDevices {
     /// The same in short.
     #[must_use]
     pub fn attested(&self) -> Attested {
-        let Provenance { seen, witnessed } = &self.provenance;
+        self.provenance.attested(self.published)
+    }
+}
+
+impl Provenance {
+    /// The same in short, for a list that was published in this epoch.
+    #[must_use]
+    pub fn attested(&self, published: u64) -> Attested {
+        let Self { seen, witnessed } = self;
         Attested {
             epoch: seen.leaf().epoch,
-            published: self.published,
+            published,
             size: seen.size(),
             root: *seen.checkpoint().root(),
             time: seen.time(),

@@ -307,6 +307,8 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
             &json!({ "event": "sound_failed", "reason": reason }),
             &format!("{reason}. You stay in the room without it."),
         ),
+        Event::Account(alarm) => crate::audit::alarm(alarm, output),
+        Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }

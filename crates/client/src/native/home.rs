@@ -360,7 +360,8 @@ impl Home {
         Ok(self.get(TOKEN)?.and_then(|bytes| AccessToken::from_slice(&bytes)))
     }
 
-    /// Makes this home a device of an account: server, device, token and the pin of the own account, all at once.
+    /// Makes this home a device of an account: server, device, token, the pin of the own account and the devices in it, which
+    /// are known from now on (rule KT-11), all at once.
     ///
     /// # Errors
     /// [`HomeError`].
@@ -384,13 +385,20 @@ impl Home {
         };
         let record = cbor::encode_secret(&record, 4096);
         let peer = format!("{PEER}{}", own.user());
-        self.put(&[
-            (SERVER, Some(&cbor::encode(server))),
+        // What was known of another account's devices, or of this one's before, is nothing that this device was shown.
+        let forgotten = self.known_names()?;
+        let known = own.list().as_ref().map(known::first_known).unwrap_or_default();
+        let (server, own) = (cbor::encode(server), own.to_bytes());
+        let mut records: Vec<(&str, Option<&[u8]>)> = forgotten.iter().map(|name| (name.as_str(), None)).collect();
+        records.extend(known.iter().map(|(name, bytes)| (name.as_str(), Some(bytes.as_slice()))));
+        records.extend([
+            (SERVER, Some(server.as_slice())),
             (DEVICE, Some(&record)),
             (TOKEN, Some(token.expose())),
-            (&peer, Some(&own.to_bytes())),
+            (&peer, Some(&own)),
             (PENDING, None),
-        ])
+        ]);
+        self.put(&records)
     }
 
     /// Writes as much as [`Home::settle`] will, and takes it away again: nobody should be asked to make an account that
@@ -427,10 +435,14 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn keep_evidence(&self, evidence: &Evidence) -> Result<PathBuf, HomeError> {
-        let (folder, bytes) = (self.folder.join("evidence"), evidence.to_bytes());
-        let digest: String = evidence.digest().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.keep_as_evidence(evidence.convicts(), &evidence.digest(), &evidence.to_bytes())
+    }
+
+    fn keep_as_evidence(&self, convicts: bool, digest: &[u8; 32], bytes: &[u8]) -> Result<PathBuf, HomeError> {
+        let folder = self.folder.join("evidence");
+        let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         // What convicts has a place of its own, whatever else a server has others send.
-        let kind = if evidence.convicts() { "conviction-" } else { "answer-" };
+        let kind = if convicts { "conviction-" } else { "answer-" };
         let path = folder.join(format!("{kind}{digest}.evidence"));
         let io = |source| HomeError::Io { path: path.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io)?;
@@ -444,7 +456,7 @@ impl Home {
         }
         let mut file =
             OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path).map_err(io)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
         Ok(path)
     }
 
@@ -585,5 +597,8 @@ impl std::fmt::Debug for Home {
     }
 }
 
+mod known;
 #[cfg(test)]
 mod tests;
+
+pub(super) use known::KnownDevices;

@@ -124,7 +124,7 @@ fn kt_11_hidden_version_is_accepted_by_a_lookup_and_caught_by_the_self_audit() {
         }
         let (label, hidden, next) = (bob.label(), ghost(&bob), versions + 1);
         let value = akd::AkdValue(hidden.hash().to_vec());
-        let (epoch, nonce) = server.world.insert_ghost(&label, next, &value);
+        let (epoch, nonce) = server.world.insert_ghost(&label, next.into(), &value);
         server.log_epoch();
 
         // Bob looks his own account up: accepted, and everything as he knows it.
