@@ -19,6 +19,7 @@ pub(crate) fn evidence(file: &Path, output: &Output) -> Result<Done, ClientError
     let (kind, user, finder) = match &about {
         About::Devices(user) => ("devices", Some(user), None),
         About::History(user) => ("history", Some(user), None),
+        About::Divergence => ("divergence", None, None),
         About::Log(witness) => ("log", None, witness.as_deref()),
     };
     let object = json!({
@@ -30,6 +31,7 @@ pub(crate) fn evidence(file: &Path, output: &Output) -> Result<Done, ClientError
     let what = match &about {
         About::Devices(user) => format!("asked for {}", user.display()),
         About::History(user) => format!("asked by {} for the history of their own account", user.display()),
+        About::Divergence => "compared by two devices, each with what it was shown".to_owned(),
         About::Log(Some(witness)) => format!("read by the witness {witness}"),
         About::Log(None) => "read by a device that audited the log".to_owned(),
     };
@@ -50,6 +52,10 @@ pub(crate) fn evidence(file: &Path, output: &Output) -> Result<Done, ClientError
         (false, About::Log(_)) => {
             "Nothing that the log's key has signed says so by itself, so this file is worth as much as the word of whoever kept it. \
              Others can find out by reading the same log: `undertone audit log --server HOST:PORT`."
+        }
+        (false, About::Divergence) => {
+            "The log's key has signed both, and what the server gave does not show that one grew from the other. Whether it can be \
+             shown, others can find out by asking the same server."
         }
         (false, _) => {
             "What the server answered is signed by nobody, so this file shows what a device was answered, and is worth as much as \

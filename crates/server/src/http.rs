@@ -78,6 +78,7 @@ pub struct Shared<S> {
         log::checkpoint,
         log::tile,
         log::audit,
+        log::consistency,
         log::cosign
     )
 )]

@@ -45,9 +45,9 @@ pub struct HistoryAnswer {
     /// The versions.
     #[n(4)]
     pub proof: HistoryProof,
-    /// The newest checkpoint that witnesses cosigned, where the newest of all is not yet.
+    /// Older checkpoints that witnesses cosigned, where they have not all cosigned the newest; absent where there is none.
     #[n(5)]
-    pub witnessed: Option<Older>,
+    pub witnessed: Option<Vec<Older>>,
     /// The lists behind the version asked for, oldest first.
     #[n(6)]
     pub lists: Lists,
@@ -103,7 +103,7 @@ impl HistoryAnswer {
             consistency: &self.consistency.0,
             leaf: &self.leaf,
             inclusion: &self.inclusion.0,
-            witnessed: self.witnessed.as_ref(),
+            witnessed: self.witnessed.as_deref().unwrap_or_default(),
         }
     }
 

@@ -25,6 +25,7 @@ pub mod cosignature;
 pub mod directory;
 pub mod evidence;
 pub mod follow;
+pub mod gossip;
 pub mod head;
 pub mod history;
 pub mod label;

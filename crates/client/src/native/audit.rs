@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use undertone_keys::cbor::Malformed;
 use undertone_keys::{UserId, WallTime};
 use undertone_transparency::evidence::{Evidence, MAX_BYTES};
 use undertone_transparency::follow;
+use undertone_transparency::gossip::Divergence;
 
 use super::error::ClientError;
 
@@ -31,6 +33,8 @@ pub enum About {
     Devices(UserId),
     /// A device of this user asked for the history of its own account.
     History(UserId),
+    /// Two devices compared what they were shown of the log.
+    Divergence,
     /// Somebody read the log: this witness, or a device that audited it.
     Log(Option<String>),
 }
@@ -61,6 +65,9 @@ pub fn check_evidence(path: &Path) -> Result<CheckedEvidence, ClientError> {
     if let Ok(evidence) = follow::Evidence::from_bytes(&bytes) {
         return of_log(&evidence).map_err(malformed);
     }
+    if let Ok(evidence) = Divergence::from_bytes(&bytes) {
+        return of_two(&evidence).map_err(malformed);
+    }
     let evidence = Evidence::from_bytes(&bytes).map_err(malformed)?;
     let checked = evidence.check().map_err(malformed)?;
     let fault = checked.err().map(|accusation| Fault {
@@ -73,8 +80,19 @@ pub fn check_evidence(path: &Path) -> Result<CheckedEvidence, ClientError> {
     Ok(CheckedEvidence { domain, log, about, at: evidence.at(), fault })
 }
 
+/// What a device has kept that was shown another log than its peer (rule KT-13).
+fn of_two(evidence: &Divergence) -> Result<CheckedEvidence, Malformed> {
+    let fault = evidence.check()?.err().map(|wrong| Fault {
+        rule: "KT-13".to_owned(),
+        sentence: wrong.to_string(),
+        convicts: evidence.convicts(),
+    });
+    let (domain, log) = (evidence.domain().to_owned(), evidence.log().fingerprint());
+    Ok(CheckedEvidence { domain, log, about: About::Divergence, at: evidence.at(), fault })
+}
+
 /// What somebody who read a log has kept. Rule and sentence are theirs; whether it convicts is found out here.
-fn of_log(evidence: &follow::Evidence) -> Result<CheckedEvidence, undertone_keys::cbor::Malformed> {
+fn of_log(evidence: &follow::Evidence) -> Result<CheckedEvidence, Malformed> {
     let key = evidence.log()?;
     let name = key.name().as_str();
     let fault = Fault { rule: words(evidence.rule()), sentence: words(evidence.says()), convicts: evidence.convicts() };

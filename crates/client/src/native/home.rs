@@ -17,6 +17,7 @@ use undertone_protocol::Access;
 use undertone_protocol::statement::Statement;
 use undertone_transparency::PeerTrust;
 use undertone_transparency::evidence::Evidence;
+use undertone_transparency::gossip::Divergence;
 use undertone_transparency::seen::Seen;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -435,6 +436,14 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn keep_evidence(&self, evidence: &Evidence) -> Result<PathBuf, HomeError> {
+        self.keep_as_evidence(evidence.convicts(), &evidence.digest(), &evidence.to_bytes())
+    }
+
+    /// Writes evidence of two logs to a file of its own, which is returned.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn keep_divergence(&self, evidence: &Divergence) -> Result<PathBuf, HomeError> {
         self.keep_as_evidence(evidence.convicts(), &evidence.digest(), &evidence.to_bytes())
     }
 
