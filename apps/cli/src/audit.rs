@@ -183,13 +183,13 @@ pub(crate) async fn log(
         }
     };
     let audit = client.audit_log(server, from_start, &mut progress).await?;
-    let LogAudit { domain, log_key, pinned, before, epoch_before, size, epoch, time, age, begins_with_seen } = audit;
-    let behind = age > FRESH * 60;
+    let behind = audit.age > FRESH * 60;
     output.result(
         &json!({
-            "event": "log_audited", "domain": domain, "log_key": log_key, "pinned": pinned, "audited_before": before,
-            "epoch_before": epoch_before, "size": size, "epoch": epoch, "at": time.as_unix(), "age_seconds": age,
-            "behind": behind, "begins_with_seen": begins_with_seen,
+            "event": "log_audited", "domain": audit.domain, "log_key": audit.log_key, "pinned": audit.pinned,
+            "audited_before": audit.before, "epoch_before": audit.epoch_before, "size": audit.size, "epoch": audit.epoch,
+            "at": audit.time.as_unix(), "age_seconds": audit.age, "behind": behind,
+            "begins_with_seen": audit.begins_with_seen,
         }),
         &log_text(&audit, behind),
     );
