@@ -6,6 +6,7 @@ use undertone_keys::name::NameError;
 use undertone_keys::recovery::RecoveryError;
 use undertone_protocol::statement::StatementError;
 use undertone_transparency::checkpoint::NotFollowing;
+use undertone_transparency::follow::Fault;
 use undertone_transparency::trust::{DecisionError, TrustError};
 use undertone_transparency::verify::Accusation;
 
@@ -154,6 +155,20 @@ pub enum ClientError {
         /// Where everything lies that the check was made of.
         evidence: Option<PathBuf>,
     },
+    /// The log of the key directory does not hold (rules KT-1, KT-3, KT-4, KT-8, KT-12, KT-14).
+    #[error("the log of the server's key directory does not hold ({}): {fault}{}", fault.rule(), kept(evidence.as_deref()))]
+    Log {
+        /// What it did.
+        fault: Box<Fault>,
+        /// Where it lies.
+        evidence: Option<PathBuf>,
+    },
+    /// A log without leaves.
+    #[error("the log of the key directory of {0} is empty: there is nothing to audit")]
+    EmptyLog(String),
+    /// No device of the account.
+    #[error("{0} is no device of this account that was seen in its history: see `undertone audit self`")]
+    UnknownDevice(String),
     /// A peer was shown another log of the key directory than this device, or nothing proves that it is one (rule KT-13).
     #[error("the server shows others another log of its key directory than this device: {wrong}{}", kept(evidence.as_deref()))]
     Diverged {
@@ -243,6 +258,7 @@ impl ClientError {
             Self::Trust(_)
             | Self::List(_)
             | Self::Proof { .. }
+            | Self::Log { .. }
             | Self::Diverged { .. }
             | Self::Told
             | Self::DirectoryKey(_)

@@ -361,7 +361,8 @@ impl Home {
         Ok(self.get(TOKEN)?.and_then(|bytes| AccessToken::from_slice(&bytes)))
     }
 
-    /// Makes this home a device of an account: server, device, token and the pin of the own account, all at once.
+    /// Makes this home a device of an account: server, device, token, the pin of the own account and the devices in it, which
+    /// are known from now on (rule KT-11), all at once.
     ///
     /// # Errors
     /// [`HomeError`].
@@ -385,13 +386,20 @@ impl Home {
         };
         let record = cbor::encode_secret(&record, 4096);
         let peer = format!("{PEER}{}", own.user());
-        self.put(&[
-            (SERVER, Some(&cbor::encode(server))),
+        // What was known of another account's devices, or of this one's before, is nothing that this device was shown.
+        let forgotten = self.known_names()?;
+        let known = own.list().as_ref().map(known::first_known).unwrap_or_default();
+        let (server, own) = (cbor::encode(server), own.to_bytes());
+        let mut records: Vec<(&str, Option<&[u8]>)> = forgotten.iter().map(|name| (name.as_str(), None)).collect();
+        records.extend(known.iter().map(|(name, bytes)| (name.as_str(), Some(bytes.as_slice()))));
+        records.extend([
+            (SERVER, Some(server.as_slice())),
             (DEVICE, Some(&record)),
             (TOKEN, Some(token.expose())),
-            (&peer, Some(&own.to_bytes())),
+            (&peer, Some(&own)),
             (PENDING, None),
-        ])
+        ]);
+        self.put(&records)
     }
 
     /// Writes as much as [`Home::settle`] will, and takes it away again: nobody should be asked to make an account that
@@ -598,5 +606,8 @@ impl std::fmt::Debug for Home {
     }
 }
 
+mod known;
 #[cfg(test)]
 mod tests;
+
+pub(super) use known::KnownDevices;

@@ -11,11 +11,14 @@ mod enrolment;
 mod error;
 mod home;
 mod links;
+mod log_audit;
+mod log_client;
 mod lookup;
 pub mod measure;
 mod online;
 mod rest;
 mod rooms;
+mod self_audit;
 pub mod sound;
 mod token;
 
@@ -27,20 +30,24 @@ use rand_core::UnwrapErr;
 use undertone_call::Local;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
-use undertone_keys::{UserId, WallTime};
+use undertone_keys::{DeviceId, UserId, WallTime};
 use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
 
 pub use account::{Login, MIN_PASSPHRASE, Registered, Registration};
-pub use audit::{CheckedEvidence, Fault, check_evidence};
+pub use audit::{About, CheckedEvidence, Fault, check_evidence};
 pub use device_key::{KeyChoice, NoPins, Pins, TokenPlace};
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
 pub use home::{DeviceSecrets, Home, HomeError, KeyPlace, ServerPin};
+pub use log_audit::LogAudit;
 pub use online::{Loudness, Online, Status, TapReport};
 pub use rooms::{Invitee, RoomBook, RoomFault, RoomView};
+pub use self_audit::{AuditedVersion, SelfAudit};
 pub use sound::Sound;
 pub use token::TokenFault;
+
+pub use crate::engine::Alarm;
 
 /// The operating system's random numbers.
 pub(crate) const fn rng() -> UnwrapErr<SysRng> {
@@ -147,6 +154,40 @@ impl Client {
     pub async fn devices(&self) -> Result<DeviceList, ClientError> {
         let directory = directory::Directory::open(self.home.clone()).await?;
         directory.own_devices().await
+    }
+
+    /// Walks the history of this device's own account from the newest version checked before, and says what stands in it that
+    /// nobody here has acknowledged (rule KT-11).
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Proof`] where the server's proof of it fails.
+    pub async fn self_audit(&self) -> Result<SelfAudit, ClientError> {
+        let directory = directory::Directory::open(self.home.clone()).await?;
+        self_audit::walk(&directory).await
+    }
+
+    /// Acknowledges a device of this account that the history has shown, or that it was revoked: it is no alarm any more on this
+    /// device.
+    ///
+    /// # Errors
+    /// [`ClientError::UnknownDevice`] where no version that was checked has such a device.
+    pub fn accept_device(&self, device: DeviceId) -> Result<(), ClientError> {
+        self_audit::accept(&self.home, device)
+    }
+
+    /// Reads the log of this home's server, or of another, from where it was audited before or from its first leaf: every leaf in
+    /// order, and every epoch shown to have only added. `progress` is told the leaves that are checked, and how many there
+    /// are. Needs no account where a server is named.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Log`] where the log does not hold.
+    pub async fn audit_log(
+        &self,
+        server: Option<&str>,
+        from_start: bool,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<LogAudit, ClientError> {
+        log_audit::audit(&self.home, server, from_start, progress).await
     }
 
     /// A user by full or bare name; a bare name is one on this account's server.
