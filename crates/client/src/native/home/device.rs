@@ -177,7 +177,9 @@ impl Home {
     /// # Errors
     /// [`HomeError`]; [`HomeError::Damaged`] where there is no device.
     pub fn rename(&self, label: &str) -> Result<(), HomeError> {
-        let Some(mut record) = self.read::<DeviceRecord>(DEVICE)? else { return Err(HomeError::Damaged(DEVICE.into())) };
+        let Some(mut record) = self.read::<DeviceRecord>(DEVICE)? else {
+            return Err(HomeError::Damaged(DEVICE.into()));
+        };
         label.clone_into(&mut record.label);
         self.put(&[(DEVICE, Some(&cbor::encode_secret(&record, 4096)))])
     }
