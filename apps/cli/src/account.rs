@@ -113,6 +113,9 @@ fn tell_registered(registered: Registered, home: &str, output: Output) {
 pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> Result<Done, ClientError> {
     must_be_free(client)?;
     must_be_a_name(&options.name)?;
+    if options.alone {
+        secrets::must_be_asked(options.yes)?;
+    }
     let typed = if options.recovery || options.recovery_stdin {
         let key = secrets::recovery_key(options.recovery_stdin)?;
         let stdin = options.recovery_stdin || options.place.passphrase_stdin;

@@ -76,13 +76,16 @@ impl Typed {
     }
 }
 
+/// Where there is nobody to ask, whether it is meant must have been said.
+pub(crate) fn must_be_asked(said: bool) -> Result<(), ClientError> {
+    if said || std::io::stdin().is_terminal() { Ok(()) } else { Err(ClientError::Unconfirmed) }
+}
+
 /// Asks whether something is meant, unless that was said already; nothing but this word says so.
 pub(crate) fn confirm(said: bool, question: &str, word: &str) -> Result<(), ClientError> {
+    must_be_asked(said)?;
     if said {
         return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(ClientError::Unconfirmed);
     }
     eprint!("{question} ");
     let _ = std::io::stderr().flush();

@@ -7,7 +7,7 @@ use tokio::io::AsyncBufReadExt;
 use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{RoomInfo, Side};
 use undertone_client::native::{Client, ClientError, Invitee, Online};
-use undertone_client::{Event, Outcome, Protection, RoomEvent};
+use undertone_client::{Event, Outcome, Protection, Reason, RoomEvent};
 
 use super::people::{People, Person};
 use super::role;

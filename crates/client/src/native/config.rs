@@ -23,10 +23,8 @@ const FILE: &str = "config.toml";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientConfig {
-    /// Which witnesses of the directory's log are relied on, and how many (rule KT-2).
+    /// Which witnesses of the directory's log are relied on, how many, and whether nothing begins without them (rule KT-2).
     pub witnesses: Witnesses,
-    /// Whether nothing begins where fewer have cosigned. Otherwise it is only shown.
-    pub required: bool,
 }
 
 /// A file that cannot be used, and where.
@@ -81,7 +79,7 @@ impl ClientConfig {
     /// Relies on no witness.
     #[must_use]
     pub const fn none() -> Self {
-        Self { witnesses: Witnesses::none(), required: false }
+        Self { witnesses: Witnesses::none() }
     }
 
     /// Reads the file in a home's folder. Where there is none, nothing was decided.
@@ -118,7 +116,7 @@ impl ClientConfig {
             let place = if bad == BadPolicy::Threshold { Some(need.span()) } else { place };
             (place, ConfigFault::Policy(bad))
         })?;
-        Ok(Self { witnesses, required })
+        Ok(Self { witnesses: if required { witnesses.insisting() } else { witnesses } })
     }
 }
 
@@ -147,8 +145,8 @@ mod tests {
     fn kt_2_a_file_says_which_witnesses_and_how_many_and_every_mistake_has_its_line() {
         let (w, x) = (key("w.example.org", 1), key("x.example.org", 2));
         let two = read(&format!("[witnesses]\nneed = 2\nkeys = [\n  {w:?},\n  {x:?},\n]\n")).unwrap();
-        assert_eq!((two.witnesses.threshold(), two.witnesses.keys().len(), two.required), (2, 2, false));
-        assert!(read(&format!("[witnesses]\nneed = 1\nrequired = true\nkeys = [{w:?}]")).unwrap().required);
+        assert_eq!((two.witnesses.threshold(), two.witnesses.keys().len(), two.witnesses.insists()), (2, 2, false));
+        assert!(read(&format!("[witnesses]\nneed = 1\nrequired = true\nkeys = [{w:?}]")).unwrap().witnesses.insists());
         assert_eq!(read("# nothing\n"), Ok(ClientConfig::none()));
         assert_eq!(ClientConfig::read(Path::new("/nowhere")), Ok(ClientConfig::none()));
 
