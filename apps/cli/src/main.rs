@@ -17,10 +17,13 @@ mod audit;
 mod bench;
 mod call;
 mod conversation;
+mod devices;
 mod live;
 mod output;
+mod pairing;
 mod peer;
 mod room;
+mod secrets;
 
 use std::process::ExitCode;
 
@@ -89,7 +92,10 @@ fn advice(error: &ClientError) -> String {
     match error {
         ClientError::Trust(changed) => trust_advice(changed),
         ClientError::Unreachable { .. } => format!("{error}\nIs the server running? Start one with `make run`."),
-        _ => error.to_string(),
+        _ => match error.advice() {
+            Some(advice) => format!("{error}\n{advice}"),
+            None => error.to_string(),
+        },
     }
 }
 
@@ -119,14 +125,14 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         Command::Audit { command: Audit::Evidence { ref file } } => return audit::evidence(file, output),
         _ => {}
     }
-    let pins = std::sync::Arc::new(account::PinPrompt { stdin: cli.pin_stdin });
+    let pins = std::sync::Arc::new(secrets::PinPrompt { stdin: cli.pin_stdin });
     let client = Client::open(&cli.home())?.with_pins(pins);
     match &cli.command {
         Command::Register(options) => account::register(&client, options, &cli.home_words(), output).await,
         Command::Login(options) => account::login(&client, options, output).await,
         Command::Logout => account::logout(&client, output).await,
         Command::Whoami => account::whoami(&client, output),
-        Command::Devices => account::devices(&client, output).await,
+        Command::Devices { command } => devices::run(&client, command.as_ref(), output).await,
         Command::Peer { command } => peer::run(&client, command, output).await,
         Command::Call(options) => call::call(&client, options, output).await,
         Command::Answer(options) => call::answer(&client, options, output).await,

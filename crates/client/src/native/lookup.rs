@@ -5,10 +5,10 @@ use undertone_keys::{AccessToken, UserId};
 use undertone_protocol::rest::{AccountHistory, Devices};
 use undertone_transparency::evidence::Evidence;
 use undertone_transparency::history::{History, HistoryQuestion};
-use undertone_transparency::policy::Witnesses;
 use undertone_transparency::seen::Seen;
 use undertone_transparency::verify::{Accusation, Pins, Proven, Purpose, Question, VerifiedDevices};
 
+use super::config::ClientConfig;
 use super::connector::Connector;
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
@@ -93,7 +93,9 @@ impl Lookup<'_> {
     fn pins(&self) -> Result<Pins, ClientError> {
         let ServerPin { identity, domain, vrf, address, .. } = self.pin;
         let vrf = vrf.ok_or_else(|| ClientError::DirectoryKey(address.clone()))?;
-        Ok(Pins { domain: domain.clone(), log: *identity, vrf, witnesses: Witnesses::none() })
+        // Read each time: what a person writes there counts from the next question on.
+        let policy = ClientConfig::read(self.home.folder())?;
+        Ok(Pins { domain: domain.clone(), log: *identity, vrf, witnesses: policy.witnesses })
     }
 
     fn remember(&self, seen: &mut Option<Seen>, newer: &Seen) -> Result<(), ClientError> {

@@ -1,7 +1,10 @@
 //! The native driver: a home folder, TLS, HTTP, WebSocket, QUIC, Opus and sound cards around the engine.
 
 mod account;
+mod advice;
 mod audit;
+pub mod calendar;
+mod config;
 mod connector;
 mod device_key;
 mod directory;
@@ -30,12 +33,13 @@ use rand_core::UnwrapErr;
 use undertone_call::Local;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
-use undertone_keys::{DeviceId, UserId, WallTime};
+use undertone_keys::{DeviceId, UserId, WallTime, pairing};
 use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
 
-pub use account::{Login, MIN_PASSPHRASE, Registered, Registration};
+pub use account::{Entrance, Login, MIN_PASSPHRASE, Registered, Registration, Unlock};
 pub use audit::{About, CheckedEvidence, Fault, check_evidence};
+pub use config::{ClientConfig, ConfigError, ConfigFault};
 pub use device_key::{KeyChoice, NoPins, Pins, TokenPlace};
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
@@ -105,7 +109,7 @@ impl Client {
         Self { pins, ..self }
     }
 
-    /// Makes an account with this device as its first.
+    /// Makes an account with this device as its first, or begins one anew.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -113,8 +117,8 @@ impl Client {
         account::register(&self.home, registration, &*self.pins).await
     }
 
-    /// Adds this device to an account by its passphrase. A recovery key comes of it only where a registration on this
-    /// home was never answered.
+    /// Adds this device to an account by its passphrase or its recovery key, let in by one that is there (rule ID-6). A new
+    /// recovery key comes of it only where a registration on this home was never answered.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -188,6 +192,41 @@ impl Client {
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<LogAudit, ClientError> {
         log_audit::audit(&self.home, server, from_start, progress).await
+    }
+
+    /// Lets a new device into this account, by the code that it shows (rule ID-6); its id.
+    ///
+    /// # Errors
+    /// [`ClientError::Code`] where it is no code, and others.
+    pub async fn let_in(&self, code: &str) -> Result<DeviceId, ClientError> {
+        let device = pairing::parse(code).ok_or(ClientError::Code)?;
+        let directory = directory::Directory::open(self.home.clone()).await?;
+        account::give(&directory, device).await?;
+        Ok(device)
+    }
+
+    /// Gives this device another name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rename(&self, label: &str, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
+        account::change(&self.home, unlock, account::Change::Rename(label)).await
+    }
+
+    /// Revokes a device for good. One that revokes itself is forgotten by its home.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke(&self, device: DeviceId, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
+        account::change(&self.home, unlock, account::Change::Revoke(device)).await
+    }
+
+    /// Takes an announcement to begin the account anew back (rule ID-7).
+    ///
+    /// # Errors
+    /// [`ClientError::NothingAnnounced`] where there is none, and others.
+    pub async fn keep(&self, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
+        account::change(&self.home, unlock, account::Change::Keep).await
     }
 
     /// A user by full or bare name; a bare name is one on this account's server.
