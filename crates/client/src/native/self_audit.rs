@@ -184,14 +184,18 @@ impl SelfAuditor {
 
 #[cfg(test)]
 mod tests {
-    use undertone_keys::UserId;
-    use undertone_keys::WallTime;
     use undertone_keys::agreement::{DeviceKey, SoftwareKey};
     use undertone_keys::record::DeviceRecord;
     use undertone_keys::sign::{Device, Signed, SigningKey};
     use undertone_keys::testing::{SeededRng, let_in};
+    use undertone_keys::{AccessToken, UserId, WallTime};
+    use undertone_protocol::statement::Statement;
+    use undertone_transparency::PeerTrust;
 
     use super::*;
+    use crate::native::device_key::{KeyChoice, NoPins};
+    use crate::native::enrolment::NewDevice;
+    use crate::native::home::ServerPin;
 
     struct Owner {
         rng: SeededRng,
@@ -241,6 +245,32 @@ mod tests {
         assert!(seen.contains(&Alarm::DeviceAdded { device: ghost, label: "ghost".into(), by: None }));
         assert!(seen.contains(&Alarm::DeviceRevoked { device: phone, label: "phone".into() }));
         assert_eq!(seen.len(), 3);
+    }
+
+    #[test]
+    fn kt_11_a_home_that_becomes_a_device_knows_who_was_there() {
+        let folder = std::env::temp_dir().join(format!("undertone-settled-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let home = Home::open(&folder).unwrap();
+        let mut rng = SeededRng::new(3);
+        let (account, user) = (SigningKey::generate(&mut rng), UserId::parse("ada", "x").unwrap());
+        let identity = *SigningKey::generate(&mut rng).public();
+        let created = WallTime::from_unix(1);
+        let statement = Statement { identity, domain: "x".into(), tls_key: [1; 32], created, vrf: [3; 32] };
+        let (device, _) = NewDevice::generate(&user, "laptop", &KeyChoice::P256, &NoPins).unwrap();
+        let (id, list) = (*device.id(), DeviceList::first(&account, &user, device.signed_record()).unwrap());
+        // Of an account that this home had before.
+        let stranger = DeviceId::from_bytes([9; 16]);
+        home.acknowledge(stranger, false).unwrap();
+        let own = PeerTrust::pin(&undertone_transparency::testing::proven(&list));
+        let pin = ServerPin::new("x:1".into(), &statement);
+        home.settle(&pin, &device.secrets(*list.account()), &AccessToken::random(&mut rng), &own).unwrap();
+        assert_eq!(home.known_devices().unwrap(), [(id, false)].into());
+        assert_eq!(home.audited(&user).unwrap(), Some(list));
+        assert!(accept(&home, id).is_ok());
+        assert!(matches!(accept(&home, stranger), Err(ClientError::UnknownDevice(_))));
+        drop(home);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
