@@ -25,8 +25,10 @@ use crate::engine::{Alarm, Event};
 
 /// How often the history is walked while the device is connected.
 const EVERY: Duration = Duration::from_secs(60 * 60);
-/// How soon it is tried again where the server was not reached.
+/// How soon it is tried again where the server gave no answer.
 const AGAIN: Duration = Duration::from_secs(60);
+/// After so many attempts in a row a person is told that there is no history to be had.
+const PATIENCE: u32 = 5;
 /// Connections that break and come back are no reason to walk it again so soon.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -124,12 +126,14 @@ pub(super) struct SelfAuditor {
     due: Instant,
     ended: Option<Instant>,
     told: Vec<Alarm>,
+    /// How often in a row the server gave no history, whatever the reason.
+    misses: u32,
 }
 
 impl SelfAuditor {
     /// Nothing is asked before [`Self::connected`].
     pub(super) fn new(directory: Arc<Directory>) -> Self {
-        Self { directory, walks: JoinSet::new(), due: Instant::now() + EVERY, ended: None, told: Vec::new() }
+        Self { directory, walks: JoinSet::new(), due: Instant::now() + EVERY, ended: None, told: Vec::new(), misses: 0 }
     }
 
     /// The device is connected, perhaps again: something may have happened meanwhile.
@@ -161,24 +165,25 @@ impl SelfAuditor {
     }
 
     fn tell(&mut self, done: Result<SelfAudit, ClientError>) -> Vec<Event> {
-        match done {
+        let error = match done {
             Ok(audit) => {
+                self.misses = 0;
                 let new = audit.alarms.iter().filter(|alarm| !self.told.contains(alarm)).cloned();
                 let events = new.map(Event::Account).collect();
                 self.told = audit.alarms;
-                events
+                return events;
             }
-            // Whoever keeps a device from its history may hide something in it, whatever they say: not being reached is no
-            // such word, and is seen as the connection's end.
-            Err(error) if error.class() != ExitClass::Unreachable => {
-                vec![Event::Unproven { reason: error.to_string(), proof: error.class() == ExitClass::ProofFailed }]
-            }
-            Err(error) => {
-                warn!(%error, "the account's history was not walked");
-                self.due = self.due.min(Instant::now() + AGAIN);
-                Vec::new()
-            }
+            Err(error) => error,
+        };
+        let proof = error.class() == ExitClass::ProofFailed;
+        if !proof {
+            warn!(%error, "the account's history was not walked");
+            self.misses += 1;
+            self.due = self.due.min(Instant::now() + AGAIN);
         }
+        // A server that is busy for a moment hides nothing. One that goes on giving no history may, whatever it says.
+        let tells = proof || self.misses == PATIENCE;
+        tells.then(|| Event::Unproven { reason: error.to_string(), proof }).into_iter().collect()
     }
 }
 
