@@ -75,7 +75,7 @@ pub enum Held {
     /// An answer about a user.
     Answer(Proven),
     /// The history of the device's own account.
-    History(History),
+    History(Box<History>),
 }
 
 impl Evidence {
@@ -155,7 +155,7 @@ impl Evidence {
         }
         let from = known.as_ref().ok_or(Malformed)?;
         let question = HistoryQuestion { pins: &pins, seen: seen.as_ref(), from, now: self.at };
-        Ok(question.verify(&self.answer).map(Held::History))
+        Ok(question.verify(&self.answer).map(|history| Held::History(Box::new(history))))
     }
 
     /// Whether the log's own signatures are enough: two of them, over two trees of one size. Whichever check failed first.

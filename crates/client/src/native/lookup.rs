@@ -78,11 +78,14 @@ impl Lookup<'_> {
         let question = |from| HistoryQuestion { pins: &pins, seen: seen.as_ref(), from, now: wall_time() };
         let verified = |from| {
             let question = question(from);
-            question.verify(answer).map_err(|accusation| (Evidence::of_history(&question, answer), accusation))
+            question
+                .verify(answer)
+                .map_err(|accusation| Box::new((Evidence::of_history(&question, answer), accusation)))
         };
         let later = known.filter(|known| known.version() > from.version());
         let checked = later.map_or(Ok(()), |known| verified(known).map(drop)).and_then(|()| verified(from));
-        let history = checked.map_err(|(evidence, accusation)| self.accuse(&evidence, accusation))?;
+        let accused = |accused: Box<(Evidence, Accusation)>| self.accuse(&accused.0, accused.1);
+        let history = checked.map_err(accused)?;
         self.remember(seen, history.provenance().seen())?;
         Ok(history)
     }

@@ -61,8 +61,8 @@ pub(super) async fn walk(directory: &Directory) -> Result<SelfAudit, ClientError
     let history = directory.own_history().await?;
     // The account's last word by the key that this device knows: the next walk begins there, so that an account that was to
     // begin anew and was kept is walked through from before that.
-    let ours = history.versions().iter().map(|version| &version.list).filter(|list| *list.account() == own);
-    if let Some(newest) = ours.last() {
+    let mut ours = history.versions().iter().map(|version| &version.list).filter(|list| *list.account() == own);
+    if let Some(newest) = ours.next_back() {
         home.put_audited(newest)?;
     }
     let mut alarms = alarms(&history, &own, &home.known_devices()?);
@@ -88,7 +88,7 @@ fn alarms(history: &History, own: &VerifyingKey<Account>, known: &KnownDevices) 
     if let Some(list) = lists().rfind(|list| list.account() == own) {
         alarms.extend(of_devices(list, known));
     }
-    if let Some(list) = lists().last().filter(|list| list.account() != own) {
+    if let Some(list) = lists().next_back().filter(|list| list.account() != own) {
         alarms.push(Alarm::Anew { account: list.account().fingerprint(), effective: None });
     }
     alarms
@@ -213,7 +213,7 @@ mod tests {
             let (key, agreement) = (SigningKey::generate(&mut self.rng), SoftwareKey::generate(&mut self.rng));
             let now = WallTime::from_unix(1);
             let record = DeviceRecord::new(self.user.clone(), *key.public(), *agreement.public(), now, label.into());
-            let record = by.map_or(record.clone(), |by| let_in(by, record));
+            let record = if let Some(by) = by { let_in(by, record) } else { record };
             let (device, signed) = (record.device, record.sign(&key));
             (key, device, signed)
         }
@@ -232,7 +232,7 @@ mod tests {
         let (_, laptop, signed) = owner.device("laptop", Some(&phone_key));
         let grown = first.with(&owner.account, signed).unwrap();
         let added = Alarm::DeviceAdded { device: laptop, label: "laptop".into(), by: Some(phone) };
-        assert_eq!(of_devices(&grown, &known), [added.clone()]);
+        assert_eq!(of_devices(&grown, &known), std::slice::from_ref(&added));
         // It is one again at every start, and also when it is gone before anybody has looked.
         let revoked = grown.revoke(&owner.account, laptop).unwrap();
         let gone = Alarm::DeviceRevoked { device: laptop, label: "laptop".into() };

@@ -37,7 +37,7 @@ fn ask(asker: &Asker, from: &DeviceList, answer: &HistoryAnswer) -> Result<Histo
     let evidence = Evidence::of_history(&question, &answer.to_bytes());
     let again = Evidence::from_bytes(&evidence.to_bytes()).unwrap();
     assert!(again.is_of_history());
-    assert_eq!(again.check().unwrap(), result.clone().map(Held::History));
+    assert_eq!(again.check().unwrap(), result.clone().map(|history| Held::History(Box::new(history))));
     result
 }
 
