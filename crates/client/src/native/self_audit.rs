@@ -25,8 +25,10 @@ use crate::engine::{Alarm, Event};
 
 /// How often the history is walked while the device is connected.
 const EVERY: Duration = Duration::from_secs(60 * 60);
-/// How soon it is tried again where the server was not reached.
+/// How soon it is tried again where the server gave no answer.
 const AGAIN: Duration = Duration::from_secs(60);
+/// After so many attempts in a row a person is told that there is no history to be had.
+const PATIENCE: u32 = 5;
 /// Connections that break and come back are no reason to walk it again so soon.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -124,12 +126,14 @@ pub(super) struct SelfAuditor {
     due: Instant,
     ended: Option<Instant>,
     told: Vec<Alarm>,
+    /// How often in a row the server gave no history, whatever the reason.
+    misses: u32,
 }
 
 impl SelfAuditor {
     /// Nothing is asked before [`Self::connected`].
     pub(super) fn new(directory: Arc<Directory>) -> Self {
-        Self { directory, walks: JoinSet::new(), due: Instant::now() + EVERY, ended: None, told: Vec::new() }
+        Self { directory, walks: JoinSet::new(), due: Instant::now() + EVERY, ended: None, told: Vec::new(), misses: 0 }
     }
 
     /// The device is connected, perhaps again: something may have happened meanwhile.
@@ -161,37 +165,42 @@ impl SelfAuditor {
     }
 
     fn tell(&mut self, done: Result<SelfAudit, ClientError>) -> Vec<Event> {
-        match done {
+        let error = match done {
             Ok(audit) => {
+                self.misses = 0;
                 let new = audit.alarms.iter().filter(|alarm| !self.told.contains(alarm)).cloned();
                 let events = new.map(Event::Account).collect();
                 self.told = audit.alarms;
-                events
+                return events;
             }
-            // Whoever keeps a device from its history may hide something in it, whatever they say: not being reached is no
-            // such word, and is seen as the connection's end.
-            Err(error) if error.class() != ExitClass::Unreachable => {
-                vec![Event::Unproven { reason: error.to_string(), proof: error.class() == ExitClass::ProofFailed }]
-            }
-            Err(error) => {
-                warn!(%error, "the account's history was not walked");
-                self.due = self.due.min(Instant::now() + AGAIN);
-                Vec::new()
-            }
+            Err(error) => error,
+        };
+        let proof = error.class() == ExitClass::ProofFailed;
+        if !proof {
+            warn!(%error, "the account's history was not walked");
+            self.misses += 1;
+            self.due = self.due.min(Instant::now() + AGAIN);
         }
+        // A server that is busy for a moment hides nothing. One that goes on giving no history may, whatever it says.
+        let tells = proof || self.misses == PATIENCE;
+        tells.then(|| Event::Unproven { reason: error.to_string(), proof }).into_iter().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use undertone_keys::UserId;
-    use undertone_keys::WallTime;
     use undertone_keys::agreement::{DeviceKey, SoftwareKey};
     use undertone_keys::record::DeviceRecord;
     use undertone_keys::sign::{Device, Signed, SigningKey};
     use undertone_keys::testing::{SeededRng, let_in};
+    use undertone_keys::{AccessToken, UserId, WallTime};
+    use undertone_protocol::statement::Statement;
+    use undertone_transparency::PeerTrust;
 
     use super::*;
+    use crate::native::device_key::{KeyChoice, NoPins};
+    use crate::native::enrolment::NewDevice;
+    use crate::native::home::ServerPin;
 
     struct Owner {
         rng: SeededRng,
@@ -241,6 +250,32 @@ mod tests {
         assert!(seen.contains(&Alarm::DeviceAdded { device: ghost, label: "ghost".into(), by: None }));
         assert!(seen.contains(&Alarm::DeviceRevoked { device: phone, label: "phone".into() }));
         assert_eq!(seen.len(), 3);
+    }
+
+    #[test]
+    fn kt_11_a_home_that_becomes_a_device_knows_who_was_there() {
+        let folder = std::env::temp_dir().join(format!("undertone-settled-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let home = Home::open(&folder).unwrap();
+        let mut rng = SeededRng::new(3);
+        let (account, user) = (SigningKey::generate(&mut rng), UserId::parse("ada", "x").unwrap());
+        let identity = *SigningKey::generate(&mut rng).public();
+        let created = WallTime::from_unix(1);
+        let statement = Statement { identity, domain: "x".into(), tls_key: [1; 32], created, vrf: [3; 32] };
+        let (device, _) = NewDevice::generate(&user, "laptop", &KeyChoice::P256, &NoPins).unwrap();
+        let (id, list) = (*device.id(), DeviceList::first(&account, &user, device.signed_record()).unwrap());
+        // Of an account that this home had before.
+        let stranger = DeviceId::from_bytes([9; 16]);
+        home.acknowledge(stranger, false).unwrap();
+        let own = PeerTrust::pin(&undertone_transparency::testing::proven(&list));
+        let pin = ServerPin::new("x:1".into(), &statement);
+        home.settle(&pin, &device.secrets(*list.account()), &AccessToken::random(&mut rng), &own).unwrap();
+        assert_eq!(home.known_devices().unwrap(), [(id, false)].into());
+        assert_eq!(home.audited(&user).unwrap(), Some(list));
+        assert!(accept(&home, id).is_ok());
+        assert!(matches!(accept(&home, stranger), Err(ClientError::UnknownDevice(_))));
+        drop(home);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
