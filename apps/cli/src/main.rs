@@ -20,6 +20,7 @@ mod conversation;
 mod live;
 mod output;
 mod peer;
+mod proof;
 mod room;
 
 use std::process::ExitCode;

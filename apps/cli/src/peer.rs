@@ -1,17 +1,28 @@
 //! `peer show|trust|verify`.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
-use undertone_client::native::{Client, ClientError};
+use undertone_client::native::{Client, ClientError, Proof};
 use undertone_client::trust::{Attested, Verdict};
 use undertone_client::{PeerTrust, Standing};
 
 use crate::Done;
 use crate::arguments::Peer;
 use crate::output::Output;
+use crate::proof;
 
 pub(crate) async fn run(client: &Client, command: &Peer, output: &Output) -> Result<Done, ClientError> {
     let trust = match command {
-        Peer::Show { name } => client.peer(&client.user(name)?).await?,
+        Peer::Show { name, proof: false, save: None } => client.peer(&client.user(name)?).await?,
+        Peer::Show { name, proof, save } => {
+            let (trust, checked) = client.peer_with_proof(&client.user(name)?).await?;
+            if let Some(file) = save {
+                checked.save(file)?;
+            }
+            show_proof(&trust, proof.then_some(&checked), save.as_deref(), output);
+            return Ok(Done::Well);
+        }
         Peer::Trust { name, accept, refuse } => {
             let user = client.user(name)?;
             match (accept, refuse) {
@@ -24,6 +35,25 @@ pub(crate) async fn run(client: &Client, command: &Peer, output: &Output) -> Res
     };
     output.result(&object(&trust), &text(&trust));
     Ok(Done::Well)
+}
+
+/// What is known of somebody with the proof behind it, where it is asked for.
+fn show_proof(trust: &PeerTrust, checked: Option<&Proof>, saved: Option<&Path>, output: &Output) {
+    let (mut object, mut text) = (object(trust), text(trust));
+    if let Value::Object(fields) = &mut object {
+        fields.extend(checked.map(|checked| ("proof".to_owned(), proof::object(checked))));
+        fields.extend(saved.map(|file| ("saved".to_owned(), file.display().to_string().into())));
+    }
+    if let Some(checked) = checked {
+        text = format!("{text}\n\n{}", proof::text(checked));
+    }
+    if let Some(file) = saved {
+        let file = file.display();
+        text = format!(
+            "{text}\n\nThe proof is in {file}: `undertone audit evidence {file}` checks it again, for anybody."
+        );
+    }
+    output.result(&object, &text);
 }
 
 /// The word for a standing.

@@ -48,6 +48,7 @@ pub use undertone_call::{Outcome, Role};
 pub use undertone_keys::choice::{Agreement, LegacyPolicy};
 pub use undertone_keys::envelope::Address;
 pub use undertone_keys::{RoomId, UserId, secret};
+pub use undertone_protocol::rest::Bytes;
 pub use undertone_protocol::signal::Reason;
 pub use undertone_protocol::{Access, AccessList, Listed, Protection, Rights};
 pub use undertone_transparency::{PeerTrust, Standing, trust};
