@@ -7,6 +7,8 @@
 //! | 2   | the log's last leaf, [103 bytes](crate::leaf) |
 //! | 3   | its inclusion proof (RFC 6962, 2.1.1), 32 bytes for each hash |
 //! | 4   | `[0, proof, [list]]`, the newest list last, or `[1, proof]` where there is no such user |
+//! | 5   | the newest checkpoint that witnesses cosigned, where that is an older one: `{0: note, 1: consistency proof from it}` |
+//! | 6   | where the newest list begins the account anew: the leaf of its epoch, `{0: index, 1: leaf, 2: inclusion proof}` |
 //!
 //! Nothing of it is signed as a whole, and nothing has to be: what is not the log's word is proven by it.
 
@@ -16,6 +18,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use undertone_keys::cbor::{self, Malformed};
 
 use crate::directory::{AbsenceProof, LookupProof};
+use crate::head::Head;
 use crate::log::Hash;
 
 /// Bytes of an answer at most: sixty-four device lists with all their records are far from it.
@@ -44,6 +47,39 @@ pub struct Answer {
     /// What the directory says.
     #[n(4)]
     pub found: Found,
+    /// The newest checkpoint that witnesses cosigned, where the newest of all is not yet.
+    #[n(5)]
+    pub witnessed: Option<Older>,
+    /// When the newest list was published, where it begins the account anew (rule ID-7).
+    #[n(6)]
+    pub announced: Option<LeafOf>,
+}
+
+/// An older checkpoint, and that the newest one grew from it. CBOR map.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Older {
+    /// As a note, with its witnesses' lines.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub checkpoint: Vec<u8>,
+    /// Consistency proof from there to the newest checkpoint.
+    #[n(1)]
+    pub consistency: Hashes,
+}
+
+/// A leaf of the log that is not the last one. CBOR map.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LeafOf {
+    /// Its place.
+    #[n(0)]
+    pub index: u64,
+    /// Its bytes.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub leaf: Vec<u8>,
+    /// Its inclusion proof.
+    #[n(2)]
+    pub inclusion: Hashes,
 }
 
 /// What the directory says of a user.
@@ -71,6 +107,18 @@ impl Answer {
     /// [`Malformed`] when they are too many, or not the deterministic encoding of an answer.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         if bytes.len() > MAX_BYTES { Err(Malformed) } else { cbor::decode(bytes) }
+    }
+
+    /// The part about the log.
+    #[must_use]
+    pub fn head(&self) -> Head<'_> {
+        Head {
+            checkpoint: &self.checkpoint,
+            consistency: &self.consistency.0,
+            leaf: &self.leaf,
+            inclusion: &self.inclusion.0,
+            witnessed: self.witnessed.as_ref(),
+        }
     }
 
     /// The deterministic encoding.

@@ -61,6 +61,9 @@ pub struct Evidence {
     /// The answer as it came.
     #[cbor(n(11), with = "minicbor::bytes")]
     answer: Vec<u8>,
+    /// Whether the device insisted on its witnesses.
+    #[n(12)]
+    insisted: Option<bool>,
 }
 
 impl Evidence {
@@ -81,6 +84,7 @@ impl Evidence {
             at: now,
             begins: purpose == Purpose::Begin,
             answer: answer.to_vec(),
+            insisted: pins.witnesses.insists().then_some(true),
         }
     }
 
@@ -110,6 +114,7 @@ impl Evidence {
         let keys = self.witnesses.iter().map(|text| text.parse::<WitnessKey>()).collect::<Result<_, _>>();
         let threshold = usize::try_from(self.threshold).map_err(|_| Malformed)?;
         let witnesses = Witnesses::new(threshold, keys.map_err(|_| Malformed)?).map_err(|_| Malformed)?;
+        let witnesses = if self.insisted == Some(true) { witnesses.insisting() } else { witnesses };
         let pins = Pins { domain: self.domain.clone(), log: self.log, vrf: self.vrf, witnesses };
         let seen = self.seen.as_deref().map(|bytes| Seen::from_bytes(bytes, &self.domain, &self.log)).transpose()?;
         let read = |bytes: &Vec<u8>| ClaimedList::from_bytes(bytes)?.verify(&self.user);

@@ -18,11 +18,13 @@
     )
 )]
 
+pub mod accusation;
 pub mod answer;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod directory;
 pub mod evidence;
+pub mod head;
 pub mod label;
 pub mod labels;
 pub mod leaf;

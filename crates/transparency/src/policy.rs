@@ -17,6 +17,7 @@ pub const MAX_AHEAD: u64 = 5 * 60;
 pub struct Witnesses {
     threshold: usize,
     keys: Vec<WitnessKey>,
+    insists: bool,
 }
 
 /// Why a policy cannot be one.
@@ -34,6 +35,8 @@ pub enum BadPolicy {
 /// What was found below a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witnessed {
+    /// Leaves of the checkpoint.
+    pub size: u64,
     /// How many had to cosign.
     pub threshold: usize,
     /// Who did, each with the newest time of theirs, in the order of the policy.
@@ -94,13 +97,25 @@ impl Witnesses {
         if keys.iter().enumerate().any(twice) {
             return Err(BadPolicy::Twice);
         }
-        Ok(Self { threshold, keys })
+        Ok(Self { threshold, keys, insists: false })
+    }
+
+    /// The same policy, for somebody who begins nothing where too few of them cosigned lately. Without this it only shows.
+    #[must_use]
+    pub fn insisting(self) -> Self {
+        Self { insists: true, ..self }
+    }
+
+    /// Whether nothing begins without enough witnesses.
+    #[must_use]
+    pub const fn insists(&self) -> bool {
+        self.insists && self.threshold > 0
     }
 
     /// The policy of a log without witnesses.
     #[must_use]
     pub const fn none() -> Self {
-        Self { threshold: 0, keys: Vec::new() }
+        Self { threshold: 0, keys: Vec::new(), insists: false }
     }
 
     /// How many have to cosign.
@@ -141,8 +156,9 @@ impl Witnesses {
         }
         let names = self.keys.iter().map(|key| key.name().clone());
         let witnesses = names.zip(times).filter_map(|(name, time)| Some((name, time?))).collect();
-        let witnessed = Witnessed { threshold: self.threshold, witnesses, ignored };
-        if witnessed.count() < self.threshold { Err(TooFew(witnessed)) } else { Ok(witnessed) }
+        let (size, threshold) = (checkpoint.size(), self.threshold);
+        let witnessed = Witnessed { size, threshold, witnesses, ignored };
+        if !witnessed.is_enough() { Err(TooFew(witnessed)) } else { Ok(witnessed) }
     }
 }
 
@@ -163,6 +179,19 @@ impl Witnessed {
     #[must_use]
     pub const fn count(&self) -> usize {
         self.witnesses.len()
+    }
+
+    /// Whether as many did as the policy wants, be it none.
+    #[must_use]
+    pub const fn is_enough(&self) -> bool {
+        self.witnesses.len() >= self.threshold
+    }
+
+    /// Without those that cosigned more than `most` seconds before `now`.
+    #[must_use]
+    pub fn since(mut self, now: WallTime, most: u64) -> Self {
+        self.witnesses.retain(|(_, time)| *time >= now || now.distance(*time) <= most);
+        self
     }
 
     /// Whether the checkpoint may be shown as witnessed: a policy without witnesses never does (rule KT-12).

@@ -25,7 +25,7 @@ pub fn proven(list: &DeviceList) -> VerifiedDevices {
     let name = origin(list.user().domain()).expect("a user's domain is one");
     let signed = Checkpoint { origin: name.clone(), size: 1, root: leaf.hash() }.sign(&key);
     let checkpoint: VerifiedCheckpoint = signed.verify(&LogKey::new(name, *key.public())).expect("it was signed");
-    let witnessed = Witnessed { threshold: 0, witnesses: Vec::new(), ignored: Vec::new() };
+    let witnessed = Witnessed { size: 1, threshold: 0, witnesses: Vec::new(), ignored: Vec::new() };
     let provenance = Provenance { seen: Seen::new(checkpoint, leaf), witnessed };
-    VerifiedDevices { list: list.clone(), published: 1, provenance }
+    VerifiedDevices { list: list.clone(), announced: None, published: 1, provenance }
 }

@@ -189,7 +189,7 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
     use undertone_keys::WallTime;
     use undertone_keys::sign::{Server, SigningKey, Witness};
     use undertone_keys::testing::SeededRng;
-    use undertone_transparency::answer::{Answer, Found, Hashes};
+    use undertone_transparency::answer::{Answer, Found, Hashes, LeafOf, Older};
     use undertone_transparency::checkpoint::{Checkpoint, origin};
     use undertone_transparency::cosignature::Cosignature;
     use undertone_transparency::directory::wire::{Children, Present};
@@ -230,6 +230,8 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
         leaf: leaf.to_bytes(),
         inclusion: Hashes::default(),
         found,
+        witnessed: Some(Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }),
+        announced: Some(LeafOf { index: 0, leaf: leaf.to_bytes(), inclusion: Hashes::default() }),
     };
     let answer = answer.to_bytes();
     let witnesses = Witnesses::new(1, vec![witness_key]).unwrap();

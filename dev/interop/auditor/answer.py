@@ -6,7 +6,7 @@ from hashlib import sha256
 from . import cbor, lists, merkle
 from .fault import Fault, Malformed
 from .leaf import Leaf, disorder
-from .log import Expectations, Seen, check_growth
+from .log import Expectations, check_growth
 from .lookup import Absence, Directory, Found, Lookup, user_label
 from .note import Checkpoint, check_witnesses, verify_checkpoint
 from .vrf import PublicKey
@@ -14,13 +14,16 @@ from .vrf import PublicKey
 MAX_BYTES = 4 << 20
 MAX_LISTS = 1024
 MAX_HASHES = 129
+# Seconds after which an announcement to begin an account anew is good, while any of its devices may act (rule ID-7).
+ANEW = 72 * 3600
 # Seconds by which the server's clock may be ahead of ours.
 MAX_AHEAD = 300
 
 
 @dataclass(frozen=True)
 class Answer:
-    """CBOR {0: checkpoint, 1: consistency, 2: leaf, 3: inclusion, 4: [0, look-up, [list]] or [1, absence]}."""
+    """CBOR {0: checkpoint, 1: consistency, 2: leaf, 3: inclusion, 4: [0, look-up, [list]] or [1, absence], 5: an older
+    checkpoint that witnesses cosigned, 6: the leaf of the epoch in which the account began anew}."""
 
     checkpoint: bytes
     consistency: list[bytes]
@@ -28,21 +31,33 @@ class Answer:
     inclusion: list[bytes]
     proof: Lookup | Absence
     lists: list[bytes]
+    # A checkpoint, and the consistency proof from there.
+    witnessed: tuple[bytes, list[bytes]] | None
+    # Index, leaf and inclusion proof.
+    announced: tuple[int, bytes, list[bytes]] | None
 
     @classmethod
     def parse(cls, data: bytes) -> "Answer":
         if len(data) > MAX_BYTES:
             raise Malformed(f"{len(data)} bytes are no answer")
-        fields = cbor.fields(cbor.decode(data), {0, 1, 2, 3, 4})
+        fields = cbor.fields(cbor.decode(data), {0, 1, 2, 3, 4}, {5, 6})
         consistency, inclusion = (merkle.split(cbor.octets(fields[key])) for key in (1, 3))
         if max(len(consistency), len(inclusion)) > MAX_HASHES:
             raise Malformed("a proof about the log that is too long")
         about_log = cbor.octets(fields[0]), consistency, cbor.octets(fields[2]), inclusion
+        witnessed = announced = None
+        if 5 in fields:
+            older = cbor.fields(fields[5], {0, 1})
+            witnessed = cbor.octets(older[0]), merkle.split(cbor.octets(older[1]))
+        if 6 in fields:
+            shown = cbor.fields(fields[6], {0, 1, 2})
+            announced = cbor.uint(shown[0]), cbor.octets(shown[1]), merkle.split(cbor.octets(shown[2]))
         match cbor.array(fields[4]):
             case [0, proof, list(given)] if len(given) <= MAX_LISTS:
-                return cls(*about_log, Lookup.take(proof), [cbor.octets(entry) for entry in given])
+                entries = [cbor.octets(entry) for entry in given]
+                return cls(*about_log, Lookup.take(proof), entries, witnessed, announced)
             case [1, proof]:
-                return cls(*about_log, Absence.take(proof), [])
+                return cls(*about_log, Absence.take(proof), [], witnessed, announced)
         raise Malformed("neither a user's devices nor a user's absence")
 
 
@@ -81,12 +96,15 @@ def verify(data: bytes, question: Question) -> Proven:
     if known.key.name != origin:
         raise Fault("KT-1", f"the log key is that of {known.key.name}, not of {origin}")
     checkpoint = verify_checkpoint(answer.checkpoint, known.key)
-    witnesses = check_witnesses(checkpoint, known.witnesses, known.threshold, known.now)
+    witnesses = _check_witnessed(answer, checkpoint, known)
     leaf = _last_leaf(answer, checkpoint)
     if leaf.vrf_key != sha256(question.vrf_key.data).digest():
         raise Fault("KT-14", f"the directory's VRF key has SHA-256 {leaf.vrf_key.hex()}, which is not the pinned one's")
     if known.seen:
-        _check_seen(answer, checkpoint, leaf, known.seen)
+        _check_grown(known.seen.checkpoint, checkpoint, answer.consistency)
+        broken = disorder(known.seen.leaf, leaf, neighbours=False)
+        if broken:
+            raise Fault(broken[0], f"against the leaf seen before, {broken[1]}")
     label = user_label(question.domain, question.name)
     directory = Directory(question.vrf_key, leaf.root, leaf.epoch, label)
     found = None
@@ -96,7 +114,9 @@ def verify(data: bytes, question: Question) -> Proven:
             raise Fault("KT-6", f"{question.user()} is denied, and was there with version {question.newest.version}")
     else:
         found = directory.look_up(answer.proof)
-        _check_lists(answer.lists, found, question)
+        before, newest = _check_lists(answer.lists, found, question)
+        if newest.anew and answer.lists:
+            _check_announced(answer, before, found, leaf, checkpoint)
     _check_age(leaf, known.now, question.age)
     return Proven(checkpoint, witnesses, leaf, found)
 
@@ -117,16 +137,49 @@ def _last_leaf(answer: Answer, checkpoint: Checkpoint) -> Leaf:
     return leaf
 
 
-def _check_seen(answer: Answer, shown: Checkpoint, leaf: Leaf, seen: Seen) -> None:
-    """Rule KT-4, and of KT-3 and KT-8 what needs no clock."""
-    before = seen.checkpoint
+def _check_witnessed(answer: Answer, checkpoint: Checkpoint, known: Expectations) -> dict[str, int]:
+    """Rule KT-2: on the newest checkpoint, or on an older one that it grew from."""
+    if answer.witnessed is None:
+        return check_witnesses(checkpoint, known.witnesses, known.threshold, known.now)
+    try:
+        return check_witnesses(checkpoint, known.witnesses, known.threshold, known.now)
+    except Fault:
+        note, consistency = answer.witnessed
+        older = verify_checkpoint(note, known.key)
+        _check_grown(older, checkpoint, consistency)
+        return check_witnesses(older, known.witnesses, known.threshold, known.now)
+
+
+def _check_announced(
+    answer: Answer, before: lists.DeviceList | None, found: Found, last: Leaf, shown: Checkpoint
+) -> int | None:
+    """Rule ID-7: since when it is announced that the account begins anew. Gives when it counts, unless it does already."""
+    if before is None:
+        raise Fault("ID-7", "the account begins anew, and who was there before is not shown")
+    if not before.active():
+        return None
+    if answer.announced is None:
+        raise Fault("ID-7", "the account begins anew, and since when is not shown")
+    index, data, proof = answer.announced
+    try:
+        leaf = Leaf.parse(data)
+        root = merkle.inclusion_root(index, shown.size, merkle.leaf_hash(data), proof)
+    except Malformed as error:
+        raise Fault("ID-7", f"the leaf of the announcement: {error}") from error
+    if root != shown.root or leaf.epoch != found.published:
+        raise Fault("ID-7", f"leaf {index} is not the one of epoch {found.published}")
+    return None if last.time >= leaf.time + ANEW else leaf.time + ANEW
+
+
+def _check_grown(before: Checkpoint, shown: Checkpoint, proof: list[bytes]) -> None:
+    """Rule KT-4."""
     check_growth(before, shown)
     try:
         # Nothing has to be proven where one of the trees is empty or both are one, and then nothing is to be said.
         roots = (before.root, shown.root)
         if 0 < before.size < shown.size:
-            roots = merkle.consistency_roots(before.size, shown.size, before.root, answer.consistency)
-        elif answer.consistency:
+            roots = merkle.consistency_roots(before.size, shown.size, before.root, proof)
+        elif proof:
             raise Malformed("the proof is too long")
     except Malformed as error:
         what = f"the log of {shown.size} leaves is not shown to begin with the {before.size} seen"
@@ -135,23 +188,22 @@ def _check_seen(answer: Answer, shown: Checkpoint, leaf: Leaf, seen: Seen) -> No
         what = f"the proof from {before.size} to {shown.size} leaves leads to roots"
         told = f"{roots[0].hex()} and {roots[1].hex()}, the checkpoints say {before.root.hex()} and {shown.root.hex()}"
         raise Fault("KT-4", f"{what} {told}")
-    broken = disorder(seen.leaf, leaf, neighbours=False)
-    if broken:
-        raise Fault(broken[0], f"against the leaf seen before, {broken[1]}")
 
 
-def _check_lists(given: list[bytes], found: Found, question: Question) -> None:
-    """Rule KT-7: the newest list is the one that the directory names, and all that are shown follow each other."""
-    newest = question.newest
+def _check_lists(
+    given: list[bytes], found: Found, question: Question
+) -> tuple[lists.DeviceList | None, lists.DeviceList]:
+    """Rule KT-7: the newest list is the one that the directory names, and all that are shown follow each other. Gives the
+    last two."""
+    before, newest = None, question.newest
     if newest and found.version < newest.version:
         raise Fault("KT-7", f"version {found.version} was shown, and version {newest.version} is known")
     try:
         for data in given:
             after = lists.parse(data, question.user())
-            # With another account key a list begins anew; that is for the trust store to alarm about.
-            if newest and newest.account == after.account:
-                lists.check_follows(newest, after)
-            newest = after
+            if newest:
+                lists.check_next(before, newest, after)
+            before, newest = newest, after
     except Malformed as error:
         raise Fault("KT-7", str(error)) from error
     if newest is None or newest.hash != found.value:
@@ -160,6 +212,7 @@ def _check_lists(given: list[bytes], found: Found, question: Question) -> None:
     if newest.version != found.version:
         what = f"a list with version {newest.version} stands in the directory as version {found.version}"
         raise Fault("KT-7", what)
+    return before, newest
 
 
 def _check_age(leaf: Leaf, now: int, most: int) -> None:

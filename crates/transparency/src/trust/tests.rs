@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use undertone_keys::agreement::{DeviceKey, SoftwareKey};
-use undertone_keys::sign::SigningKey;
-use undertone_keys::testing::SeededRng;
+use undertone_keys::sign::{Device, Signed, SigningKey};
+use undertone_keys::testing::{SeededRng, let_in};
 
 use super::*;
 use crate::testing::proven;
@@ -12,9 +12,13 @@ fn bob() -> UserId {
     UserId::parse("bob", "x").unwrap()
 }
 
-fn record(rng: &mut SeededRng) -> undertone_keys::sign::Signed {
+/// A new device, let in by the one with the key that is given.
+fn record(rng: &mut SeededRng, by: Option<&SigningKey<Device>>) -> (SigningKey<Device>, Signed) {
     let (identity, agreement) = (SigningKey::generate(rng), SoftwareKey::generate(rng));
-    DeviceRecord::new(bob(), *identity.public(), *agreement.public(), NOW, "phone".into()).sign(&identity)
+    let record = DeviceRecord::new(bob(), *identity.public(), *agreement.public(), NOW, "phone".into());
+    let record = if let Some(by) = by { let_in(by, record) } else { record };
+    let signed = record.sign(&identity);
+    (identity, signed)
 }
 
 fn account(n: u64) -> SigningKey<Account> {
@@ -24,8 +28,9 @@ fn account(n: u64) -> SigningKey<Account> {
 /// The list of account `n` at version `version`.
 fn list(n: u64, version: u32) -> DeviceList {
     let rng = &mut SeededRng::new(n + 100);
-    let first = DeviceList::first(&account(n), &bob(), record(rng)).unwrap();
-    (1..version).fold(first, |list, _| list.with(&account(n), record(rng)).unwrap())
+    let (key, record_1) = record(rng, None);
+    let first = DeviceList::first(&account(n), &bob(), record_1).unwrap();
+    (1..version).fold(first, |list, _| list.with(&account(n), record(rng, Some(&key)).1).unwrap())
 }
 
 #[test]
@@ -65,10 +70,11 @@ fn id_2_lists_only_go_forward() {
     let mut trust = PeerTrust::pin(&proven(&list(1, 2)));
     assert!(matches!(trust.observe(&proven(&list(1, 1))), Err(TrustError::Rollback { shown: 1, known: 2, .. })));
     let rng = &mut SeededRng::new(77);
-    let other = DeviceList::first(&account(1), &bob(), record(rng)).unwrap();
-    let forked = other.with(&account(1), record(rng)).unwrap();
+    let (key, record_1) = record(rng, None);
+    let other = DeviceList::first(&account(1), &bob(), record_1).unwrap();
+    let forked = other.with(&account(1), record(rng, Some(&key)).1).unwrap();
     assert!(matches!(trust.observe(&proven(&forked)), Err(TrustError::Fork { .. })));
-    let after = forked.with(&account(1), record(rng)).unwrap();
+    let after = forked.with(&account(1), record(rng, Some(&key)).1).unwrap();
     assert!(matches!(trust.observe(&proven(&after)), Err(TrustError::Fork { .. })));
     assert!(trust.observe(&proven(&list(1, 3))).is_ok());
 }
@@ -138,6 +144,7 @@ fn id_3_a_device_that_had_p256_does_not_go_back_to_rsa() {
     lowered.version = 2;
     let other = SigningKey::generate(rng);
     let honest = DeviceRecord::new(bob(), *other.public(), legacy.public().clone(), NOW, "old".into());
+    let honest = let_in(&identity, honest);
     let first = DeviceList::first(&account(1), &bob(), modern.sign(&identity)).unwrap();
     let second = first.with(&account(1), honest.sign(&other)).unwrap();
     let third = second.with(&account(1), lowered.sign(&identity)).unwrap();
@@ -149,7 +156,7 @@ fn id_3_a_device_that_had_p256_does_not_go_back_to_rsa() {
     assert_eq!(offer(&peer, &honest), Ok(Agreement::Rsa2048), "one that never had another is no downgrade");
     // It is remembered, also over a restart and a list more.
     let mut again = PeerTrust::from_bytes(&trust.to_bytes()).unwrap();
-    let fourth = third.with(&account(1), record(rng)).unwrap();
+    let fourth = third.with(&account(1), record(rng, Some(&identity)).1).unwrap();
     assert_eq!(offer(&again.observe(&proven(&fourth)).unwrap(), &lowered), Err(ChoiceError::Downgrade));
     assert_eq!(offer(&PeerTrust::pin(&proven(&first)).observe(&proven(&first)).unwrap(), &modern), Ok(Agreement::P256));
 }

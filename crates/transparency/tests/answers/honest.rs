@@ -1,7 +1,9 @@
 use undertone_keys::UserId;
-use undertone_transparency::answer::{Answer, Found};
+use undertone_transparency::answer::{Answer, Found, Hashes, Older};
+use undertone_transparency::checkpoint::SignedCheckpoint;
 use undertone_transparency::evidence::Evidence;
 use undertone_transparency::label;
+use undertone_transparency::log::prove_consistency;
 use undertone_transparency::policy::Witnesses;
 use undertone_transparency::seen::Seen;
 use undertone_transparency::verify::{Proven, Purpose};
@@ -63,7 +65,8 @@ fn kt_2_as_many_witnesses_as_are_asked_for() {
     let (mut server, bob) = (Server::new(), Person::new("bob", 1));
     server.publish(&[&bob]);
     let mut asker = server.asker();
-    asker.pins.witnesses = Witnesses::new(2, (1..=3).map(|n| witness(n).1).collect()).unwrap();
+    let policy = Witnesses::new(2, (1..=3).map(|n| witness(n).1).collect()).unwrap();
+    asker.pins.witnesses = policy.clone().insisting();
     let mut answer = server.answer(&bob, &asker);
     cosign(&server, &mut answer, 1, START);
     assert_eq!(asker.ask(&bob, &answer).unwrap_err().rule(), "KT-2");
@@ -75,6 +78,56 @@ fn kt_2_as_many_witnesses_as_are_asked_for() {
     let attested = asker.learn(&bob, &answer).attested();
     assert!(attested.is_witnessed());
     assert_eq!(attested.witnesses, ["witness1.example.net", "witness3.example.net"]);
+    assert_eq!(attested.leaves_since(), 0);
+    // What they saw too long ago is not enough to begin with, and enough to show.
+    asker.clock = START + 601;
+    server.clock = asker.clock;
+    server.log_epoch();
+    let mut later = server.answer(&bob, &asker);
+    later.witnessed = Some(older(&server, answer.checkpoint));
+    assert_eq!(asker.ask(&bob, &later).unwrap_err().rule(), "KT-2");
+    asker.purpose = Purpose::Show;
+    assert!(asker.ask(&bob, &later).is_ok());
+    // Whoever does not insist is told how things are, and goes on.
+    (asker.purpose, asker.pins.witnesses) = (Purpose::Begin, policy);
+    let attested = asker.clone().learn(&bob, &later).attested();
+    assert!(attested.is_witnessed());
+    assert_eq!((attested.leaves_since(), attested.witnesses.len()), (1, 2));
+    later.witnessed = None;
+    let attested = asker.learn(&bob, &later).attested();
+    assert_eq!((attested.is_witnessed(), attested.threshold, attested.witnessed), (false, 2, None));
+}
+
+/// An older checkpoint, with what was added to it, as a server shows it beside its newest.
+fn older(server: &Server, checkpoint: Vec<u8>) -> Older {
+    let size = SignedCheckpoint::from_bytes(&checkpoint).unwrap().claimed().size;
+    let Ok(proof) = prove_consistency(size, server.log.size(), &server.log);
+    Older { checkpoint, consistency: Hashes(proof) }
+}
+
+/// The older checkpoint that witnesses saw has to be one that the newest grew from: another one is evidence, also for somebody
+/// who insists on no witness.
+#[test]
+fn kt_2_a_witnessed_checkpoint_of_a_forked_log_is_caught() {
+    let (mut server, bob) = (Server::new(), Person::new("bob", 1));
+    server.publish(&[&bob]);
+    let mut asker = server.asker();
+    asker.pins.witnesses = Witnesses::new(1, vec![witness(1).1]).unwrap();
+    let mut fork = server.log.clone();
+    fork.0.last_mut().unwrap().root = [9; 32];
+    let mut seen_by_witness = server.answer_with(&fork, None, server.present(&bob, 0));
+    cosign(&server, &mut seen_by_witness, 1, START);
+    server.publish(&[&Person::new("carol", 2)]);
+    let mut answer = server.answer(&bob, &asker);
+    answer.witnessed = Some(older(&server, seen_by_witness.checkpoint.clone()));
+    assert_eq!(asker.ask(&bob, &answer).unwrap_err().rule(), "KT-4");
+    // One that the log's key did not sign is none at all.
+    let mut stranger = Server::new();
+    stranger.key = undertone_keys::sign::SigningKey::generate(&mut undertone_keys::testing::SeededRng::new(5));
+    stranger.publish(&[&bob]);
+    let other = stranger.answer(&bob, &asker);
+    answer.witnessed = Some(older(&server, other.checkpoint));
+    assert_eq!(asker.ask(&bob, &answer).unwrap_err().rule(), "KT-1");
 }
 
 #[test]
@@ -122,7 +175,7 @@ fn kt_9_evidence_says_the_same_to_everybody() {
     let (mut server, mut bob) = (Server::new(), Person::new("bob", 1));
     server.publish(&[&bob]);
     let mut asker = server.asker();
-    asker.pins.witnesses = Witnesses::new(1, vec![witness(1).1]).unwrap();
+    asker.pins.witnesses = Witnesses::new(1, vec![witness(1).1]).unwrap().insisting();
     let mut answer = server.answer(&bob, &asker);
     cosign(&server, &mut answer, 1, START);
     asker.learn(&bob, &answer);

@@ -177,6 +177,8 @@ fn kt_7_a_wrong_key_in_a_list_of_the_servers_own() {
     let proof = Box::new(server.world.lookup(&bob.label()));
     let found = Found::Present { proof, lists: vec![ghost.newest().to_bytes()] };
     let answer = server.answer_with(&server.log, asker.seen.as_ref(), found);
+    assert!(matches!(accused(&asker, &bob, &answer), Accusation::List(_)), "it follows nothing that was known");
+    asker.known = None;
     assert_eq!(accused(&asker, &bob, &answer), Accusation::OtherList);
     // Nor is a list of somebody else's taken, though the directory names it.
     (asker.seen, asker.known) = (None, None);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 #![allow(unreachable_pub, reason = "the world is shared by two test programs")]
 
+mod anew;
 mod honest;
 mod lies;
 mod server;

@@ -6,10 +6,10 @@ use undertone_keys::agreement::{DeviceKey, SoftwareKey};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::digest::sha256;
 use undertone_keys::record::DeviceRecord;
-use undertone_keys::sign::{Account, Server as ServerRole, Signed, SigningKey, Witness};
-use undertone_keys::testing::SeededRng;
+use undertone_keys::sign::{Account, Device, Server as ServerRole, SigningKey, Witness};
+use undertone_keys::testing::{SeededRng, let_in};
 use undertone_keys::{UserId, WallTime};
-use undertone_transparency::answer::{Answer, Found, Hashes};
+use undertone_transparency::answer::{Answer, Found, Hashes, LeafOf};
 use undertone_transparency::checkpoint::{Checkpoint, SignedCheckpoint, origin};
 use undertone_transparency::cosignature::Cosignature;
 use undertone_transparency::label;
@@ -51,6 +51,8 @@ pub(crate) struct Person {
     pub(crate) user: UserId,
     pub(crate) account: SigningKey<Account>,
     pub(crate) lists: Vec<DeviceList>,
+    /// The first device's.
+    pub(crate) key: SigningKey<Device>,
     rng: SeededRng,
 }
 
@@ -58,9 +60,9 @@ impl Person {
     pub(crate) fn new(name: &str, seed: u64) -> Self {
         let mut rng = SeededRng::new(seed);
         let (user, account) = (UserId::parse(name, "example.org").unwrap(), SigningKey::generate(&mut rng));
-        let record = record(&user, &mut rng);
-        let first = DeviceList::first(&account, &user, record).unwrap();
-        Self { user, account, lists: vec![first], rng }
+        let (key, record) = record(&user, &mut rng);
+        let first = DeviceList::first(&account, &user, record.sign(&key)).unwrap();
+        Self { user, account, lists: vec![first], key, rng }
     }
 
     pub(crate) fn newest(&self) -> &DeviceList {
@@ -69,9 +71,17 @@ impl Person {
 
     /// One device more.
     pub(crate) fn add_device(&mut self) {
-        let record = record(&self.user, &mut self.rng);
-        let next = self.newest().with(&self.account, record).unwrap();
+        let (key, record) = record(&self.user, &mut self.rng);
+        let next = self.newest().with(&self.account, let_in(&self.key, record).sign(&key)).unwrap();
         self.lists.push(next);
+    }
+
+    /// Somebody begins the account anew, behind the newest list (rule ID-7): their account key, and their list.
+    pub(crate) fn begin_anew(&mut self) -> SigningKey<Account> {
+        let (key, record) = record(&self.user, &mut self.rng);
+        let account = SigningKey::generate(&mut self.rng);
+        self.lists.push(DeviceList::anew(&account, self.newest(), record.sign(&key)).unwrap());
+        account
     }
 
     pub(crate) fn label(&self) -> String {
@@ -79,10 +89,11 @@ impl Person {
     }
 }
 
-pub(crate) fn record(user: &UserId, rng: &mut SeededRng) -> Signed {
+pub(crate) fn record(user: &UserId, rng: &mut SeededRng) -> (SigningKey<Device>, DeviceRecord) {
     let (identity, agreement) = (SigningKey::generate(rng), SoftwareKey::generate(rng));
     let now = WallTime::from_unix(START);
-    DeviceRecord::new(user.clone(), *identity.public(), *agreement.public(), now, "phone".into()).sign(&identity)
+    let record = DeviceRecord::new(user.clone(), *identity.public(), *agreement.public(), now, "phone".into());
+    (identity, record)
 }
 
 pub(crate) struct Server {
@@ -137,7 +148,16 @@ impl Server {
             leaf: log.0.last().unwrap().to_bytes(),
             inclusion: Hashes(inclusion),
             found,
+            witnessed: None,
+            announced: None,
         }
+    }
+
+    /// The leaf at an index, as it is shown of the epoch in which an account began anew.
+    pub(crate) fn leaf_at(&self, index: u64) -> LeafOf {
+        let Ok(inclusion) = prove_inclusion(index, self.log.size(), &self.log);
+        let leaf = self.log.0[usize::try_from(index).unwrap()].to_bytes();
+        LeafOf { index, leaf, inclusion: Hashes(inclusion) }
     }
 
     pub(crate) fn present(&self, person: &Person, known: usize) -> Found {

@@ -108,7 +108,45 @@ pub fn make(out: &mut Out) {
         assert!(cases.add("absence of somebody else", &fresh, &key, &carol.user, &answer).is_err() || name == "carol");
     }
     lies(&mut cases);
+    anew(&mut cases);
     mutants(&mut cases);
+}
+
+/// Rule ID-7: an account that begins anew, rightly and wrongly.
+fn anew(cases: &mut Cases<'_>) {
+    let (mut server, mut bob) = (Server::new(), Person::new("bob", 1));
+    let key = log_key(&server);
+    server.publish(&[&bob]);
+    let mut asker = server.asker();
+    asker.learn(&bob, &server.answer(&bob, &asker));
+    bob.begin_anew();
+    server.publish(&[&bob]);
+    let leaf = server.log.size() - 1;
+    server.clock += 1;
+    server.log_epoch();
+    let user = bob.user.clone();
+    let mut judge = |name: &str, asker: &Asker, answer: &Answer, expected: Option<&str>| {
+        let verdict = cases.add(name, asker, &key, &user, &answer.to_bytes());
+        assert_eq!(verdict.err().as_deref(), expected, "{name}");
+    };
+    let mut good = server.answer(&bob, &asker);
+    judge("begins anew, and since when is not shown", &asker, &good, Some("ID-7"));
+    good.announced = Some(server.leaf_at(leaf - 1));
+    judge("begins anew, as of an earlier epoch", &asker, &good, Some("ID-7"));
+    good.announced = Some(server.leaf_at(leaf));
+    let mut stranger = asker.clone();
+    stranger.known = None;
+    let mut alone = server.answer(&bob, &stranger);
+    alone.announced = Some(server.leaf_at(leaf));
+    judge("begins anew, and nobody was there before", &stranger, &alone, Some("ID-7"));
+    let (before, announcement) = (bob.lists[0].clone(), bob.newest().clone());
+    bob.lists.push(before.keep(&bob.account, &announcement).unwrap());
+    server.publish(&[&bob]);
+    judge("begins anew, and the old key takes it back", &asker, &server.answer(&bob, &asker), None);
+    bob.lists.pop();
+    bob.lists.push(Person::new("bob", 77).newest().clone());
+    server.publish(&[&bob]);
+    judge("another key's list behind an announcement", &asker, &server.answer(&bob, &asker), Some("KT-7"));
 }
 
 fn lies(cases: &mut Cases<'_>) {

@@ -1,0 +1,112 @@
+//! Rule ID-7: an account that begins anew, as others are shown it.
+
+use undertone_keys::WallTime;
+use undertone_transparency::answer::Answer;
+use undertone_transparency::verify::{ANEW, Accusation};
+use undertone_transparency::{PeerTrust, Standing};
+
+use crate::server::{Asker, Person, START, Server};
+
+/// Bob, known to somebody; then somebody begins his account anew.
+fn announced() -> (Server, Person, Asker, PeerTrust) {
+    let (mut server, mut bob) = (Server::new(), Person::new("bob", 1));
+    server.publish(&[&bob]);
+    let mut asker = server.asker();
+    let pinned = PeerTrust::pin(&asker.learn(&bob, &server.answer(&bob, &asker)));
+    bob.begin_anew();
+    server.publish(&[&bob]);
+    (server, bob, asker, pinned)
+}
+
+/// What an honest server answers while the newest list begins the account anew.
+fn answer(server: &Server, bob: &Person, asker: &Asker, leaf: u64) -> Answer {
+    let mut answer = server.answer(bob, asker);
+    answer.announced = Some(server.leaf_at(leaf));
+    answer
+}
+
+#[test]
+fn id_7_an_announcement_waits_three_days_and_then_the_key_is_a_changed_one() {
+    let (mut server, bob, mut asker, mut trust) = announced();
+    let leaf = server.log.size() - 1;
+    trust.verified(bob.account.public(), WallTime::from_unix(START)).unwrap();
+    let devices = asker.clone().learn(&bob, &answer(&server, &bob, &asker, leaf));
+    let announcement = devices.announced().unwrap();
+    assert_eq!(announcement.account, *bob.newest().account());
+    assert_eq!(announcement.effective, WallTime::from_unix(START + ANEW));
+    assert_eq!((devices.list(), trust.observe(&devices).unwrap().standing()), (&bob.lists[0], Standing::Verified));
+
+    for (after, in_force) in [(ANEW - 1, false), (ANEW, true)] {
+        (server.clock, asker.clock) = (START + after, START + after);
+        server.log_epoch();
+        let devices = asker.clone().learn(&bob, &answer(&server, &bob, &asker, leaf));
+        assert_eq!((devices.announced().is_none(), devices.list() == bob.newest()), (in_force, in_force));
+        assert_eq!(trust.observe(&devices).is_err(), in_force, "nothing of the old key's standing goes over");
+    }
+    // A person takes it, and from then on it is that key's list as any other.
+    let fingerprint = bob.newest().account().fingerprint();
+    trust.decide(&fingerprint, true, WallTime::from_unix(START)).unwrap();
+    let devices = asker.learn(&bob, &answer(&server, &bob, &asker, leaf));
+    assert_eq!(trust.observe(&devices).unwrap().standing(), Standing::Overridden);
+    assert!(asker.ask(&bob, &server.answer(&bob, &asker)).is_ok());
+}
+
+#[test]
+fn id_7_since_when_it_is_announced_is_proven_by_the_log() {
+    let (mut server, bob, asker, _) = announced();
+    let leaf = server.log.size() - 1;
+    server.clock += 1;
+    server.log_epoch();
+    let without = server.answer(&bob, &asker);
+    assert_eq!(asker.ask(&bob, &without), Err(Accusation::Announcement));
+    // An older leaf, to have it begun earlier; one from nowhere; the right one at another place.
+    assert_eq!(asker.ask(&bob, &answer(&server, &bob, &asker, 0)), Err(Accusation::Announcement));
+    let mut forged = answer(&server, &bob, &asker, leaf);
+    let mut early = server.log.0[usize::try_from(leaf).unwrap()];
+    early.time = WallTime::from_unix(START - ANEW);
+    forged.announced.as_mut().unwrap().leaf = early.to_bytes();
+    assert_eq!(asker.ask(&bob, &forged), Err(Accusation::Announcement));
+    let mut moved = answer(&server, &bob, &asker, leaf);
+    moved.announced.as_mut().unwrap().index += 1;
+    assert_eq!(asker.ask(&bob, &moved), Err(Accusation::Announcement));
+    // The announcement alone, to somebody who knows nothing of Bob: who was there before is not to be left out.
+    let mut stranger = asker.clone();
+    stranger.known = None;
+    let alone = answer(&server, &bob, &stranger, leaf);
+    assert_eq!(stranger.ask(&bob, &alone), Err(Accusation::Announcement));
+    assert_eq!(Accusation::Announcement.rule(), "ID-7");
+}
+
+#[test]
+fn id_7_the_old_key_takes_it_back() {
+    let (mut server, mut bob, mut asker, mut trust) = announced();
+    let [before, announcement] = &bob.lists[..] else { panic!("two") };
+    let kept = before.keep(&bob.account, announcement).unwrap();
+    bob.lists.push(kept);
+    server.publish(&[&bob]);
+    let devices = asker.learn(&bob, &server.answer(&bob, &asker));
+    assert_eq!((devices.announced(), devices.list().version()), (None, 3));
+    assert!(trust.observe(&devices).is_ok());
+    // Not by anybody else: a list of another key that does not say so follows nothing.
+    let (mut server, mut bob, asker, _) = announced();
+    let other = Person::new("bob", 77);
+    bob.lists.push(other.newest().clone());
+    server.publish(&[&bob]);
+    assert!(matches!(asker.ask(&bob, &server.answer(&bob, &asker)), Err(Accusation::List(_))));
+}
+
+#[test]
+fn id_7_where_nobody_is_left_to_object_it_counts_at_once() {
+    let (mut server, mut bob) = (Server::new(), Person::new("bob", 1));
+    server.publish(&[&bob]);
+    let device = bob.newest().records()[0].device;
+    let emptied = bob.newest().revoke(&bob.account, device).unwrap();
+    bob.lists.push(emptied);
+    server.publish(&[&bob]);
+    let mut asker = server.asker();
+    asker.learn(&bob, &server.answer(&bob, &asker));
+    bob.begin_anew();
+    server.publish(&[&bob]);
+    let devices = asker.learn(&bob, &server.answer(&bob, &asker));
+    assert_eq!((devices.announced(), devices.list()), (None, bob.newest()));
+}
