@@ -97,16 +97,24 @@ fn attested_object(attested: &Attested) -> Value {
         "epoch": attested.epoch, "published": attested.published, "log_size": attested.size,
         "log_root": attested.root.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
         "at": attested.time.as_unix(), "witnesses": attested.witnesses, "witnesses_wanted": attested.threshold,
-        "witnessed": attested.is_witnessed(),
+        "witnessed": attested.is_witnessed(), "unwitnessed_leaves": attested.leaves_since(),
     })
 }
 
 /// What the directory proved, in a line or two.
 fn attested_text(attested: &Attested) -> String {
-    let Attested { epoch, published, size, .. } = attested;
-    let seen = match attested.witnesses.as_slice() {
-        [] => "not witnessed: nobody but you and the server has seen this log".to_owned(),
-        names => format!("witnessed by {}", names.join(", ")),
+    let Attested { epoch, published, size, threshold, .. } = attested;
+    let (names, count) = (attested.witnesses.join(", "), attested.witnesses.len());
+    let seen = match (attested.is_witnessed(), attested.leaves_since()) {
+        (true, 0) => format!("witnessed by {names}"),
+        (true, 1) => format!("witnessed some time ago by {names}: the newest leaf of the log they have not seen yet"),
+        (true, since) => {
+            format!("witnessed some time ago by {names}: the newest {since} leaves of the log they have not seen yet")
+        }
+        (false, _) if *threshold > 0 => {
+            format!("not witnessed: {count} of the {threshold} witnesses that you ask for have seen this log")
+        }
+        (false, _) => "not witnessed: nobody but you and the server has seen this log".to_owned(),
     };
     format!(
         "\ndirectory    proven: the list of epoch {published}, in epoch {epoch} of a log of {size}\n             {seen}"

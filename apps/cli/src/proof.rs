@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use undertone_client::Bytes;
 use undertone_client::native::{Cosigned, Entry, Growth, Proof};
+use undertone_client::{Bytes, WallTime};
 
 /// Everything, and the whole answer in base64.
 pub(crate) fn object(proof: &Proof) -> Value {
@@ -16,6 +16,7 @@ pub(crate) fn object(proof: &Proof) -> Value {
         "log_key": proof.log_key.fingerprint(), "log_verifier": proof.log_verifier,
         "vrf_key": proof.vrf_key.map(|key| hex(&key)),
         "checkpoint": proof.checkpoint, "witnesses": witnesses, "witnesses_wanted": proof.threshold,
+        "witnessed_size": (!proof.witnesses.is_empty()).then_some(proof.witnessed),
         "log": {
             "size": growth.size, "root": log, "seen": growth.seen, "consistency_hashes": growth.consistency,
             "inclusion_hashes": growth.inclusion,
@@ -27,7 +28,8 @@ pub(crate) fn object(proof: &Proof) -> Value {
         },
         "list": {
             "hash": hex(&entry.list), "version": entry.version, "known": entry.known, "brought": entry.brought,
-            "account_key": entry.account, "devices": entry.devices,
+            "in_force": entry.in_force, "account_key": entry.account, "devices": entry.devices,
+            "announced": entry.announced.as_ref().map(|(key, from)| json!({ "account_key": key, "from": from.as_unix() })),
         },
         "at": proof.at.as_unix(), "limit": proof.limit,
         "answer": Bytes(proof.answer().to_vec()), "evidence": Bytes(proof.file()),
@@ -42,21 +44,26 @@ pub(crate) fn text(proof: &Proof) -> String {
     lines.add("KT-1", &format!("the server's pinned key {} signed the head of its log:", proof.log_key.fingerprint()));
     lines.add("", &checkpoint);
     lines.add("KT-2", &witnesses(proof));
-    let Growth { size, epoch, time, inclusion, .. } = *growth;
-    let (root, at) = (hex(&growth.directory), time.as_unix());
-    let proven = hashes(inclusion);
-    lines.add(
-        "KT-3",
-        &format!("the last of its {size} leaves is of epoch {epoch}, at {at}: directory {root} ({proven})"),
-    );
+    let Growth { size, epoch, inclusion, .. } = *growth;
+    let (root, proven) = (hex(&growth.directory), hashes(inclusion));
+    lines.add("KT-3", &format!("the last of its {size} leaves is of epoch {epoch}: directory {root} ({proven})"));
     lines.add("KT-14", "that leaf names the VRF key that this home pinned");
     lines.add("KT-4", &grown(growth));
     let (user, version) = (proof.user.display(), entry.version);
     lines.add("KT-5", &format!("version {version} of {user}, and nothing else, stands at {}", hex(&entry.place)));
     lines.add("KT-6", &path(entry));
     lines.add("KT-7", &list(entry));
-    let age = proof.at.as_unix().saturating_sub(at);
-    lines.add("KT-8", &format!("the leaf was {age} seconds old; {} would have been too many", proof.limit));
+    if let Some((account, effective)) = &entry.announced {
+        let from = effective.as_unix();
+        lines.add(
+            "ID-7",
+            &format!(
+                "it begins the account anew under key {account}, from {from} on; till then the list before it counts"
+            ),
+        );
+    }
+    let age = apart(growth.time, proof.at);
+    lines.add("KT-8", &format!("the leaf was made {age}; {} seconds may pass", proof.limit));
     lines.0
 }
 
@@ -71,13 +78,20 @@ impl Lines {
 }
 
 fn witnesses(proof: &Proof) -> String {
-    let seen = |Cosigned { name, at }: &Cosigned| format!("{name} at {}", at.as_unix());
-    match (proof.witnesses.as_slice(), proof.threshold) {
-        ([], _) => "no witness was asked for: this log is not witnessed".into(),
-        (witnesses, wanted) => {
-            let names: Vec<String> = witnesses.iter().map(seen).collect();
-            format!("{} cosigned, and {wanted} had to: {}", witnesses.len(), names.join(", "))
+    let Proof { threshold, witnessed, growth, .. } = proof;
+    let seen = |Cosigned { name, at }: &Cosigned| format!("{name} {}", apart(*at, proof.at));
+    let names: Vec<String> = proof.witnesses.iter().map(seen).collect();
+    let (names, count) = (names.join(", "), names.len());
+    match (count, *threshold) {
+        (_, 0) => "this home asks for no witness: the log is not witnessed".into(),
+        (0, wanted) => format!("no witness cosigned, and {wanted} should have: the log is not witnessed"),
+        (count, wanted) if count < wanted => {
+            format!("{count} cosigned, and {wanted} should have: the log is not witnessed. {names}")
         }
+        (count, wanted) if *witnessed < growth.size => {
+            format!("{count} cosigned its first {witnessed} leaves, and {wanted} had to; it has grown since: {names}")
+        }
+        (count, wanted) => format!("{count} cosigned it, and {wanted} had to: {names}"),
     }
 }
 
@@ -95,17 +109,17 @@ fn path(entry: &Entry) -> String {
     let earlier: Vec<String> = earlier.iter().map(ToString::to_string).collect();
     let earlier = match earlier.as_slice() {
         [] => String::new(),
-        earlier => format!(", and the earlier {} is", earlier.join(", ")),
+        earlier => format!(", and of those before it is {}", earlier.join(", ")),
     };
     format!(
-        "{path} nodes lead from there to the directory's root; it came in epoch {published}, version {} is not there{earlier} \
+        "{path} nodes lead from there to the directory's root; it came in epoch {published}; version {} is not there{earlier} \
          ({bytes} bytes)",
         version.saturating_add(1)
     )
 }
 
 fn list(entry: &Entry) -> String {
-    let Entry { version, account, devices, brought, .. } = entry;
+    let Entry { version, in_force, account, devices, brought, .. } = entry;
     let chain = match (entry.known, *brought) {
         (Some(known), 0) => format!("this home has had it: version {known}"),
         (Some(known), brought) => format!("{brought} came, each following the one before, from version {known} on"),
@@ -113,7 +127,9 @@ fn list(entry: &Entry) -> String {
     };
     let hash = hex(&entry.list);
     format!(
-        "that place holds {hash}, the hash of list {version} with {devices} active, signed by account key {account}; {chain}"
+        "that place holds {hash}, the hash of list {version}; {chain}. List {in_force} counts, signed by account key {account}, \
+         with {devices} {}",
+        if *devices == 1 { "device" } else { "devices" }
     )
 }
 
@@ -121,9 +137,33 @@ fn hashes(count: usize) -> String {
     format!("{count} {}", if count == 1 { "hash" } else { "hashes" })
 }
 
+/// How long before or after the check something was, by clocks that may differ.
+fn apart(time: WallTime, check: WallTime) -> String {
+    let (seconds, side) = (time.distance(check), if time > check { "after" } else { "before" });
+    match seconds {
+        0..=119 => format!("{seconds} seconds {side}"),
+        120..=7_199 => format!("{} minutes {side}", seconds / 60),
+        _ => format!("{} hours {side}", seconds / 3_600),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_from_the_moment_of_the_check() {
+        let (check, told) =
+            (WallTime::from_unix(100_000), |seconds| apart(WallTime::from_unix(seconds), WallTime::from_unix(100_000)));
+        assert_eq!(apart(check, check), "0 seconds before");
+        assert_eq!([told(99_950), told(100_003)], ["50 seconds before", "3 seconds after"]);
+        assert_eq!([told(99_400), told(10_000)], ["10 minutes before", "25 hours before"]);
+    }
 }

@@ -47,7 +47,7 @@ pub use undertone_call::room::Event as RoomEvent;
 pub use undertone_call::{Outcome, Role};
 pub use undertone_keys::choice::{Agreement, LegacyPolicy};
 pub use undertone_keys::envelope::Address;
-pub use undertone_keys::{RoomId, UserId, secret};
+pub use undertone_keys::{RoomId, UserId, WallTime, secret};
 pub use undertone_protocol::rest::Bytes;
 pub use undertone_protocol::signal::Reason;
 pub use undertone_protocol::{Access, AccessList, Listed, Protection, Rights};

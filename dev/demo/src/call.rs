@@ -7,7 +7,7 @@ use undertone_testkit::ears::{envelope, likeness};
 use undertone_testkit::{ServerProcess, Terminal, locksmith, speech};
 
 use crate::table::Table;
-use crate::watched::{self, claim_proven};
+use crate::watched::{self, claim_proven, rely_on};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -18,6 +18,9 @@ pub(crate) fn play(protection: &str) -> anyhow::Result<Table> {
     let person = |name: &str| Terminal::registered(server.join(name), server.address(), name);
     let (ada, bob) = (person("ada")?, person("bob")?);
     let look = witness.look()?;
+    for name in ["ada", "bob"] {
+        rely_on(&server.join(name), &look.key()?)?;
+    }
     let path = |path: std::path::PathBuf| path.display().to_string();
     let (ada_heard, bob_heard) = (server.join("ada-heard.wav"), server.join("bob-heard.wav"));
     let (bob_says, bob_hears) = (path(speech("bob")), path(bob_heard.clone()));

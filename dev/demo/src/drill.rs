@@ -10,7 +10,7 @@ use undertone_testkit::process::result;
 use undertone_testkit::{Look, ServerProcess, Terminal, Witness};
 
 use crate::table::Table;
-use crate::watched::{self, claim_proven};
+use crate::watched::{self, claim_proven, rely_on, witnesses};
 
 /// What the server knows of accounts, and its key directory.
 const DATABASES: [&str; 2] = ["directory.db", "undertone.db"];
@@ -20,14 +20,16 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     let (mut server, witness) = watched::start("demo-drill")?;
     let ada = register(&server, "ada")?;
     register(&server, "bob")?;
+    let key = witness.look()?.key()?;
+    rely_on(&server.join("ada"), &key)?;
     server.end()?;
     let yesterday = Copies::of(&server.data())?;
     server.start_again()?;
     println!("carol registers, and ada and the witness see her in the log ...");
     register(&server, "carol")?;
     let mut table = Table::new("Scene: a drill, in which the server lies");
-    claim_proven(&mut table, &server, ("ada", &ada), "carol")?;
     claim_cosigned(&mut table, "the witness, all being well", &witness.look()?);
+    claim_proven(&mut table, &server, ("ada", &ada), "carol")?;
     server.end()?;
     let today = Copies::of(&server.data())?;
 
@@ -41,9 +43,12 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     let dave = register(&server, "dave")?;
     claim_refused(&mut table, "2", &server, &ada, true)?;
     claim_accused(&mut table, "2", &witness.look()?);
-    // He has seen no other log. That is why there are witnesses, and why people compare.
+    // He has seen no other log, and the witness saw what this one grew from. In a while he could see that it cosigns no more; it
+    // takes somebody who has seen more to know why.
+    rely_on(&server.join("dave"), &key)?;
     let believed = dave.run(&["peer", "show", "bob"])?;
     table.fact("lie 2: dave, who came to the false log", code(&believed));
+    table.fact("lie 2: dave's witnesses", witnesses(&result(&believed)["directory"]));
     server.end()?;
 
     println!("The true directory is put back; erin registers ...");

@@ -35,6 +35,8 @@ pub struct Proof {
     pub witnesses: Vec<Cosigned>,
     /// How many had to.
     pub threshold: usize,
+    /// Leaves of the log that they cosigned: fewer than it has now where they saw an earlier state, which grew to this one.
+    pub witnessed: u64,
     /// The last leaf (rule KT-3) and how the log grew up to it (rule KT-4).
     pub growth: Growth,
     /// The user's entry in the directory (rules KT-5 to KT-7).
@@ -93,10 +95,14 @@ pub struct Entry {
     pub earlier: Vec<u64>,
     /// The hash of the signed list, which is what the directory holds.
     pub list: [u8; 32],
-    /// The account key that signed it, as a fingerprint.
+    /// The version in force: mostly the newest. Where that begins the account anew and its time has not come, the one before (rule ID-7).
+    pub in_force: u32,
+    /// The account key that signed the list in force, as a fingerprint.
     pub account: String,
     /// Devices in it that may act.
     pub devices: usize,
+    /// The account key that is announced, as a fingerprint, and from when on it counts.
+    pub announced: Option<(String, WallTime)>,
     /// The version that this device knew before; none where it knew no list.
     pub known: Option<u32>,
     /// Lists that came with the answer, each following the one before it.
@@ -129,6 +135,7 @@ impl Proof {
             checkpoint: seen.checkpoint().text().to_owned(),
             witnesses: cosigned.collect(),
             threshold: witnessed.threshold,
+            witnessed: witnessed.size,
             growth,
             entry,
             at: evidence.at(),
@@ -174,8 +181,10 @@ impl Entry {
             bytes: cbor::encode(proof.as_ref()).len(),
             earlier: marker_versions(proof.version),
             list: proof.value,
+            in_force: list.version(),
             account: list.account().fingerprint(),
             devices: list.active().count(),
+            announced: devices.announced().map(|anew| (anew.account.fingerprint(), anew.effective)),
             known: evidence.known(),
             brought: lists.len(),
         })
