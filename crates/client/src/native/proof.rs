@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use undertone_keys::cbor::{self, Malformed};
+use undertone_keys::cbor::Malformed;
 use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{UserId, WallTime};
 use undertone_transparency::answer::{Answer, Found};
@@ -178,7 +178,7 @@ impl Entry {
             version: proof.version,
             published: proof.epoch,
             path: proof.existence.path.beside().len(),
-            bytes: cbor::encode(proof.as_ref()).len(),
+            bytes: proof.to_bytes().len(),
             earlier: marker_versions(proof.version),
             list: proof.value,
             in_force: list.version(),
