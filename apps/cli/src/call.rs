@@ -361,6 +361,10 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         ),
         // These are of rooms, and this is a call.
         Event::RoomEntered(_) | Event::Room { .. } | Event::Muted { .. } => {}
+        Event::Disproved { peer, reason } => {
+            let object = json!({ "event": "disproved", "peer": peer.as_str(), "reason": reason });
+            output.event(&object, &format!("No call with {}: {reason}.", peer.display()));
+        }
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }

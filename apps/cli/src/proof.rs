@@ -10,13 +10,13 @@ use undertone_client::{Bytes, WallTime};
 pub(crate) fn object(proof: &Proof) -> Value {
     let Proof { growth, entry, .. } = proof;
     let witnesses: Vec<Value> =
-        proof.witnesses.iter().map(|w| json!({ "name": w.name, "at": w.at.as_unix() })).collect();
+        proof.witnesses.iter().map(|w| json!({ "name": w.name, "at": w.at.as_unix(), "size": w.size })).collect();
     let (log, directory) = (hex(&growth.root), hex(&growth.directory));
     json!({
         "log_key": proof.log_key.fingerprint(), "log_verifier": proof.log_verifier,
         "vrf_key": proof.vrf_key.map(|key| hex(&key)),
         "checkpoint": proof.checkpoint, "witnesses": witnesses, "witnesses_wanted": proof.threshold,
-        "witnessed_size": (!proof.witnesses.is_empty()).then_some(proof.witnessed),
+        "witnessed_size": proof.witnessed,
         "log": {
             "size": growth.size, "root": log, "seen": growth.seen, "consistency_hashes": growth.consistency,
             "inclusion_hashes": growth.inclusion,
@@ -78,20 +78,19 @@ impl Lines {
 }
 
 fn witnesses(proof: &Proof) -> String {
-    let Proof { threshold, witnessed, growth, .. } = proof;
-    let seen = |Cosigned { name, at }: &Cosigned| format!("{name} {}", apart(*at, proof.at));
+    let Proof { threshold, growth, .. } = proof;
+    let seen = |Cosigned { name, at, size }: &Cosigned| match growth.size.saturating_sub(*size) {
+        0 => format!("{name} {}", apart(*at, proof.at)),
+        newer => format!("{name} {} and {newer} leaves ago", apart(*at, proof.at)),
+    };
     let names: Vec<String> = proof.witnesses.iter().map(seen).collect();
-    let (names, count) = (names.join(", "), names.len());
-    match (count, *threshold) {
+    match (names.len(), *threshold) {
         (_, 0) => "this home asks for no witness: the log is not witnessed".into(),
         (0, wanted) => format!("no witness cosigned, and {wanted} should have: the log is not witnessed"),
         (count, wanted) if count < wanted => {
-            format!("{count} cosigned, and {wanted} should have: the log is not witnessed. {names}")
+            format!("{count} cosigned, and {wanted} should have: the log is not witnessed. {}", names.join(", "))
         }
-        (count, wanted) if *witnessed < growth.size => {
-            format!("{count} cosigned its first {witnessed} leaves, and {wanted} had to; it has grown since: {names}")
-        }
-        (count, wanted) => format!("{count} cosigned it, and {wanted} had to: {names}"),
+        (count, wanted) => format!("{count} cosigned it, and {wanted} had to: {}", names.join(", ")),
     }
 }
 

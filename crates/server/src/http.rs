@@ -76,6 +76,7 @@ pub struct Shared<S> {
         log::checkpoint,
         log::tile,
         log::audit,
+        log::consistency,
         log::cosign
     )
 )]

@@ -24,6 +24,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod directory;
 pub mod evidence;
+pub mod gossip;
 pub mod head;
 pub mod label;
 pub mod labels;

@@ -255,7 +255,7 @@ impl VerifiedDevices {
             time: seen.time(),
             witnesses: witnessed.names().map(ToString::to_string).collect(),
             threshold: u32::try_from(witnessed.threshold).unwrap_or(u32::MAX),
-            witnessed: (witnessed.count() > 0).then_some(witnessed.size),
+            witnessed: witnessed.size(),
         }
     }
 }

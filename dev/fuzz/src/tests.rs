@@ -230,7 +230,7 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
         leaf: leaf.to_bytes(),
         inclusion: Hashes::default(),
         found,
-        witnessed: Some(Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }),
+        witnessed: Some(vec![Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }]),
         announced: Some(LeafOf { index: 0, leaf: leaf.to_bytes(), inclusion: Hashes::default() }),
     };
     let answer = answer.to_bytes();

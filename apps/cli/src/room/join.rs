@@ -307,6 +307,10 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
             &json!({ "event": "sound_failed", "reason": reason }),
             &format!("{reason}. You stay in the room without it."),
         ),
+        Event::Disproved { peer, reason } => {
+            let object = json!({ "event": "disproved", "peer": peer.as_str(), "reason": reason });
+            output.event(&object, &format!("No call with {}: {reason}.", peer.display()));
+        }
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }

@@ -129,6 +129,14 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// The server shows a peer another log of its key directory than this device, or cannot prove that it is one (rule KT-13). Nobody can
+    /// override that; what the call came to follows.
+    Disproved {
+        /// With whom it was compared.
+        peer: UserId,
+        /// What is wrong, for people.
+        reason: String,
+    },
     /// Something was refused that no call came of.
     Rejected {
         /// Why, for the log.

@@ -9,7 +9,10 @@ use undertone_keys::sign::Signed;
 use undertone_keys::{AccessToken, RoomId, UserId};
 use undertone_protocol::Access;
 use undertone_protocol::rest::{AccessVersions, Bytes, Entered, NewAccess, Rooms, code};
+use undertone_transparency::checkpoint::NotFollowing;
 use undertone_transparency::evidence::Evidence;
+use undertone_transparency::gossip::{Divergence, Lies, Told};
+use undertone_transparency::log::Hash;
 use undertone_transparency::seen::Seen;
 use undertone_transparency::trust::TrustError;
 use undertone_transparency::verify::{Purpose, Question, VerifiedDevices};
@@ -19,7 +22,7 @@ use super::connector::Connector;
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
 use super::lookup::Lookup;
-use super::rest;
+use super::{rest, wall_time};
 use crate::engine::NotEntered;
 
 /// The way from names to proven devices.
@@ -163,6 +166,53 @@ impl Directory {
             Ok(_) | Err(ClientError::Trust(TrustError::Changed { .. } | TrustError::Refused { .. })) => {
                 Ok((devices, evidence))
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the log that a peer was shown and the one that this device was shown are one (rule KT-13): the larger has to
+    /// have grown from the smaller.
+    pub(crate) async fn compare(&self, told: &[u8]) -> Result<(), ClientError> {
+        let (domain, log) = (&self.pin.domain, self.pin.identity);
+        let told = Told::read(told, domain, &log).map_err(|_| ClientError::Told)?;
+        let newer = |seen: &Option<Seen>| seen.as_ref().is_none_or(|seen| seen.size() < told.checkpoint().size());
+        if newer(&*self.seen.lock().await) {
+            // The peer has seen more: what they saw is there for everybody to see.
+            let me = self.home.device()?.ok_or(ClientError::NotLoggedIn)?.address.user;
+            self.fetch(&me, Purpose::Begin).await?;
+        }
+        let seen = self.seen.lock().await.clone().ok_or(ClientError::Told)?;
+        let seen = seen.checkpoint();
+        let (wrong, proof) = match told.against(seen) {
+            Ok(Lies::Level) => return Ok(()),
+            Ok(Lies::Behind { from, to }) => {
+                let proof = self.grown(from, to).await?;
+                match told.settle(seen, &proof) {
+                    Ok(()) => return Ok(()),
+                    Err(wrong) => (wrong, proof),
+                }
+            }
+            Ok(Lies::Ahead) => {
+                let (known, shown) = (told.checkpoint().size(), seen.size());
+                (NotFollowing::SmallerSize { known, shown }, Vec::new())
+            }
+            Err(wrong) => (wrong, Vec::new()),
+        };
+        let evidence = Divergence::new(domain, log, seen, &told, proof, wall_time());
+        let kept = self.home.keep_divergence(&evidence);
+        if let Err(error) = &kept {
+            tracing::error!(%error, "the evidence of two logs was not kept");
+        }
+        Err(ClientError::Diverged { wrong, evidence: kept.ok() })
+    }
+
+    /// What the server has for a proof that its log of `to` leaves grew from that of `from`; nothing where it has none.
+    async fn grown(&self, from: u64, to: u64) -> Result<Vec<Hash>, ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/log/consistency/{from}/{to}");
+        match rest::get_bytes(connector.tcp().await?, connector.address(), &path).await {
+            Ok(bytes) => Ok(bytes.as_chunks().0.to_vec()),
+            Err(ClientError::Refused { code, .. }) if code == code::BAD_REQUEST => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

@@ -16,7 +16,7 @@ use undertone_protocol::signal::{ToDevice, ToServer};
 
 use super::device_key::Holder;
 use super::directory::Directory;
-use super::error::ClientError;
+use super::error::{ClientError, ExitClass};
 use super::home::Home;
 use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
 use super::measure::Probe;
@@ -26,7 +26,7 @@ use super::sound::{Sound, SoundPath};
 use super::{rng, wall_time};
 use crate::audio::FRAME_MS;
 use crate::audio::adapt::Link;
-use crate::engine::{Engine, Event, Input, NotEntered, Output, Record, Unresolved};
+use crate::engine::{Compared, Engine, Event, Input, NotEntered, Output, Record, Unresolved};
 
 /// Events that nobody has read yet. A program that lets so many pile up loses the newest.
 pub(super) const EVENTS: usize = 1024;
@@ -389,6 +389,22 @@ impl Driver {
                             _ => Unresolved::Unavailable,
                         });
                         Input::Resolved { user, peer }
+                    });
+                }
+                Output::Compare { number, told } => {
+                    let directory = self.directory.clone();
+                    self.answers.spawn(async move {
+                        let compared = match directory.compare(&told).await {
+                            Ok(()) => Compared::Agrees,
+                            Err(error) if error.class() == ExitClass::ProofFailed => {
+                                Compared::Disagrees(error.to_string())
+                            }
+                            Err(error) => {
+                                warn!(%error, "what a peer was shown of the log was not compared");
+                                Compared::Unavailable
+                            }
+                        };
+                        Input::Compared { number, compared }
                     });
                 }
                 Output::Enter(room) => {

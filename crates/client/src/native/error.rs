@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use undertone_keys::name::NameError;
 use undertone_keys::recovery::RecoveryError;
 use undertone_protocol::statement::StatementError;
+use undertone_transparency::checkpoint::NotFollowing;
 use undertone_transparency::trust::{DecisionError, TrustError};
 use undertone_transparency::verify::Accusation;
 
@@ -153,6 +154,17 @@ pub enum ClientError {
         /// Where everything lies that the check was made of.
         evidence: Option<PathBuf>,
     },
+    /// A peer was shown another log of the key directory than this device, or nothing proves that it is one (rule KT-13).
+    #[error("the server shows others another log of its key directory than this device: {wrong}{}", kept(evidence.as_deref()))]
+    Diverged {
+        /// What is wrong between the two.
+        wrong: NotFollowing,
+        /// Where both lie.
+        evidence: Option<PathBuf>,
+    },
+    /// What a peer said it was shown is not signed by the log.
+    #[error("what they say they were shown of the key directory is not signed by its log")]
+    Told,
     /// A file of evidence.
     #[error("{} cannot be checked: {why}", path.display())]
     Evidence {
@@ -239,6 +251,8 @@ impl ClientError {
             Self::Trust(_)
             | Self::List(_)
             | Self::Proof { .. }
+            | Self::Diverged { .. }
+            | Self::Told
             | Self::DirectoryKey(_)
             | Self::ServerChanged { .. }
             | Self::ReplacedKey(_)

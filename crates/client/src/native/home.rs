@@ -17,6 +17,7 @@ use undertone_protocol::Access;
 use undertone_protocol::statement::Statement;
 use undertone_transparency::PeerTrust;
 use undertone_transparency::evidence::Evidence;
+use undertone_transparency::gossip::Divergence;
 use undertone_transparency::seen::Seen;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -427,10 +428,22 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn keep_evidence(&self, evidence: &Evidence) -> Result<PathBuf, HomeError> {
-        let (folder, bytes) = (self.folder.join("evidence"), evidence.to_bytes());
-        let digest: String = evidence.digest().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.keep_as_evidence(evidence.convicts(), &evidence.digest(), &evidence.to_bytes())
+    }
+
+    /// Writes evidence of two logs to a file of its own, which is returned.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn keep_divergence(&self, evidence: &Divergence) -> Result<PathBuf, HomeError> {
+        self.keep_as_evidence(evidence.convicts(), &evidence.digest(), &evidence.to_bytes())
+    }
+
+    fn keep_as_evidence(&self, convicts: bool, digest: &[u8; 32], bytes: &[u8]) -> Result<PathBuf, HomeError> {
+        let folder = self.folder.join("evidence");
+        let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         // What convicts has a place of its own, whatever else a server has others send.
-        let kind = if evidence.convicts() { "conviction-" } else { "answer-" };
+        let kind = if convicts { "conviction-" } else { "answer-" };
         let path = folder.join(format!("{kind}{digest}.evidence"));
         let io = |source| HomeError::Io { path: path.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io)?;
@@ -444,7 +457,7 @@ impl Home {
         }
         let mut file =
             OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path).map_err(io)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
         Ok(path)
     }
 

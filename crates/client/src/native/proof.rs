@@ -35,8 +35,8 @@ pub struct Proof {
     pub witnesses: Vec<Cosigned>,
     /// How many had to.
     pub threshold: usize,
-    /// Leaves of the log that they cosigned: fewer than it has now where they saw an earlier state, which grew to this one.
-    pub witnessed: u64,
+    /// Leaves of the log that enough of them have seen; none where nobody has seen any.
+    pub witnessed: Option<u64>,
     /// The last leaf (rule KT-3) and how the log grew up to it (rule KT-4).
     pub growth: Growth,
     /// The user's entry in the directory (rules KT-5 to KT-7).
@@ -55,6 +55,8 @@ pub struct Cosigned {
     pub name: String,
     /// When it cosigned, by its own clock.
     pub at: WallTime,
+    /// How many leaves the log had then: fewer than now where it saw an earlier state, which grew to this one.
+    pub size: u64,
 }
 
 /// The state of the directory, and its place in the log.
@@ -116,7 +118,11 @@ impl Proof {
         let name = origin(evidence.domain()).map_err(|_| ClientError::BadAnswer(pin.address.clone()))?;
         let entry = Entry::new(devices, &evidence, &found).map_err(unreadable)?;
         let (seen, witnessed) = (devices.provenance().seen(), devices.provenance().witnessed());
-        let cosigned = witnessed.witnesses.iter().map(|(name, at)| Cosigned { name: name.to_string(), at: *at });
+        let cosigned = witnessed.witnesses.iter().zip(&witnessed.sizes).map(|((name, at), size)| Cosigned {
+            name: name.to_string(),
+            at: *at,
+            size: *size,
+        });
         let growth = Growth {
             size: seen.size(),
             root: *seen.checkpoint().root(),
@@ -135,7 +141,7 @@ impl Proof {
             checkpoint: seen.checkpoint().text().to_owned(),
             witnesses: cosigned.collect(),
             threshold: witnessed.threshold,
-            witnessed: witnessed.size,
+            witnessed: witnessed.size(),
             growth,
             entry,
             at: evidence.at(),

@@ -41,6 +41,11 @@ pub(crate) async fn get_proof<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|_| ClientError::BadAnswer(server.to_owned()))
 }
 
+/// `GET path` of what everybody may read, for bytes.
+pub(crate) async fn get_bytes(stream: TlsStream<TcpStream>, server: &str, path: &str) -> Result<Bytes, ClientError> {
+    exchange(stream, server, (Method::GET, path), None, Bytes::new(), MAX_JSON).await
+}
+
 /// `POST path` with a JSON body, for a JSON answer.
 pub(crate) async fn post<T: DeserializeOwned>(
     stream: TlsStream<TcpStream>,
