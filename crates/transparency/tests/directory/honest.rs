@@ -1,5 +1,5 @@
 use akd::verify::{HistoryVerificationParams, key_history_verify, lookup_verify};
-use akd::{HistoryParams, WhatsAppV1Configuration as Config};
+use akd::{HistoryParams, VersionFreshness, WhatsAppV1Configuration as Config};
 use undertone_keys::Secret;
 use undertone_keys::sign::{Server, SigningKey};
 use undertone_transparency::directory::{
