@@ -9,6 +9,7 @@
 //! | `POST /v1/login/finish` | [`LoginFinish`] | [`LoggedIn`] |
 //! | `POST /v1/devices` | [`Enrol`] | [`Enrolled`] |
 //! | `GET /v1/users/{user}/devices?seen={size}&known={version}` | - | [`Devices`] |
+//! | `GET /v1/account/history?seen={size}&from={version}` | - | [`AccountHistory`] |
 //! | `POST /v1/logout` | - | nothing |
 //! | `GET /v1/rooms` | - | [`Rooms`] |
 //! | `GET /v1/rooms/{room}/access?above={version}` | - | [`AccessVersions`] |
@@ -195,6 +196,14 @@ pub struct Enrol {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Devices {
     /// What the key directory proves of them, or that there is no such user: an `Answer` of `undertone-transparency`.
+    pub answer: Bytes,
+}
+
+/// The history of the asking device's own account (rule KT-11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccountHistory {
+    /// Every version of its list from the one asked for on, as the key directory proves them: a `HistoryAnswer` of
+    /// `undertone-transparency`.
     pub answer: Bytes,
 }
 

@@ -14,6 +14,7 @@ use undertone_keys::{UserId, WallTime};
 
 use crate::answer::Answer;
 use crate::checkpoint::{SignedCheckpoint, origin};
+use crate::history::{History, HistoryAnswer, HistoryQuestion};
 use crate::note::{LogKey, WitnessKey};
 use crate::policy::Witnesses;
 use crate::seen::Seen;
@@ -64,6 +65,18 @@ pub struct Evidence {
     /// Whether the device insisted on its witnesses.
     #[n(12)]
     insisted: Option<bool>,
+    /// True where the answer is of the own account's history, from the list above on (rule KT-11).
+    #[n(13)]
+    history: Option<bool>,
+}
+
+/// What holds, where evidence accuses nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// An answer about a user.
+    Answer(Proven),
+    /// The history of the device's own account.
+    History(Box<History>),
 }
 
 impl Evidence {
@@ -85,7 +98,17 @@ impl Evidence {
             begins: purpose == Purpose::Begin,
             answer: answer.to_vec(),
             insisted: pins.witnesses.insists().then_some(true),
+            history: None,
         }
+    }
+
+    /// Keeps a question about the own account's history and the answer to it that did not hold.
+    #[must_use]
+    pub fn of_history(question: &HistoryQuestion<'_>, answer: &[u8]) -> Self {
+        let HistoryQuestion { pins, seen, from, now } = *question;
+        let purpose = Purpose::Begin;
+        let question = Question { pins, user: from.user(), seen, known: Some(from), now, purpose };
+        Self { history: Some(true), ..Self::new(&question, answer) }
     }
 
     /// The file's contents.
@@ -110,7 +133,7 @@ impl Evidence {
     ///
     /// # Errors
     /// [`Malformed`] where what the device knew cannot be read, or was not signed by the keys that stand beside it.
-    pub fn check(&self) -> Result<Result<Proven, Accusation>, Malformed> {
+    pub fn check(&self) -> Result<Result<Held, Accusation>, Malformed> {
         let keys = self.witnesses.iter().map(|text| text.parse::<WitnessKey>()).collect::<Result<_, _>>();
         let threshold = usize::try_from(self.threshold).map_err(|_| Malformed)?;
         let witnesses = Witnesses::new(threshold, keys.map_err(|_| Malformed)?).map_err(|_| Malformed)?;
@@ -128,7 +151,12 @@ impl Evidence {
             now: self.at,
             purpose,
         };
-        Ok(question.verify(&self.answer))
+        if !self.is_of_history() {
+            return Ok(question.verify(&self.answer).map(Held::Answer));
+        }
+        let from = known.as_ref().ok_or(Malformed)?;
+        let question = HistoryQuestion { pins: &pins, seen: seen.as_ref(), from, now: self.at };
+        Ok(question.verify(&self.answer).map(|history| Held::History(Box::new(history))))
     }
 
     /// Whether the log's own signatures are enough: two of them, over two trees of one size. Whichever check failed first.
@@ -137,9 +165,14 @@ impl Evidence {
         let Some(Ok(seen)) = self.seen.as_deref().map(|bytes| Seen::from_bytes(bytes, &self.domain, &self.log)) else {
             return false;
         };
-        let shown = Answer::from_bytes(&self.answer).ok().and_then(|answer| {
+        let checkpoint = if self.is_of_history() {
+            HistoryAnswer::from_bytes(&self.answer).map(|answer| answer.checkpoint)
+        } else {
+            Answer::from_bytes(&self.answer).map(|answer| answer.checkpoint)
+        };
+        let shown = checkpoint.ok().and_then(|checkpoint| {
             let name = origin(&self.domain).ok()?;
-            SignedCheckpoint::from_bytes(&answer.checkpoint).ok()?.verify(&LogKey::new(name, self.log)).ok()
+            SignedCheckpoint::from_bytes(&checkpoint).ok()?.verify(&LogKey::new(name, self.log)).ok()
         });
         shown.is_some_and(|shown| shown.size() == seen.size() && shown.root() != seen.checkpoint().root())
     }
@@ -163,6 +196,12 @@ impl Evidence {
     #[must_use]
     pub const fn log(&self) -> &VerifyingKey<Server> {
         &self.log
+    }
+
+    /// Whether the own account's history was asked for (rule KT-11).
+    #[must_use]
+    pub fn is_of_history(&self) -> bool {
+        self.history == Some(true)
     }
 
     /// Whose devices were asked for.

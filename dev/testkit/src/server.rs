@@ -108,6 +108,7 @@ impl TestServer {
             passphrase: &passphrase,
             label: "test",
             invite: None,
+            anew: None,
             key: KeyChoice::P256,
         };
         client.register(registration).await?;

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, RwLock};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::sign::Signed;
-use undertone_keys::{AccessToken, RoomId, UserId};
+use undertone_keys::{AccessToken, RoomId, UserId, WallTime};
 use undertone_protocol::Access;
 use undertone_protocol::rest::{AccessVersions, Bytes, Entered, NewAccess, Rooms, code};
 use undertone_transparency::checkpoint::NotFollowing;
 use undertone_transparency::evidence::Evidence;
 use undertone_transparency::gossip::{Divergence, Lies, Told};
+use undertone_transparency::history::History;
 use undertone_transparency::log::Hash;
 use undertone_transparency::seen::Seen;
 use undertone_transparency::trust::TrustError;
@@ -229,6 +230,25 @@ impl Directory {
             (Some(trust), peer)
         })?;
         observed.map_err(ClientError::Trust)
+    }
+
+    /// Every version of the own account's list from the newest that was checked on (rule KT-11).
+    pub(crate) async fn own_history(&self) -> Result<History, ClientError> {
+        let user = self.home.device()?.ok_or(ClientError::NotLoggedIn)?.address.user;
+        let mut seen = self.seen.lock().await;
+        let from = self.home.audited(&user)?.ok_or(ClientError::NotLoggedIn)?;
+        // What a look-up has shown meanwhile must stand in the history too.
+        let known = self.home.peer(&user)?.and_then(|own| own.list());
+        let connector = self.connector().await;
+        let lookup = Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector: &connector };
+        lookup.history(&from, known.as_ref(), &mut seen).await
+    }
+
+    /// When the own account begins anew, where somebody has announced that and the server shows when (rule ID-7).
+    pub(crate) async fn announced(&self) -> Option<WallTime> {
+        let user = self.home.device().ok()??.address.user;
+        let devices = self.fetch(&user, Purpose::Show).await.ok()?;
+        devices.announced().map(|announced| announced.effective)
     }
 
     /// The own account's devices: the very list that the account's pin, made when this device became one of them,
