@@ -280,9 +280,19 @@ pub(crate) struct Login {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Peer {
     /// Show what is known of somebody.
+    #[command(after_help = "Examples:
+  undertone peer show bob
+  undertone peer show bob --proof                  what was checked, a line for each rule
+  undertone peer show bob --save bob.evidence      for others: `undertone audit evidence bob.evidence` checks it again")]
     Show {
         /// Who.
         name: String,
+        /// Show the proof that was checked, too.
+        #[arg(long)]
+        proof: bool,
+        /// Write the proof to this new file, for somebody else to check. It names whom you asked for.
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
     },
     /// Decide about a changed key.
     #[command(group = clap::ArgGroup::new("verdict").required(true))]

@@ -22,6 +22,7 @@ mod live;
 mod output;
 mod pairing;
 mod peer;
+mod proof;
 mod room;
 mod secrets;
 

@@ -1,4 +1,5 @@
 //! What a failed proof leaves behind (rule KT-9): everything that the check was made of, so that anybody can make it again.
+//! A proof that holds can be kept in the same way, for whoever does not want to take somebody's word for it.
 //!
 //! A checkpoint is signed by the log's key, the rest of an answer by nobody. So two kinds of evidence are told apart: what
 //! [convicts](Evidence::convicts) shows two signatures by one key that cannot both be honest, whoever brings it; anything
@@ -22,7 +23,7 @@ use crate::verify::{Accusation, Pins, Proven, Purpose, Question};
 /// Bytes of a file of evidence at most.
 pub const MAX_BYTES: usize = 8 << 20;
 
-/// A check that failed, with all it was made of. CBOR map.
+/// A check with all it was made of; mostly one that failed. CBOR map.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Evidence {
@@ -79,7 +80,7 @@ pub enum Held {
 }
 
 impl Evidence {
-    /// Keeps a question and the answer to it that did not hold.
+    /// Keeps a question and the answer to it.
     #[must_use]
     pub fn new(question: &Question<'_>, answer: &[u8]) -> Self {
         let Question { pins, user, seen, known, now, purpose } = *question;
@@ -213,5 +214,25 @@ impl Evidence {
     #[must_use]
     pub const fn at(&self) -> WallTime {
         self.at
+    }
+
+    /// The answer as it came.
+    #[must_use]
+    pub fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+
+    /// Leaves of the log that the device had seen before; none where it had seen nothing.
+    #[must_use]
+    pub fn seen(&self) -> Option<u64> {
+        let bytes = self.seen.as_deref()?;
+        Seen::from_bytes(bytes, &self.domain, &self.log).ok().map(|seen| seen.size())
+    }
+
+    /// The version of the newest list of the user that the device had before.
+    #[must_use]
+    pub fn known(&self) -> Option<u32> {
+        let claimed = ClaimedList::from_bytes(self.known.as_ref()?).ok()?;
+        claimed.verify(&self.user).ok().map(|list| list.version())
     }
 }

@@ -278,6 +278,14 @@ pub enum ClientError {
         /// Why.
         why: String,
     },
+    /// A file that was asked for cannot be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Save {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The account's newest list does not let this device act.
     #[error("the newest device list of {0} does not let this device act: another of your devices has revoked it")]
     NotListed(String),

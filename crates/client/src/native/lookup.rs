@@ -34,6 +34,18 @@ impl Lookup<'_> {
         known: Option<&DeviceList>,
         seen: &mut Option<Seen>,
     ) -> Result<VerifiedDevices, ClientError> {
+        Ok(self.devices_and(user, purpose, known, seen, |_, _| ()).await?.0)
+    }
+
+    /// The same, with what `keep` makes of the question and the answer to it that holds.
+    pub(super) async fn devices_and<T>(
+        &self,
+        user: &UserId,
+        purpose: Purpose,
+        known: Option<&DeviceList>,
+        seen: &mut Option<Seen>,
+        keep: impl FnOnce(&Question<'_>, &[u8]) -> T + Send,
+    ) -> Result<(VerifiedDevices, T), ClientError> {
         if user.domain() != self.pin.domain {
             return Err(ClientError::OtherDomain { user: user.display(), domain: self.pin.domain.clone() });
         }
@@ -48,9 +60,10 @@ impl Lookup<'_> {
         let devices: Devices = rest::get_proof(stream, self.connector.address(), &path, self.token).await?;
         let question = Question { pins: &pins, user, seen: seen.as_ref(), known, now: wall_time(), purpose };
         match question.verify(&devices.answer.0) {
-            Ok(Proven::Devices(devices)) => {
-                self.remember(seen, devices.provenance().seen())?;
-                Ok(*devices)
+            Ok(Proven::Devices(proven)) => {
+                let kept = keep(&question, &devices.answer.0);
+                self.remember(seen, proven.provenance().seen())?;
+                Ok((*proven, kept))
             }
             Ok(Proven::Absent(provenance)) => {
                 self.remember(seen, provenance.seen())?;

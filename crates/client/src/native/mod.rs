@@ -19,6 +19,7 @@ mod log_client;
 mod lookup;
 pub mod measure;
 mod online;
+mod proof;
 mod rest;
 mod rooms;
 mod self_audit;
@@ -46,6 +47,7 @@ pub use error::{ClientError, ExitClass};
 pub use home::{DeviceSecrets, Home, HomeError, KeyPlace, ServerPin};
 pub use log_audit::LogAudit;
 pub use online::{Loudness, Online, Status, TapReport};
+pub use proof::{Cosigned, Entry, Growth, Proof};
 pub use rooms::{Invitee, RoomBook, RoomFault, RoomView};
 pub use self_audit::{AuditedVersion, SelfAudit};
 pub use sound::Sound;
@@ -251,6 +253,17 @@ impl Client {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The same, with the proof that was checked: everything of it, so that others can check it again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn peer_with_proof(&self, user: &UserId) -> Result<(PeerTrust, Proof), ClientError> {
+        let directory = directory::Directory::open(self.home.clone()).await?;
+        let (devices, evidence) = directory.proven(user).await?;
+        let trust = self.known_peer(user)?.ok_or(ClientError::UnknownPeer)?;
+        Ok((trust, Proof::new(&devices, evidence, directory.pin())?))
     }
 
     /// What this device knows of a peer without asking anybody.
