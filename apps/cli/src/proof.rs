@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use undertone_client::native::{Cosigned, Entry, Growth, Proof};
+use undertone_client::native::{Cosigned, Entry, Growth, Proof, calendar};
 use undertone_client::{Bytes, WallTime};
 
 /// Everything, and the whole answer in base64.
@@ -54,7 +54,7 @@ pub(crate) fn text(proof: &Proof) -> String {
     lines.add("KT-6", &path(entry));
     lines.add("KT-7", &list(entry));
     if let Some((account, effective)) = &entry.announced {
-        let from = effective.as_unix();
+        let from = calendar::utc(*effective);
         lines.add(
             "ID-7",
             &format!(
