@@ -82,7 +82,7 @@ none, nobody is asked.")]
         #[command(subcommand)]
         command: Peer,
     },
-    /// Check again what the server's key directory has shown.
+    /// Check one's own account, the log of a key directory, or what a failed proof left behind.
     Audit {
         #[command(subcommand)]
         command: Audit,
@@ -143,6 +143,33 @@ Exit codes: 4 the file shows a proof that fails, 0 everything in it holds, 1 it 
     Evidence {
         /// The file.
         file: PathBuf,
+    },
+    /// Walk the history of your own account: every list of devices that the server could show to others as yours.
+    #[command(
+        name = "self",
+        after_help = "Example:
+  undertone audit self
+
+It goes on from the newest list that was checked before. A connected device does the same when it starts, every hour, and
+when something changes.
+
+Exit codes: 0 all of it is known, 3 something in it is not and needs a word of yours, 4 the server's proof of it fails."
+    )]
+    Own,
+    /// Read the whole log of a key directory: every leaf in order, and that every epoch only added to the one before.
+    #[command(after_help = "Examples:
+  undertone audit log                                what came since the last time
+  undertone audit log --from-start                   all of it again
+  undertone audit log --server calls.example.org:4433    somebody else's; needs no account
+
+Exit codes: 0 all of it holds, 4 something does not.")]
+    Log {
+        /// Read it from its first leaf, though some of it was audited before.
+        #[arg(long)]
+        from_start: bool,
+        /// Of another server than this home's.
+        #[arg(long, value_name = "HOST:PORT")]
+        server: Option<String>,
     },
 }
 
@@ -253,9 +280,19 @@ pub(crate) struct Login {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Peer {
     /// Show what is known of somebody.
+    #[command(after_help = "Examples:
+  undertone peer show bob
+  undertone peer show bob --proof                  what was checked, a line for each rule
+  undertone peer show bob --save bob.evidence      for others: `undertone audit evidence bob.evidence` checks it again")]
     Show {
         /// Who.
         name: String,
+        /// Show the proof that was checked, too.
+        #[arg(long)]
+        proof: bool,
+        /// Write the proof to this new file, for somebody else to check. It names whom you asked for.
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
     },
     /// Decide about a changed key.
     #[command(group = clap::ArgGroup::new("verdict").required(true))]

@@ -362,6 +362,8 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         ),
         // These are of rooms, and this is a call.
         Event::RoomEntered(_) | Event::Room { .. } | Event::Muted { .. } => {}
+        Event::Account(alarm) => crate::audit::alarm(alarm, output),
+        Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
         Event::Disproved { peer, reason } => {
             let object = json!({ "event": "disproved", "peer": peer.as_str(), "reason": reason });
             output.event(&object, &format!("No call with {}: {reason}.", peer.display()));

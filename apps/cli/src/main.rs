@@ -22,6 +22,7 @@ mod live;
 mod output;
 mod pairing;
 mod peer;
+mod proof;
 mod room;
 mod secrets;
 
@@ -43,6 +44,8 @@ enum Done {
     Well,
     /// Exit code 1: what was said already is all there is to say.
     Badly,
+    /// Exit code 3: a person has to say something about what was shown.
+    Undecided,
     /// Exit code 4: a proof was checked, and fails.
     Faulty,
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Done::Well) => ExitCode::SUCCESS,
         Ok(Done::Badly) => ExitCode::FAILURE,
+        Ok(Done::Undecided) => ExitCode::from(3),
         Ok(Done::Faulty) => ExitCode::from(4),
         Err(error) => {
             let (code, word) = match error.class() {
@@ -136,6 +140,12 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         Command::Room { command } => room::run(&client, command, output).await,
         Command::Doctor => account::doctor(&client, output).await,
         Command::Bench => bench::bench(&client, output).await,
-        Command::Completions { .. } | Command::Sound | Command::Audit { .. } => Ok(Done::Well),
+        Command::Audit { command: Audit::Own } => audit::own(&client, &cli.home_words(), output).await,
+        Command::Audit { command: Audit::Log { from_start, server } } => {
+            audit::log(&client, server.as_deref(), *from_start, output).await
+        }
+        Command::Completions { .. } | Command::Sound | Command::Audit { command: Audit::Evidence { .. } } => {
+            Ok(Done::Well)
+        }
     }
 }

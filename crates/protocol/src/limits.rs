@@ -19,6 +19,14 @@ pub const MAX_LOGINS: usize = 1_000;
 pub const MAX_LOGINS_PER_ACCOUNT: usize = 8;
 /// How long an OPAQUE exchange may take.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long after a login a device may wait for the consent of one that is there, and how long such a consent is kept.
+pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the server lets a request wait for a consent before it says that there is none yet.
+pub const CONSENT_WAIT: Duration = Duration::from_secs(20);
+/// Consents that the server keeps for one account at most; an older one gives way.
+pub const MAX_CONSENTS_PER_ACCOUNT: usize = 8;
+/// Consents that the server keeps at most.
+pub const MAX_CONSENTS: usize = 10_000;
 /// Signals queued for one slow device; what comes on top is lost, and sent again by whoever sent it.
 pub const SIGNAL_QUEUE: usize = 256;
 /// Signals an account's devices may send in a burst. Configurable.
@@ -94,5 +102,7 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const LIVENESS: Duration = Duration::from_secs(8);
 /// How long a grant is good for.
 pub const GRANT_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+/// Revoked devices whose grants a relay's thread still knows to refuse, at most; beyond, the oldest is forgotten.
+pub const MAX_REVOKED: usize = 100_000;
 /// How long the server remembers who may be handed a grant for a call that was opened.
 pub const CALL_MEMORY: Duration = Duration::from_secs(120);

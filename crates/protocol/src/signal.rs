@@ -142,6 +142,10 @@ pub enum ToDevice {
         #[n(1)]
         version: u32,
     },
+    /// The device list of the device's own account has a new version. What it says is proven over REST: look at once
+    /// (rule KT-11).
+    #[n(8)]
+    DevicesChanged,
 }
 
 /// Why a server refuses.

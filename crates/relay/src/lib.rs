@@ -39,6 +39,7 @@ pub mod shell;
 mod moderation;
 mod queue;
 mod rate;
+mod revocation;
 mod roster;
 
 pub use room::{Blind, Echo, Hop, Room};

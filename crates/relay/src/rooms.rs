@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
+use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
 use undertone_media::HopExporter;
@@ -12,6 +13,7 @@ use undertone_protocol::control::{Refusal, ToMember, ToRelay};
 use undertone_protocol::join::{BINDING_LENGTH, JoinError};
 use undertone_protocol::{Entry, Grant, Protection, VERSION, limits};
 
+use crate::revocation::Revoked;
 use crate::room::{Blind, Echo, Hop, Room, Verdict};
 use crate::roster::{Gone, Newcomer, Roster, Seat, fits};
 
@@ -110,6 +112,14 @@ pub enum Input {
         room: RoomId,
         /// Whom.
         users: Vec<UserId>,
+        /// The wall clock: grants that were signed up to now are good for nothing.
+        wall: WallTime,
+    },
+    /// These devices were revoked by their users: they leave every room, and no grant that they have lets them in again
+    /// (rule CALL-6).
+    Revoke {
+        /// Which.
+        members: Vec<Address>,
         /// The wall clock: grants that were signed up to now are good for nothing.
         wall: WallTime,
     },
@@ -226,6 +236,8 @@ pub struct Rooms {
     pub(crate) rooms: HashMap<RoomId, AnyRoom>,
     /// Places that each user's devices hold.
     places: HashMap<UserId, usize>,
+    /// Devices that may not act any more.
+    pub(crate) revoked: Revoked,
     /// When the last of the grants ends that may have been signed so far: a clock that goes back takes none of them back.
     pub(crate) latest: WallTime,
     pub(crate) outputs: VecDeque<Output>,
@@ -244,6 +256,7 @@ impl Rooms {
             connections: FxHashMap::default(),
             rooms: HashMap::new(),
             places: HashMap::new(),
+            revoked: Revoked::default(),
             latest: WallTime::default(),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),
@@ -265,6 +278,7 @@ impl Rooms {
             Input::Datagram { connection, bytes } => self.datagram(now, connection, &bytes),
             Input::Disconnected { connection } => self.remove(now, connection, Refusal::Left),
             Input::Expel { room, users, wall } => self.expel(now, room, users, wall),
+            Input::Revoke { members, wall } => self.revoke(now, members, wall),
             Input::Tick => self.tick(now),
             Input::Shutdown => {
                 let everybody: Vec<ConnectionId> = self.connections.keys().copied().collect();
@@ -377,6 +391,9 @@ impl Rooms {
         let Entry { grant: granted, join: joined } = entry;
         if joined.binding != *binding {
             return Err(Refusal::Join);
+        }
+        if self.revoked.refuses(&granted.member, granted.expires) {
+            return Err(Refusal::Removed);
         }
         // Nor does it take people of two calls: they could not open each other.
         let older = self.rooms.get(&granted.room).filter(|room| !room.roster().seats().is_empty());

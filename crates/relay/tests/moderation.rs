@@ -1,4 +1,4 @@
-//! What moderators may do in a room, and nobody else.
+//! What moderators may do in a room, and nobody else; and whom the server puts out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod world;
@@ -149,4 +149,59 @@ fn dos_1_nobody_uses_up_a_rooms_indices_by_coming_and_going() {
     }
     assert!(let_in < 100, "{let_in}");
     assert!(again(&mut world, &ada.device, &ada.grant).1.is_some());
+}
+
+#[test]
+fn call_6_a_revoked_device_is_out_within_a_second_and_its_grants_are_void() {
+    let mut world = World::new();
+    let (ada, bob, carol) =
+        (join(&mut world, "ada", true), join(&mut world, "bob", false), join(&mut world, "carol", false));
+    let other = join(&mut world, "bob", false);
+    let elsewhere = {
+        let grant = Grant { room: undertone_keys::RoomId::from_bytes([7; 16]), ..bob.grant.clone() };
+        again(&mut world, &bob.device, &grant).0
+    };
+    // At once, and in every room: nothing waits for a tick.
+    world.input(Input::Revoke { members: vec![bob.grant.member.clone()], wall: WALL });
+    for connection in [bob.connection, elsewhere] {
+        assert_eq!(world.refusal(connection), Some(Refusal::Removed));
+        assert!(world.closed.contains(&connection));
+    }
+    let gone = ToMember::Gone { index: bob.index, reason: Refusal::Removed };
+    for member in [&ada, &carol, &other] {
+        assert_eq!(world.told[&member.connection].last(), Some(&gone), "everybody sees it go");
+        assert_eq!(world.refusal(member.connection), None, "and nobody else goes");
+    }
+    world.send(bob.connection, &packet(bob.index, 1));
+    assert!(world.received(ada.connection).is_empty());
+
+    // No grant of its lets it in again: not the old one, not one for another room, not one that was being signed then.
+    let signed_later = |seconds| Grant { expires: bob.grant.expires.plus(seconds), ..bob.grant.clone() };
+    let another_room = Grant { room: undertone_keys::RoomId::from_bytes([8; 16]), ..bob.grant.clone() };
+    for grant in [bob.grant.clone(), another_room, signed_later(1), signed_later(60)] {
+        let (connection, index) = again(&mut world, &bob.device, &grant);
+        assert_eq!((index, world.refusal(connection)), (None, Some(Refusal::Removed)));
+    }
+    // The same device as somebody else's is none of this account's business.
+    let mut grant = bob.grant.clone();
+    grant.member.user = UserId::parse("robert", "x").unwrap();
+    assert!(again(&mut world, &bob.device, &grant).1.is_some());
+
+    // Others come and go, and time does, until no grant from before can be good any more: it is refused all the while.
+    world.now = world.now + GRANT_LIFETIME / 2;
+    world.input(Input::Tick);
+    assert_eq!(again(&mut world, &bob.device, &bob.grant).1, None);
+    assert!(again(&mut world, &carol.device, &carol.grant).1.is_some());
+}
+
+#[test]
+fn call_6_a_relay_that_starts_anew_is_told_again_who_was_revoked() {
+    let mut world = World::new();
+    let bob = join(&mut world, "bob", false);
+    world.input(Input::Revoke { members: vec![bob.grant.member.clone()], wall: WALL });
+    // A relay that ended has forgotten it; before it lets anybody in it hears it again, later than it was.
+    let mut world = World::new();
+    world.input(Input::Revoke { members: vec![bob.grant.member.clone()], wall: WALL.plus(30) });
+    let (connection, index) = again(&mut world, &bob.device, &bob.grant);
+    assert_eq!((index, world.refusal(connection)), (None, Some(Refusal::Removed)));
 }

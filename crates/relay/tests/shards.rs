@@ -80,6 +80,14 @@ async fn rooms_of_all_shards_are_heard_from_any_port() {
     counts.expel(room(3), users);
     let stats = live.stats_when(|stats| stats.members == u64::from(ROOMS - 1) * 2).await;
     assert_eq!(stats.members, u64::from(ROOMS - 1) * 2, "those of one room are out, wherever it is");
+    let revoked = [pairs[5].0.who.clone(), pairs[6].1.who.clone()];
+    counts.revoke(&revoked);
+    let stats = live.stats_when(|stats| stats.members == u64::from(ROOMS - 1) * 2 - 2).await;
+    assert_eq!(
+        stats.members,
+        u64::from(ROOMS - 1) * 2 - 2,
+        "a revoked device is out, wherever its room is, and it alone"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 use undertone_keys::UserId;
 use undertone_transparency::answer::{Answer, Found, Hashes, MAX_LISTS, MAX_OLDER, Older};
 use undertone_transparency::checkpoint::SignedCheckpoint;
+use undertone_transparency::history::{HistoryAnswer, Lists};
 
 use crate::accounts::{AccountError, Desk};
 use crate::directory::{Proof, Shown};
@@ -40,6 +41,30 @@ impl<S: Accounts> Desk<S> {
             found,
             witnessed,
             announced: None,
+        })
+    }
+
+    /// Every version of an account's list from `from` on, with the proof that these are all (rule KT-11), for a device of that
+    /// account that has seen `seen` leaves of the log.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn history(&self, user: &UserId, seen: u64, from: u32) -> Result<HistoryAnswer, AccountError> {
+        let found = self.directory().history(user, from).await?;
+        let shown = found.shown;
+        let (newest, witnessed) = self.witnessed(&shown).await?;
+        // Whoever has a token has an account, and an account is in the directory before its first token.
+        let Proof::Present(proof) = found.proof else { return Err(AccountError::Store(StoreError::Damaged)) };
+        let consistency = self.directory().consistency(seen, shown.size()).await?;
+        let lists = self.lists(user, from.clamp(1, proof.latest), proof.latest).await?;
+        Ok(HistoryAnswer {
+            checkpoint: newest.to_bytes(),
+            consistency: Hashes(consistency.unwrap_or_default()),
+            leaf: shown.inclusion.entry.clone(),
+            inclusion: Hashes(shown.inclusion.proof.clone()),
+            proof,
+            witnessed,
+            lists: Lists(lists),
         })
     }
 

@@ -308,6 +308,8 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
             &json!({ "event": "sound_failed", "reason": reason }),
             &format!("{reason}. You stay in the room without it."),
         ),
+        Event::Account(alarm) => crate::audit::alarm(alarm, output),
+        Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
         Event::Disproved { peer, reason } => {
             let object = json!({ "event": "disproved", "peer": peer.as_str(), "reason": reason });
             output.event(&object, &format!("No call with {}: {reason}.", peer.display()));

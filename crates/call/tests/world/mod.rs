@@ -116,7 +116,7 @@ impl World {
             let record = DeviceRecord::new(user.clone(), *identity.public(), key.public(), START, (*name).into());
             // A user's first device lets the others in.
             let first: Option<&Device> = devices.iter().find(|device: &&Device| device.address.user == user);
-            let record = first.map_or(record.clone(), |first| let_in(&first.local.identity, record));
+            let record = if let Some(first) = first { let_in(&first.local.identity, record) } else { record };
             let signed = record.sign(&identity);
             let account = accounts.entry(user.clone()).or_insert_with(|| SigningKey::generate(&mut rng));
             let list = match lists.get(&user) {

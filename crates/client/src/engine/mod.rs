@@ -34,7 +34,7 @@ use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
 use echo::Sounding;
-pub use event::{CallInfo, Event, Heard, MediaStats, RoomInfo, Side};
+pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, RoomInfo, Side};
 pub use gossip::Compared;
 use gossip::Comparing;
 use media::Media;

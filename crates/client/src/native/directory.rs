@@ -6,14 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, RwLock};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::sign::Signed;
-use undertone_keys::{AccessToken, RoomId, UserId};
+use undertone_keys::{AccessToken, RoomId, UserId, WallTime};
 use undertone_protocol::Access;
 use undertone_protocol::rest::{AccessVersions, Bytes, Entered, NewAccess, Rooms, code};
 use undertone_transparency::checkpoint::NotFollowing;
+use undertone_transparency::evidence::Evidence;
 use undertone_transparency::gossip::{Divergence, Lies, Told};
+use undertone_transparency::history::History;
 use undertone_transparency::log::Hash;
 use undertone_transparency::seen::Seen;
-use undertone_transparency::verify::{Purpose, VerifiedDevices};
+use undertone_transparency::trust::TrustError;
+use undertone_transparency::verify::{Purpose, Question, VerifiedDevices};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 use super::connector::Connector;
@@ -140,11 +143,32 @@ impl Directory {
     }
 
     async fn fetch(&self, user: &UserId, purpose: Purpose) -> Result<VerifiedDevices, ClientError> {
+        Ok(self.fetch_and(user, purpose, |_, _| ()).await?.0)
+    }
+
+    async fn fetch_and<T>(
+        &self,
+        user: &UserId,
+        purpose: Purpose,
+        keep: impl FnOnce(&Question<'_>, &[u8]) -> T + Send,
+    ) -> Result<(VerifiedDevices, T), ClientError> {
         let mut seen = self.seen.lock().await;
         let known = self.home.peer(user)?.and_then(|peer| peer.list());
         let connector = self.connector().await;
         let lookup = Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector: &connector };
-        lookup.devices(user, purpose, known.as_ref(), &mut seen).await
+        lookup.devices_and(user, purpose, known.as_ref(), &mut seen, keep).await
+    }
+
+    /// What is proven of a user's devices, and everything that the check was made of. What was seen of them is remembered,
+    /// also where this device does not trust their key; who asks for a proof wants to see it then more than ever.
+    pub(crate) async fn proven(&self, user: &UserId) -> Result<(VerifiedDevices, Evidence), ClientError> {
+        let (devices, evidence) = self.fetch_and(user, Purpose::Begin, Evidence::new).await?;
+        match self.observe(user, &devices) {
+            Ok(_) | Err(ClientError::Trust(TrustError::Changed { .. } | TrustError::Refused { .. })) => {
+                Ok((devices, evidence))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the log that a peer was shown and the one that this device was shown are one (rule KT-13): the larger has to
@@ -206,6 +230,25 @@ impl Directory {
             (Some(trust), peer)
         })?;
         observed.map_err(ClientError::Trust)
+    }
+
+    /// Every version of the own account's list from the newest that was checked on (rule KT-11).
+    pub(crate) async fn own_history(&self) -> Result<History, ClientError> {
+        let user = self.home.device()?.ok_or(ClientError::NotLoggedIn)?.address.user;
+        let mut seen = self.seen.lock().await;
+        let from = self.home.audited(&user)?.ok_or(ClientError::NotLoggedIn)?;
+        // What a look-up has shown meanwhile must stand in the history too.
+        let known = self.home.peer(&user)?.and_then(|own| own.list());
+        let connector = self.connector().await;
+        let lookup = Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector: &connector };
+        lookup.history(&from, known.as_ref(), &mut seen).await
+    }
+
+    /// When the own account begins anew, where somebody has announced that and the server shows when (rule ID-7).
+    pub(crate) async fn announced(&self) -> Option<WallTime> {
+        let user = self.home.device().ok()??.address.user;
+        let devices = self.fetch(&user, Purpose::Show).await.ok()?;
+        devices.announced().map(|announced| announced.effective)
     }
 
     /// The own account's devices: the very list that the account's pin, made when this device became one of them,

@@ -8,6 +8,7 @@ use undertone_keys::recovery::RecoveryError;
 use undertone_protocol::rest::code;
 use undertone_protocol::statement::StatementError;
 use undertone_transparency::checkpoint::NotFollowing;
+use undertone_transparency::follow::Fault;
 use undertone_transparency::trust::{DecisionError, TrustError};
 use undertone_transparency::verify::Accusation;
 
@@ -244,6 +245,20 @@ pub enum ClientError {
         /// Where everything lies that the check was made of.
         evidence: Option<PathBuf>,
     },
+    /// The log of the key directory does not hold (rules KT-1, KT-3, KT-4, KT-8, KT-12, KT-14).
+    #[error("the log of the server's key directory does not hold ({}): {fault}{}", fault.rule(), kept(evidence.as_deref()))]
+    Log {
+        /// What it did.
+        fault: Box<Fault>,
+        /// Where it lies.
+        evidence: Option<PathBuf>,
+    },
+    /// A log without leaves.
+    #[error("the log of the key directory of {0} is empty: there is nothing to audit")]
+    EmptyLog(String),
+    /// No device of the account.
+    #[error("{0} is no device of this account that was seen in its history: see `undertone audit self`")]
+    UnknownDevice(String),
     /// A peer was shown another log of the key directory than this device, or nothing proves that it is one (rule KT-13).
     #[error("the server shows others another log of its key directory than this device: {wrong}{}", kept(evidence.as_deref()))]
     Diverged {
@@ -262,6 +277,14 @@ pub enum ClientError {
         path: PathBuf,
         /// Why.
         why: String,
+    },
+    /// A file that was asked for cannot be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Save {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The account's newest list does not let this device act.
     #[error("the newest device list of {0} does not let this device act: another of your devices has revoked it")]
@@ -353,6 +376,7 @@ impl ClientError {
             Self::Trust(_)
             | Self::List(_)
             | Self::Proof { .. }
+            | Self::Log { .. }
             | Self::BadConsent
             | Self::NotPublished
             | Self::Diverged { .. }

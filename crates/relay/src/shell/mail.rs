@@ -9,6 +9,7 @@ use mio::Waker;
 use quinn_proto::{ConnectionEvent, ConnectionHandle, EndpointEvent};
 use tokio::sync::oneshot;
 use tracing::warn;
+use undertone_keys::envelope::Address;
 use undertone_keys::{RoomId, UserId};
 use undertone_protocol::{Origin, OriginCounts};
 
@@ -45,6 +46,8 @@ pub(super) enum Letter {
     Present { rooms: Vec<RoomId>, answer: oneshot::Sender<Vec<Vec<UserId>>> },
     /// These users' grants for this room are taken back.
     Expel { room: RoomId, users: Vec<UserId> },
+    /// These devices may not act any more.
+    Revoke { members: Vec<Address> },
 }
 
 impl Letter {
@@ -220,7 +223,8 @@ mod tests {
 
     use super::*;
 
-    /// However many packets and questions wait for a shard, it hears whose grants are taken back, and of connections.
+    /// However many packets and questions wait for a shard, it hears whose grants are taken back, which devices are revoked,
+    /// and of connections.
     #[test]
     fn dos_1_a_full_box_loses_packets_and_no_removal() {
         let poll = mio::Poll::new().unwrap();
@@ -237,14 +241,15 @@ mod tests {
         assert!((0..MAX_QUESTIONS).all(|_| ask()) && !ask());
         let room = RoomId::from_bytes([1; 16]);
         assert!(desk.ask(Letter::Expel { room, users: Vec::new() }));
+        assert!(desk.ask(Letter::Revoke { members: Vec::new() }));
         let mut taken = Vec::new();
         let mut turns = 1;
         while desk.take(&mut taken) {
             assert_eq!(taken.len(), READ_AT_ONCE * turns, "a turn does not read everything");
             turns += 1;
         }
-        assert_eq!(taken.len(), MAX_WAITING + MAX_QUESTIONS + 1);
-        assert!(matches!(taken.last(), Some(Letter::Expel { .. })));
+        assert_eq!(taken.len(), MAX_WAITING + MAX_QUESTIONS + 2);
+        assert!(matches!(taken.as_slice(), [.., Letter::Expel { .. }, Letter::Revoke { .. }]));
         assert!(desk.send(&mut vec![stray()]) == 0 && ask(), "an emptied box takes everything again");
     }
 }

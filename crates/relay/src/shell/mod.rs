@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::error;
+use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{RoomId, UserId};
 
@@ -151,6 +152,18 @@ impl Counts {
     pub fn expel(&self, room: RoomId, users: Vec<UserId>) {
         if let Some(desk) = self.0.desks.get(shard_of(room, self.0.desks.len())) {
             let _ = desk.ask(Letter::Expel { room, users });
+        }
+    }
+
+    /// These devices were revoked by their users: they leave every room at once, and no grant that was signed before now
+    /// lets them in again (rule CALL-6). A relay forgets this with its end; its owner says it again at the next start, for
+    /// as long as there may be such grants.
+    pub fn revoke(&self, members: &[Address]) {
+        if members.is_empty() {
+            return;
+        }
+        for desk in &self.0.desks {
+            let _ = desk.ask(Letter::Revoke { members: members.to_vec() });
         }
     }
 }

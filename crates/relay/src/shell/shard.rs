@@ -237,6 +237,10 @@ impl Shard {
                     let now = self.time(now);
                     self.rooms.handle_input(now, Input::Expel { room, users, wall: wall_time() });
                 }
+                Letter::Revoke { members } => {
+                    let now = self.time(now);
+                    self.rooms.handle_input(now, Input::Revoke { members, wall: wall_time() });
+                }
             }
         }
         self.letters = letters;

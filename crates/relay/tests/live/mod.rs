@@ -43,6 +43,7 @@ pub(crate) struct Member {
     pub(crate) connection: Connection,
     pub(crate) index: u16,
     pub(crate) grant_hash: [u8; 32],
+    pub(crate) who: Address,
     control: quinn::SendStream,
     /// What the relay said after that it let this one in.
     pub(crate) told: mpsc::UnboundedReceiver<ToMember>,
@@ -108,11 +109,11 @@ impl Live {
         let endpoint = self.endpoint(at);
         let connection = self.connect(&endpoint).await.unwrap();
         let (device, call) = (SigningKey::<Device>::generate(&mut UnwrapErr(SysRng)), CallId::from_bytes([7; 16]));
-        let member = Address { user: UserId::parse(user, "x").unwrap(), device: DeviceId::of(device.public()) };
+        let who = Address { user: UserId::parse(user, "x").unwrap(), device: DeviceId::of(device.public()) };
         let grant = Grant {
             room,
             call,
-            member,
+            member: who.clone(),
             identity: *device.public(),
             protection,
             rights: Rights { speak: true, moderate: false },
@@ -145,7 +146,7 @@ impl Live {
         });
         let first = tokio::time::timeout(PATIENCE, told.recv()).await.expect("no answer to a join").unwrap();
         let ToMember::Joined { index, .. } = first else { panic!("not let in: {first:?}") };
-        Member { endpoint, connection, index, grant_hash, control, told }
+        Member { endpoint, connection, index, grant_hash, who, control, told }
     }
 
     /// The relay's counts once they are what is waited for, or as they are after a long while.

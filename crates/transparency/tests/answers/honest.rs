@@ -199,6 +199,8 @@ fn kt_9_evidence_says_the_same_to_everybody() {
     cosign(&server, &mut answer, 1, START);
     let evidence = Evidence::new(&asker.question(&bob.user), &answer.to_bytes());
     assert!(evidence.check().unwrap().is_ok());
+    assert_eq!((evidence.known(), evidence.answer()), (Some(1), answer.to_bytes().as_slice()));
+    assert!(evidence.seen().is_some_and(|seen| seen > 0), "the log was seen before");
     for cut in 0..kept.len() {
         assert!(Evidence::from_bytes(&kept[..cut]).is_err());
     }

@@ -1,5 +1,5 @@
 use akd::verify::{HistoryVerificationParams, key_history_verify, lookup_verify};
-use akd::{HistoryParams, WhatsAppV1Configuration as Config};
+use akd::{HistoryParams, VersionFreshness, WhatsAppV1Configuration as Config};
 use undertone_keys::Secret;
 use undertone_keys::sign::{Server, SigningKey};
 use undertone_transparency::directory::{
@@ -46,6 +46,7 @@ fn kt_6_every_version_shows_its_markers() {
         let proof = LookupProof::from_akd(&akd, &further).unwrap();
         let found = verify_lookup(&world.key, world.root(), world.epoch(), b"user 0", &proof).unwrap();
         assert_eq!(found, Lookup { version, epoch: version.into(), value: value("user 0", version) });
+        assert_eq!(proof.place(), Some(world.place("user 0", VersionFreshness::Fresh, version.into()).label_val));
         assert_eq!(proof.markers.len(), marker_versions(version).len());
         assert_eq!(proof.to_akd().unwrap(), akd);
         assert_eq!(LookupProof::from_bytes(&proof.to_bytes()).unwrap(), proof);

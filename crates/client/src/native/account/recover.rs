@@ -21,7 +21,7 @@ pub(super) async fn open(
     let Met { pin, user, .. } = met;
     // The request comes first whether a passphrase is to be set or not; without one it is of a passphrase that nobody knows.
     let nobodys = Secret::<32>::random(&mut rng());
-    let typed = passphrase.map_or(nobodys.expose().as_slice(), SecretBytes::as_slice);
+    let typed = passphrase.map_or_else(|| nobodys.expose().as_slice(), SecretBytes::as_slice);
     let started = ClientRegistration::<Suite>::start(&mut Rng(&mut rng()), typed).map_err(failed)?;
     let request = Bytes(started.message.serialize().to_vec());
     let start = RecoverStart { user: Name(user.clone()), request };

@@ -141,13 +141,20 @@ impl Home {
         };
         let record = cbor::encode_secret(&record, 4096);
         let peer = format!("{PEER}{}", own.user());
-        self.put(&[
-            (SERVER, Some(&cbor::encode(server))),
+        // What was known of another account's devices, or of this one's before, is nothing that this device was shown.
+        let forgotten = self.known_names()?;
+        let known = own.list().as_ref().map(super::known::first_known).unwrap_or_default();
+        let (server, own) = (cbor::encode(server), own.to_bytes());
+        let mut records: Vec<(&str, Option<&[u8]>)> = forgotten.iter().map(|name| (name.as_str(), None)).collect();
+        records.extend(known.iter().map(|(name, bytes)| (name.as_str(), Some(bytes.as_slice()))));
+        records.extend([
+            (SERVER, Some(server.as_slice())),
             (DEVICE, Some(&record)),
             (TOKEN, Some(token.expose())),
-            (&peer, Some(&own.to_bytes())),
+            (&peer, Some(&own)),
             (PENDING, None),
-        ])
+        ]);
+        self.put(&records)
     }
 
     /// Writes as much as [`Home::settle`] will, and takes it away again: nobody should be asked to make an account that

@@ -30,7 +30,12 @@ impl Home {
         self.keep_as_evidence(evidence.convicts(), &evidence.digest(), &evidence.to_bytes())
     }
 
-    fn keep_as_evidence(&self, convicts: bool, digest: &[u8; 32], bytes: &[u8]) -> Result<PathBuf, HomeError> {
+    pub(super) fn keep_as_evidence(
+        &self,
+        convicts: bool,
+        digest: &[u8; 32],
+        bytes: &[u8],
+    ) -> Result<PathBuf, HomeError> {
         let folder = self.folder().join("evidence");
         let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         // What convicts has a place of its own, whatever else a server has others send.

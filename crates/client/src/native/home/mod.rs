@@ -4,11 +4,13 @@
 
 mod device;
 mod evidence;
+mod known;
 mod peers;
 mod server;
 mod store;
 
 pub use device::{DeviceSecrets, KeyPlace};
+pub(super) use known::KnownDevices;
 pub use server::ServerPin;
 pub use store::{Home, HomeError};
 

@@ -1,0 +1,49 @@
+//! Rooms and who may come in.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Bytes, Name};
+
+/// A room that a user may come into, as far as the server knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoomShown {
+    /// The room's id, 32 hexadecimal digits.
+    pub room: String,
+    /// The newest version of its access list.
+    pub version: u32,
+    /// Whose devices are in it now, a user once for each. The relay's word: proof is for those inside.
+    pub present: Vec<Name>,
+}
+
+/// The rooms that a user may come into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rooms {
+    /// Ascending by id.
+    pub rooms: Vec<RoomShown>,
+}
+
+/// Versions of a room's access list, from the one after the version asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccessVersions {
+    /// Signed [`crate::AccessList`]s, one after the other.
+    pub versions: Vec<Bytes>,
+    /// Whether there are more behind these.
+    pub more: bool,
+}
+
+/// The next version of a room's access list, or the first of a new room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewAccess {
+    /// A signed [`crate::AccessList`].
+    pub access: Bytes,
+}
+
+/// A room is open to the device that asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Entered {
+    /// A signed [`crate::Grant`] for it.
+    pub grant: Bytes,
+    /// The version of the access list that it goes by.
+    pub version: u32,
+}
