@@ -64,9 +64,9 @@ pub(crate) async fn register(
     };
     let registered = client.register(registration).await?;
     match registered.effective {
-        None => tell_registered(registered, home, *output),
+        None => tell_registered(&registered, home, *output),
         Some(effective) => {
-            let (recovery, user) = (recovery_text(&registered), registered.user);
+            let (recovery, user) = (recovery_text(&registered), &registered.user);
             let object = json!({
                 "event": "announced", "user": user.as_str(), "recovery_key": recovery, "effective": effective.as_unix(),
                 "server_key": registered.server_key, "account_key": registered.account,
@@ -92,8 +92,8 @@ fn recovery_text(registered: &Registered) -> String {
     registered.recovery.as_ref().map(|key| key.to_text()).unwrap_or_default()
 }
 
-fn tell_registered(registered: Registered, home: &str, output: Output) {
-    let recovery = recovery_text(&registered);
+fn tell_registered(registered: &Registered, home: &str, output: Output) {
+    let recovery = recovery_text(registered);
     let object = json!({
         "event": "registered", "user": registered.user.as_str(), "recovery_key": recovery,
         "server_key": registered.server_key, "account_key": registered.account,

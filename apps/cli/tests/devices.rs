@@ -164,8 +164,7 @@ fn id_6_a_revoked_device_is_out_within_a_second_and_for_good() {
     inside.wait_for("room_entered", PATIENCE).unwrap();
     let mut phones = phone.start(&["room", "join", "team", "--no-devices"]).unwrap();
     phones.wait_for("room_entered", PATIENCE).unwrap();
-    let id = json(&phone_id(&ada));
-    let id = id.as_str().unwrap();
+    let id = active_id(&ada, "phone");
     let revoked = ada.with_passphrase(PASSPHRASE, &["devices", "revoke", &id[..8], "--yes"]).unwrap();
     let answered = Instant::now();
     says(&revoked, 0, &["revoked"]);
@@ -181,13 +180,12 @@ fn id_6_a_revoked_device_is_out_within_a_second_and_for_good() {
     says(&ada.with_passphrase(PASSPHRASE, &["login", "ada"]).unwrap(), 0, &["logged_in"]);
 }
 
-/// The id of the active phone, as a line of JSON.
-fn phone_id(ada: &Terminal) -> Output {
-    let mut output = ada.run(&["devices"]).unwrap();
-    let devices = json(&output)["devices"].as_array().unwrap().clone();
-    let phone = devices.iter().find(|device| device["label"] == "phone" && device["status"] == "active").unwrap();
-    output.stdout = phone["device"].to_string().into_bytes();
-    output
+/// The id of the active device of this label.
+fn active_id(terminal: &Terminal, label: &str) -> String {
+    let devices = json(&terminal.run(&["devices"]).unwrap());
+    let mut devices = devices["devices"].as_array().unwrap().iter();
+    let found = devices.find(|device| device["label"] == label && device["status"] == "active").unwrap();
+    found["device"].as_str().unwrap().to_owned()
 }
 
 /// Every other device is lost: whoever has the passphrase cuts them off, and they are told.
@@ -254,7 +252,9 @@ fn anew_token(server: &ServerProcess, user: &str) -> String {
     let mut admin: Command = program("undertone-server").unwrap();
     admin.args(["admin", "anew", user, "--json", "--data"]).arg(server.data());
     let output = admin.output().unwrap();
-    json(&output)["token"].as_str().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr))).to_owned()
+    let printed = json(&output);
+    let token = printed["anew"].as_str().or_else(|| printed["token"].as_str());
+    token.unwrap_or_else(|| panic!("{printed} {}", String::from_utf8_lossy(&output.stderr))).to_owned()
 }
 
 /// Rule ID-7: while a device may still act, beginning anew is announced, and taken back by whoever has what opens the account.

@@ -51,6 +51,9 @@ pub(in crate::native) async fn change(
     if opened.list.hash() != proven.hash() {
         return Err(ClientError::Contended);
     }
+    if !matches!(change, Change::Keep) {
+        opened.must_be_quiet()?;
+    }
     let list = match change {
         Change::Revoke(device) => opened.list.revoke(&opened.account, device)?,
         Change::Rename(label) => renamed(&opened, &own, label)?,

@@ -81,14 +81,11 @@ pub(in crate::native) async fn login(
     let legacy_key = device.and_then(NewDevice::legacy_key);
     let again = || open(&met, login.unlock, legacy_key.clone());
     let mut opened = again().await.map_err(|error| anew::not_yet(error, earlier.as_ref()))?;
-    if let Some(announced) = &opened.announced {
-        if !login.keep {
-            let (user, account) = (met.user.display(), announced.account().fingerprint());
-            return Err(ClientError::Announced { user, account });
-        }
+    if login.keep && opened.announced.is_some() {
         change::keep(&met, opened).await?;
         opened = again().await?;
     }
+    opened.must_be_quiet()?;
     if earlier.as_ref().is_some_and(|pending| !pending.device.has(&login.key)) {
         return Err(ClientError::OtherKey);
     }

@@ -96,6 +96,17 @@ pub(super) async fn by_passphrase(
 }
 
 impl Opened {
+    /// While an account is announced to begin anew, nothing else of it changes (rule ID-7).
+    pub(super) fn must_be_quiet(&self) -> Result<(), ClientError> {
+        match &self.announced {
+            None => Ok(()),
+            Some(announced) => Err(ClientError::Announced {
+                user: announced.user().display(),
+                account: announced.account().fingerprint(),
+            }),
+        }
+    }
+
     /// What the server says of the account must be signed by the key that was opened.
     pub(super) fn check(
         met: &Met,
