@@ -7,10 +7,10 @@ SERVER_FLAGS ?=
 
 help:
 	@echo "make run    start a server on this machine, with everything it needs"
-	@echo "make demo   watch two people, then five, talk through it (SCENE=call, SCENE=room)"
+	@echo "make demo   watch two people, then five, talk through it, and a server that lies (SCENE=call, SCENE=room, SCENE=drill)"
 	@echo "make test   run every test"
 	@echo "make check  format, lints and layers only"
-	@echo "make bench  measure sealing, relays, joins, calls and memory, beside limits and peers (four minutes)"
+	@echo "make bench  measure sealing, relays, joins, calls, memory and the key directory, beside limits and peers (six minutes)"
 	@echo "make bench-sound  measure speech over bad paths"
 	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
 	@echo "make docs   build the documentation"
@@ -46,7 +46,7 @@ check:
 
 bench:
 	@sh dev/setup.sh build
-	cargo run --release --quiet --package undertone-bench -- --json target/bench.json
+	cargo run --release --quiet --package undertone-bench --features akd-as-shipped -- --json target/bench.json
 
 bench-sound:
 	@sh dev/setup.sh build

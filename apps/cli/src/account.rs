@@ -1,69 +1,15 @@
-//! `register`, `login`, `logout`, `whoami`, `devices`, `doctor`.
-
-use std::io::IsTerminal;
+//! `register`, `login`, `logout`, `whoami`, `doctor`.
 
 use serde_json::json;
 use undertone_client::native::{
-    Client, ClientError, HomeError, KeyPlace, Login as LoginRequest, MIN_PASSPHRASE, Pins, Registration,
+    Client, ClientError, Entrance, KeyPlace, Login as LoginRequest, Registered, Registration, calendar,
 };
-use undertone_client::secret::SecretBytes;
-use undertone_client::{Agreement, UserId};
+use undertone_client::{DeviceList, UserId};
 
-use crate::Done;
-use crate::arguments::{Login, Place, Register};
+use crate::arguments::{Login, Register};
 use crate::output::Output;
-
-fn io(source: std::io::Error) -> ClientError {
-    HomeError::Io { path: "passphrase".into(), source }.into()
-}
-
-/// The passphrase from stdin or a prompt, never from the arguments.
-fn passphrase(place: &Place, confirm: bool) -> Result<SecretBytes, ClientError> {
-    if place.passphrase_stdin {
-        let mut line = String::with_capacity(4096);
-        std::io::stdin().read_line(&mut line).map_err(io)?;
-        line.truncate(line.trim_end_matches(['\r', '\n']).len());
-        return Ok(SecretBytes::new(line.into_bytes()));
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(ClientError::NoTerminal);
-    }
-    let prompt =
-        if confirm { "Passphrase (8 characters or more, four random words are good): " } else { "Passphrase: " };
-    let first = SecretBytes::new(rpassword::prompt_password(prompt).map_err(io)?.into_bytes());
-    if confirm && first.as_slice().len() < MIN_PASSPHRASE {
-        return Err(ClientError::ShortPassphrase);
-    }
-    if confirm {
-        let again = SecretBytes::new(rpassword::prompt_password("The same once more: ").map_err(io)?.into_bytes());
-        if first.as_slice() != again.as_slice() {
-            return Err(ClientError::PassphrasesDiffer);
-        }
-    }
-    Ok(first)
-}
-
-/// Asks for PINs on the terminal, or takes them from stdin.
-#[derive(Debug)]
-pub(crate) struct PinPrompt {
-    pub(crate) stdin: bool,
-}
-
-impl Pins for PinPrompt {
-    fn pin(&self, token: &str) -> Option<SecretBytes> {
-        if self.stdin {
-            let mut line = String::with_capacity(4096);
-            std::io::stdin().read_line(&mut line).ok()?;
-            line.truncate(line.trim_end_matches(['\r', '\n']).len());
-            return (!line.is_empty()).then(|| SecretBytes::new(line.into_bytes()));
-        }
-        if !std::io::stdin().is_terminal() {
-            return None;
-        }
-        let pin = rpassword::prompt_password(format!("PIN of the token {token:?}: ")).ok()?;
-        Some(SecretBytes::new(pin.into_bytes()))
-    }
-}
+use crate::secrets::{self, Typed};
+use crate::{Done, devices, pairing};
 
 /// Where this device's key lies.
 fn key_object(place: &KeyPlace) -> serde_json::Value {
@@ -103,7 +49,7 @@ pub(crate) async fn register(
 ) -> Result<Done, ClientError> {
     must_be_free(client)?;
     must_be_a_name(&options.name)?;
-    let passphrase = passphrase(&options.place, true)?;
+    let passphrase = secrets::new_passphrase(options.place.passphrase_stdin)?;
     if !output.is_json() {
         eprintln!("Making keys and stretching the passphrase ...");
     }
@@ -113,10 +59,41 @@ pub(crate) async fn register(
         passphrase: &passphrase,
         label: &options.place.label,
         invite: options.invite.as_deref(),
+        anew: options.anew.as_deref(),
         key: options.place.key(),
     };
     let registered = client.register(registration).await?;
-    let recovery = registered.recovery.map(|key| key.to_text()).unwrap_or_default();
+    match registered.effective {
+        None => tell_registered(&registered, home, *output),
+        Some(effective) => {
+            let (recovery, user) = (recovery_text(&registered), &registered.user);
+            let object = json!({
+                "event": "announced", "user": user.as_str(), "recovery_key": recovery, "effective": effective.as_unix(),
+                "server_key": registered.server_key, "account_key": registered.account,
+            });
+            let text = format!(
+                "It is announced that {} begins anew, since devices of it may still act. At {} `undertone{home} login {user}` \
+                 finishes it here, with the passphrase you just chose. Whoever has the old passphrase, the old recovery key or \
+                 one of those devices with either can take it back until then. Everybody who knows you has to accept your new \
+                 key.\n\nYour new recovery key, shown this once; write it down and keep it from your devices:\n\n  {recovery}\n\n\
+                 Server key, trusted from now on:\n  {}\nYour new account key, for others to compare:\n  {}",
+                user.display(),
+                calendar::utc(effective),
+                registered.server_key,
+                registered.account
+            );
+            output.result(&object, &text);
+        }
+    }
+    Ok(Done::Well)
+}
+
+fn recovery_text(registered: &Registered) -> String {
+    registered.recovery.as_ref().map(|key| key.to_text()).unwrap_or_default()
+}
+
+fn tell_registered(registered: &Registered, home: &str, output: Output) {
+    let recovery = recovery_text(registered);
     let object = json!({
         "event": "registered", "user": registered.user.as_str(), "recovery_key": recovery,
         "server_key": registered.server_key, "account_key": registered.account,
@@ -131,19 +108,31 @@ pub(crate) async fn register(
         registered.account
     );
     output.result(&object, &text);
-    Ok(Done::Well)
 }
 
 pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> Result<Done, ClientError> {
     must_be_free(client)?;
     must_be_a_name(&options.name)?;
-    let passphrase = passphrase(&options.place, false)?;
+    if options.alone {
+        secrets::must_be_asked(options.yes)?;
+    }
+    let typed = if options.recovery || options.recovery_stdin {
+        let key = secrets::recovery_key(options.recovery_stdin)?;
+        let stdin = options.recovery_stdin || options.place.passphrase_stdin;
+        Typed::Recovery(key, Some(secrets::new_passphrase(stdin)?))
+    } else {
+        Typed::Passphrase(secrets::passphrase(options.place.passphrase_stdin)?)
+    };
+    let show = |code: &str| pairing::show(code, &options.name, *output);
+    let meant = |list: &DeviceList| devices::cut_off(list, options.yes, *output);
     let login = LoginRequest {
         server: &options.place.server,
         name: &options.name,
-        passphrase: &passphrase,
+        unlock: typed.unlock(),
         label: &options.place.label,
         key: options.place.key(),
+        entrance: if options.alone { Entrance::Alone(&meant) } else { Entrance::LetIn(&show) },
+        keep: options.keep,
     };
     let recovery = client.login(login).await?.recovery.map(|key| key.to_text());
     let me = client.whoami()?;
@@ -165,13 +154,14 @@ pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> 
 }
 
 pub(crate) async fn logout(client: &Client, output: &Output) -> Result<Done, ClientError> {
-    let user = client.whoami()?.address.user;
+    let me = client.whoami()?;
+    let (user, device) = (me.address.user, me.address.device);
     client.logout().await?;
     output.result(
         &json!({ "event": "logged_out", "user": user.as_str() }),
         &format!(
-            "This device can no longer act for {}; its keys are gone. It stays in the account's list of devices until it \
-             is revoked there.",
+            "This device can no longer act for {}; its keys are gone. It stays in the account's list of devices until \
+             another one revokes it: `undertone devices revoke {device}` there.",
             user.display()
         ),
     );
@@ -195,29 +185,6 @@ pub(crate) fn whoami(client: &Client, output: &Output) -> Result<Done, ClientErr
         me.server_key
     );
     output.result(&object, &text);
-    Ok(Done::Well)
-}
-
-pub(crate) async fn devices(client: &Client, output: &Output) -> Result<Done, ClientError> {
-    let here = client.whoami()?.address.device;
-    let list = client.devices().await?;
-    let mut lines = Vec::new();
-    let mut devices = Vec::new();
-    for record in list.records() {
-        let status = if list.is_revoked(record.device) { "revoked" } else { "active" };
-        let mark = if record.device == here { "  (this one)" } else { "" };
-        lines.push(format!("{}  {:16}  {status}{mark}", record.device, record.label));
-        devices.push(json!({
-            "device": record.device.to_string(), "label": record.label, "status": status,
-            "created": record.created.as_unix(), "this": record.device == here,
-            "agreement": match record.static_key().map(|key| key.kind()) {
-                Some(Agreement::P256) => "p256",
-                Some(Agreement::Rsa2048) => "rsa2048",
-                None => "none",
-            },
-        }));
-    }
-    output.result(&json!({ "version": list.version(), "devices": devices }), &lines.join("\n"));
     Ok(Done::Well)
 }
 

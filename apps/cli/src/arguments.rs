@@ -6,8 +6,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use undertone_client::native::{KeyChoice, TokenPlace};
 use undertone_client::{LegacyPolicy, Protection};
 
+mod devices;
 mod room;
 
+pub(crate) use devices::{DEVICES_EXAMPLES, Devices, UnlockOptions};
 pub(crate) use room::{JoinRoom, ROOM_EXAMPLES, RoleOption, Room};
 
 /// Calls that the server carries and cannot hear.
@@ -34,14 +36,15 @@ const EXAMPLES: &str = "Examples:
   undertone call bob                   call bob on the same server
   undertone call echo@                 hear yourself, by way of the relay and back
   undertone call bob --wav-in hello.wav --wav-out reply.wav --seconds 10
-  undertone --home /tmp/second login ada
+  undertone --home /tmp/second login ada    a second device: it shows a code
+  undertone devices add CODE           and a device that is there lets it in
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a peer's key changed and needs a decision, 4 a proof failed,
 5 the server cannot be reached.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make an account; this device is its first.
+    /// Make an account; this device is its first. With --anew: begin one anew whose passphrase and recovery key are lost.
     #[command(after_help = "Examples:
   undertone register ada
   undertone register ada --server calls.example.org:4433 --invite 1f0c...
@@ -49,26 +52,37 @@ pub(crate) enum Command {
   undertone register ada --agreement rsa         for what has RSA-2048 alone
   echo 'a long passphrase' | undertone register ada --passphrase-stdin
 
-The recovery key is shown once. Write it down: it opens the account key without the passphrase, for the day when every
-device is lost.")]
+  undertone register ada --anew 1f0c...          passphrase, recovery key and all are lost, and the operator knows you
+
+The recovery key is shown once. Write it down: with it `undertone login ada --recovery` brings the account back on the day
+when every device is lost, or the passphrase.")]
     Register(Register),
-    /// Add this device to an account by its passphrase.
+    /// Add this device to an account, by its passphrase or its recovery key.
     #[command(after_help = "Examples:
   undertone login ada
-  undertone --home ~/second login ada --label \"second laptop\"")]
+  undertone --home ~/second login ada --label \"second laptop\"
+  undertone login ada --recovery                 the passphrase is lost: the recovery key sets a new one
+  undertone login ada --alone                    every other device is lost: they are revoked
+
+It shows a code and waits: type that on a device that is there already, `undertone devices add CODE`. Where the account has
+none, nobody is asked.")]
     Login(Login),
     /// End this device's access and forget its keys.
     Logout,
     /// Show who this device is.
     Whoami,
-    /// Show the account's devices.
-    Devices,
+    /// Show the account's devices, let new ones in, revoke lost ones.
+    #[command(after_help = DEVICES_EXAMPLES)]
+    Devices {
+        #[command(subcommand)]
+        command: Option<Devices>,
+    },
     /// Show and decide about the keys of others.
     Peer {
         #[command(subcommand)]
         command: Peer,
     },
-    /// Check again what the server's key directory has shown.
+    /// Check one's own account, the log of a key directory, or what a failed proof left behind.
     Audit {
         #[command(subcommand)]
         command: Audit,
@@ -129,6 +143,33 @@ Exit codes: 4 the file shows a proof that fails, 0 everything in it holds, 1 it 
     Evidence {
         /// The file.
         file: PathBuf,
+    },
+    /// Walk the history of your own account: every list of devices that the server could show to others as yours.
+    #[command(
+        name = "self",
+        after_help = "Example:
+  undertone audit self
+
+It goes on from the newest list that was checked before. A connected device does the same when it starts, every hour, and
+when something changes.
+
+Exit codes: 0 all of it is known, 3 something in it is not and needs a word of yours, 4 the server's proof of it fails."
+    )]
+    Own,
+    /// Read the whole log of a key directory: every leaf in order, and that every epoch only added to the one before.
+    #[command(after_help = "Examples:
+  undertone audit log                                what came since the last time
+  undertone audit log --from-start                   all of it again
+  undertone audit log --server calls.example.org:4433    somebody else's; needs no account
+
+Exit codes: 0 all of it holds, 4 something does not.")]
+    Log {
+        /// Read it from its first leaf, though some of it was audited before.
+        #[arg(long)]
+        from_start: bool,
+        /// Of another server than this home's.
+        #[arg(long, value_name = "HOST:PORT")]
+        server: Option<String>,
     },
 }
 
@@ -205,6 +246,10 @@ pub(crate) struct Register {
     /// An invite token, where the server wants one.
     #[arg(long)]
     pub(crate) invite: Option<String>,
+    /// Begin the account anew, with a token of the operator's: under another account key, which everybody who knows you has to
+    /// accept. While a device of it may still act this is announced for 72 hours, in which it can be taken back there.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "invite")]
+    pub(crate) anew: Option<String>,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -213,6 +258,21 @@ pub(crate) struct Register {
 pub(crate) struct Login {
     /// The account's name.
     pub(crate) name: String,
+    /// Use the recovery key in the place of the passphrase: both it and a new passphrase are asked for.
+    #[arg(long)]
+    pub(crate) recovery: bool,
+    /// The same, from two lines of stdin: the recovery key, and behind it the new passphrase.
+    #[arg(long)]
+    pub(crate) recovery_stdin: bool,
+    /// Every device that is there is lost, so that none can let this one in: they are revoked.
+    #[arg(long)]
+    pub(crate) alone: bool,
+    /// Do not ask whether --alone is meant.
+    #[arg(long, requires = "alone")]
+    pub(crate) yes: bool,
+    /// Take back an announcement that this account begins anew, before this device joins it.
+    #[arg(long)]
+    pub(crate) keep: bool,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -220,9 +280,19 @@ pub(crate) struct Login {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Peer {
     /// Show what is known of somebody.
+    #[command(after_help = "Examples:
+  undertone peer show bob
+  undertone peer show bob --proof                  what was checked, a line for each rule
+  undertone peer show bob --save bob.evidence      for others: `undertone audit evidence bob.evidence` checks it again")]
     Show {
         /// Who.
         name: String,
+        /// Show the proof that was checked, too.
+        #[arg(long)]
+        proof: bool,
+        /// Write the proof to this new file, for somebody else to check. It names whom you asked for.
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
     },
     /// Decide about a changed key.
     #[command(group = clap::ArgGroup::new("verdict").required(true))]

@@ -11,7 +11,9 @@ use undertone_client::{Agreement, Event, LegacyPolicy, Outcome, Protection, Reas
 
 use crate::Done;
 use crate::arguments::{Answer, Call, LegacyOption, ProtectionOption, SoundOptions};
-use crate::conversation::{Mouth, check_tap, next_signal, signal_stream, sleep_until, sound, status_object, words};
+use crate::conversation::{
+    Mouth, check_tap, next_signal, offline, signal_stream, sleep_until, sound, status_object, words,
+};
 use crate::live::{Key, Live, call_parts};
 use crate::output::Output;
 use crate::peer::standing;
@@ -209,9 +211,11 @@ async fn follow(
                         let well = outcome == Outcome::Ended || (waiting.decline && outcome == Outcome::Declined);
                         break if well { Done::Well } else { Done::Badly };
                     }
+                    // Whoever was revoked has no call any more, whatever the relay has heard of it.
+                    Event::Offline { reason: Some(Reason::Revoked) } => break Done::Badly,
                     // The server will not have this device again; without a call there is nothing to wait for.
                     Event::Refused { .. }
-                    | Event::Offline { reason: Some(Reason::Revoked | Reason::Replaced | Reason::Version) }
+                    | Event::Offline { reason: Some(Reason::Replaced | Reason::Version) }
                         if progress.info.is_none() =>
                     {
                         break Done::Badly;
@@ -286,10 +290,7 @@ async fn end_call(
 fn report(event: &Event, output: Output, progress: &Progress) {
     match event {
         Event::Online => output.event(&json!({ "event": "online" }), "The server is back."),
-        Event::Offline { reason } => {
-            let why = reason.map_or("the connection broke", |reason| reason.as_str());
-            output.event(&json!({ "event": "offline", "reason": why }), &format!("The server is away: {why}."));
-        }
+        Event::Offline { reason } => offline(*reason, output),
         Event::Calling { call, peer, standing: known } => output.event(
             &json!({ "event": "calling", "call": call.to_string(), "peer": peer.as_str(), "standing": standing(*known) }),
             &format!("Calling {} ({}) ...", peer.display(), words(*known)),
@@ -361,6 +362,12 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         ),
         // These are of rooms, and this is a call.
         Event::RoomEntered(_) | Event::Room { .. } | Event::Muted { .. } => {}
+        Event::Account(alarm) => crate::audit::alarm(alarm, output),
+        Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
+        Event::Disproved { peer, reason } => {
+            let object = json!({ "event": "disproved", "peer": peer.as_str(), "reason": reason });
+            output.event(&object, &format!("No call with {}: {reason}.", peer.display()));
+        }
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }

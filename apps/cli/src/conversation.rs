@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
-use undertone_client::Standing;
 use undertone_client::native::sound::{
     Microphone, Silence, Sink, Source, Speaker, Tuning, WavFormat, WavSink, WavSource, devices,
 };
 use undertone_client::native::{ClientError, Online, Sound, Status};
+use undertone_client::{Reason, Standing};
 
 use crate::arguments::SoundOptions;
 use crate::output::Output;
@@ -142,6 +142,19 @@ pub(crate) async fn check_tap(online: &Online, options: &SoundOptions, output: O
         &format!("The relay recorded {} packets; {} open with this call's key.", report.packets, report.opened),
     );
     Ok(())
+}
+
+/// Says that the server is away, or that it will not have this device again.
+pub(crate) fn offline(reason: Option<Reason>, output: Output) {
+    let why = reason.map_or("the connection broke", |reason| reason.as_str());
+    let text = if reason == Some(Reason::Revoked) {
+        "This device was revoked, or logged out: it can act for you no more. `undertone logout` clears this home, and \
+         `undertone login NAME` makes it a new device."
+            .to_owned()
+    } else {
+        format!("The server is away: {why}.")
+    };
+    output.event(&json!({ "event": "offline", "reason": why }), &text);
 }
 
 /// How a conversation goes, for programs.

@@ -17,10 +17,14 @@ mod audit;
 mod bench;
 mod call;
 mod conversation;
+mod devices;
 mod live;
 mod output;
+mod pairing;
 mod peer;
+mod proof;
 mod room;
+mod secrets;
 
 use std::process::ExitCode;
 
@@ -40,6 +44,8 @@ enum Done {
     Well,
     /// Exit code 1: what was said already is all there is to say.
     Badly,
+    /// Exit code 3: a person has to say something about what was shown.
+    Undecided,
     /// Exit code 4: a proof was checked, and fails.
     Faulty,
 }
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Done::Well) => ExitCode::SUCCESS,
         Ok(Done::Badly) => ExitCode::FAILURE,
+        Ok(Done::Undecided) => ExitCode::from(3),
         Ok(Done::Faulty) => ExitCode::from(4),
         Err(error) => {
             let (code, word) = match error.class() {
@@ -86,7 +93,10 @@ fn advice(error: &ClientError) -> String {
     match error {
         ClientError::Trust(changed) => trust_advice(changed),
         ClientError::Unreachable { .. } => format!("{error}\nIs the server running? Start one with `make run`."),
-        _ => error.to_string(),
+        _ => match error.advice() {
+            Some(advice) => format!("{error}\n{advice}"),
+            None => error.to_string(),
+        },
     }
 }
 
@@ -116,20 +126,26 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         Command::Audit { command: Audit::Evidence { ref file } } => return audit::evidence(file, output),
         _ => {}
     }
-    let pins = std::sync::Arc::new(account::PinPrompt { stdin: cli.pin_stdin });
+    let pins = std::sync::Arc::new(secrets::PinPrompt { stdin: cli.pin_stdin });
     let client = Client::open(&cli.home())?.with_pins(pins);
     match &cli.command {
         Command::Register(options) => account::register(&client, options, &cli.home_words(), output).await,
         Command::Login(options) => account::login(&client, options, output).await,
         Command::Logout => account::logout(&client, output).await,
         Command::Whoami => account::whoami(&client, output),
-        Command::Devices => account::devices(&client, output).await,
+        Command::Devices { command } => devices::run(&client, command.as_ref(), output).await,
         Command::Peer { command } => peer::run(&client, command, output).await,
         Command::Call(options) => call::call(&client, options, output).await,
         Command::Answer(options) => call::answer(&client, options, output).await,
         Command::Room { command } => room::run(&client, command, output).await,
         Command::Doctor => account::doctor(&client, output).await,
         Command::Bench => bench::bench(&client, output).await,
-        Command::Completions { .. } | Command::Sound | Command::Audit { .. } => Ok(Done::Well),
+        Command::Audit { command: Audit::Own } => audit::own(&client, &cli.home_words(), output).await,
+        Command::Audit { command: Audit::Log { from_start, server } } => {
+            audit::log(&client, server.as_deref(), *from_start, output).await
+        }
+        Command::Completions { .. } | Command::Sound | Command::Audit { command: Audit::Evidence { .. } } => {
+            Ok(Done::Well)
+        }
     }
 }

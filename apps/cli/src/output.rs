@@ -39,6 +39,18 @@ impl Output {
         }
     }
 
+    /// A picture of blocks for people: black on white whatever the terminal's colours are, and only where it fits.
+    pub(crate) fn picture(self, picture: &str) {
+        let columns = picture.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+        let fits = crossterm::terminal::size().is_ok_and(|(width, _)| usize::from(width) > columns + 2);
+        if self.json || !std::io::stderr().is_terminal() || !fits {
+            return;
+        }
+        eprintln!();
+        picture.lines().for_each(|line| eprintln!("  \u{1b}[38;5;16;48;5;231m{line}\u{1b}[0m"));
+        eprintln!();
+    }
+
     /// Why a command failed.
     pub(crate) fn failure(self, word: &str, text: &str) {
         if self.json {

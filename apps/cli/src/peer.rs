@@ -1,17 +1,28 @@
 //! `peer show|trust|verify`.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
-use undertone_client::native::{Client, ClientError};
+use undertone_client::native::{Client, ClientError, Proof};
 use undertone_client::trust::{Attested, Verdict};
 use undertone_client::{PeerTrust, Standing};
 
 use crate::Done;
 use crate::arguments::Peer;
 use crate::output::Output;
+use crate::proof;
 
 pub(crate) async fn run(client: &Client, command: &Peer, output: &Output) -> Result<Done, ClientError> {
     let trust = match command {
-        Peer::Show { name } => client.peer(&client.user(name)?).await?,
+        Peer::Show { name, proof: false, save: None } => client.peer(&client.user(name)?).await?,
+        Peer::Show { name, proof, save } => {
+            let (trust, checked) = client.peer_with_proof(&client.user(name)?).await?;
+            if let Some(file) = save {
+                checked.save(file)?;
+            }
+            show_proof(&trust, proof.then_some(&checked), save.as_deref(), output);
+            return Ok(Done::Well);
+        }
         Peer::Trust { name, accept, refuse } => {
             let user = client.user(name)?;
             match (accept, refuse) {
@@ -24,6 +35,25 @@ pub(crate) async fn run(client: &Client, command: &Peer, output: &Output) -> Res
     };
     output.result(&object(&trust), &text(&trust));
     Ok(Done::Well)
+}
+
+/// What is known of somebody with the proof behind it, where it is asked for.
+fn show_proof(trust: &PeerTrust, checked: Option<&Proof>, saved: Option<&Path>, output: &Output) {
+    let (mut object, mut text) = (object(trust), text(trust));
+    if let Value::Object(fields) = &mut object {
+        fields.extend(checked.map(|checked| ("proof".to_owned(), proof::object(checked))));
+        fields.extend(saved.map(|file| ("saved".to_owned(), file.display().to_string().into())));
+    }
+    if let Some(checked) = checked {
+        text = format!("{text}\n\n{}", proof::text(checked));
+    }
+    if let Some(file) = saved {
+        let file = file.display();
+        text = format!(
+            "{text}\n\nThe proof is in {file}: `undertone audit evidence {file}` checks it again, for anybody."
+        );
+    }
+    output.result(&object, &text);
 }
 
 /// The word for a standing.
@@ -67,16 +97,24 @@ fn attested_object(attested: &Attested) -> Value {
         "epoch": attested.epoch, "published": attested.published, "log_size": attested.size,
         "log_root": attested.root.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
         "at": attested.time.as_unix(), "witnesses": attested.witnesses, "witnesses_wanted": attested.threshold,
-        "witnessed": attested.is_witnessed(),
+        "witnessed": attested.is_witnessed(), "unwitnessed_leaves": attested.leaves_since(),
     })
 }
 
 /// What the directory proved, in a line or two.
 fn attested_text(attested: &Attested) -> String {
-    let Attested { epoch, published, size, .. } = attested;
-    let seen = match attested.witnesses.as_slice() {
-        [] => "not witnessed: nobody but you and the server has seen this log".to_owned(),
-        names => format!("witnessed by {}", names.join(", ")),
+    let Attested { epoch, published, size, threshold, .. } = attested;
+    let (names, count) = (attested.witnesses.join(", "), attested.witnesses.len());
+    let seen = match (attested.is_witnessed(), attested.leaves_since()) {
+        (true, 0) => format!("witnessed by {names}"),
+        (true, 1) => format!("witnessed some time ago by {names}: the newest leaf of the log they have not seen yet"),
+        (true, since) => {
+            format!("witnessed some time ago by {names}: the newest {since} leaves of the log they have not seen yet")
+        }
+        (false, _) if *threshold > 0 => {
+            format!("not witnessed: {count} of the {threshold} witnesses that you ask for have seen this log")
+        }
+        (false, _) => "not witnessed: nobody but you and the server has seen this log".to_owned(),
     };
     format!(
         "\ndirectory    proven: the list of epoch {published}, in epoch {epoch} of a log of {size}\n             {seen}"

@@ -27,6 +27,7 @@ async fn register(server: &ServerProcess, name: &str) -> anyhow::Result<Client> 
         passphrase: &passphrase,
         label: "test",
         invite: None,
+        anew: None,
         key: KeyChoice::P256,
     };
     client.register(registration).await?;

@@ -142,11 +142,14 @@ async fn every_failure_has_its_exit_code_and_its_advice() {
         "cannot be used as a WAV file",
     );
 
-    // A second device by the passphrase: the list grows, the account key stays.
+    // A second device by the passphrase and the first one's consent: the list grows, the account key stays.
     let phone = new(&server, "phone");
-    assert!(
-        phone.with_passphrase("a long passphrase", &["login", "ada", "--label", "phone"]).unwrap().status.success()
-    );
+    let mut login = phone.start_listening(&["login", "ada", "--label", "phone", "--passphrase-stdin"]).unwrap();
+    login.say(PASSPHRASE).unwrap();
+    let code = wait_for(&mut login, "pairing")["code"].as_str().unwrap().to_owned();
+    says(&ada.run(&["devices", "add", &code, "--yes"]).unwrap(), 0, "let_in");
+    wait_for(&mut login, "logged_in");
+    assert_eq!(login.exit_code().unwrap(), Some(0));
     let devices = json(&ada.run(&["devices"]).unwrap());
     assert_eq!((&devices["version"], devices["devices"].as_array().map(Vec::len)), (&2.into(), Some(2)));
     assert_eq!(
@@ -230,7 +233,7 @@ async fn kt_10_a_changed_account_key_stops_calls_until_a_person_decides() {
     let _bob = registered(&server, "bob");
     let known = json(&ada.run(&["peer", "show", "bob"]).unwrap())["account_key"].as_str().unwrap().to_owned();
     let _impostor = registered(&other, "bob");
-    let second = new(&other, "bob-too").with_passphrase(PASSPHRASE, &["login", "bob"]).unwrap();
+    let second = new(&other, "bob-too").with_passphrase(PASSPHRASE, &["login", "bob", "--alone", "--yes"]).unwrap();
     assert!(second.status.success());
     let query = "SELECT list FROM device_lists WHERE user = 'bob@localhost' AND version = 2";
     let (list,): (Vec<u8>,) = sqlx::query_as(query).fetch_one(&accounts(&other).await).await.unwrap();
@@ -262,9 +265,13 @@ async fn kt_10_a_changed_account_key_stops_calls_until_a_person_decides() {
 #[test]
 fn help_and_completions_are_there() {
     let run = |arguments: &[&str]| Command::new(BINARY).args(arguments).output().unwrap();
-    for command in ["register", "login", "call", "answer", "bench", "completions"] {
+    for command in ["register", "login", "devices", "call", "answer", "bench", "completions"] {
         let output = run(&[command, "--help"]);
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command} --help has no example");
+    }
+    for command in ["add", "list", "rename", "revoke", "keep", "accept"] {
+        let output = run(&["devices", command, "--help"]);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "devices {command} --help has no example");
     }
     let output = run(&["completions", "bash"]);
     assert!(output.status.success() && output.stdout.len() > 1000);

@@ -209,6 +209,7 @@ impl Incoming {
             ephemeral,
             half: *half.as_bytes(),
             grant: Grant::hash(&self.checked.grant),
+            checkpoint: self.peer.checkpoint().to_vec(),
         };
         (cbor::encode(&answer), half)
     }

@@ -94,6 +94,8 @@ pub(crate) struct Confirmed {
     pub(crate) half: Half,
     pub(crate) mac: [u8; 32],
     pub(crate) peer_grant: [u8; 32],
+    /// What the callee was shown of the log.
+    pub(crate) told: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -147,6 +149,7 @@ impl Leg {
             terms,
             grant: Grant::hash(grant),
             created: wall,
+            checkpoint: peer.checkpoint().to_vec(),
         };
         Ok(Self {
             address,
@@ -214,7 +217,8 @@ impl Leg {
         }
         let sas = Sas::derive(&keys.sas, transcript, &self.half, &Half::from_bytes(answered.answer.half));
         let mac = keys.confirm_caller.mac(transcript);
-        Some(Confirmed { keys, sas, half: self.half, mac, peer_grant: answered.answer.grant })
+        let (peer_grant, told) = (answered.answer.grant, answered.answer.checkpoint.clone());
+        Some(Confirmed { keys, sas, half: self.half, mac, peer_grant, told })
     }
 
     /// Takes one of the two agreements. With both, checks the callee's MAC.

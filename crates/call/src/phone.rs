@@ -135,6 +135,7 @@ impl Phone {
             Input::Accept => self.accept(now, rng),
             Input::Decline => self.decline(Outcome::Declined, rng),
             Input::Refuse => self.decline(Outcome::RefusedByPolicy, rng),
+            Input::Disprove => self.decline(Outcome::RefusedByProof, rng),
             Input::Busy => self.decline(Outcome::Busy, rng),
             Input::HangUp => self.hang_up(rng),
             Input::End(outcome) => self.end(outcome, rng),

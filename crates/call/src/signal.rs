@@ -52,6 +52,9 @@ pub struct Invite {
     /// The callee's account key, as the caller has pinned it: who compares the SAS compares this too.
     #[n(11)]
     pub callee_account: VerifyingKey<Account>,
+    /// The caller's newest checkpoint of the key directory's log, for the callee to compare (rule KT-13).
+    #[cbor(n(12), with = "minicbor::bytes")]
+    pub checkpoint: Vec<u8>,
 }
 
 /// The answer's body. Its exact bytes enter the transcript. CBOR map with these keys.
@@ -70,6 +73,9 @@ pub struct Answer {
     /// SHA-256 of the callee's grant.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub grant: [u8; 32],
+    /// The callee's newest checkpoint of the key directory's log, for the caller to compare (rule KT-13).
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub checkpoint: Vec<u8>,
 }
 
 /// A signal: the text of one envelope.

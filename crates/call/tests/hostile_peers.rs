@@ -103,6 +103,7 @@ fn called(lie: CallersLie) -> Vec<String> {
         created: world.wall(),
         caller_account: if lie == CallersLie::OwnAccount { another_account } else { ada.account },
         callee_account: if lie == CallersLie::CalleesAccount { another_account } else { bob.account },
+        checkpoint: Vec::new(),
     });
     say(&mut world, ADA, call, &Signal::Invite(invite.clone()));
     world.input(BOB, Input::Accept);
@@ -171,6 +172,7 @@ fn calls(lie: CalleesLie) -> Vec<String> {
         ephemeral: Some(*ephemeral.public()),
         half: *half.as_bytes(),
         grant: Grant::hash(&world.any_grant(BOB, call, Protection::Blind)),
+        checkpoint: Vec::new(),
     });
     // Somebody who has the callee's signing key and not its agreement key.
     let thief = EphemeralKey::generate(&mut world.rng);
@@ -245,6 +247,7 @@ fn neg_1_in_glare_nobody_is_put_into_a_call_on_other_terms() {
         created: world.wall(),
         caller_account: bob.account,
         callee_account: ada.account,
+        checkpoint: Vec::new(),
     };
     world.granted = Some(Protection::Hop);
     say(&mut world, BOB, low, &Signal::Invite(cbor::encode(&invite)));

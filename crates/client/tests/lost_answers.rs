@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use undertone_client::native::{Client, ClientError, KeyChoice, Login, Registered, Registration};
+use tokio::sync::mpsc;
+use undertone_client::native::{Client, ClientError, Entrance, KeyChoice, Login, Registered, Registration, Unlock};
 use undertone_client::secret::SecretBytes;
 use undertone_testkit::TestServer;
 
@@ -86,20 +87,38 @@ async fn register(client: &Client, way: &Way) -> Result<Registered, ClientError>
 
 async fn register_as(client: &Client, way: &Way, name: &str) -> Result<Registered, ClientError> {
     let passphrase = SecretBytes::new(b"a long passphrase".to_vec());
-    let (server, label) = (way.address.as_str(), "laptop");
-    client
-        .register(Registration { server, name, passphrase: &passphrase, label, invite: None, key: KeyChoice::P256 })
-        .await
+    let (server, label, key) = (way.address.as_str(), "laptop", KeyChoice::P256);
+    client.register(Registration { server, name, passphrase: &passphrase, label, invite: None, anew: None, key }).await
 }
 
-async fn login(client: &Client, way: &Way) -> Result<Registered, ClientError> {
-    login_as(client, way, "ada").await
+/// A login whose device is let in by whoever hears its code.
+async fn login(
+    client: &Client,
+    way: &Way,
+    name: &str,
+    door: &mpsc::UnboundedSender<String>,
+) -> Result<Registered, ClientError> {
+    let passphrase = SecretBytes::new(passphrase_of(name).into_bytes());
+    let (server, label, unlock) = (way.address.as_str(), "phone", Unlock::Passphrase(&passphrase));
+    let show = |code: &str| door.send(code.to_owned()).unwrap();
+    let entrance = Entrance::LetIn(&show);
+    client.login(Login { server, name, unlock, label, key: KeyChoice::P256, entrance, keep: false }).await
 }
 
-async fn login_as(client: &Client, way: &Way, name: &str) -> Result<Registered, ClientError> {
-    let passphrase = SecretBytes::new(b"a long passphrase".to_vec());
-    let (server, label) = (way.address.as_str(), "phone");
-    client.login(Login { server, name, passphrase: &passphrase, label, key: KeyChoice::P256 }).await
+/// Bea's are the testkit's.
+fn passphrase_of(name: &str) -> String {
+    if name == "bea" { "passphrase of bea".into() } else { "a long passphrase".into() }
+}
+
+/// Lets in whoever shows a code.
+fn doorkeeper(client: Client) -> mpsc::UnboundedSender<String> {
+    let (door, mut codes) = mpsc::unbounded_channel::<String>();
+    tokio::spawn(async move {
+        while let Some(code) = codes.recv().await {
+            client.let_in(&code).await.unwrap();
+        }
+    });
+    door
 }
 
 /// Rule STO-2: keys are on the disk before the server may have taken them.
@@ -127,26 +146,33 @@ async fn sto_2_a_lost_answer_loses_neither_account_nor_recovery_key_nor_device()
     assert!(register_as(&cid, &way, "cid").await.is_err());
     way.lose(NEVER);
     assert!(matches!(register_as(&cid, &way, "dora").await, Err(ClientError::Unfinished(_))));
-    assert!(login_as(&cid, &way, "cid").await.unwrap().recovery.is_some());
+    let (nobody, _codes) = mpsc::unbounded_channel();
+    assert!(login(&cid, &way, "cid", &nobody).await.unwrap().recovery.is_some());
     // Somebody else's home cannot do that.
     let eve = Client::open(&server.join("eve")).unwrap();
     assert!(register(&eve, &way).await.unwrap_err().to_string().contains("taken"));
 
-    // The same with a second device: the list holds it once.
+    // The same with a second device: the list holds it once. Bea's first is on another way, so that the connections counted
+    // are the second's alone: who the server is, the login's start and end, the consent, the enrolment.
+    let bea = server.register("bea").await.unwrap();
+    let door = doorkeeper(bea.clone());
     let phone = Client::open(&server.join("phone")).unwrap();
-    way.lose(4);
-    assert!(matches!(login(&phone, &way).await, Err(ClientError::Unreachable { .. })));
+    way.lose(5);
+    assert!(matches!(login(&phone, &way, "bea", &door).await, Err(ClientError::Unreachable { .. })));
     drop(phone);
     way.lose(NEVER);
     let phone = Client::open(&server.join("phone")).unwrap();
-    assert!(login(&phone, &way).await.unwrap().recovery.is_none(), "a login makes no recovery key");
-    assert_eq!(ada.devices().await.unwrap().records().len(), 2);
+    let (nobody, mut codes) = mpsc::unbounded_channel();
+    let joined = login(&phone, &way, "bea", &nobody).await.unwrap();
+    assert!(joined.recovery.is_none(), "a login makes no recovery key");
+    assert!(codes.try_recv().is_err(), "it was let in already");
+    assert_eq!(bea.devices().await.unwrap().records().len(), 2);
     tokio::time::timeout(Duration::from_secs(10), phone.connect()).await.unwrap().unwrap().stop().await;
     // An attempt that never reached the server is simply made again.
     let tablet = Client::open(&server.join("tablet")).unwrap();
     way.lose(1);
-    assert!(login(&tablet, &way).await.is_err());
+    assert!(login(&tablet, &way, "bea", &door).await.is_err());
     way.lose(NEVER);
-    login(&tablet, &way).await.unwrap();
-    assert_eq!(ada.devices().await.unwrap().records().len(), 3);
+    login(&tablet, &way, "bea", &door).await.unwrap();
+    assert_eq!(bea.devices().await.unwrap().records().len(), 3);
 }

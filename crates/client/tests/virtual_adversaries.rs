@@ -161,3 +161,41 @@ fn papers(body: &[u8]) -> Option<(Grant, Join)> {
     let read = |signed: &Signed| signed.bytes.clone();
     Some((cbor::decode(&read(&grant)).ok()?, cbor::decode(&read(&join)).ok()?))
 }
+
+/// A server that shows the two of a call two logs cannot have them talk, whichever of them it lies to and whoever calls.
+#[test]
+fn kt_13_who_is_shown_a_forked_log_finds_out_before_anything_is_said() {
+    for lied_to in [ADA, BOB] {
+        let mut world = World::new(31);
+        world.branches.insert(lied_to, 2);
+        let peer = world.peer_in(BOB, if lied_to == ADA { 2 } else { 1 });
+        world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+        world.run(200);
+        let rang = world.devices[BOB].events.iter().any(|event| matches!(event, Event::Incoming { .. }));
+        assert!(!rang, "nobody is asked");
+        assert!(world.devices[BOB].events.iter().any(|event| matches!(event, Event::Disproved { .. })));
+        assert_eq!([ADA, BOB].map(|device| world.over(device)), [Some(Outcome::RefusedByProof); 2]);
+    }
+}
+
+/// Where both were shown the same, nothing has to be asked.
+#[test]
+fn kt_13_who_were_shown_the_same_ask_nothing() {
+    let world = World::talking(32);
+    assert_eq!(world.compared, 0);
+}
+
+/// The callee's word is compared as well: a caller who is told of another log in the answer ends the call, before a frame.
+#[test]
+fn kt_13_what_the_answer_says_of_the_log_is_compared_too() {
+    let mut world = World::new(33);
+    world.branches.insert(BOB, 2);
+    world.gullible = Some(BOB);
+    let peer = world.peer(BOB);
+    world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+    world.run(200);
+    world.input(BOB, Input::Accept);
+    world.run(1_000);
+    assert!(world.devices[ADA].events.iter().any(|event| matches!(event, Event::Disproved { .. })));
+    assert_eq!((world.over(ADA), world.devices[BOB].heard), (Some(Outcome::RefusedByProof), 0));
+}

@@ -1,10 +1,12 @@
 //! What a user's devices are, and how that is proven: the directory's answer, with the lists it is about.
 
 use undertone_keys::UserId;
-use undertone_transparency::answer::{Answer, Found, Hashes, MAX_LISTS};
+use undertone_transparency::answer::{Answer, Found, Hashes, MAX_LISTS, MAX_OLDER, Older};
+use undertone_transparency::checkpoint::SignedCheckpoint;
+use undertone_transparency::history::{HistoryAnswer, Lists};
 
 use crate::accounts::{AccountError, Desk};
-use crate::directory::Proof;
+use crate::directory::{Proof, Shown};
 use crate::store::{Accounts, StoreError};
 
 /// Bytes of the lists of one answer at most: with the proof, and as JSON, it stays below what a client reads.
@@ -28,15 +30,60 @@ impl<S: Accounts> Desk<S> {
                 Found::Present { lists: self.lists(user, above, proof.version).await?, proof: Box::new(proof) }
             }
         };
+        let (newest, witnessed) = self.witnessed(&shown).await?;
         Ok(Answer {
-            checkpoint: shown.checkpoint.to_bytes(),
+            checkpoint: newest.to_bytes(),
             // Whoever has seen more than there is has seen another log, or this one before it lost something: they will
             // say so, and there is nothing to be said for it.
             consistency: Hashes(consistency.unwrap_or_default()),
             leaf: shown.inclusion.entry.clone(),
             inclusion: Hashes(shown.inclusion.proof.clone()),
             found,
+            witnessed,
+            announced: None,
         })
+    }
+
+    /// Every version of an account's list from `from` on, with the proof that these are all (rule KT-11), for a device of that
+    /// account that has seen `seen` leaves of the log.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn history(&self, user: &UserId, seen: u64, from: u32) -> Result<HistoryAnswer, AccountError> {
+        let found = self.directory().history(user, from).await?;
+        let shown = found.shown;
+        let (newest, witnessed) = self.witnessed(&shown).await?;
+        // Whoever has a token has an account, and an account is in the directory before its first token.
+        let Proof::Present(proof) = found.proof else { return Err(AccountError::Store(StoreError::Damaged)) };
+        let consistency = self.directory().consistency(seen, shown.size()).await?;
+        let lists = self.lists(user, from.clamp(1, proof.latest), proof.latest).await?;
+        Ok(HistoryAnswer {
+            checkpoint: newest.to_bytes(),
+            consistency: Hashes(consistency.unwrap_or_default()),
+            leaf: shown.inclusion.entry.clone(),
+            inclusion: Hashes(shown.inclusion.proof.clone()),
+            proof,
+            witnessed,
+            lists: Lists(lists),
+        })
+    }
+
+    /// The checkpoint shown, with its witnesses' lines, and older ones with the lines of those who have not come so far.
+    pub(crate) async fn witnessed(
+        &self,
+        shown: &Shown,
+    ) -> Result<(SignedCheckpoint, Option<Vec<Older>>), AccountError> {
+        let (mut newest, mut witnessed) = (shown.checkpoint.clone(), Vec::new());
+        for checkpoint in self.directory().witnessed(MAX_OLDER).await? {
+            let size = checkpoint.claimed().size;
+            if size == shown.size() {
+                newest = checkpoint;
+            // What is beyond what is shown here comes with the next answer.
+            } else if let Some(proof) = self.directory().consistency(size, shown.size()).await? {
+                witnessed.push(Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes(proof) });
+            }
+        }
+        Ok((newest, (!witnessed.is_empty()).then_some(witnessed)))
     }
 
     /// The lists above a version up to the one that the directory proves: a newer one may be stored already.

@@ -3,9 +3,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use undertone_protocol::limits;
+use undertone_transparency::note::WitnessKey;
+
+use crate::directory::Settings;
+use crate::signal::wall_time;
 
 /// A server's configuration. Every field has a default that works.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +37,8 @@ pub struct Config {
     pub relay_threads: Option<NonZeroUsize>,
     /// The keys of the witnesses whose cosignatures the log of the key directory takes, as they print them.
     pub witnesses: Vec<String>,
+    /// How the key directory runs.
+    pub directory: Directory,
     /// What bounds the server.
     pub limits: Limits,
 }
@@ -47,6 +54,22 @@ pub enum Registration {
     Open,
     /// Whoever has an invite token of the operator's.
     Invite,
+}
+
+/// How the key directory runs. What each field is for stands in [`crate::directory::Settings`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Directory {
+    /// Milliseconds between epochs at least; the first change after a pause does not wait for them.
+    pub epoch_ms: u64,
+    /// Bytes of memory that the tree may take; a larger one is read from the disk for every proof. A million users take 150 MB.
+    pub memory: u64,
+    /// VRF proofs of labels that nobody has, kept in memory: 112 bytes each, and their labels.
+    pub vrf_proofs: usize,
+    /// Requests that read the directory at the same time, each with a connection of the database.
+    pub readers: NonZeroUsize,
+    /// Changes that wait for an epoch.
+    pub queue: NonZeroUsize,
 }
 
 /// What bounds a server; the reasons stand in [`undertone_protocol::limits`].
@@ -156,6 +179,25 @@ impl Default for Limits {
     }
 }
 
+impl Default for Directory {
+    fn default() -> Self {
+        let Settings { epoch_interval, snapshot_bytes, vrf_proofs, readers, queue, .. } = Settings::new(wall_time);
+        let epoch_ms = u64::try_from(epoch_interval.as_millis()).unwrap_or(u64::MAX);
+        Self { epoch_ms, memory: snapshot_bytes, vrf_proofs, readers, queue }
+    }
+}
+
+impl Directory {
+    /// The settings of a directory with these witnesses.
+    #[must_use]
+    pub fn settings(&self, witnesses: Vec<WitnessKey>) -> Settings {
+        let Self { epoch_ms, memory, vrf_proofs, readers, queue } = *self;
+        let epoch_interval = Duration::from_millis(epoch_ms);
+        let own = Settings::new(wall_time);
+        Settings { epoch_interval, snapshot_bytes: memory, vrf_proofs, readers, queue, witnesses, ..own }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -169,6 +211,7 @@ impl Default for Config {
             metrics: None,
             relay_threads: None,
             witnesses: Vec::new(),
+            directory: Directory::default(),
             limits: Limits::default(),
         }
     }

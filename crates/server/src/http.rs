@@ -1,6 +1,7 @@
 //! REST and the way to the WebSocket. The OpenAPI description is served at `/v1/openapi.json`.
 #![allow(missing_debug_implementations, unreachable_pub, reason = "utoipa's generated types")]
 
+mod history;
 pub mod log;
 mod rooms;
 
@@ -68,6 +69,7 @@ pub struct Shared<S> {
         login_finish,
         enrol,
         devices,
+        history::history,
         logout,
         rooms::list,
         rooms::above,
@@ -76,6 +78,7 @@ pub struct Shared<S> {
         log::checkpoint,
         log::tile,
         log::audit,
+        log::consistency,
         log::cosign
     )
 )]
@@ -94,6 +97,7 @@ pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/login/finish", post(login_finish::<S>))
         .route("/v1/devices", post(enrol::<S>))
         .route("/v1/users/{user}/devices", get(devices::<S>))
+        .route("/v1/account/history", get(history::history::<S>))
         .route("/v1/logout", post(logout::<S>))
         .route("/v1/rooms", get(rooms::list::<S>))
         .route("/v1/rooms/{room}/access", get(rooms::above::<S>).post(rooms::take::<S>))

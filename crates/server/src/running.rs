@@ -134,7 +134,7 @@ impl Server {
             let keys = directory::Keys { log: data.identity(rng)?, vrf };
             let witnesses = config.witnesses.iter().map(|key| key.parse::<WitnessKey>());
             let witnesses = witnesses.collect::<Result<_, _>>().map_err(StartError::Witness)?;
-            let settings = directory::Settings { witnesses, ..directory::Settings::new(wall_time) };
+            let settings = config.directory.settings(witnesses);
             Directory::open(storage, &domain, keys, settings).await?
         };
         let statement = Statement {

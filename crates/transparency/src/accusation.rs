@@ -4,7 +4,7 @@ use undertone_keys::UserId;
 use undertone_keys::device_list::ListError;
 
 use crate::checkpoint::{CheckpointError, NotFollowing};
-use crate::directory::{AbsenceError, ClaimError, LookupError};
+use crate::directory::{AbsenceError, ClaimError, HistoryError, LookupError};
 use crate::leaf::LeafOrder;
 use crate::log::BadProof;
 use crate::policy::TooFew;
@@ -40,6 +40,9 @@ pub enum Accusation {
     /// KT-5, KT-6: the user's version is not proven.
     #[error("the device list is not proven by the directory: {0}")]
     Lookup(#[from] LookupError),
+    /// KT-5, KT-6, KT-11: the versions of the own account's list are not proven to be all there are.
+    #[error("the history of the account's device lists is not proven by the directory: {0}")]
+    History(#[from] HistoryError),
     /// KT-6: that there is no such user is not proven.
     #[error(transparent)]
     Absence(#[from] AbsenceError),
@@ -97,9 +100,10 @@ impl Accusation {
             Self::Witnesses(_) => "KT-2",
             Self::Leaf | Self::Inclusion(_) => "KT-3",
             Self::Log(_) => "KT-4",
-            Self::Lookup(LookupError::Claim(ClaimError::Vrf(_))) | Self::Absence(AbsenceError(ClaimError::Vrf(_))) => {
-                "KT-5"
-            }
+            Self::Lookup(LookupError::Claim(ClaimError::Vrf(_)))
+            | Self::History(HistoryError::Claim(ClaimError::Vrf(_)))
+            | Self::Absence(AbsenceError(ClaimError::Vrf(_))) => "KT-5",
+            Self::History(_) => "KT-11",
             Self::Lookup(_) | Self::Absence(_) | Self::Denied(_) => "KT-6",
             Self::OtherList | Self::List(_) | Self::Version { .. } | Self::OldList { .. } => "KT-7",
             Self::Order(order) => order.rule(),

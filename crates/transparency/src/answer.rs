@@ -7,7 +7,7 @@
 //! | 2   | the log's last leaf, [103 bytes](crate::leaf) |
 //! | 3   | its inclusion proof (RFC 6962, 2.1.1), 32 bytes for each hash |
 //! | 4   | `[0, proof, [list]]`, the newest list last, or `[1, proof]` where there is no such user |
-//! | 5   | the newest checkpoint that witnesses cosigned, where that is an older one: `{0: note, 1: consistency proof from it}` |
+//! | 5   | older checkpoints that witnesses cosigned, 8 at most: `[{0: note, 1: consistency proof from it to the newest}]` |
 //! | 6   | where the newest list begins the account anew: the leaf of its epoch, `{0: index, 1: leaf, 2: inclusion proof}` |
 //!
 //! Nothing of it is signed as a whole, and nothing has to be: what is not the log's word is proven by it.
@@ -25,6 +25,8 @@ use crate::log::Hash;
 pub const MAX_BYTES: usize = 4 << 20;
 /// Lists that an answer may bring at most.
 pub const MAX_LISTS: usize = 1_024;
+/// Older checkpoints that an answer may bring at most.
+pub const MAX_OLDER: usize = 8;
 /// Hashes of a proof about the log at most: two for each of its 64 levels, and one.
 const MAX_HASHES: usize = 129;
 
@@ -47,9 +49,9 @@ pub struct Answer {
     /// What the directory says.
     #[n(4)]
     pub found: Found,
-    /// The newest checkpoint that witnesses cosigned, where the newest of all is not yet.
+    /// Older checkpoints that witnesses cosigned, where they have not all cosigned the newest; absent where there is none.
     #[n(5)]
-    pub witnessed: Option<Older>,
+    pub witnessed: Option<Vec<Older>>,
     /// When the newest list was published, where it begins the account anew (rule ID-7).
     #[n(6)]
     pub announced: Option<LeafOf>,
@@ -117,7 +119,7 @@ impl Answer {
             consistency: &self.consistency.0,
             leaf: &self.leaf,
             inclusion: &self.inclusion.0,
-            witnessed: self.witnessed.as_ref(),
+            witnessed: self.witnessed.as_deref().unwrap_or_default(),
         }
     }
 

@@ -239,6 +239,13 @@ impl VerifiedCheckpoint {
         &self.0
     }
 
+    /// The same without the lines of witnesses: what one device passes on to another.
+    #[must_use]
+    pub fn by_log_alone(&self) -> SignedCheckpoint {
+        let SignedCheckpoint { note, claimed } = &self.0;
+        SignedCheckpoint { note: note.of(&claimed.origin), claimed: claimed.clone() }
+    }
+
     /// Compares with the `last` checkpoint seen of this log (rule KT-4); `proof` is the consistency proof between
     /// their sizes (RFC 6962, 2.1.2), empty for equal ones.
     ///

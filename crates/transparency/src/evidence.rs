@@ -1,4 +1,5 @@
 //! What a failed proof leaves behind (rule KT-9): everything that the check was made of, so that anybody can make it again.
+//! A proof that holds can be kept in the same way, for whoever does not want to take somebody's word for it.
 //!
 //! A checkpoint is signed by the log's key, the rest of an answer by nobody. So two kinds of evidence are told apart: what
 //! [convicts](Evidence::convicts) shows two signatures by one key that cannot both be honest, whoever brings it; anything
@@ -13,6 +14,7 @@ use undertone_keys::{UserId, WallTime};
 
 use crate::answer::Answer;
 use crate::checkpoint::{SignedCheckpoint, origin};
+use crate::history::{History, HistoryAnswer, HistoryQuestion};
 use crate::note::{LogKey, WitnessKey};
 use crate::policy::Witnesses;
 use crate::seen::Seen;
@@ -21,7 +23,7 @@ use crate::verify::{Accusation, Pins, Proven, Purpose, Question};
 /// Bytes of a file of evidence at most.
 pub const MAX_BYTES: usize = 8 << 20;
 
-/// A check that failed, with all it was made of. CBOR map.
+/// A check with all it was made of; mostly one that failed. CBOR map.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Evidence {
@@ -63,10 +65,22 @@ pub struct Evidence {
     /// Whether the device insisted on its witnesses.
     #[n(12)]
     insisted: Option<bool>,
+    /// True where the answer is of the own account's history, from the list above on (rule KT-11).
+    #[n(13)]
+    history: Option<bool>,
+}
+
+/// What holds, where evidence accuses nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// An answer about a user.
+    Answer(Proven),
+    /// The history of the device's own account.
+    History(Box<History>),
 }
 
 impl Evidence {
-    /// Keeps a question and the answer to it that did not hold.
+    /// Keeps a question and the answer to it.
     #[must_use]
     pub fn new(question: &Question<'_>, answer: &[u8]) -> Self {
         let Question { pins, user, seen, known, now, purpose } = *question;
@@ -84,7 +98,17 @@ impl Evidence {
             begins: purpose == Purpose::Begin,
             answer: answer.to_vec(),
             insisted: pins.witnesses.insists().then_some(true),
+            history: None,
         }
+    }
+
+    /// Keeps a question about the own account's history and the answer to it that did not hold.
+    #[must_use]
+    pub fn of_history(question: &HistoryQuestion<'_>, answer: &[u8]) -> Self {
+        let HistoryQuestion { pins, seen, from, now } = *question;
+        let purpose = Purpose::Begin;
+        let question = Question { pins, user: from.user(), seen, known: Some(from), now, purpose };
+        Self { history: Some(true), ..Self::new(&question, answer) }
     }
 
     /// The file's contents.
@@ -109,7 +133,7 @@ impl Evidence {
     ///
     /// # Errors
     /// [`Malformed`] where what the device knew cannot be read, or was not signed by the keys that stand beside it.
-    pub fn check(&self) -> Result<Result<Proven, Accusation>, Malformed> {
+    pub fn check(&self) -> Result<Result<Held, Accusation>, Malformed> {
         let keys = self.witnesses.iter().map(|text| text.parse::<WitnessKey>()).collect::<Result<_, _>>();
         let threshold = usize::try_from(self.threshold).map_err(|_| Malformed)?;
         let witnesses = Witnesses::new(threshold, keys.map_err(|_| Malformed)?).map_err(|_| Malformed)?;
@@ -127,7 +151,12 @@ impl Evidence {
             now: self.at,
             purpose,
         };
-        Ok(question.verify(&self.answer))
+        if !self.is_of_history() {
+            return Ok(question.verify(&self.answer).map(Held::Answer));
+        }
+        let from = known.as_ref().ok_or(Malformed)?;
+        let question = HistoryQuestion { pins: &pins, seen: seen.as_ref(), from, now: self.at };
+        Ok(question.verify(&self.answer).map(|history| Held::History(Box::new(history))))
     }
 
     /// Whether the log's own signatures are enough: two of them, over two trees of one size. Whichever check failed first.
@@ -136,9 +165,14 @@ impl Evidence {
         let Some(Ok(seen)) = self.seen.as_deref().map(|bytes| Seen::from_bytes(bytes, &self.domain, &self.log)) else {
             return false;
         };
-        let shown = Answer::from_bytes(&self.answer).ok().and_then(|answer| {
+        let checkpoint = if self.is_of_history() {
+            HistoryAnswer::from_bytes(&self.answer).map(|answer| answer.checkpoint)
+        } else {
+            Answer::from_bytes(&self.answer).map(|answer| answer.checkpoint)
+        };
+        let shown = checkpoint.ok().and_then(|checkpoint| {
             let name = origin(&self.domain).ok()?;
-            SignedCheckpoint::from_bytes(&answer.checkpoint).ok()?.verify(&LogKey::new(name, self.log)).ok()
+            SignedCheckpoint::from_bytes(&checkpoint).ok()?.verify(&LogKey::new(name, self.log)).ok()
         });
         shown.is_some_and(|shown| shown.size() == seen.size() && shown.root() != seen.checkpoint().root())
     }
@@ -164,6 +198,12 @@ impl Evidence {
         &self.log
     }
 
+    /// Whether the own account's history was asked for (rule KT-11).
+    #[must_use]
+    pub fn is_of_history(&self) -> bool {
+        self.history == Some(true)
+    }
+
     /// Whose devices were asked for.
     #[must_use]
     pub const fn user(&self) -> &UserId {
@@ -174,5 +214,25 @@ impl Evidence {
     #[must_use]
     pub const fn at(&self) -> WallTime {
         self.at
+    }
+
+    /// The answer as it came.
+    #[must_use]
+    pub fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+
+    /// Leaves of the log that the device had seen before; none where it had seen nothing.
+    #[must_use]
+    pub fn seen(&self) -> Option<u64> {
+        let bytes = self.seen.as_deref()?;
+        Seen::from_bytes(bytes, &self.domain, &self.log).ok().map(|seen| seen.size())
+    }
+
+    /// The version of the newest list of the user that the device had before.
+    #[must_use]
+    pub fn known(&self) -> Option<u32> {
+        let claimed = ClaimedList::from_bytes(self.known.as_ref()?).ok()?;
+        claimed.verify(&self.user).ok().map(|list| list.version())
     }
 }

@@ -6,7 +6,7 @@ use undertone_keys::digest::sha256;
 use undertone_keys::sign::{Server, VerifyingKey};
 
 use crate::accusation::Accusation;
-use crate::answer::Older;
+use crate::answer::{MAX_OLDER, Older};
 use crate::checkpoint::{CheckpointError, SignedCheckpoint, VerifiedCheckpoint, origin};
 use crate::leaf::Leaf;
 use crate::log::{Hash, verify_inclusion};
@@ -63,8 +63,8 @@ pub struct Head<'a> {
     pub leaf: &'a [u8],
     /// That it is the last leaf.
     pub inclusion: &'a [Hash],
-    /// The newest checkpoint that witnesses cosigned, where that is an older one.
-    pub witnessed: Option<&'a Older>,
+    /// Older checkpoints that witnesses cosigned.
+    pub witnessed: &'a [Older],
 }
 
 impl Pins {
@@ -96,31 +96,31 @@ impl Pins {
         Ok(SignedCheckpoint::from_bytes(note)?.verify(&LogKey::new(name, self.log))?)
     }
 
-    /// Rule KT-2: as many witnesses as are wanted saw this checkpoint, or an older one that it is shown to have grown from.
+    /// Rule KT-2: as many witnesses as are wanted saw this checkpoint, or older ones that it is shown to have grown from.
     /// Where they did not, that is an accusation only for a policy that insists: a witness that is down stops nobody.
     fn witnessed(
         &self,
         newest: &VerifiedCheckpoint,
-        older: Option<&Older>,
+        older: &[Older],
         now: WallTime,
         purpose: Purpose,
     ) -> Result<Witnessed, Accusation> {
+        if older.len() > MAX_OLDER {
+            return Err(Accusation::Malformed);
+        }
         let insists = self.witnesses.insists();
         let most = if purpose == Purpose::Begin { WITNESSED_WITHIN } else { SHOWABLE };
         let count = |checkpoint: &VerifiedCheckpoint| {
             let (Ok(found) | Err(TooFew(found))) = self.witnesses.check(checkpoint, now);
             if insists { found.since(now, most) } else { found }
         };
-        let mut best = count(newest);
-        if let Some(older) = older.filter(|_| !best.is_enough()) {
-            let earlier = self.signed(&older.checkpoint)?;
-            newest.follows(&earlier, &older.consistency.0)?;
-            let found = count(&earlier);
-            if found.count() > best.count() {
-                best = found;
-            }
+        let mut found = count(newest);
+        for Older { checkpoint, consistency } in older {
+            let earlier = self.signed(checkpoint)?;
+            newest.follows(&earlier, &consistency.0)?;
+            found = found.and(count(&earlier));
         }
-        if insists && !best.is_enough() { Err(TooFew(best).into()) } else { Ok(best) }
+        if insists && !found.is_enough() { Err(TooFew(found).into()) } else { Ok(found) }
     }
 
     /// Rules KT-3 and KT-14: the leaf is the last one, of a directory with the pinned VRF key. An earlier leaf, though it is in

@@ -8,9 +8,11 @@ pub const LEAF: Label = Label::declare("undertone/KT-3/leaf/v1");
 pub const DIRECTORY_LABEL: Label = Label::declare("undertone/KT-5/label/v1");
 /// What names evidence by its contents.
 pub const EVIDENCE: Label = Label::declare("undertone/KT-9/evidence/v1");
+/// What names evidence of two logs by its contents.
+pub const DIVERGENCE: Label = Label::declare("undertone/KT-13/divergence/v1");
 
 /// All of them, for the test that none is used twice and for the documentation.
-pub const ALL: &[Label] = &[LEAF, DIRECTORY_LABEL, EVIDENCE];
+pub const ALL: &[Label] = &[LEAF, DIRECTORY_LABEL, EVIDENCE, DIVERGENCE];
 
 #[cfg(test)]
 mod tests {

@@ -92,6 +92,12 @@ impl Note {
         &self.signatures
     }
 
+    /// The same with the lines of this name alone.
+    pub(crate) fn of(&self, name: &KeyName) -> Self {
+        let signatures = self.signatures.iter().filter(|line| line.name == *name).cloned().collect();
+        Self { text: self.text.clone(), signatures }
+    }
+
     /// Adds a signature line below the others.
     ///
     /// # Errors

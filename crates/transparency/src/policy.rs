@@ -35,12 +35,12 @@ pub enum BadPolicy {
 /// What was found below a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witnessed {
-    /// Leaves of the checkpoint.
-    pub size: u64,
     /// How many had to cosign.
     pub threshold: usize,
-    /// Who did, each with the newest time of theirs, in the order of the policy.
+    /// Who did, each with the newest time of theirs.
     pub witnesses: Vec<(KeyName, WallTime)>,
+    /// How many leaves the log had which each of them saw, in the same order.
+    pub sizes: Vec<u64>,
     /// The lines that did not count and are not the log's own, in the order of the note.
     pub ignored: Vec<Ignored>,
 }
@@ -156,8 +156,9 @@ impl Witnesses {
         }
         let names = self.keys.iter().map(|key| key.name().clone());
         let witnesses = names.zip(times).filter_map(|(name, time)| Some((name, time?))).collect();
-        let (size, threshold) = (checkpoint.size(), self.threshold);
-        let witnessed = Witnessed { size, threshold, witnesses, ignored };
+        let witnesses: Vec<(KeyName, WallTime)> = witnesses;
+        let (threshold, sizes) = (self.threshold, vec![checkpoint.size(); witnesses.len()]);
+        let witnessed = Witnessed { threshold, witnesses, sizes, ignored };
         if !witnessed.is_enough() { Err(TooFew(witnessed)) } else { Ok(witnessed) }
     }
 }
@@ -190,8 +191,32 @@ impl Witnessed {
     /// Without those that cosigned more than `most` seconds before `now`.
     #[must_use]
     pub fn since(mut self, now: WallTime, most: u64) -> Self {
-        self.witnesses.retain(|(_, time)| *time >= now || now.distance(*time) <= most);
+        let lately = |time: WallTime| time >= now || now.distance(time) <= most;
+        let kept = self.witnesses.into_iter().zip(self.sizes).filter(|((_, time), _)| lately(*time));
+        (self.witnesses, self.sizes) = kept.unzip();
         self
+    }
+
+    /// Together with what was found below an earlier checkpoint: who cosigned both counts once, with the later one.
+    #[must_use]
+    pub fn and(mut self, earlier: Self) -> Self {
+        for ((name, time), size) in earlier.witnesses.into_iter().zip(earlier.sizes) {
+            if !self.names().any(|known| *known == name) {
+                self.witnesses.push((name, time));
+                self.sizes.push(size);
+            }
+        }
+        self
+    }
+
+    /// Leaves of the log that as many witnesses as the policy wants have seen, or all of those that were found where they are
+    /// fewer. `None` without any.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        let mut sizes = self.sizes.clone();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        sizes.truncate(self.threshold.max(1));
+        sizes.pop()
     }
 
     /// Whether the checkpoint may be shown as witnessed: a policy without witnesses never does (rule KT-12).

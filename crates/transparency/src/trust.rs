@@ -215,7 +215,9 @@ impl PeerTrust {
         self.advance(list)?;
         self.state = State::Trusted(standing, *list.account());
         let downgraded = self.downgraded.clone().unwrap_or_default();
-        Ok(TrustedPeer { list: list.clone(), standing, downgraded, attested: Box::new(devices.attested()) })
+        let checkpoint = devices.provenance().seen().checkpoint().by_log_alone().to_bytes();
+        let attested = Box::new(devices.attested());
+        Ok(TrustedPeer { list: list.clone(), standing, downgraded, attested, checkpoint })
     }
 
     /// Whether the last word about this key was no.
@@ -352,6 +354,7 @@ pub struct TrustedPeer {
     standing: Standing,
     downgraded: Vec<DeviceId>,
     attested: Box<Attested>,
+    checkpoint: Vec<u8>,
 }
 
 impl TrustedPeer {
@@ -371,6 +374,13 @@ impl TrustedPeer {
     #[must_use]
     pub const fn attested(&self) -> &Attested {
         &self.attested
+    }
+
+    /// The checkpoint of the log with which their devices were proven, as a note with the log's signature alone: what the peer
+    /// is told, to compare it with their own (rule KT-13).
+    #[must_use]
+    pub fn checkpoint(&self) -> &[u8] {
+        &self.checkpoint
     }
 
     /// Their account key.

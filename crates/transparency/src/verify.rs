@@ -148,7 +148,7 @@ impl Question<'_> {
         if let Some(known) = self.known.map(DeviceList::version).filter(|known| version < *known) {
             return Err(Accusation::OldList { known, proven: version });
         }
-        let mut chain = Chain { newest: self.known.cloned(), before: None, is_known: true };
+        let mut chain = Chain::new(self.known.cloned());
         for bytes in lists {
             chain.add(ClaimedList::from_bytes(bytes)?.verify(self.user)?)?;
         }
@@ -165,7 +165,7 @@ impl Question<'_> {
 
 /// The end of a user's lists, of which each follows the one before.
 #[derive(Debug)]
-struct Chain {
+pub(crate) struct Chain {
     newest: Option<DeviceList>,
     before: Option<DeviceList>,
     /// Whether the newest was known before this answer.
@@ -173,9 +173,14 @@ struct Chain {
 }
 
 impl Chain {
+    /// Behind a list that was known before, if there was one.
+    pub(crate) const fn new(known: Option<DeviceList>) -> Self {
+        Self { newest: known, before: None, is_known: true }
+    }
+
     /// One more. Behind an announcement to begin anew comes what the new key says, or that the old one takes it back (rule
     /// ID-7).
-    fn add(&mut self, list: DeviceList) -> Result<(), ListError> {
+    pub(crate) fn add(&mut self, list: DeviceList) -> Result<(), ListError> {
         if let Some(newest) = &self.newest {
             let kept = |error| match &self.before {
                 Some(before) if newest.begins_anew().is_some() => list.keeps_on(newest, before),
@@ -246,16 +251,24 @@ impl VerifiedDevices {
     /// The same in short.
     #[must_use]
     pub fn attested(&self) -> Attested {
-        let Provenance { seen, witnessed } = &self.provenance;
+        self.provenance.attested(self.published)
+    }
+}
+
+impl Provenance {
+    /// The same in short, for a list that was published in this epoch.
+    #[must_use]
+    pub fn attested(&self, published: u64) -> Attested {
+        let Self { seen, witnessed } = self;
         Attested {
             epoch: seen.leaf().epoch,
-            published: self.published,
+            published,
             size: seen.size(),
             root: *seen.checkpoint().root(),
             time: seen.time(),
             witnesses: witnessed.names().map(ToString::to_string).collect(),
             threshold: u32::try_from(witnessed.threshold).unwrap_or(u32::MAX),
-            witnessed: (witnessed.count() > 0).then_some(witnessed.size),
+            witnessed: witnessed.size(),
         }
     }
 }

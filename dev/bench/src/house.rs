@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use undertone_client::Event;
-use undertone_client::native::{Client, KeyChoice, Login, Online, Registration};
+use undertone_client::native::{Client, Entrance, KeyChoice, Login, Online, Registration, Unlock};
 use undertone_client::secret::SecretBytes;
 use undertone_server::{Config, Server};
 use undertone_testkit::Folder;
@@ -54,6 +54,7 @@ impl House {
             passphrase: &passphrase,
             label: "bench",
             invite: None,
+            anew: None,
             key: KeyChoice::P256,
         };
         client.register(registration).await?;
@@ -65,7 +66,10 @@ impl House {
         let client = self.register(name).await?;
         client.logout().await?;
         let (server, passphrase) = (self.server.address.to_string(), passphrase());
-        let login = Login { server: &server, name, passphrase: &passphrase, label: "bench", key: KeyChoice::P256 };
+        let (unlock, key) = (Unlock::Passphrase(&passphrase), KeyChoice::P256);
+        // The device that has left is still in the list, and lets nobody in.
+        let entrance = Entrance::Alone(&|_| true);
+        let login = Login { server: &server, name, unlock, label: "bench", key, entrance, keep: false };
         client.login(login).await?;
         Ok(client)
     }

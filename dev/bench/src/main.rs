@@ -1,4 +1,4 @@
-//! What Undertone's media path costs: `make bench`.
+//! What Undertone's media path and its key directory cost: `make bench`.
 //!
 //! Every figure stands beside a limit or a peer that was measured in the same run, and what is printed is the ratio. The
 //! relays run as processes of their own, so that their CPU time is theirs alone.
@@ -6,6 +6,7 @@
 
 mod client;
 mod crowd;
+mod directory;
 mod histogram;
 mod house;
 mod join;
@@ -52,6 +53,10 @@ struct Options {
     /// Seconds that each relay is measured for.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Users in the key directory. With more than 100,000 a directory of so many is measured besides: a million take ten
+    /// minutes and more.
+    #[arg(long, default_value_t = directory::USERS)]
+    users: u32,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -71,6 +76,8 @@ enum Part {
     Setup,
     /// What a server holds.
     Memory,
+    /// The key directory: look-ups, publishing, proofs.
+    Directory,
 }
 
 /// What else it does: what people ask for, and, hidden, what the benchmark starts as processes of their own.
@@ -136,6 +143,10 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     if wants(Part::Setup) {
         println!("calls: 20 of them ...");
         setup::measure(&mut table)?;
+    }
+    if wants(Part::Directory) {
+        println!("key directory: {} users, and akd with as many in memory and on SQLite ...", options.users);
+        directory::measure(&mut table, options.users)?;
     }
     // From here on the relay that is measured has a processor to itself.
     let alone = process::step_aside()?;

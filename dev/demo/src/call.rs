@@ -7,15 +7,20 @@ use undertone_testkit::ears::{envelope, likeness};
 use undertone_testkit::{ServerProcess, Terminal, locksmith, speech};
 
 use crate::table::Table;
+use crate::watched::{self, claim_proven, rely_on};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(crate) fn play(protection: &str) -> anyhow::Result<Table> {
-    println!("A server starts; the call will be {protection} ...");
-    let mut server = ServerProcess::start("demo")?;
+    println!("A server starts, and a witness of its key directory; the call will be {protection} ...");
+    let (mut server, witness) = watched::start("demo")?;
     println!("ada and bob register ...");
     let person = |name: &str| Terminal::registered(server.join(name), server.address(), name);
     let (ada, bob) = (person("ada")?, person("bob")?);
+    let look = witness.look()?;
+    for name in ["ada", "bob"] {
+        rely_on(&server.join(name), &look.key()?)?;
+    }
     let path = |path: std::path::PathBuf| path.display().to_string();
     let (ada_heard, bob_heard) = (server.join("ada-heard.wav"), server.join("bob-heard.wav"));
     let (bob_says, bob_hears) = (path(speech("bob")), path(bob_heard.clone()));
@@ -66,6 +71,11 @@ pub(crate) fn play(protection: &str) -> anyhow::Result<Table> {
     table.claim("SAS on both sides", text(&a["sas"]["digits"]), same("sas"));
     let ended = end_a["result"] == "ended" && end_b["result"] == "ended" && codes == [Some(0), Some(0)];
     table.claim("ended", text(&end_a["result"]), ended);
+
+    let cosigned = format!("the log of {} leaves", look.event("cosigned")["size"]);
+    table.claim("the witness has checked and cosigned", cosigned, look.cosigned);
+    claim_proven(&mut table, &server, ("ada", &ada), "bob")?;
+    claim_proven(&mut table, &server, ("bob", &bob), "ada")?;
 
     let packets = locksmith::packets(&server.tap())?;
     let (taken, with_key) = (opened["packets"].as_u64().unwrap_or(0), opened["opened"].as_u64().unwrap_or(0));

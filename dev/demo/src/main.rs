@@ -3,8 +3,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a demonstration talks to people")]
 
 mod call;
+mod drill;
 mod room;
 mod table;
+mod watched;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ enum Scene {
     Call,
     /// Five people talk in a room.
     Room,
+    /// The server lies about its key directory, and is found out.
+    Drill,
 }
 
 impl Scene {
@@ -35,8 +39,8 @@ impl Scene {
                 println!("{both}");
                 both.holds()
             }
-            Self::Room => {
-                let table = room::play()?;
+            Self::Room | Self::Drill => {
+                let table = if self == Self::Room { room::play()? } else { drill::play()? };
                 println!("{table}");
                 table.holds()
             }

@@ -29,6 +29,11 @@ impl Table {
         Beside { title: title.into(), left: self, right: other }
     }
 
+    /// How many rows it has so far.
+    pub(crate) const fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(crate) fn holds(&self) -> bool {
         self.rows.iter().all(|(_, _, holds)| *holds != Some(false))
     }

@@ -1,14 +1,19 @@
 //! The entries of the key directory: what a server answers, what a log serves, and what is kept of a failed proof.
 
+use undertone_keys::agreement::{DeviceKey, SoftwareKey};
+use undertone_keys::device_list::DeviceList;
 use undertone_keys::digest::sha256;
+use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Server, SigningKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{UserId, WallTime};
 use undertone_transparency::answer::Answer;
-use undertone_transparency::checkpoint::SignedCheckpoint;
+use undertone_transparency::checkpoint::{SignedCheckpoint, origin};
 use undertone_transparency::cosignature::Cosignature;
 use undertone_transparency::directory::{AbsenceProof, AppendOnlyProof, HistoryProof, LookupProof, guard};
 use undertone_transparency::evidence::Evidence;
+use undertone_transparency::follow::{self, Check, Progress};
+use undertone_transparency::history::{HistoryAnswer, HistoryQuestion};
 use undertone_transparency::leaf::Leaf;
 use undertone_transparency::log::{Bundle, TilePath, VerifiedTiles};
 use undertone_transparency::note::{LogKey, NoteSignature, WitnessKey};
@@ -94,6 +99,43 @@ pub(crate) fn log_tiles(bytes: &[u8]) {
         let edge: Vec<&[u8]> = rest.chunks(64).collect();
         let _ = VerifiedTiles::open(u64::from_be_bytes(*size), root, &edge);
     }
+}
+
+/// The history of an account whose newest list this device knows, by nobody's word.
+pub(crate) fn history(bytes: &[u8]) {
+    let rng = &mut SeededRng::new(2);
+    let (account, identity, agreement) =
+        (SigningKey::generate(rng), SigningKey::generate(rng), SoftwareKey::generate(rng));
+    let Ok(user) = UserId::parse("ada", "localhost") else { return };
+    let now = WallTime::from_unix(1_000);
+    let record = DeviceRecord::new(user.clone(), *identity.public(), *agreement.public(), now, "laptop".into());
+    let Ok(from) = DeviceList::first(&account, &user, record.sign(&identity)) else { return };
+    let key = SigningKey::<Server>::generate(rng);
+    let pins =
+        Pins { domain: "localhost".into(), log: *key.public(), vrf: sha256(&[b"none"]), witnesses: Witnesses::none() };
+    let question = HistoryQuestion { pins: &pins, seen: None, from: &from, now };
+    assert!(question.verify(bytes).is_err(), "believed on nobody's word");
+    if let Ok(answer) = HistoryAnswer::from_bytes(bytes) {
+        same("history answer", &answer.to_bytes(), bytes);
+        let evidence = Evidence::of_history(&question, bytes);
+        assert!(evidence.check().is_ok_and(|checked| checked.is_err()), "evidence of what holds");
+    }
+}
+
+/// What whoever reads a log keeps of it, and how far they have read.
+pub(crate) fn log_evidence(bytes: &[u8]) {
+    if let Ok(evidence) = follow::Evidence::from_bytes(bytes) {
+        same("evidence of a log", &evidence.to_bytes(), bytes);
+        let _ = (evidence.convicts(), evidence.digest(), evidence.log());
+    }
+    let key = SigningKey::<Server>::generate(&mut SeededRng::new(1));
+    let Ok(name) = origin("localhost") else { return };
+    let log = LogKey::new(name, *key.public());
+    if let Ok(progress) = Progress::from_bytes(bytes, &log) {
+        same("progress", &progress.to_bytes(), bytes);
+    }
+    let begun = Check::begin(&Progress::new(log), None, bytes, WallTime::from_unix(1));
+    assert!(begun.is_err(), "a checkpoint that its log never signed");
 }
 
 pub(crate) fn evidence(bytes: &[u8]) {

@@ -52,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     ("signed_note", directory::signed_note),
     ("log_tiles", directory::log_tiles),
     ("evidence", directory::evidence),
+    ("account_history", directory::history),
+    ("log_evidence", directory::log_evidence),
 ];
 
 pub(crate) fn same(kind: &str, written: &[u8], read: &[u8]) {

@@ -185,16 +185,19 @@ fn the_corpus_has_good_inputs() {
 }
 
 /// What the entries of the key directory read. The proofs have the right form, and prove nothing.
-fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'static str, Vec<u8>); 5] {
+fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'static str, Vec<u8>); 7] {
     use undertone_keys::WallTime;
     use undertone_keys::sign::{Server, SigningKey, Witness};
     use undertone_keys::testing::SeededRng;
     use undertone_transparency::answer::{Answer, Found, Hashes, LeafOf, Older};
     use undertone_transparency::checkpoint::{Checkpoint, origin};
     use undertone_transparency::cosignature::Cosignature;
+    use undertone_transparency::directory::wire::Update;
     use undertone_transparency::directory::wire::{Children, Present};
-    use undertone_transparency::directory::{AbsenceProof, LookupProof, Path};
+    use undertone_transparency::directory::{AbsenceProof, HistoryProof, LookupProof, Path};
     use undertone_transparency::evidence::Evidence;
+    use undertone_transparency::follow::{Check, Progress};
+    use undertone_transparency::history::{HistoryAnswer, Lists};
     use undertone_transparency::leaf::Leaf;
     use undertone_transparency::note::{LogKey, WitnessKey};
     use undertone_transparency::policy::Witnesses;
@@ -223,6 +226,26 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
         markers: Vec::new(),
     };
     let proof_bytes = proof.to_bytes();
+    let update =
+        Update { epoch: 1, value: list.hash(), nonce: [5; 32], existence: proof.existence.clone(), superseded: None };
+    let history = HistoryAnswer {
+        checkpoint: checkpoint.to_bytes(),
+        consistency: Hashes::default(),
+        leaf: leaf.to_bytes(),
+        inclusion: Hashes::default(),
+        proof: HistoryProof {
+            latest: 1,
+            updates: vec![update],
+            past: Vec::new(),
+            future: vec![proof.freshness.clone()],
+        },
+        witnessed: Some(vec![Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }]),
+        lists: Lists(vec![list.to_bytes()]),
+    };
+    // Of a log whose key signed none of it.
+    let other =
+        LogKey::new(origin("localhost").unwrap(), *SigningKey::<Server>::generate(&mut SeededRng::new(45)).public());
+    let accused = Check::begin(&Progress::new(other), Some(&witness_key), &checkpoint.to_bytes(), now).unwrap_err();
     let found = Found::Present { proof: Box::new(proof), lists: vec![list.to_bytes()] };
     let answer = Answer {
         checkpoint: checkpoint.to_bytes(),
@@ -230,7 +253,7 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
         leaf: leaf.to_bytes(),
         inclusion: Hashes::default(),
         found,
-        witnessed: Some(Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }),
+        witnessed: Some(vec![Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }]),
         announced: Some(LeafOf { index: 0, leaf: leaf.to_bytes(), inclusion: Hashes::default() }),
     };
     let answer = answer.to_bytes();
@@ -244,5 +267,7 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
         ("signed_note", checkpoint.to_bytes()),
         ("log_tiles", leaf.to_bytes()),
         ("evidence", Evidence::new(&question, &answer).to_bytes()),
+        ("account_history", history.to_bytes()),
+        ("log_evidence", accused.evidence.to_bytes()),
     ]
 }

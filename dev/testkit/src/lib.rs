@@ -21,6 +21,7 @@ mod speech_path;
 pub mod terminal;
 pub mod tls;
 pub mod tones;
+mod witness;
 
 pub use folder::Folder;
 pub use lossy::{Loss, LossyProxy, Weather};
@@ -28,6 +29,7 @@ pub use process::Process;
 pub use server::{ServerProcess, TestServer};
 pub use speech_path::{Heard, talk_through};
 pub use terminal::Terminal;
+pub use witness::{Look, Witness};
 
 use std::path::PathBuf;
 

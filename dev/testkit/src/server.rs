@@ -108,6 +108,7 @@ impl TestServer {
             passphrase: &passphrase,
             label: "test",
             invite: None,
+            anew: None,
             key: KeyChoice::P256,
         };
         client.register(registration).await?;
@@ -131,6 +132,7 @@ const READY: Duration = Duration::from_secs(30);
 pub struct ServerProcess {
     folder: Folder,
     address: String,
+    witnesses: Vec<String>,
     process: Option<Process>,
 }
 
@@ -140,9 +142,19 @@ impl ServerProcess {
     /// # Errors
     /// What kept it from being ready.
     pub fn start(name: &str) -> anyhow::Result<Self> {
-        let mut server = Self { folder: Folder::new(name)?, address: "127.0.0.1:0".into(), process: None };
+        let mut server = Self::prepared(name)?;
         server.start_again()?;
         Ok(server)
+    }
+
+    fn prepared(name: &str) -> anyhow::Result<Self> {
+        let (folder, address) = (Folder::new(name)?, "127.0.0.1:0".into());
+        Ok(Self { folder, address, witnesses: Vec::new(), process: None })
+    }
+
+    /// Takes the cosignatures of the witness with this key, from the next start on.
+    pub fn allow_witness(&mut self, key: String) {
+        self.witnesses.push(key);
     }
 
     /// Starts it on the data and the port it had; returns when it says that it is ready.
@@ -168,7 +180,7 @@ impl ServerProcess {
     /// # Errors
     /// What kept it from being ready.
     pub fn start_on_small_disk(name: &str, bytes: u64) -> anyhow::Result<Option<Self>> {
-        let mut server = Self { folder: Folder::new(name)?, address: "127.0.0.1:0".into(), process: None };
+        let mut server = Self::prepared(name)?;
         std::fs::create_dir(server.data())?;
         let Some(command) = with_small_disk(&server.command()?, &server.data(), bytes) else { return Ok(None) };
         server.run(command)?;
@@ -186,6 +198,12 @@ impl ServerProcess {
     fn command(&self) -> anyhow::Result<Command> {
         let mut serve = program("undertone-server")?;
         serve.args(["serve", "--json", "--listen", &self.address, "--data"]).arg(self.data());
+        if !self.witnesses.is_empty() {
+            let settings = self.join("server.toml");
+            // Rust writes a list of such texts as TOML does.
+            std::fs::write(&settings, format!("witnesses = {:?}\n", self.witnesses))?;
+            serve.arg("--config").arg(settings);
+        }
         Ok(serve)
     }
 

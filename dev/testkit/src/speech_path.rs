@@ -116,8 +116,15 @@ const fn exact(count: u64) -> f64 {
 async fn online(server: &str, home: std::path::PathBuf, name: &str) -> anyhow::Result<Online> {
     let client = Client::open(&home)?;
     let passphrase = secret::SecretBytes::new(b"a long passphrase".to_vec());
-    let registration =
-        Registration { server, name, passphrase: &passphrase, label: "test", invite: None, key: KeyChoice::P256 };
+    let registration = Registration {
+        server,
+        name,
+        passphrase: &passphrase,
+        label: "test",
+        invite: None,
+        anew: None,
+        key: KeyChoice::P256,
+    };
     client.register(registration).await?;
     Ok(client.connect().await?)
 }

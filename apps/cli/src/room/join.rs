@@ -7,13 +7,15 @@ use tokio::io::AsyncBufReadExt;
 use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{RoomInfo, Side};
 use undertone_client::native::{Client, ClientError, Invitee, Online};
-use undertone_client::{Event, Outcome, Protection, RoomEvent};
+use undertone_client::{Event, Outcome, Protection, Reason, RoomEvent};
 
 use super::people::{People, Person};
 use super::role;
 use crate::Done;
 use crate::arguments::{JoinRoom, RoleOption};
-use crate::conversation::{Mouth, check_tap, next_signal, signal_stream, sleep_until, sound, status_object, words};
+use crate::conversation::{
+    Mouth, check_tap, next_signal, offline, signal_stream, sleep_until, sound, status_object, words,
+};
 use crate::live::{Key, Live, clock, quality, you};
 use crate::output::Output;
 use crate::peer::standing;
@@ -85,6 +87,8 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
                     Event::Over { outcome: Outcome::Ended, .. } => break Done::Well,
                     Event::Over { .. } => break Done::Badly,
                     Event::Refused { .. } if inside.info.is_none() => break Done::Badly,
+                    // Whoever was revoked is in no room any more, whatever the relay has heard of it.
+                    Event::Offline { reason: Some(Reason::Revoked) } => break Done::Badly,
                     _ => {}
                 }
             }
@@ -299,14 +303,17 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
             &format!("Not in the room: {reason}."),
         ),
         Event::Online => output.event(&json!({ "event": "online" }), "The server is back."),
-        Event::Offline { reason } => {
-            let why = reason.map_or("the connection broke", |reason| reason.as_str());
-            output.event(&json!({ "event": "offline", "reason": why }), &format!("The server is away: {why}."));
-        }
+        Event::Offline { reason } => offline(*reason, output),
         Event::SoundFailed { reason } => output.event(
             &json!({ "event": "sound_failed", "reason": reason }),
             &format!("{reason}. You stay in the room without it."),
         ),
+        Event::Account(alarm) => crate::audit::alarm(alarm, output),
+        Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
+        Event::Disproved { peer, reason } => {
+            let object = json!({ "event": "disproved", "peer": peer.as_str(), "reason": reason });
+            output.event(&object, &format!("No call with {}: {reason}.", peer.display()));
+        }
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }

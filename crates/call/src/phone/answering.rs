@@ -84,12 +84,13 @@ impl Phone {
         }
         let envelope = self.tell(&caller, &key, call, &Signal::Ringing, rng);
         let (standing, terms, agreement) = (peer.standing(), checked.invite.terms, checked.agreement());
+        let told = checked.invite.checkpoint.clone();
         // The caller's clock decides; the margin is for its last word to arrive.
         let deadline = now + self.policy.ringing + self.policy.resend;
         let state = IncomingState::AwaitingDecision;
         let incoming = Incoming { peer, caller: caller.clone(), checked, state, envelope, resent_at: now, deadline };
         self.state = State::Incoming(Box::new(incoming));
-        self.outputs.push_back(Output::Event(Event::Incoming { call, caller, standing, terms, agreement }));
+        self.outputs.push_back(Output::Event(Event::Incoming { call, caller, standing, terms, agreement, told }));
         if glare {
             self.accept(now, rng);
         }
@@ -185,6 +186,7 @@ impl Phone {
                     agreement: call_of.checked.agreement(),
                     grant: call_of.checked.grant,
                     peer_grant: call_of.checked.invite.grant,
+                    told: call_of.checked.invite.checkpoint,
                 }))));
             }
             Err(incoming) => {

@@ -180,6 +180,7 @@ impl Phone {
             agreement,
             grant: outgoing.grant,
             peer_grant: confirmed.peer_grant,
+            told: confirmed.told,
         }))));
     }
 }

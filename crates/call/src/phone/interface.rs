@@ -62,6 +62,8 @@ pub enum Input {
     Decline,
     /// The local policy does not allow the call that rings.
     Refuse,
+    /// What the caller was shown of the key directory's log does not go with what this device was shown (rule KT-13).
+    Disprove,
     /// This device is in another conversation: the call that rings is not shown to anybody.
     Busy,
     /// A person ends whatever there is: a ringing call is cancelled, an established one ended.
@@ -124,6 +126,8 @@ pub enum Event {
         terms: Terms,
         /// How its key would come about: by RSA there is no forward secrecy, and a person should say yes to that.
         agreement: Agreement,
+        /// What the caller was shown of the log: to be compared before anybody is asked (rule KT-13).
+        told: Vec<u8>,
     },
     /// Both called each other at the same moment: the lower call id survives (rule CALL-5). Theirs goes on in the place
     /// of ours and is accepted by itself.
@@ -194,6 +198,8 @@ pub struct Established {
     pub grant: Signed,
     /// The hash of the peer's grant, as the transcript has it.
     pub peer_grant: [u8; 32],
+    /// What the peer was shown of the log: to be compared before anything flows (rule KT-13).
+    pub told: Vec<u8>,
 }
 
 /// Why a call did not begin.

@@ -17,7 +17,7 @@ use undertone_keys::legacy::{LegacyKey, SoftwareLegacyKey};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Account, Server, Signed, SigningKey};
 use undertone_keys::static_key::{Answer, Question, StaticKey};
-use undertone_keys::testing::SeededRng;
+use undertone_keys::testing::{SeededRng, let_in};
 use undertone_keys::{CallId, DeviceId, RoomId, Time, UserId, WallTime};
 use undertone_protocol::grant::Rights;
 use undertone_protocol::{Grant, Protection, Terms};
@@ -114,6 +114,9 @@ impl World {
                 false => Holder::P256(key),
             };
             let record = DeviceRecord::new(user.clone(), *identity.public(), key.public(), START, (*name).into());
+            // A user's first device lets the others in.
+            let first: Option<&Device> = devices.iter().find(|device: &&Device| device.address.user == user);
+            let record = if let Some(first) = first { let_in(&first.local.identity, record) } else { record };
             let signed = record.sign(&identity);
             let account = accounts.entry(user.clone()).or_insert_with(|| SigningKey::generate(&mut rng));
             let list = match lists.get(&user) {

@@ -143,11 +143,12 @@ impl Engine {
                     }
                 }
                 CallOutput::Event(CallEvent::Over { .. }) if self.is_elsewhere() => {}
-                CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms, agreement }) => {
-                    let protection = terms.protection;
-                    self.event(Event::Incoming { call, peer: caller, standing, protection, agreement });
+                CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms, agreement, told }) => {
+                    let (protection, peer) = (terms.protection, caller.clone());
+                    let event = Event::Incoming { call, peer: caller, standing, protection, agreement };
+                    self.rings(now, call, peer, told, event);
                 }
-                CallOutput::Event(CallEvent::Established(call)) => self.established(now, *call, rng),
+                CallOutput::Event(CallEvent::Established(call)) => self.agreed(now, call, rng),
                 CallOutput::Event(CallEvent::Yielded { ours, theirs }) => self.event(Event::Yielded { ours, theirs }),
                 CallOutput::Event(CallEvent::Over { call, outcome }) => self.call_over(call, outcome),
                 CallOutput::Event(CallEvent::Rejected { reason }) => self.reject(reason),
@@ -182,6 +183,7 @@ impl Engine {
     }
 
     pub(super) fn call_over(&mut self, call: CallId, outcome: Outcome) {
+        self.compare_no_more(call);
         if self.media.take_if(|media| media.call == call).is_some() {
             self.outputs.push_back(Output::Relay(ToRelay::Leave));
             self.outputs.push_back(Output::CloseRelay);

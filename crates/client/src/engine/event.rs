@@ -5,7 +5,7 @@ use undertone_keys::choice::Agreement;
 use undertone_keys::envelope::Address;
 use undertone_keys::sas::Sas;
 use undertone_keys::sign::{Account, VerifyingKey};
-use undertone_keys::{CallId, RoomId, UserId};
+use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime};
 use undertone_media::packet::Codec;
 use undertone_protocol::signal::Reason;
 use undertone_protocol::{Protection, Rights};
@@ -129,10 +129,55 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// Something stands in the account's history that its owner does not know of (rule KT-11).
+    Account(Alarm),
+    /// What stands in the account's history could not be checked: the server's proof of it fails, or it gives none (rule KT-11).
+    Unproven {
+        /// Why, for people.
+        reason: String,
+        /// Whether there was a proof, and it failed.
+        proof: bool,
+    },
+    /// The server shows a peer another log of its key directory than this device, or cannot prove that it is one (rule KT-13). Nobody can
+    /// override that; what the call came to follows.
+    Disproved {
+        /// With whom it was compared.
+        peer: UserId,
+        /// What is wrong, for people.
+        reason: String,
+    },
     /// Something was refused that no call came of.
     Rejected {
         /// Why, for the log.
         reason: String,
+    },
+}
+
+/// Something in the history of one's own account that nobody here has acknowledged (rule KT-11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// A device may act for the account, or might: one that this device does not know.
+    DeviceAdded {
+        /// Which.
+        device: DeviceId,
+        /// What it calls itself.
+        label: String,
+        /// Which device let it in; none where none was left to do so.
+        by: Option<DeviceId>,
+    },
+    /// A device may not act any more.
+    DeviceRevoked {
+        /// Which.
+        device: DeviceId,
+        /// What it calls itself.
+        label: String,
+    },
+    /// The account begins anew under another key (rule ID-7).
+    Anew {
+        /// The fingerprint of the new account key.
+        account: String,
+        /// From when on, where that is still to come and the server shows it. Until then this account's devices can keep it.
+        effective: Option<WallTime>,
     },
 }
 

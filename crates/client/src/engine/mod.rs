@@ -10,6 +10,7 @@
 mod calls;
 mod echo;
 mod event;
+mod gossip;
 mod media;
 mod path;
 mod quality;
@@ -33,7 +34,9 @@ use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
 use echo::Sounding;
-pub use event::{CallInfo, Event, Heard, MediaStats, RoomInfo, Side};
+pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, RoomInfo, Side};
+pub use gossip::Compared;
+use gossip::Comparing;
 use media::Media;
 use path::PathNews;
 pub use path::PathState;
@@ -64,6 +67,13 @@ pub enum Input {
         request: u64,
         /// What the key gave, or why it did not.
         answer: Result<Answer, Refused>,
+    },
+    /// The answer to [`Output::Compare`].
+    Compared {
+        /// The request's number.
+        number: u64,
+        /// What it came to.
+        compared: Compared,
     },
     /// A person calls a peer.
     Dial {
@@ -165,6 +175,13 @@ pub enum Output {
         /// What is asked.
         question: Question,
     },
+    /// Compare what a peer was shown of the key directory's log with what this device was shown, for [`Input::Compared`] (rule KT-13).
+    Compare {
+        /// To be repeated.
+        number: u64,
+        /// The peer's checkpoint, as a note.
+        told: Vec<u8>,
+    },
     /// Ask the server for a grant to a room, for [`Input::Entered`].
     Enter(RoomId),
     /// Fetch newer versions of a room's list and check them, for [`Input::Access`].
@@ -232,6 +249,7 @@ pub struct Engine {
     entering: Option<Entering>,
     dialling: Option<Dialling>,
     sounding: Option<Sounding>,
+    comparing: Option<Comparing>,
     unopened: HashMap<UserId, Vec<Unopened>>,
     peers: HashMap<UserId, (TrustedPeer, Time)>,
     /// The server's clock when it was last heard, and the local time then.
@@ -244,6 +262,7 @@ pub struct Engine {
     /// Signals that the call machine said while the server was away.
     unsent: VecDeque<(Time, ToServer)>,
     next_number: u32,
+    next_comparison: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -262,6 +281,8 @@ impl Engine {
             entering: None,
             dialling: None,
             sounding: None,
+            comparing: None,
+            next_comparison: 0,
             unopened: HashMap::new(),
             peers: HashMap::new(),
             clock: None,
@@ -287,6 +308,7 @@ impl Engine {
                 }
                 self.phone(now, undertone_call::Input::Answered { request, answer }, rng);
             }
+            Input::Compared { number, compared } => self.compared(now, number, compared, rng),
             Input::Dial { peer, protection, legacy } => self.dial(now, peer, (protection, legacy), rng),
             Input::Echo => self.echo(now, rng),
             Input::Accept => self.phone(now, undertone_call::Input::Accept, rng),
@@ -326,7 +348,8 @@ impl Engine {
         let room = self.room.as_ref().and_then(|room| room.poll_timeout());
         let renewal = self.media.as_ref().and_then(|media| media.renew_at);
         let sounding = self.sounding.as_ref().map(|sounding| sounding.deadline);
-        let room = room.into_iter().chain(renewal).chain(sounding).min();
+        let comparing = self.comparing.as_ref().map(|comparing| comparing.deadline);
+        let room = room.into_iter().chain(renewal).chain(sounding).chain(comparing).min();
         [self.phone.poll_timeout(), media, dialling, room].into_iter().flatten().min()
     }
 
@@ -358,6 +381,7 @@ impl Engine {
         if self.sounding.take_if(|sounding| sounding.deadline <= now).is_some() {
             self.refuse("the server did not open the echo".into(), Outcome::Offline);
         }
+        self.tick_comparing(now, rng);
         if let Some(media) = &mut self.media {
             media.ring.expire(now);
             let news = media.path.tick(now);

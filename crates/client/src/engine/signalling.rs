@@ -127,7 +127,8 @@ impl Engine {
                 }
                 self.signal_down(now, Some(reason));
             }
-            ToDevice::KeepAlive => {}
+            // Whoever drives the engine looks at once.
+            ToDevice::KeepAlive | ToDevice::DevicesChanged => {}
         }
     }
 

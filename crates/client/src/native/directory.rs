@@ -6,18 +6,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, RwLock};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::sign::Signed;
-use undertone_keys::{AccessToken, RoomId, UserId};
+use undertone_keys::{AccessToken, RoomId, UserId, WallTime};
 use undertone_protocol::Access;
 use undertone_protocol::rest::{AccessVersions, Bytes, Entered, NewAccess, Rooms, code};
+use undertone_transparency::checkpoint::NotFollowing;
+use undertone_transparency::evidence::Evidence;
+use undertone_transparency::gossip::{Divergence, Lies, Told};
+use undertone_transparency::history::History;
+use undertone_transparency::log::Hash;
 use undertone_transparency::seen::Seen;
-use undertone_transparency::verify::{Purpose, VerifiedDevices};
+use undertone_transparency::trust::TrustError;
+use undertone_transparency::verify::{Purpose, Question, VerifiedDevices};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 use super::connector::Connector;
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
 use super::lookup::Lookup;
-use super::rest;
+use super::{rest, wall_time};
 use crate::engine::NotEntered;
 
 /// The way from names to proven devices.
@@ -137,11 +143,79 @@ impl Directory {
     }
 
     async fn fetch(&self, user: &UserId, purpose: Purpose) -> Result<VerifiedDevices, ClientError> {
+        Ok(self.fetch_and(user, purpose, |_, _| ()).await?.0)
+    }
+
+    async fn fetch_and<T>(
+        &self,
+        user: &UserId,
+        purpose: Purpose,
+        keep: impl FnOnce(&Question<'_>, &[u8]) -> T + Send,
+    ) -> Result<(VerifiedDevices, T), ClientError> {
         let mut seen = self.seen.lock().await;
         let known = self.home.peer(user)?.and_then(|peer| peer.list());
         let connector = self.connector().await;
         let lookup = Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector: &connector };
-        lookup.devices(user, purpose, known.as_ref(), &mut seen).await
+        lookup.devices_and(user, purpose, known.as_ref(), &mut seen, keep).await
+    }
+
+    /// What is proven of a user's devices, and everything that the check was made of. What was seen of them is remembered,
+    /// also where this device does not trust their key; who asks for a proof wants to see it then more than ever.
+    pub(crate) async fn proven(&self, user: &UserId) -> Result<(VerifiedDevices, Evidence), ClientError> {
+        let (devices, evidence) = self.fetch_and(user, Purpose::Begin, Evidence::new).await?;
+        match self.observe(user, &devices) {
+            Ok(_) | Err(ClientError::Trust(TrustError::Changed { .. } | TrustError::Refused { .. })) => {
+                Ok((devices, evidence))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the log that a peer was shown and the one that this device was shown are one (rule KT-13): the larger has to
+    /// have grown from the smaller.
+    pub(crate) async fn compare(&self, told: &[u8]) -> Result<(), ClientError> {
+        let (domain, log) = (&self.pin.domain, self.pin.identity);
+        let told = Told::read(told, domain, &log).map_err(|_| ClientError::Told)?;
+        let newer = |seen: &Option<Seen>| seen.as_ref().is_none_or(|seen| seen.size() < told.checkpoint().size());
+        if newer(&*self.seen.lock().await) {
+            // The peer has seen more: what they saw is there for everybody to see.
+            let me = self.home.device()?.ok_or(ClientError::NotLoggedIn)?.address.user;
+            self.fetch(&me, Purpose::Begin).await?;
+        }
+        let seen = self.seen.lock().await.clone().ok_or(ClientError::Told)?;
+        let seen = seen.checkpoint();
+        let (wrong, proof) = match told.against(seen) {
+            Ok(Lies::Level) => return Ok(()),
+            Ok(Lies::Behind { from, to }) => {
+                let proof = self.grown(from, to).await?;
+                match told.settle(seen, &proof) {
+                    Ok(()) => return Ok(()),
+                    Err(wrong) => (wrong, proof),
+                }
+            }
+            Ok(Lies::Ahead) => {
+                let (known, shown) = (told.checkpoint().size(), seen.size());
+                (NotFollowing::SmallerSize { known, shown }, Vec::new())
+            }
+            Err(wrong) => (wrong, Vec::new()),
+        };
+        let evidence = Divergence::new(domain, log, seen, &told, proof, wall_time());
+        let kept = self.home.keep_divergence(&evidence);
+        if let Err(error) = &kept {
+            tracing::error!(%error, "the evidence of two logs was not kept");
+        }
+        Err(ClientError::Diverged { wrong, evidence: kept.ok() })
+    }
+
+    /// What the server has for a proof that its log of `to` leaves grew from that of `from`; nothing where it has none.
+    async fn grown(&self, from: u64, to: u64) -> Result<Vec<Hash>, ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/log/consistency/{from}/{to}");
+        match rest::get_bytes(connector.tcp().await?, connector.address(), &path).await {
+            Ok(bytes) => Ok(bytes.as_chunks().0.to_vec()),
+            Err(ClientError::Refused { code, .. }) if code == code::BAD_REQUEST => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A user's devices, if this device trusts their account key. What was seen is remembered either way.
@@ -156,6 +230,25 @@ impl Directory {
             (Some(trust), peer)
         })?;
         observed.map_err(ClientError::Trust)
+    }
+
+    /// Every version of the own account's list from the newest that was checked on (rule KT-11).
+    pub(crate) async fn own_history(&self) -> Result<History, ClientError> {
+        let user = self.home.device()?.ok_or(ClientError::NotLoggedIn)?.address.user;
+        let mut seen = self.seen.lock().await;
+        let from = self.home.audited(&user)?.ok_or(ClientError::NotLoggedIn)?;
+        // What a look-up has shown meanwhile must stand in the history too.
+        let known = self.home.peer(&user)?.and_then(|own| own.list());
+        let connector = self.connector().await;
+        let lookup = Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector: &connector };
+        lookup.history(&from, known.as_ref(), &mut seen).await
+    }
+
+    /// When the own account begins anew, where somebody has announced that and the server shows when (rule ID-7).
+    pub(crate) async fn announced(&self) -> Option<WallTime> {
+        let user = self.home.device().ok()??.address.user;
+        let devices = self.fetch(&user, Purpose::Show).await.ok()?;
+        devices.announced().map(|announced| announced.effective)
     }
 
     /// The own account's devices: the very list that the account's pin, made when this device became one of them,

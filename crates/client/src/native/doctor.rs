@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use super::config::ClientConfig;
 use super::connector::Connector;
 use super::error::ClientError;
 use super::home::Home;
@@ -41,6 +42,15 @@ pub(super) async fn examine(home: &Home) -> Vec<Finding> {
             findings.push(finding("account", false, "none: run `undertone register NAME` or `undertone login NAME`"));
         }
         Err(error) => findings.push(finding("account", false, error.to_string())),
+    }
+    match ClientConfig::read(home.folder()) {
+        Ok(config) if config == ClientConfig::none() => {}
+        Ok(ClientConfig { witnesses, .. }) => {
+            let insists = if witnesses.insists() { ", and nothing begins without them" } else { "" };
+            let (need, known) = (witnesses.threshold(), witnesses.keys().len());
+            findings.push(finding("witnesses", true, format!("{need} of {known} have to cosign{insists}")));
+        }
+        Err(error) => findings.push(finding("witnesses", false, error.to_string())),
     }
     if let Ok(Some(pin)) = home.server() {
         match Connector::to_pinned(&pin).await {

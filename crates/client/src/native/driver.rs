@@ -16,17 +16,18 @@ use undertone_protocol::signal::{ToDevice, ToServer};
 
 use super::device_key::Holder;
 use super::directory::Directory;
-use super::error::ClientError;
+use super::error::{ClientError, ExitClass};
 use super::home::Home;
 use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
 use super::measure::Probe;
 use super::online::{Command, Loudness, Status, TapReport};
 use super::rooms::RoomBook;
+use super::self_audit::SelfAuditor;
 use super::sound::{Sound, SoundPath};
 use super::{rng, wall_time};
 use crate::audio::FRAME_MS;
 use crate::audio::adapt::Link;
-use crate::engine::{Engine, Event, Input, NotEntered, Output, Record, Unresolved};
+use crate::engine::{Compared, Engine, Event, Input, NotEntered, Output, Record, Unresolved};
 
 /// Events that nobody has read yet. A program that lets so many pile up loses the newest.
 pub(super) const EVENTS: usize = 1024;
@@ -63,6 +64,8 @@ pub(super) struct Driver {
     generation: u64,
     /// Look-ups and agreements under way.
     answers: JoinSet<Input>,
+    /// Walks through the account's history.
+    audits: SelfAuditor,
     /// Pins under way to the disk.
     keeping: JoinSet<()>,
     sound: Option<SoundPath>,
@@ -85,6 +88,7 @@ impl Driver {
             engine,
             home,
             signal: SignalLink::start(directory.clone(), signal_out),
+            audits: SelfAuditor::new(directory.clone()),
             directory,
             book,
             key,
@@ -127,6 +131,7 @@ impl Driver {
                 Some(event) = self.relay_events.recv() => self.relay_event(event),
                 Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
                 Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
+                events = self.audits.next() => events.into_iter().for_each(|event| self.tell(event)),
                 due = ticks.tick(), if sounding => {
                     self.sound_tick();
                     if due.elapsed() > STALL {
@@ -237,6 +242,9 @@ impl Driver {
                     && let Some((sent, answer)) = self.pings.pop_front()
                 {
                     let _ = answer.send(sent.elapsed());
+                }
+                if message == ToDevice::DevicesChanged {
+                    self.audits.changed();
                 }
                 Input::Signal(message)
             }
@@ -391,6 +399,22 @@ impl Driver {
                         Input::Resolved { user, peer }
                     });
                 }
+                Output::Compare { number, told } => {
+                    let directory = self.directory.clone();
+                    self.answers.spawn(async move {
+                        let compared = match directory.compare(&told).await {
+                            Ok(()) => Compared::Agrees,
+                            Err(error) if error.class() == ExitClass::ProofFailed => {
+                                Compared::Disagrees(error.to_string())
+                            }
+                            Err(error) => {
+                                warn!(%error, "what a peer was shown of the log was not compared");
+                                Compared::Unavailable
+                            }
+                        };
+                        Input::Compared { number, compared }
+                    });
+                }
                 Output::Enter(room) => {
                     let directory = self.directory.clone();
                     self.answers.spawn(async move { Input::Entered { room, granted: directory.enter(room).await } });
@@ -441,6 +465,7 @@ impl Driver {
                     sound.run();
                 }
             }
+            Event::Online => self.audits.connected(),
             Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
                 self.finish_sound();
             }

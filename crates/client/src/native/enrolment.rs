@@ -12,7 +12,7 @@ use undertone_keys::record::DeviceRecord;
 use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::sign::{Account, Device, Signed, SigningKey, VerifyingKey};
 use undertone_keys::static_key::{Answer, Question, StaticKey};
-use undertone_keys::{DeviceId, Secret, UserId, cbor};
+use undertone_keys::{DeviceId, Secret, UserId, WallTime, cbor};
 use undertone_protocol::rest::Bytes;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -23,6 +23,11 @@ use super::{rng, wall_time};
 
 /// Characters of a device's label at most.
 const MAX_LABEL: usize = 16;
+
+/// What a person calls a device, as far as it can be one's label.
+pub(super) fn label(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()
+}
 
 /// Fresh keys of a device that is not part of an account yet.
 pub(super) struct NewDevice {
@@ -39,12 +44,32 @@ impl NewDevice {
         choice: &KeyChoice,
         pins: &dyn Pins,
     ) -> Result<(Self, Holder), ClientError> {
-        let identity = SigningKey::generate(&mut rng());
+        Self::of(SigningKey::generate(&mut rng()), user, label, choice, pins)
+    }
+
+    /// The same for an identity key that was drawn before: a present device has let it in, and the other key comes last.
+    pub(super) fn of(
+        identity: SigningKey<Device>,
+        user: &UserId,
+        label: &str,
+        choice: &KeyChoice,
+        pins: &dyn Pins,
+    ) -> Result<(Self, Holder), ClientError> {
         let id = *DeviceId::of(identity.public()).as_bytes();
         let (key, holder) = StoredKey::generate(choice, id, pins)?;
-        let label: String = label.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect();
+        let label = self::label(label);
         let record = DeviceRecord::new(user.clone(), *identity.public(), holder.public(), wall_time(), label);
         Ok((Self { identity, key, record }, holder))
+    }
+
+    /// The word of a present device by which this one comes in, if one has given it.
+    pub(super) const fn consent(&self) -> Option<&Signed> {
+        self.record.consent.as_ref()
+    }
+
+    /// Puts that word into the record, or takes one away that holds no more.
+    pub(super) fn let_in(&mut self, consent: Option<Signed>) {
+        self.record.consent = consent;
     }
 
     /// Whether its static key is what was asked for.
@@ -133,6 +158,9 @@ struct PendingRecord {
     /// The recovery key of a registration, as text: it has not been shown yet.
     #[n(5)]
     recovery: Option<String>,
+    /// When the account begins anew by this list, in seconds since 1970: the server has taken it, and the time has not come.
+    #[n(8)]
+    effective: Option<u64>,
 }
 
 impl Drop for PendingRecord {
@@ -149,6 +177,8 @@ pub(super) struct Pending {
     pub(super) device: NewDevice,
     pub(super) list: DeviceList,
     pub(super) recovery: Option<RecoveryKey>,
+    /// When it becomes effective, where the server has taken a list that begins the account anew (rule ID-7).
+    pub(super) effective: Option<WallTime>,
 }
 
 /// Bytes of a pending enrolment beside its list, at most.
@@ -166,6 +196,7 @@ impl Pending {
             token,
             list: self.list.to_bytes(),
             recovery: self.recovery.as_ref().map(RecoveryKey::to_text),
+            effective: self.effective.map(WallTime::as_unix),
         };
         cbor::encode_secret(&record, record.list.len() + ROOM)
     }
@@ -177,7 +208,8 @@ impl Pending {
         let list = ClaimedList::from_bytes(&record.list).and_then(|claimed| claimed.verify(&record.user)).ok()?;
         let own = list.records().iter().find(|own| own.identity == *identity.public())?.clone();
         let recovery = record.recovery.as_deref().map(RecoveryKey::parse).transpose().ok()?;
-        Some(Self { device: NewDevice { identity, key, record: own }, list, recovery })
+        let effective = record.effective.map(WallTime::from_unix);
+        Some(Self { device: NewDevice { identity, key, record: own }, list, recovery, effective })
     }
 }
 
@@ -210,11 +242,12 @@ mod tests {
         let account = SigningKey::generate(&mut rng());
         let (device, holder) = NewDevice::generate(user, "laptop", choice, &NoPins).unwrap();
         let list = DeviceList::first(&account, user, device.signed_record()).unwrap();
-        let pending = Pending { device, list, recovery: Some(RecoveryKey::generate(&mut rng())) };
+        let (recovery, effective) = (Some(RecoveryKey::generate(&mut rng())), Some(WallTime::from_unix(7)));
+        let pending = Pending { device, list, recovery, effective };
         let bytes = pending.to_bytes();
         let again = Pending::from_bytes(&bytes).unwrap();
         assert_eq!(again.to_bytes(), bytes);
-        assert_eq!(again.device.id(), pending.device.id());
+        assert_eq!((again.device.id(), again.effective), (pending.device.id(), pending.effective));
         assert_eq!(again.device.holder(&NoPins).unwrap().public(), holder.public());
         assert!(bytes.capacity() >= pending.list.to_bytes().len() + ROOM, "it did not have to grow");
         for cut in 0..bytes.len() {

@@ -2,12 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use undertone_keys::WallTime;
 use undertone_keys::name::NameError;
 use undertone_keys::recovery::RecoveryError;
+use undertone_protocol::rest::code;
 use undertone_protocol::statement::StatementError;
+use undertone_transparency::checkpoint::NotFollowing;
+use undertone_transparency::follow::Fault;
 use undertone_transparency::trust::{DecisionError, TrustError};
 use undertone_transparency::verify::Accusation;
 
+use super::advice;
+use super::config::ConfigError;
 use super::home::HomeError;
 use super::rooms::RoomFault;
 use super::sound::SoundError;
@@ -15,6 +21,11 @@ use super::token::TokenFault;
 
 fn kept(evidence: Option<&Path>) -> String {
     evidence.map_or_else(String::new, |path| format!(". What it showed is kept in {}", path.display()))
+}
+
+/// When something will be, as far as that is known.
+fn moment(time: Option<WallTime>) -> String {
+    time.map_or_else(|| ", 72 hours after it was".to_owned(), |time| format!(", at {}", super::calendar::utc(time)))
 }
 
 /// An error of the client as people see it.
@@ -127,6 +138,87 @@ pub enum ClientError {
     /// Wrong passphrase, or a name that does not exist.
     #[error("wrong name or passphrase")]
     WrongCredentials,
+    /// Wrong recovery key, or a name that does not exist.
+    #[error("wrong name or recovery key")]
+    WrongRecoveryKey,
+    /// Nobody let this device in.
+    #[error(
+        "none of the account's devices has let this one in: run it again and type the code there with `undertone devices add \
+         CODE`, or add --alone where all of them are lost"
+    )]
+    NoConsent,
+    /// What the server handed over as a consent is none.
+    #[error(
+        "the server handed over a consent that none of the account's devices has given to this one: ask its operator before you \
+         try again"
+    )]
+    BadConsent,
+    /// A person said no.
+    #[error("nothing was changed")]
+    NotMeant,
+    /// There is nobody to ask whether it is meant.
+    #[error("there is no terminal to ask on whether that is meant: add --yes if it is")]
+    Unconfirmed,
+    /// Somebody else was faster.
+    #[error("the account's devices were changed at the same moment: look at `undertone devices`, and run it again")]
+    Contended,
+    /// The server took a change, and its directory does not show it.
+    #[error(
+        "the server took the change and its key directory does not show it: look at `undertone devices`, and ask its operator"
+    )]
+    NotPublished,
+    /// The account is announced to begin anew.
+    #[error(
+        "it is announced that {user} begins anew, with the account key {account}, and nothing else changes until then. If that was \
+         you, wait for it. If not: `undertone devices keep` on one of your devices, or this login with --keep, takes it back"
+    )]
+    Announced {
+        /// Whose account.
+        user: String,
+        /// The fingerprint of the key it would have.
+        account: String,
+    },
+    /// An account that begins anew has not yet.
+    #[error(
+        "the passphrase does not open {user}, and it is announced that the account begins anew{}. From then on \
+         `undertone login` finishes it here; whoever has the old passphrase or the recovery key can take it back until then",
+        moment(*effective)
+    )]
+    NotYet {
+        /// Whose account.
+        user: String,
+        /// When it does, if this home has heard it.
+        effective: Option<WallTime>,
+    },
+    /// There is no announcement to take back.
+    #[error("it is not announced that this account begins anew: there is nothing to take back")]
+    NothingAnnounced,
+    /// Not a pairing code.
+    #[error("that is no code of a new device, or a digit of it was misread: compare it with what the new device shows")]
+    Code,
+    /// The device is there already.
+    #[error("that device is one of the account's already")]
+    AlreadyListed,
+    /// No device of that name.
+    #[error("the account has no device {0:?}: `undertone devices` shows those it has")]
+    NoSuchDevice(String),
+    /// More than one device of that name.
+    #[error("more than one device is {name:?}: name it by its id, one of {ids}")]
+    AmbiguousDevice {
+        /// What was typed.
+        name: String,
+        /// What tells them apart.
+        ids: String,
+    },
+    /// The device is revoked already.
+    #[error("the device {0} was revoked, which is for good: a new `undertone login` there makes a new device of it")]
+    Revoked(String),
+    /// A label with nothing in it.
+    #[error("a device's name has at least one letter; it is cut after 16")]
+    NoLabel,
+    /// The configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// OPAQUE failed otherwise.
     #[error("the login protocol failed: {0}")]
     Login(String),
@@ -153,6 +245,31 @@ pub enum ClientError {
         /// Where everything lies that the check was made of.
         evidence: Option<PathBuf>,
     },
+    /// The log of the key directory does not hold (rules KT-1, KT-3, KT-4, KT-8, KT-12, KT-14).
+    #[error("the log of the server's key directory does not hold ({}): {fault}{}", fault.rule(), kept(evidence.as_deref()))]
+    Log {
+        /// What it did.
+        fault: Box<Fault>,
+        /// Where it lies.
+        evidence: Option<PathBuf>,
+    },
+    /// A log without leaves.
+    #[error("the log of the key directory of {0} is empty: there is nothing to audit")]
+    EmptyLog(String),
+    /// No device of the account.
+    #[error("{0} is no device of this account that was seen in its history: see `undertone audit self`")]
+    UnknownDevice(String),
+    /// A peer was shown another log of the key directory than this device, or nothing proves that it is one (rule KT-13).
+    #[error("the server shows others another log of its key directory than this device: {wrong}{}", kept(evidence.as_deref()))]
+    Diverged {
+        /// What is wrong between the two.
+        wrong: NotFollowing,
+        /// Where both lie.
+        evidence: Option<PathBuf>,
+    },
+    /// What a peer said it was shown is not signed by the log.
+    #[error("what they say they were shown of the key directory is not signed by its log")]
+    Told,
     /// A file of evidence.
     #[error("{} cannot be checked: {why}", path.display())]
     Evidence {
@@ -160,6 +277,14 @@ pub enum ClientError {
         path: PathBuf,
         /// Why.
         why: String,
+    },
+    /// A file that was asked for cannot be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Save {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The account's newest list does not let this device act.
     #[error("the newest device list of {0} does not let this device act: another of your devices has revoked it")]
@@ -215,6 +340,21 @@ pub enum ExitClass {
 }
 
 impl ClientError {
+    /// Whether the server refused with this word of [`undertone_protocol::rest::code`].
+    pub(super) fn is(&self, word: &str) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == word)
+    }
+
+    /// What a person may do about it, where the server refused and its own sentence does not say so.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { code, .. } => advice::of(code),
+            Self::WrongCredentials => advice::of(code::WRONG_CREDENTIALS),
+            _ => None,
+        }
+    }
+
     /// The class of this error.
     #[must_use]
     pub const fn class(&self) -> ExitClass {
@@ -225,12 +365,22 @@ impl ClientError {
             | Self::PassphrasesDiffer
             | Self::NoTerminal
             | Self::Address(_)
+            | Self::Unconfirmed
+            | Self::Code
+            | Self::AmbiguousDevice { .. }
+            | Self::NoLabel
+            | Self::Config(_)
             | Self::Recovery(_) => ExitClass::Usage,
             Self::Room(fault) => fault.class(),
             Self::Trust(TrustError::Changed { .. } | TrustError::Refused { .. }) => ExitClass::PeerChanged,
             Self::Trust(_)
             | Self::List(_)
             | Self::Proof { .. }
+            | Self::Log { .. }
+            | Self::BadConsent
+            | Self::NotPublished
+            | Self::Diverged { .. }
+            | Self::Told
             | Self::DirectoryKey(_)
             | Self::ServerChanged { .. }
             | Self::ReplacedKey(_)

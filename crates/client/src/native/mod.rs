@@ -1,7 +1,10 @@
 //! The native driver: a home folder, TLS, HTTP, WebSocket, QUIC, Opus and sound cards around the engine.
 
 mod account;
+mod advice;
 mod audit;
+pub mod calendar;
+mod config;
 mod connector;
 mod device_key;
 mod directory;
@@ -11,11 +14,15 @@ mod enrolment;
 mod error;
 mod home;
 mod links;
+mod log_audit;
+mod log_client;
 mod lookup;
 pub mod measure;
 mod online;
+mod proof;
 mod rest;
 mod rooms;
+mod self_audit;
 pub mod sound;
 mod token;
 
@@ -27,20 +34,26 @@ use rand_core::UnwrapErr;
 use undertone_call::Local;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
-use undertone_keys::{UserId, WallTime};
+use undertone_keys::{DeviceId, UserId, WallTime, pairing};
 use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
 
-pub use account::{Login, MIN_PASSPHRASE, Registered, Registration};
-pub use audit::{CheckedEvidence, Fault, check_evidence};
+pub use account::{Entrance, Login, MIN_PASSPHRASE, Registered, Registration, Unlock};
+pub use audit::{About, CheckedEvidence, Fault, check_evidence};
+pub use config::{ClientConfig, ConfigError, ConfigFault};
 pub use device_key::{KeyChoice, NoPins, Pins, TokenPlace};
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
 pub use home::{DeviceSecrets, Home, HomeError, KeyPlace, ServerPin};
+pub use log_audit::LogAudit;
 pub use online::{Loudness, Online, Status, TapReport};
+pub use proof::{Cosigned, Entry, Growth, Proof};
 pub use rooms::{Invitee, RoomBook, RoomFault, RoomView};
+pub use self_audit::{AuditedVersion, SelfAudit};
 pub use sound::Sound;
 pub use token::TokenFault;
+
+pub use crate::engine::Alarm;
 
 /// The operating system's random numbers.
 pub(crate) const fn rng() -> UnwrapErr<SysRng> {
@@ -98,7 +111,7 @@ impl Client {
         Self { pins, ..self }
     }
 
-    /// Makes an account with this device as its first.
+    /// Makes an account with this device as its first, or begins one anew.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -106,8 +119,8 @@ impl Client {
         account::register(&self.home, registration, &*self.pins).await
     }
 
-    /// Adds this device to an account by its passphrase. A recovery key comes of it only where a registration on this
-    /// home was never answered.
+    /// Adds this device to an account by its passphrase or its recovery key, let in by one that is there (rule ID-6). A new
+    /// recovery key comes of it only where a registration on this home was never answered.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -149,6 +162,75 @@ impl Client {
         directory.own_devices().await
     }
 
+    /// Walks the history of this device's own account from the newest version checked before, and says what stands in it that
+    /// nobody here has acknowledged (rule KT-11).
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Proof`] where the server's proof of it fails.
+    pub async fn self_audit(&self) -> Result<SelfAudit, ClientError> {
+        let directory = directory::Directory::open(self.home.clone()).await?;
+        self_audit::walk(&directory).await
+    }
+
+    /// Acknowledges a device of this account that the history has shown, or that it was revoked: it is no alarm any more on this
+    /// device.
+    ///
+    /// # Errors
+    /// [`ClientError::UnknownDevice`] where no version that was checked has such a device.
+    pub fn accept_device(&self, device: DeviceId) -> Result<(), ClientError> {
+        self_audit::accept(&self.home, device)
+    }
+
+    /// Reads the log of this home's server, or of another, from where it was audited before or from its first leaf: every leaf in
+    /// order, and every epoch shown to have only added. `progress` is told the leaves that are checked, and how many there
+    /// are. Needs no account where a server is named.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Log`] where the log does not hold.
+    pub async fn audit_log(
+        &self,
+        server: Option<&str>,
+        from_start: bool,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<LogAudit, ClientError> {
+        log_audit::audit(&self.home, server, from_start, progress).await
+    }
+
+    /// Lets a new device into this account, by the code that it shows (rule ID-6); its id.
+    ///
+    /// # Errors
+    /// [`ClientError::Code`] where it is no code, and others.
+    pub async fn let_in(&self, code: &str) -> Result<DeviceId, ClientError> {
+        let device = pairing::parse(code).ok_or(ClientError::Code)?;
+        let directory = directory::Directory::open(self.home.clone()).await?;
+        account::give(&directory, device).await?;
+        Ok(device)
+    }
+
+    /// Gives this device another name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rename(&self, label: &str, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
+        account::change(&self.home, unlock, account::Change::Rename(label)).await
+    }
+
+    /// Revokes a device for good. One that revokes itself is forgotten by its home.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke(&self, device: DeviceId, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
+        account::change(&self.home, unlock, account::Change::Revoke(device)).await
+    }
+
+    /// Takes an announcement to begin the account anew back (rule ID-7).
+    ///
+    /// # Errors
+    /// [`ClientError::NothingAnnounced`] where there is none, and others.
+    pub async fn keep(&self, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
+        account::change(&self.home, unlock, account::Change::Keep).await
+    }
+
     /// A user by full or bare name; a bare name is one on this account's server.
     ///
     /// # Errors
@@ -171,6 +253,17 @@ impl Client {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The same, with the proof that was checked: everything of it, so that others can check it again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn peer_with_proof(&self, user: &UserId) -> Result<(PeerTrust, Proof), ClientError> {
+        let directory = directory::Directory::open(self.home.clone()).await?;
+        let (devices, evidence) = directory.proven(user).await?;
+        let trust = self.known_peer(user)?.ok_or(ClientError::UnknownPeer)?;
+        Ok((trust, Proof::new(&devices, evidence, directory.pin())?))
     }
 
     /// What this device knows of a peer without asking anybody.

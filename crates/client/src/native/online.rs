@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 use undertone_call::Local;
 use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::{CallId, UserId};
+use undertone_protocol::rest::code;
+use undertone_protocol::signal::Reason;
 use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
@@ -133,7 +135,8 @@ impl Online {
             Ok(Some(Event::Online)) => Ok(online),
             Ok(Some(Event::Offline { reason: Some(reason) })) => {
                 let message = format!("the server does not let this device in: {}", reason.as_str());
-                Err(ClientError::Refused { code: "closing".into(), message })
+                let code = if reason == Reason::Revoked { code::UNAUTHORIZED } else { "closing" };
+                Err(ClientError::Refused { code: code.into(), message })
             }
             _ => Err(online.late("no welcome")),
         }

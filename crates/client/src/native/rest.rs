@@ -12,12 +12,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use undertone_keys::AccessToken;
-use undertone_protocol::limits::{MAX_JSON, MAX_PROOF};
+use undertone_protocol::limits::{CONSENT_WAIT, MAX_JSON, MAX_PROOF};
 use undertone_protocol::rest::{Problem, code};
 
 use super::error::ClientError;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For what a server waits for itself, up to [`CONSENT_WAIT`].
+const MORE_PATIENCE: Duration = Duration::from_secs(CONSENT_WAIT.as_secs() + 20);
 
 /// `GET path`.
 pub(crate) async fn get<T: DeserializeOwned>(
@@ -41,6 +43,11 @@ pub(crate) async fn get_proof<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|_| ClientError::BadAnswer(server.to_owned()))
 }
 
+/// `GET path` of what everybody may read, for bytes.
+pub(crate) async fn get_bytes(stream: TlsStream<TcpStream>, server: &str, path: &str) -> Result<Bytes, ClientError> {
+    exchange(stream, server, (Method::GET, path), None, Bytes::new(), MAX_JSON).await
+}
+
 /// `POST path` with a JSON body, for a JSON answer.
 pub(crate) async fn post<T: DeserializeOwned>(
     stream: TlsStream<TcpStream>,
@@ -54,16 +61,29 @@ pub(crate) async fn post<T: DeserializeOwned>(
     serde_json::from_slice(&answer).map_err(|_| ClientError::BadAnswer(server.to_owned()))
 }
 
-/// `POST path` with a JSON body, for no answer.
-pub(crate) async fn post_for_nothing(
+/// `POST path` with a JSON body, for a JSON answer that the server may take its time for.
+pub(crate) async fn post_patiently<T: DeserializeOwned>(
     stream: TlsStream<TcpStream>,
     server: &str,
     path: &str,
-    token: &AccessToken,
+    body: &impl Serialize,
+) -> Result<T, ClientError> {
+    let body = serde_json::to_vec(body).map_err(|_| ClientError::BadAnswer(server.to_owned()))?;
+    let (what, limits) = ((Method::POST, path), (MAX_JSON, MORE_PATIENCE));
+    let answer = exchange_within(stream, server, what, None, body.into(), limits).await?;
+    serde_json::from_slice(&answer).map_err(|_| ClientError::BadAnswer(server.to_owned()))
+}
+
+/// `POST path` with a JSON body, for no answer.
+pub(crate) async fn post_for_nothing<'t>(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    path: &str,
+    token: impl Into<Option<&'t AccessToken>>,
     body: &impl Serialize,
 ) -> Result<(), ClientError> {
     let body = serde_json::to_vec(body).map_err(|_| ClientError::BadAnswer(server.to_owned()))?;
-    exchange(stream, server, (Method::POST, path), Some(token), body.into(), MAX_JSON).await.map(|_| ())
+    exchange(stream, server, (Method::POST, path), token.into(), body.into(), MAX_JSON).await.map(|_| ())
 }
 
 /// `POST path` without a body, for no answer.
@@ -83,6 +103,17 @@ async fn exchange(
     token: Option<&AccessToken>,
     body: Bytes,
     most: usize,
+) -> Result<Bytes, ClientError> {
+    exchange_within(stream, server, (method, path), token, body, (most, PATIENCE)).await
+}
+
+async fn exchange_within(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    (method, path): (Method, &str),
+    token: Option<&AccessToken>,
+    body: Bytes,
+    (most, patience): (usize, Duration),
 ) -> Result<Bytes, ClientError> {
     let bad = || ClientError::BadAnswer(server.to_owned());
     let mut request = Request::builder()
@@ -127,7 +158,7 @@ async fn exchange(
         server: server.to_owned(),
         source: std::io::Error::other(error),
     };
-    let (status, body) = timeout(PATIENCE, exchange).await.map_err(|_| late())?.map_err(lost)?;
+    let (status, body) = timeout(patience, exchange).await.map_err(|_| late())?.map_err(lost)?;
     let body = body.map_err(|_| bad())?;
     if status.is_success() {
         return Ok(body);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use undertone_call::room::KeySignal;
 use undertone_call::{Local, Outcome};
-use undertone_client::engine::{Engine, Event, Input, Memory, NotEntered, Output};
+use undertone_client::engine::{Compared, Engine, Event, Input, Memory, NotEntered, Output};
 use undertone_keys::agreement::{DeviceKey, SoftwareKey};
 use undertone_keys::choice::{Agreement, LegacyPolicy};
 use undertone_keys::device_list::DeviceList;
@@ -25,7 +25,8 @@ use undertone_protocol::limits::{GRANT_LIFETIME, MAX_SPEAKERS};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::{Access, AccessList, Grant, Join, Listed, Protection, Rights, Terms, VERSION};
 use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Output as RelayOutput, Rooms};
-use undertone_transparency::testing::proven;
+use undertone_transparency::gossip::Told;
+use undertone_transparency::testing::{self, proven_in};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 pub(crate) const ADA: usize = 0;
@@ -75,6 +76,12 @@ pub(crate) struct World {
     pub(crate) held_up: HashMap<usize, Vec<ToDevice>>,
     /// The relay puts nobody out, whoever asks.
     pub(crate) lax: bool,
+    /// Who is shown another log than the others: which one.
+    pub(crate) branches: HashMap<usize, u8>,
+    /// Who takes any log for the own one.
+    pub(crate) gullible: Option<usize>,
+    /// How often the server had to be asked whether two were shown one log.
+    pub(crate) compared: usize,
     /// What the call was opened with.
     pub(crate) protection: Protection,
     /// Every byte that passed the server or the relay's control streams.
@@ -108,6 +115,9 @@ impl World {
             deaf: HashSet::new(),
             held_up: HashMap::new(),
             lax: false,
+            branches: HashMap::new(),
+            gullible: None,
+            compared: 0,
             protection: Protection::Blind,
             carried: Vec::new(),
             packets: Vec::new(),
@@ -186,8 +196,13 @@ impl World {
     }
 
     pub(crate) fn peer(&self, device: usize) -> TrustedPeer {
-        let list = &self.devices[device].list;
-        PeerTrust::pin(&proven(list)).observe(&proven(list)).unwrap()
+        self.peer_in(device, 1)
+    }
+
+    /// The same as a log shows it which the server keeps for some alone.
+    pub(crate) fn peer_in(&self, device: usize, branch: u8) -> TrustedPeer {
+        let devices = proven_in(&self.devices[device].list, branch);
+        PeerTrust::pin(&devices).observe(&devices).unwrap()
     }
 
     pub(crate) fn place(&self, id: DeviceId) -> usize {
@@ -332,8 +347,21 @@ impl World {
             }
             Output::Resolve(user) => {
                 let place = self.devices.iter().position(|device| device.address.user == user).unwrap();
-                let peer = Ok(self.peer(place));
+                let peer = Ok(self.peer_in(place, self.branches.get(&device).copied().unwrap_or(1)));
                 self.input(device, Input::Resolved { user, peer });
+            }
+            Output::Compare { number, told } => {
+                self.compared += 1;
+                let mine = self.peer_in(device, self.branches.get(&device).copied().unwrap_or(1));
+                let log = testing::log_key();
+                let (told, mine) = (Told::read(&told, "x", &log), Told::read(mine.checkpoint(), "x", &log).unwrap());
+                let gullible = self.gullible == Some(device);
+                let compared = match told.map(|told| told.against(mine.checkpoint())) {
+                    Ok(Ok(_)) => Compared::Agrees,
+                    _ if gullible => Compared::Agrees,
+                    other => Compared::Disagrees(format!("{other:?}")),
+                };
+                self.input(device, Input::Compared { number, compared });
             }
             Output::Signal(_) if self.mute => {}
             Output::Signal(ToServer::OpenCall { number, call, callee, protection }) => {

@@ -83,3 +83,11 @@ pub struct Devices {
     /// What the key directory proves of them, or that there is no such user: an `Answer` of `undertone-transparency`.
     pub answer: Bytes,
 }
+
+/// The history of the asking device's own account (rule KT-11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccountHistory {
+    /// Every version of its list from the one asked for on, as the key directory proves them: a `HistoryAnswer` of
+    /// `undertone-transparency`.
+    pub answer: Bytes,
+}

@@ -13,6 +13,7 @@
 //! | `POST /v1/devices/change` | [`ChangeDevices`] | nothing |
 //! | `POST /v1/devices/consent` | [`AwaitConsent`] | [`Consented`] |
 //! | `GET /v1/users/{user}/devices?seen={size}&known={version}` | - | [`Devices`] |
+//! | `GET /v1/account/history?seen={size}&from={version}` | - | [`AccountHistory`] |
 //! | `POST /v1/consents` | [`GiveConsent`] | nothing |
 //! | `POST /v1/logout` | - | nothing |
 //! | `GET /v1/rooms` | - | [`Rooms`] |
@@ -34,7 +35,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use undertone_keys::UserId;
 use utoipa::ToSchema;
 
-pub use devices::{AwaitConsent, ChangeDevices, Consented, Devices, Enrol, Enrolled, GiveConsent};
+pub use devices::{AccountHistory, AwaitConsent, ChangeDevices, Consented, Devices, Enrol, Enrolled, GiveConsent};
 pub use login::{
     LoggedIn, LoginChallenge, LoginFinish, LoginStart, NewPassphrase, RecoverChallenge, RecoverFinish, RecoverStart,
 };

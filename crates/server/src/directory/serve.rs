@@ -24,18 +24,22 @@ impl<S: Storage> Directory<S> {
         .await
     }
 
-    /// The newest checkpoint that `least` of the witnesses cosigned, with their lines; none where none is.
+    /// The checkpoints that witnesses cosigned last, `most` of them at most, the newest first, each with the lines for it.
+    /// Witnesses look at different moments, so mostly there are two or three.
     ///
     /// # Errors
     /// [`DirectoryError::Storage`].
-    pub async fn witnessed(&self, least: usize) -> Result<Option<SignedCheckpoint>, DirectoryError> {
+    pub async fn witnessed(&self, most: usize) -> Result<Vec<SignedCheckpoint>, DirectoryError> {
+        if self.0.settings.witnesses.is_empty() {
+            return Ok(Vec::new());
+        }
         self.read(move |directory| {
             let view = directory.0.storage.view()?;
             let mut sizes: Vec<u64> = view.cosignatures()?.into_iter().map(|(size, _)| size).collect();
             sizes.sort_unstable_by(|a, b| b.cmp(a));
-            let enough = |size: &u64| least > 0 && sizes.iter().filter(|other| *other == size).count() >= least;
-            let size = sizes.iter().copied().find(enough);
-            size.map(|size| directory.with_lines(&view, &directory.shown(), size)).transpose()
+            sizes.dedup();
+            sizes.truncate(most);
+            sizes.into_iter().map(|size| directory.with_lines(&view, &directory.shown(), size)).collect()
         })
         .await
     }

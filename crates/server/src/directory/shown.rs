@@ -64,6 +64,12 @@ impl Shown {
         self.leaf.time
     }
 
+    /// Whether its tree is in memory, where proofs are made faster.
+    #[must_use]
+    pub const fn is_in_memory(&self) -> bool {
+        self.tree.is_some()
+    }
+
     /// Works out what a log with this newest leaf shows. `tree` has the leaf's own subtrees already.
     pub(super) fn work_out<S: Subtrees<Error = StorageError>>(
         leaf: Leaf,

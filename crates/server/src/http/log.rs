@@ -58,6 +58,7 @@ pub fn router<T: Clone + Send + Sync + 'static>(directory: Directory) -> Router<
         .route("/log/checkpoint", get(checkpoint))
         .route("/log/tile/{*path}", get(tile))
         .route("/log/audit/{epoch}", get(audit))
+        .route("/log/consistency/{from}/{to}", get(consistency))
         .route("/log/cosignature", post(cosign))
         .with_state(Arc::new(LogDesk { directory, turns: Semaphore::new(TURNS) }))
 }
@@ -104,6 +105,17 @@ pub async fn tile(State(desk): Desk, Path(path): Path<String>) -> Result<Respons
     let _turn = desk.turn().await?;
     let bytes = desk.directory.tile(path).await?.ok_or_else(nothing)?;
     Ok((if tile.is_full() { FOREVER } else { FOR_NOW }, bytes).into_response())
+}
+
+/// The proof that the log of `to` leaves grew from that of `from` (RFC 6962, 2.1.2): 32 bytes for each hash.
+#[utoipa::path(get, path = "/log/consistency/{from}/{to}",
+    params(("from" = u64, Path), ("to" = u64, Path, description = "no more than the newest checkpoint has")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
+pub async fn consistency(State(desk): Desk, Path((from, to)): Path<(u64, u64)>) -> Result<Response, Refusal> {
+    let _turn = desk.turn().await?;
+    let proof = desk.directory.consistency(from, to).await?.ok_or_else(nothing)?;
+    Ok((FOREVER, proof.concat()).into_response())
 }
 
 /// The proof that an epoch of the directory only added to the one before: deterministic CBOR.

@@ -1,35 +1,18 @@
-//! One look at a log: from its checkpoint to "all of this may be cosigned", without a socket, a file or a clock.
-
-use std::collections::VecDeque;
+//! One look at a log by a witness: the reading that everybody does, and a memory that may cosign at its end.
 
 use undertone_keys::WallTime;
-use undertone_transparency::answer::Hashes;
-use undertone_transparency::checkpoint::{NotFollowing, SignedCheckpoint, VerifiedCheckpoint};
-use undertone_transparency::directory::{AppendOnlyProof, empty_root, verify_append_only};
-use undertone_transparency::leaf::Leaf;
-use undertone_transparency::log::{BadProof, Bundle, MissingTile, Tile, VerifiedTiles, prove_consistency, root};
+use undertone_transparency::follow;
 
-use super::evidence::{Beginning, Entry, Evidence};
-use super::fault::{Accused, Fault};
 use super::memory::{Memory, is_cosignature};
-use super::resource::Resource;
-use super::tiles::Tiles;
+use super::{Accused, Fault, Resource};
 
-/// A checkpoint that is being checked.
+/// A checkpoint that is being checked: a [`follow::Check`] of a witness.
 ///
-/// [`Check::step`] says what is needed next, and each need returns the check that goes on. What fails is dropped with
-/// its error, and nothing but a memory whose every leaf is checked can be cosigned. The stages:
-///
-/// | stage | waits for | then |
-/// |---|---|---|
-/// | edge | the tiles at the right edge | their root is the checkpoint's |
-/// | growth | tiles on the way to the size seen before | KT-4 holds; the checkpoint is kept |
-/// | bundle | the tiles above the next entries, and these | they are leaves in order: KT-3, KT-8, KT-14 |
-/// | leaves | the audit proof of each new epoch | KT-12 holds; what is checked is kept; the next bundle |
+/// What fails is dropped with its error, and nothing but a memory whose every leaf is checked can be cosigned.
 #[derive(Clone, Debug)]
 pub struct Check {
-    on: Subject,
-    stage: Stage,
+    memory: Memory,
+    on: follow::Check,
 }
 
 /// What a check needs next.
@@ -46,59 +29,39 @@ pub enum Step {
 /// A check that waits for something.
 #[derive(Clone, Debug)]
 pub struct Asking {
-    on: Subject,
-    stage: Stage,
-    resource: Resource,
-}
-
-#[derive(Clone, Debug)]
-struct Subject {
     memory: Memory,
-    shown: VerifiedCheckpoint,
-    now: WallTime,
-}
-
-#[derive(Clone, Debug)]
-enum Stage {
-    Edge(Vec<Vec<u8>>),
-    Growth(Tiles),
-    Bundle(Tiles),
-    Leaves(Tiles, VecDeque<Leaf>),
+    on: follow::Asking,
 }
 
 impl Check {
-    /// Begins with a checkpoint as it came: it has to be the log's own (rule KT-1), and not to go back (rule KT-4).
-    /// `now` is for the evidence.
+    /// Begins with a checkpoint as it came: it has to be the log's own (rule KT-1), and not to go back (rule KT-4), and
+    /// the witness has to know of every cosignature of its own below it. `now` is for the evidence.
     ///
     /// # Errors
     /// [`Accused`].
     pub fn begin(memory: &Memory, note: &[u8], now: WallTime) -> Result<Self, Accused> {
-        let accuse = |fault| accuse(memory, note, now, fault, None, Vec::new());
-        let shown = SignedCheckpoint::from_bytes(note).and_then(|claimed| claimed.verify(memory.log()));
-        let shown = shown.map_err(|error| accuse(error.into()))?;
-        if let Some(seen) = memory.seen().filter(|seen| shown.size() <= seen.size()) {
-            shown.follows(seen, &[]).map_err(|error| accuse(error.into()))?;
-        }
+        let on = follow::Check::begin(memory.progress(), Some(memory.witness()), note, now)?;
         let remembered = memory.last();
+        let shown = on.shown();
         let forgotten = shown.signed().note().signatures().iter().any(|line| {
-            remembered.is_none_or(|last| last.line != *line) && is_cosignature(line, &shown, memory.witness())
+            remembered.is_none_or(|last| last.line != *line) && is_cosignature(line, shown, memory.witness())
         });
         if forgotten {
-            return Err(accuse(Fault::Forgotten { size: shown.size() }));
+            return Err(on.accuse(Fault::Forgotten { size: shown.size() }));
         }
-        Ok(Self { on: Subject { memory: memory.clone(), shown, now }, stage: Stage::Edge(Vec::new()) })
+        Ok(Self { memory: memory.clone(), on })
     }
 
     /// What is known by now.
     #[must_use]
     pub const fn memory(&self) -> &Memory {
-        &self.on.memory
+        &self.memory
     }
 
     /// Leaves of the checkpoint that is being checked.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.on.shown.size()
+        self.on.shown().size()
     }
 
     /// Goes on as far as it can without asking.
@@ -106,13 +69,12 @@ impl Check {
     /// # Errors
     /// [`Accused`].
     pub fn step(self) -> Result<Step, Accused> {
-        let Self { on, stage } = self;
-        match stage {
-            Stage::Edge(tiles) => on.edge(tiles),
-            Stage::Growth(tiles) => on.growth(tiles),
-            Stage::Bundle(tiles) => Ok(on.bundle(tiles)),
-            Stage::Leaves(tiles, leaves) => Ok(on.leaves(tiles, leaves)),
-        }
+        let Self { memory, on } = self;
+        Ok(match on.step()? {
+            follow::Step::Fetch(on) => Step::Fetch(Asking { memory, on }),
+            follow::Step::Keep(on) => Step::Keep(Self { memory: memory.with(on.progress().clone()), on }),
+            follow::Step::Done(progress) => Step::Done(memory.with(progress)),
+        })
     }
 }
 
@@ -120,7 +82,7 @@ impl Asking {
     /// What is to be fetched.
     #[must_use]
     pub const fn resource(&self) -> Resource {
-        self.resource
+        self.on.resource()
     }
 
     /// Takes what came.
@@ -128,184 +90,6 @@ impl Asking {
     /// # Errors
     /// [`Accused`].
     pub fn answer(self, bytes: &[u8]) -> Result<Check, Accused> {
-        let Self { mut on, stage, resource } = self;
-        let bad_tile = |on: &Subject, why| on.accuse(Fault::Tile { resource, size: on.shown.size(), why });
-        let stage = match (stage, resource) {
-            (Stage::Edge(mut tiles), _) => {
-                tiles.push(bytes.to_vec());
-                Stage::Edge(tiles)
-            }
-            (Stage::Growth(mut tiles), Resource::Tile(tile)) => {
-                tiles.add(tile, bytes).map_err(|why| bad_tile(&on, why))?;
-                Stage::Growth(tiles)
-            }
-            (Stage::Bundle(mut tiles), Resource::Tile(tile)) => {
-                tiles.add(tile, bytes).map_err(|why| bad_tile(&on, why))?;
-                Stage::Bundle(tiles)
-            }
-            (Stage::Bundle(tiles), Resource::Entries(bundle)) => {
-                let leaves = on.read(&tiles, &bundle, bytes)?;
-                Stage::Leaves(tiles, leaves)
-            }
-            (Stage::Leaves(tiles, mut leaves), Resource::Audit(epoch)) => {
-                if let Some(leaf) = leaves.pop_front() {
-                    on.audit(&leaf, epoch, bytes)?;
-                }
-                Stage::Leaves(tiles, leaves)
-            }
-            // Nothing else is asked for.
-            (stage, _) => stage,
-        };
-        Ok(Check { on, stage })
+        Ok(Check { memory: self.memory, on: self.on.answer(bytes)? })
     }
-}
-
-impl Subject {
-    fn edge(self, tiles: Vec<Vec<u8>>) -> Result<Step, Accused> {
-        let size = self.shown.size();
-        if self.memory.seen().is_some_and(|seen| seen.size() == size) && self.memory.checked() == size {
-            return Ok(Step::Done(self.memory));
-        }
-        let edge = Tile::edge(size);
-        if let Some(tile) = edge.get(tiles.len()) {
-            return Ok(self.ask(Stage::Edge(tiles), Resource::Tile(*tile)));
-        }
-        match (VerifiedTiles::open(size, self.shown.root(), &tiles), edge.last()) {
-            (Ok(tiles), _) => self.growth(Tiles::new(tiles)),
-            (Err(why), Some(tile)) => Err(self.accuse(Fault::Tile { resource: Resource::Tile(*tile), size, why })),
-            // An empty tree has one root, which was compared when the checkpoint was read.
-            (Err(_), None) => Ok(Step::Done(self.memory)),
-        }
-    }
-
-    /// Rule KT-4: the tree begins with the one seen before.
-    fn growth(mut self, tiles: Tiles) -> Result<Step, Accused> {
-        let size = self.shown.size();
-        if let Some(seen) = self.memory.seen() {
-            let known = seen.size();
-            // The root of the old size is for the evidence: with it the proof shows that the trees differ.
-            let proof =
-                prove_consistency(known, size, &tiles.all).and_then(|proof| Ok((proof, root(known, &tiles.all)?)));
-            let (proof, begins) = match proof {
-                Ok(proof) => proof,
-                Err(why) => {
-                    // Sizes that grow have complete subtrees for every hash of the proof, so there is always a tile to
-                    // ask for.
-                    let tile = if let MissingTile::Fetch(missing) = &why { missing.first() } else { None };
-                    let why = NotFollowing::NotConsistent { known, shown: size, proof: BadProof::Range };
-                    let Some(tile) = tile.copied() else { return Err(self.accuse(why.into())) };
-                    return Ok(self.ask(Stage::Growth(tiles), Resource::Tile(tile)));
-                }
-            };
-            if let Err(why) = self.shown.follows(seen, &proof) {
-                let beginning = Beginning { root: begins, proof: Hashes(proof) };
-                return Err(self.accuse_with(why.into(), Some(beginning), Vec::new()));
-            }
-        }
-        self.memory.see(self.shown.clone());
-        Ok(Step::Keep(Check { on: self, stage: Stage::Bundle(tiles) }))
-    }
-
-    /// The entries that come next, and the tiles above them. The leaf before them is part of the evidence where they do
-    /// not follow it, so its tile is asked for as well.
-    fn bundle(self, tiles: Tiles) -> Step {
-        let (size, checked) = (self.shown.size(), self.memory.checked());
-        let Some(bundle) = Bundle::at(checked / 256, size).filter(|_| checked < size) else {
-            return Step::Done(self.memory);
-        };
-        let before = checked.checked_sub(1).and_then(|last| Tile::at(0, last / 256, size));
-        let missing = before.into_iter().chain([bundle.tile()]).flat_map(|tile| tiles.all.missing(tile)).next();
-        let resource = missing.map_or(Resource::Entries(bundle), Resource::Tile);
-        self.ask(Stage::Bundle(tiles), resource)
-    }
-
-    /// The leaves of a bundle behind those that are checked, all in order.
-    fn read(&self, tiles: &Tiles, bundle: &Bundle, bytes: &[u8]) -> Result<VecDeque<Leaf>, Accused> {
-        let (size, checked) = (self.shown.size(), self.memory.checked());
-        let entries = tiles
-            .all
-            .entries(bundle, bytes)
-            .map_err(|why| self.accuse(Fault::Entries { resource: Resource::Entries(*bundle), size, why }))?;
-        let mut leaves = VecDeque::new();
-        let mut before = self.memory.leaf().copied();
-        for (index, bytes) in (bundle.first()..).zip(entries).filter(|(index, _)| *index >= checked) {
-            let place = |index, bytes: &[u8]| tiles.place(index, bytes, size);
-            let leaf = Leaf::from_bytes(bytes).map_err(|_| {
-                self.accuse_with(Fault::Leaf { index }, None, place(index, bytes).into_iter().collect())
-            })?;
-            match &before {
-                None if leaf.epoch == 1 => {}
-                None => {
-                    let entries = place(index, bytes).into_iter().collect();
-                    return Err(self.accuse_with(Fault::First { epoch: leaf.epoch }, None, entries));
-                }
-                Some(before) => leaf.comes_after(before).map_err(|why| {
-                    let earlier = index.checked_sub(1).and_then(|earlier| place(earlier, &before.to_bytes()));
-                    let entries = earlier.into_iter().chain(place(index, bytes)).collect();
-                    self.accuse_with(Fault::Order { index, why }, None, entries)
-                })?,
-            }
-            before = Some(leaf);
-            leaves.push_back(leaf);
-        }
-        Ok(leaves)
-    }
-
-    /// Takes the leaves that repeat an epoch, up to the first that brings a new one.
-    fn leaves(mut self, mut tiles: Tiles, mut leaves: VecDeque<Leaf>) -> Step {
-        while let Some(leaf) = leaves.pop_front() {
-            if self.memory.leaf().is_none_or(|before| before.epoch < leaf.epoch) {
-                leaves.push_front(leaf);
-                return self.ask(Stage::Leaves(tiles, leaves), Resource::Audit(leaf.epoch));
-            }
-            self.memory.check(leaf);
-        }
-        tiles.forget();
-        Step::Keep(Check { on: self, stage: Stage::Bundle(tiles) })
-    }
-
-    /// Rule KT-12: the leaf's epoch only added to the one before.
-    fn audit(&mut self, leaf: &Leaf, epoch: u64, bytes: &[u8]) -> Result<(), Accused> {
-        let start = self.memory.leaf().map_or_else(empty_root, |before| before.root);
-        let proof = AppendOnlyProof::from_bytes(bytes).map_err(|_| self.accuse(Fault::Proof { epoch }))?;
-        verify_append_only(&start, &leaf.root, epoch, &proof)
-            .map_err(|why| self.accuse(Fault::Audit { epoch, why }))?;
-        self.memory.check(*leaf);
-        Ok(())
-    }
-
-    const fn ask(self, stage: Stage, resource: Resource) -> Step {
-        Step::Fetch(Asking { on: self, stage, resource })
-    }
-
-    fn accuse(&self, fault: Fault) -> Accused {
-        self.accuse_with(fault, None, Vec::new())
-    }
-
-    fn accuse_with(&self, fault: Fault, beginning: Option<Beginning>, entries: Vec<Entry>) -> Accused {
-        accuse(&self.memory, &self.shown.signed().to_bytes(), self.now, fault, beginning, entries)
-    }
-}
-
-fn accuse(
-    memory: &Memory,
-    shown: &[u8],
-    now: WallTime,
-    fault: Fault,
-    beginning: Option<Beginning>,
-    entries: Vec<Entry>,
-) -> Accused {
-    let evidence = Evidence {
-        format: 1,
-        log: memory.log().to_string(),
-        witness: memory.witness().to_string(),
-        rule: fault.rule().into(),
-        says: fault.to_string(),
-        at: now,
-        known: memory.seen().map(|seen| seen.signed().to_bytes()),
-        shown: shown.to_vec(),
-        beginning,
-        entries,
-    };
-    Accused { fault, evidence: Box::new(evidence) }
 }

@@ -27,8 +27,8 @@ use tokio_rustls::TlsConnector;
 use undertone_protocol::ALPN_HTTP;
 use undertone_transparency::note::{MAX_NOTE, NoteSignature};
 
+use super::Resource;
 use super::address::LogAddress;
-use super::resource::Resource;
 
 /// How long a connection may take, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);

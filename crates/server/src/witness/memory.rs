@@ -4,8 +4,9 @@ use minicbor::{Decode, Encode};
 use undertone_keys::WallTime;
 use undertone_keys::cbor;
 use undertone_keys::sign::{SigningKey, Witness};
-use undertone_transparency::checkpoint::{SignedCheckpoint, VerifiedCheckpoint};
+use undertone_transparency::checkpoint::VerifiedCheckpoint;
 use undertone_transparency::cosignature::Cosignature;
+use undertone_transparency::follow::Progress;
 use undertone_transparency::leaf::Leaf;
 use undertone_transparency::note::{LogKey, NoteSignature, WitnessKey};
 
@@ -25,11 +26,8 @@ use undertone_transparency::note::{LogKey, NoteSignature, WitnessKey};
 /// | 6   | `[leaves, note line]` of the last cosignature; none before the first |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
-    log: LogKey,
+    progress: Progress,
     witness: WitnessKey,
-    seen: Option<VerifiedCheckpoint>,
-    checked: u64,
-    leaf: Option<Leaf>,
     cosigned: Option<Cosigned>,
 }
 
@@ -115,13 +113,13 @@ impl Memory {
     /// Of a log that was never looked at.
     #[must_use]
     pub const fn new(log: LogKey, witness: WitnessKey) -> Self {
-        Self { log, witness, seen: None, checked: 0, leaf: None, cosigned: None }
+        Self { progress: Progress::new(log), witness, cosigned: None }
     }
 
     /// The log's key.
     #[must_use]
     pub const fn log(&self) -> &LogKey {
-        &self.log
+        self.progress.log()
     }
 
     /// The witness's own key.
@@ -133,19 +131,19 @@ impl Memory {
     /// The largest checkpoint seen.
     #[must_use]
     pub const fn seen(&self) -> Option<&VerifiedCheckpoint> {
-        self.seen.as_ref()
+        self.progress.seen()
     }
 
     /// How many leaves of it are checked, from the first on.
     #[must_use]
     pub const fn checked(&self) -> u64 {
-        self.checked
+        self.progress.checked()
     }
 
     /// The last leaf that is checked.
     #[must_use]
     pub const fn leaf(&self) -> Option<&Leaf> {
-        self.leaf.as_ref()
+        self.progress.leaf()
     }
 
     /// Leaves of the last checkpoint that was cosigned; 0 before the first.
@@ -159,15 +157,14 @@ impl Memory {
         self.cosigned.as_ref()
     }
 
-    /// Takes a checkpoint that follows the one seen (rule KT-4).
-    pub(super) fn see(&mut self, checkpoint: VerifiedCheckpoint) {
-        self.seen = Some(checkpoint);
+    /// How far the log was read.
+    pub(super) const fn progress(&self) -> &Progress {
+        &self.progress
     }
 
-    /// Takes the next leaf of the checkpoint seen, for which rule KT-12 holds.
-    pub(super) const fn check(&mut self, leaf: Leaf) {
-        self.checked += 1;
-        self.leaf = Some(leaf);
+    /// The same cosignatures, and more of the log that was read.
+    pub(super) fn with(self, progress: Progress) -> Self {
+        Self { progress, ..self }
     }
 
     /// Cosigns the checkpoint seen, once all its leaves are checked. The memory returned has the cosignature in it; for
@@ -176,10 +173,10 @@ impl Memory {
     /// # Errors
     /// [`CannotCosign`].
     pub fn cosign(&self, key: &SigningKey<Witness>, now: WallTime) -> Result<Self, CannotCosign> {
-        let seen = self.seen.as_ref().filter(|seen| seen.size() > 0 && seen.size() == self.checked);
+        let seen = self.seen().filter(|seen| seen.size() > 0 && seen.size() == self.checked());
         let unchecked = || CannotCosign::Unchecked {
-            checked: self.checked,
-            seen: self.seen.as_ref().map_or(0, VerifiedCheckpoint::size),
+            checked: self.checked(),
+            seen: self.seen().map_or(0, VerifiedCheckpoint::size),
         };
         let seen = seen.ok_or_else(unchecked)?;
         if key.public() != self.witness.key() {
@@ -198,19 +195,12 @@ impl Memory {
 
     /// Whether nothing of `earlier` is forgotten: the last line of defence of the rule that a witness never goes back.
     pub(super) fn follows(&self, earlier: &Self) -> bool {
-        let seen = |memory: &Self| memory.seen.as_ref().map(|seen| (seen.size(), *seen.root()));
-        let same_tree = match (seen(earlier), seen(self)) {
-            (Some((before, root)), Some((after, other))) => before < after || (before == after && root == other),
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
         let same_line = match (&earlier.cosigned, &self.cosigned) {
             (Some(before), Some(after)) => before.size < after.size || before == after,
             (None, _) => true,
             (Some(_), None) => false,
         };
-        let same_people = (&self.log, &self.witness) == (&earlier.log, &earlier.witness);
-        same_people && same_tree && same_line && earlier.checked <= self.checked
+        self.witness == earlier.witness && same_line && self.progress.follows(&earlier.progress)
     }
 
     /// The stored form.
@@ -219,11 +209,11 @@ impl Memory {
         let line = |last: &Cosigned| StoredLine { size: last.size, line: last.line.to_string() };
         cbor::encode(&Stored {
             format: 1,
-            log: self.log.to_string(),
+            log: self.log().to_string(),
             witness: self.witness.to_string(),
-            seen: self.seen.as_ref().map(|seen| seen.signed().to_bytes()),
-            checked: self.checked,
-            leaf: self.leaf.as_ref().map(Leaf::to_bytes),
+            seen: self.seen().map(|seen| seen.signed().to_bytes()),
+            checked: self.checked(),
+            leaf: self.leaf().map(Leaf::to_bytes),
             cosigned: self.cosigned.as_ref().map(line),
         })
     }
@@ -245,23 +235,20 @@ impl Memory {
         if stored.witness != witness.to_string() {
             return Err(BadMemory::OtherWitness);
         }
-        let read = |note: Vec<u8>| SignedCheckpoint::from_bytes(&note).and_then(|claimed| claimed.verify(log));
-        let seen = stored.seen.map(read).transpose().map_err(|_| damaged)?;
-        let leaf = stored.leaf.map(|leaf| Leaf::from_bytes(&leaf)).transpose().map_err(|_| damaged)?;
+        let (seen, leaf) = (stored.seen.as_deref(), stored.leaf.as_deref());
+        let progress = Progress::restore(log.clone(), seen, stored.checked, leaf).map_err(|_| damaged)?;
         let cosigned = stored.cosigned.map(|stored| Cosigned::read(&stored, witness).ok_or(damaged)).transpose()?;
-        let memory = Self { log: log.clone(), witness: witness.clone(), seen, checked: stored.checked, leaf, cosigned };
+        let memory = Self { progress, witness: witness.clone(), cosigned };
         if memory.is_whole() { Ok(memory) } else { Err(damaged) }
     }
 
     fn is_whole(&self) -> bool {
-        let size = self.seen.as_ref().map_or(0, VerifiedCheckpoint::size);
-        let counted = self.cosigned() <= self.checked && self.checked <= size;
         let holds = self
             .cosigned
             .as_ref()
-            .zip(self.seen.as_ref())
-            .is_none_or(|(last, seen)| last.size != size || is_cosignature(&last.line, seen, &self.witness));
-        counted && holds && self.leaf.is_some() == (self.checked > 0)
+            .zip(self.seen())
+            .is_none_or(|(last, seen)| last.size != seen.size() || is_cosignature(&last.line, seen, &self.witness));
+        holds && self.cosigned() <= self.checked()
     }
 }
 

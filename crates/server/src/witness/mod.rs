@@ -6,7 +6,7 @@
 //! ```
 //! A client that asks for t of n cosignatures knows that t witnesses were shown the same log as it was, and that each
 //! of them checked that the directory behind it never changed or lost an entry. [`Check`] is one look at a log and
-//! computes alone; [`Kept`] is what a witness knows, and hands out a cosignature only once it is durable; [`Folder`]
+//! computes alone (its machine, [`undertone_transparency::follow`], is the one of everybody who audits a log); [`Kept`] is what a witness knows, and hands out a cosignature only once it is durable; [`Folder`]
 //! keeps it, [`Client`] moves the bytes, and [`Watch`] is the loop around them.
 //!
 //! # Security goals
@@ -36,28 +36,22 @@
 
 mod address;
 mod core;
-mod evidence;
-mod fault;
 mod fetch;
 mod keep;
 mod memory;
 mod report;
-mod resource;
 mod run;
 mod state;
-mod tiles;
 
 pub use self::core::{Asking, Check, Step};
 pub use address::{BadAddress, LogAddress};
-pub use evidence::{Evidence, MAX_EVIDENCE};
-pub use fault::{Accused, Fault};
 pub use fetch::{Client, FetchError};
 pub use keep::{Keep, Kept};
 pub use memory::{BadMemory, CannotCosign, Memory};
 pub use report::{Report, Trouble};
-pub use resource::Resource;
 pub use run::{Options, StartError, Watch};
 pub use state::{Folder, StateError, read_or_make_key, witness_key};
+pub use undertone_transparency::follow::{Accused, Evidence, Fault, MAX_EVIDENCE, Resource};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::fault::Accused;
+use super::Accused;
 use super::fetch::FetchError;
 use super::memory::CannotCosign;
 

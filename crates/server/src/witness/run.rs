@@ -11,9 +11,9 @@ use undertone_keys::sign::{SigningKey, Witness};
 use undertone_transparency::checkpoint::SignedCheckpoint;
 use undertone_transparency::note::{BadName, LogKey, NoteSignature};
 
+use super::Accused;
 use super::address::LogAddress;
 use super::core::{Check, Step};
-use super::fault::Accused;
 use super::fetch::{Client, FetchError};
 use super::keep::Kept;
 use super::memory::{CannotCosign, Memory};

@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | the key file | 0600 | seed of the Ed25519 key, 32 bytes; made at the first start |
 //! | `memory` | 0600 | what is known of the log ([`Memory`](super::Memory)) |
-//! | `conviction-<rule>-<digits>.cbor` | 0600 | [`Evidence`] that ends the cosigning until it is moved away |
-//! | `suspicion-<rule>-<digits>.cbor` | 0600 | [`Evidence`] that convicts nobody by itself |
+//! | `conviction-<rule>-<digits>.cbor` | 0600 | [`Evidence`](super::Evidence) that ends the cosigning until it is moved away |
+//! | `suspicion-<rule>-<digits>.cbor` | 0600 | [`Evidence`](super::Evidence) that convicts nobody by itself |
 //! | `lock` | 0600 | held while a witness runs |
 //!
 //! Never restore `memory` from a backup, and never let two witnesses have one key: either may cosign what the other
@@ -16,13 +16,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use undertone_keys::Secret;
 use undertone_keys::digest::sha256;
 use undertone_keys::sign::{SigningKey, Witness};
-use undertone_keys::{Secret, WallTime};
 use undertone_transparency::note::{BadName, WitnessKey};
 
-use super::evidence::Evidence;
-use super::fault::Accused;
+use super::Accused;
 use super::keep::Keep;
 use super::memory::BadMemory;
 
@@ -89,7 +88,7 @@ pub fn read_or_make_key(path: &Path, rng: &mut impl rand_core::CryptoRng) -> Res
 /// # Errors
 /// [`BadName`].
 pub fn witness_key(key: &SigningKey<Witness>, name: Option<&str>) -> Result<WitnessKey, BadName> {
-    let own = || format!("undertone-witness-{}", digits(key.public().as_bytes()));
+    let own = || format!("undertone-witness-{}", digits(&sha256(&[key.public().as_bytes()])));
     let name = name.map_or_else(own, str::to_owned).parse()?;
     Ok(WitnessKey::new(name, *key.public()))
 }
@@ -119,7 +118,7 @@ impl Folder {
         let evidence = accused.evidence.as_ref();
         let kind = if accused.ends_cosigning() { CONVICTION } else { SUSPICION };
         // The clock makes no other evidence of it, so that a log that shows the same again and again fills nothing.
-        let digits = digits(&Evidence { at: WallTime::default(), ..evidence.clone() }.to_bytes());
+        let digits = digits(&evidence.digest());
         let path = self.path.join(format!("{kind}{}-{digits}.cbor", evidence.rule().to_ascii_lowercase()));
         if path.try_exists().map_err(failed(&path))? {
             return Ok(Some(path));
@@ -193,9 +192,9 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> StateError {
     |source| StateError::Io { path, source }
 }
 
-/// Sixteen hexadecimal digits that name these bytes.
-fn digits(bytes: &[u8]) -> String {
-    sha256(&[bytes]).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// Sixteen hexadecimal digits of a hash.
+fn digits(hash: &[u8; 32]) -> String {
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

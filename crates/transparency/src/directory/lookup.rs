@@ -4,7 +4,7 @@ use akd_core::utils::get_marker_versions;
 
 use super::claim::{Claim, ClaimError, Tree, fresh_value};
 use super::node::Digest;
-use super::vrf::VrfKey;
+use super::vrf::{VrfKey, unverified_place};
 use super::wire::LookupProof;
 
 /// One version of a user, proven to be in the directory.
@@ -86,6 +86,15 @@ pub fn verify_lookup(
         tree.present(Claim::fresh(version), marker.value, &marker.leaf)?;
     }
     Ok(Lookup { version, epoch: published, value })
+}
+
+impl LookupProof {
+    /// The place of the newest version's leaf: what the VRF proof in it leads to. Says nothing about whether it holds; once
+    /// [`verify_lookup`] has said so, it is the place.
+    #[must_use]
+    pub fn place(&self) -> Option<Digest> {
+        unverified_place(&self.existence.vrf).map(|place| place.label_val)
+    }
 }
 
 /// A user has at most one new version in an epoch, so version n is not older than epoch n.

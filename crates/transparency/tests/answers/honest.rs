@@ -84,7 +84,7 @@ fn kt_2_as_many_witnesses_as_are_asked_for() {
     server.clock = asker.clock;
     server.log_epoch();
     let mut later = server.answer(&bob, &asker);
-    later.witnessed = Some(older(&server, answer.checkpoint));
+    later.witnessed = Some(vec![older(&server, answer.checkpoint.clone())]);
     assert_eq!(asker.ask(&bob, &later).unwrap_err().rule(), "KT-2");
     asker.purpose = Purpose::Show;
     assert!(asker.ask(&bob, &later).is_ok());
@@ -93,6 +93,13 @@ fn kt_2_as_many_witnesses_as_are_asked_for() {
     let attested = asker.clone().learn(&bob, &later).attested();
     assert!(attested.is_witnessed());
     assert_eq!((attested.leaves_since(), attested.witnesses.len()), (1, 2));
+    // One of them has seen the newest, the other an older one: both count, as far as both have seen it.
+    cosign(&server, &mut later, 3, asker.clock);
+    let attested = asker.clone().learn(&bob, &later).attested();
+    assert_eq!((attested.is_witnessed(), attested.leaves_since(), attested.witnesses.len()), (true, 1, 2));
+    let mut later = server.answer(&bob, &asker);
+    later.witnessed = Some(vec![older(&server, answer.checkpoint); 9]);
+    assert_eq!(asker.ask(&bob, &later).unwrap_err().rule(), "KT-1", "more than anybody needs");
     later.witnessed = None;
     let attested = asker.learn(&bob, &later).attested();
     assert_eq!((attested.is_witnessed(), attested.threshold, attested.witnessed), (false, 2, None));
@@ -119,14 +126,14 @@ fn kt_2_a_witnessed_checkpoint_of_a_forked_log_is_caught() {
     cosign(&server, &mut seen_by_witness, 1, START);
     server.publish(&[&Person::new("carol", 2)]);
     let mut answer = server.answer(&bob, &asker);
-    answer.witnessed = Some(older(&server, seen_by_witness.checkpoint.clone()));
+    answer.witnessed = Some(vec![older(&server, seen_by_witness.checkpoint.clone())]);
     assert_eq!(asker.ask(&bob, &answer).unwrap_err().rule(), "KT-4");
     // One that the log's key did not sign is none at all.
     let mut stranger = Server::new();
     stranger.key = undertone_keys::sign::SigningKey::generate(&mut undertone_keys::testing::SeededRng::new(5));
     stranger.publish(&[&bob]);
     let other = stranger.answer(&bob, &asker);
-    answer.witnessed = Some(older(&server, other.checkpoint));
+    answer.witnessed = Some(vec![older(&server, other.checkpoint)]);
     assert_eq!(asker.ask(&bob, &answer).unwrap_err().rule(), "KT-1");
 }
 
@@ -192,6 +199,8 @@ fn kt_9_evidence_says_the_same_to_everybody() {
     cosign(&server, &mut answer, 1, START);
     let evidence = Evidence::new(&asker.question(&bob.user), &answer.to_bytes());
     assert!(evidence.check().unwrap().is_ok());
+    assert_eq!((evidence.known(), evidence.answer()), (Some(1), answer.to_bytes().as_slice()));
+    assert!(evidence.seen().is_some_and(|seen| seen > 0), "the log was seen before");
     for cut in 0..kept.len() {
         assert!(Evidence::from_bytes(&kept[..cut]).is_err());
     }

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "the world is shared by two test programs")]
 
 mod anew;
+mod history;
 mod honest;
 mod lies;
 mod server;

@@ -46,6 +46,7 @@ fn kt_6_every_version_shows_its_markers() {
         let proof = LookupProof::from_akd(&akd, &further).unwrap();
         let found = verify_lookup(&world.key, world.root(), world.epoch(), b"user 0", &proof).unwrap();
         assert_eq!(found, Lookup { version, epoch: version.into(), value: value("user 0", version) });
+        assert_eq!(proof.place(), Some(world.place("user 0", Fresh, version.into()).label_val));
         assert_eq!(proof.markers.len(), marker_versions(version).len());
         assert_eq!(proof.to_akd().unwrap(), akd);
         assert_eq!(LookupProof::from_bytes(&proof.to_bytes()).unwrap(), proof);

@@ -1,9 +1,14 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
+use undertone_keys::sign::SigningKey;
 use undertone_keys::testing::SeededRng;
+use undertone_keys::{CallId, WallTime};
 use undertone_protocol::statement::Statement;
 
 use super::*;
+use crate::engine::{Memory, Record};
 
 /// A folder that is gone after the test.
 struct Folder(PathBuf);

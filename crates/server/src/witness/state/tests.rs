@@ -1,8 +1,13 @@
 use std::os::unix::fs::PermissionsExt;
 
+use undertone_keys::WallTime;
+use undertone_keys::sign::Server;
 use undertone_keys::testing::SeededRng;
+use undertone_transparency::checkpoint::origin;
+use undertone_transparency::note::LogKey;
 
 use super::*;
+use crate::witness::{Check, Memory};
 
 fn folder(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("undertone-witness-state-{name}-{}", std::process::id()));
@@ -53,24 +58,14 @@ fn a_key_is_made_once_and_a_damaged_one_is_not_replaced() {
 fn evidence_is_bounded() {
     let path = folder("evidence");
     let opened = Folder::open(&path).unwrap();
-    let accused = |n: u64| {
-        let evidence = Evidence {
-            format: 1,
-            log: String::new(),
-            witness: String::new(),
-            rule: "KT-12".into(),
-            says: n.to_string(),
-            at: WallTime::from_unix(n),
-            known: None,
-            shown: Vec::new(),
-            beginning: None,
-            entries: Vec::new(),
-        };
-        Accused { fault: crate::witness::Fault::Proof { epoch: n }, evidence: Box::new(evidence) }
-    };
+    let (log, own) =
+        (SigningKey::<Server>::generate(&mut SeededRng::new(1)), SigningKey::generate(&mut SeededRng::new(2)));
+    let log = LogKey::new(origin("example.org").unwrap(), *log.public());
+    let memory = Memory::new(log, witness_key(&own, None).unwrap());
+    let accused = |n: u64| Check::begin(&memory, n.to_string().as_bytes(), WallTime::from_unix(n)).unwrap_err();
     for n in 0..MAX_FILES as u64 {
         let file = opened.accuse(&accused(n)).unwrap().unwrap();
-        assert!(file.file_name().unwrap().to_str().unwrap().starts_with("suspicion-kt-12-"));
+        assert!(file.file_name().unwrap().to_str().unwrap().starts_with("suspicion-kt-1-"));
         assert_eq!(opened.accuse(&accused(n)).unwrap(), Some(file));
     }
     assert_eq!(opened.accuse(&accused(1_000)).unwrap(), None);

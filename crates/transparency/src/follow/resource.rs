@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use undertone_transparency::directory::AppendOnlyProof;
-use undertone_transparency::log::{Bundle, Tile, TilePath};
+use crate::directory::AppendOnlyProof;
+use crate::log::{Bundle, Tile, TilePath};
 
 /// Bytes of an entry that is still read. Leaves have 103; what is longer than this is no answer at all.
 const MAX_ENTRY: usize = 4 << 10;

@@ -1,13 +1,16 @@
-//! What a witness keeps of a fault, for others to judge.
+//! What whoever reads a log keeps of a fault, for others to judge.
 
+use crate::answer::Hashes;
+use crate::checkpoint::{SignedCheckpoint, VerifiedCheckpoint};
+use crate::leaf::Leaf;
+use crate::log::{Hash, leaf_hash, verify_consistency, verify_inclusion};
+use crate::note::{LogKey, WitnessKey};
 use minicbor::{Decode, Encode};
 use undertone_keys::WallTime;
 use undertone_keys::cbor::{self, Malformed};
-use undertone_transparency::answer::Hashes;
-use undertone_transparency::checkpoint::{SignedCheckpoint, VerifiedCheckpoint};
-use undertone_transparency::leaf::Leaf;
-use undertone_transparency::log::{Hash, leaf_hash, verify_consistency, verify_inclusion};
-use undertone_transparency::note::LogKey;
+use undertone_keys::digest::sha256;
+
+use super::fault::Fault;
 
 /// Bytes of a file of evidence at most: two notes, two entries, and what proves their places.
 pub const MAX_EVIDENCE: usize = 512 << 10;
@@ -18,10 +21,10 @@ pub const MAX_EVIDENCE: usize = 512 << 10;
 /// |-----|------|
 /// | 0   | format: 1 |
 /// | 1   | the log's verifier key, text |
-/// | 2   | the witness's verifier key, text |
+/// | 2   | the witness's verifier key, text; absent where a device audited the log |
 /// | 3   | the rule, such as `KT-4` |
 /// | 4   | the fault in words |
-/// | 5   | the witness's clock, unix seconds |
+/// | 5   | the finder's clock, unix seconds |
 /// | 6   | the checkpoint seen before, a note; absent where there was none |
 /// | 7   | the checkpoint shown now, as it came |
 /// | 8   | `[root, proof]`: with which root the tree shown begins at the size seen before (RFC 6962, 2.1.2) |
@@ -34,7 +37,7 @@ pub struct Evidence {
     #[n(1)]
     pub(super) log: String,
     #[n(2)]
-    pub(super) witness: String,
+    pub(super) witness: Option<String>,
     #[n(3)]
     pub(super) rule: String,
     #[n(4)]
@@ -71,7 +74,31 @@ pub(super) struct Entry {
     pub(super) inclusion: Hashes,
 }
 
+/// Where and when a fault was found, and by whom.
+pub(super) struct Place<'a> {
+    pub(super) log: &'a LogKey,
+    pub(super) by: Option<&'a WitnessKey>,
+    pub(super) now: WallTime,
+    pub(super) shown: &'a [u8],
+}
+
 impl Evidence {
+    /// Of a fault.
+    pub(super) fn new(place: &Place<'_>, fault: &Fault, known: Option<Vec<u8>>) -> Self {
+        Self {
+            format: 1,
+            log: place.log.to_string(),
+            witness: place.by.map(ToString::to_string),
+            rule: fault.rule().into(),
+            says: fault.to_string(),
+            at: place.now,
+            known,
+            shown: place.shown.to_vec(),
+            beginning: None,
+            entries: Vec::new(),
+        }
+    }
+
     /// The file's contents.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -96,20 +123,40 @@ impl Evidence {
         &self.rule
     }
 
-    /// The fault in words, by the witness that found it.
+    /// The fault in words, by whoever found it.
     #[must_use]
     pub fn says(&self) -> &str {
         &self.says
     }
 
-    /// When, by the clock of the witness.
+    /// The log's verifier key.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn log(&self) -> Result<LogKey, Malformed> {
+        self.log.parse().map_err(|_| Malformed)
+    }
+
+    /// The witness that found it, by its verifier key; none where a device audited the log.
+    #[must_use]
+    pub fn witness(&self) -> Option<&str> {
+        self.witness.as_deref()
+    }
+
+    /// What the same fault has in common, whenever it was found: SHA-256 of the file with the time left at zero.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        sha256(&[&Self { at: WallTime::default(), ..self.clone() }.to_bytes()])
+    }
+
+    /// When, by the clock of whoever found it.
     #[must_use]
     pub const fn at(&self) -> WallTime {
         self.at
     }
 
     /// Whether the evidence convicts the log by itself, checked from nothing but its signatures. What does not is what
-    /// a witness says it was shown, and anybody on the way could have shown it.
+    /// somebody says they were shown, and anybody on the way could have shown it.
     #[must_use]
     pub fn convicts(&self) -> bool {
         let shown = self.read(&self.shown);
@@ -119,7 +166,7 @@ impl Evidence {
 
     /// A checkpoint that the log signed.
     fn read(&self, note: &[u8]) -> Option<VerifiedCheckpoint> {
-        let key: LogKey = self.log.parse().ok()?;
+        let key = self.log().ok()?;
         SignedCheckpoint::from_bytes(note).and_then(|claimed| claimed.verify(&key)).ok()
     }
 

@@ -1,7 +1,7 @@
 //! The verified tiles of one checkpoint, as many as are needed at a time.
 
-use undertone_transparency::answer::Hashes;
-use undertone_transparency::log::{BadTile, Tile, VerifiedTiles, prove_inclusion};
+use crate::answer::Hashes;
+use crate::log::{BadTile, Tile, VerifiedTiles, prove_inclusion};
 
 use super::evidence::Entry;
 

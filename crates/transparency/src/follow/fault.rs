@@ -1,15 +1,15 @@
-//! What a log can do wrong in the eyes of a witness.
+//! What a log can do wrong in the eyes of somebody who reads all of it.
 
-use undertone_transparency::checkpoint::{CheckpointError, NotFollowing};
-use undertone_transparency::directory::AppendOnlyError;
-use undertone_transparency::leaf::LeafOrder;
-use undertone_transparency::log::{BadEntries, BadTile};
+use crate::checkpoint::{CheckpointError, NotFollowing};
+use crate::directory::AppendOnlyError;
+use crate::leaf::LeafOrder;
+use crate::log::{BadEntries, BadTile};
 
 use super::evidence::Evidence;
 use super::resource::Resource;
 
-/// Why a checkpoint is not cosigned. Each names the rule and the values; [`Evidence::convicts`] tells which of them are
-/// the log's own doing.
+/// Why a checkpoint is not taken: a witness does not cosign it, an audit ends with it. Each names the rule and the values;
+/// [`Evidence::convicts`] tells which of them are the log's own doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -74,7 +74,7 @@ pub enum Fault {
         /// What is wrong with the proof, or with the epoch.
         why: AppendOnlyError,
     },
-    /// KT-12: a cosignature of this witness that it does not know of. Its folder was lost, set back or copied, or its
+    /// KT-12, for witnesses alone: a cosignature of this witness that it does not know of. Its folder was lost, set back or copied, or its
     /// key is used twice; what else was cosigned with it, nobody knows.
     #[error(
         "the log has a cosignature of this witness for {size} leaves that the witness does not remember: make a new key"

@@ -1,0 +1,108 @@
+//! What peers were shown of the key directory's log, compared before anybody is asked and before anything flows (rule KT-13).
+//!
+//! Mostly both were shown the same, and nothing has to be asked. Otherwise the call waits, for as long as a request takes.
+
+use undertone_call::{Established, Outcome};
+use undertone_keys::envelope::Address;
+use undertone_keys::{CallId, Time};
+
+use super::{Engine, Event, Output};
+
+/// How long a comparison may take.
+const COMPARING: core::time::Duration = core::time::Duration::from_secs(10);
+
+/// What a comparison came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// One log was shown to both.
+    Agrees,
+    /// Two logs, or no proof that it is one: what is wrong, for people.
+    Disagrees(String),
+    /// The server does not answer.
+    Unavailable,
+}
+
+/// A call that waits for a comparison.
+#[derive(Debug)]
+pub(super) struct Comparing {
+    number: u64,
+    call: CallId,
+    peer: Address,
+    then: Then,
+    pub(super) deadline: Time,
+}
+
+/// What it goes on with.
+#[derive(Debug)]
+enum Then {
+    /// A person is asked.
+    Ring(Event),
+    /// Sound flows.
+    Talk(Box<Established>),
+}
+
+impl Engine {
+    /// A call came in: a person is asked once it is known that both were shown one log.
+    pub(super) fn rings(&mut self, now: Time, call: CallId, peer: Address, told: Vec<u8>, event: Event) {
+        let mine = self.peers.get(&peer.user).map(|(known, _)| known.checkpoint());
+        if mine == Some(told.as_slice()) {
+            return self.event(event);
+        }
+        self.compare(now, call, peer, told, Then::Ring(event));
+    }
+
+    /// Both sides have confirmed the keys: the call begins once it is known that both were shown one log.
+    pub(super) fn agreed(&mut self, now: Time, mut call: Box<Established>, rng: &mut impl rand_core::CryptoRng) {
+        if call.told == call.peer.checkpoint() {
+            return self.established(now, *call, rng);
+        }
+        let told = core::mem::take(&mut call.told);
+        let peer = Address { user: call.peer.user().clone(), device: call.device };
+        self.compare(now, call.call, peer, told, Then::Talk(call));
+    }
+
+    fn compare(&mut self, now: Time, call: CallId, peer: Address, told: Vec<u8>, then: Then) {
+        let number = self.next_comparison;
+        self.next_comparison += 1;
+        self.comparing = Some(Comparing { number, call, peer, then, deadline: now + COMPARING });
+        self.outputs.push_back(Output::Compare { number, told });
+    }
+
+    /// Something else has happened to the call meanwhile.
+    pub(super) fn compare_no_more(&mut self, call: CallId) {
+        self.comparing.take_if(|comparing| comparing.call == call);
+    }
+
+    pub(super) fn compared(&mut self, now: Time, number: u64, compared: Compared, rng: &mut impl rand_core::CryptoRng) {
+        let Some(comparing) = self.comparing.take_if(|comparing| comparing.number == number) else { return };
+        let outcome = match compared {
+            Compared::Agrees => {
+                return match comparing.then {
+                    Then::Ring(event) => self.event(event),
+                    Then::Talk(call) => self.established(now, *call, rng),
+                };
+            }
+            Compared::Disagrees(reason) => {
+                self.event(Event::Disproved { peer: comparing.peer.user, reason });
+                Outcome::RefusedByProof
+            }
+            Compared::Unavailable => {
+                self.reject("the server did not show that it shows both sides one key directory");
+                Outcome::Offline
+            }
+        };
+        let input = match comparing.then {
+            Then::Ring(_) if outcome == Outcome::RefusedByProof => undertone_call::Input::Disprove,
+            Then::Ring(_) => undertone_call::Input::Decline,
+            Then::Talk(_) => undertone_call::Input::End(outcome),
+        };
+        self.phone(now, input, rng);
+    }
+
+    pub(super) fn tick_comparing(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        let late = self.comparing.as_ref().filter(|comparing| comparing.deadline <= now);
+        if let Some(number) = late.map(|comparing| comparing.number) {
+            self.compared(now, number, Compared::Unavailable, rng);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The home folder of one device: a small transactional store with one owner at a time (rules STO-1, STO-2).
+//!
+//! `undertone.redb`, mode 0600 in a folder of mode 0700: records by name, versioned by their first CBOR field.
+
+mod device;
+mod evidence;
+mod known;
+mod peers;
+mod server;
+mod store;
+
+pub use device::{DeviceSecrets, KeyPlace};
+pub(super) use known::KnownDevices;
+pub use server::ServerPin;
+pub use store::{Home, HomeError};
+
+#[cfg(test)]
+mod tests;
