@@ -103,3 +103,5 @@ pub trait Accounts: Devices {
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod devices_conformance;

@@ -215,6 +215,7 @@ mod tests {
         let store = Sqlite::open(&path).await.unwrap();
         super::super::conformance::run(&store).await;
         super::super::rooms::conformance::run(&store).await;
+        super::super::devices_conformance::run(&store).await;
         store.close().await;
         // What was committed is there after opening again.
         let again = Sqlite::open(&path).await.unwrap();
@@ -232,8 +233,14 @@ mod tests {
         let create = async |name: &str, n: u8, list: Vec<u8>| {
             let user: UserId = name.parse().unwrap();
             let created = WallTime::from_unix(5);
-            let account =
-                Account { user: user.clone(), opaque: vec![1], by_passphrase: vec![2], by_recovery: vec![3], recovery: None, created };
+            let account = Account {
+                user: user.clone(),
+                opaque: vec![1],
+                by_passphrase: vec![2],
+                by_recovery: vec![3],
+                recovery: None,
+                created,
+            };
             let token = Token { hash: [n; 32], user, device: DeviceId::from_bytes([n; 16]) };
             store.create(account, list, token, None).await
         };

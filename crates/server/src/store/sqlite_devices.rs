@@ -249,13 +249,7 @@ impl Devices for Sqlite {
         Ok(())
     }
 
-    async fn begin(
-        &self,
-        name: &UserId,
-        version: u32,
-        revoked: &[DeviceId],
-        now: WallTime,
-    ) -> Result<(), StoreError> {
+    async fn begin(&self, name: &UserId, version: u32, revoked: &[DeviceId], now: WallTime) -> Result<(), StoreError> {
         let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         let query = sqlx::query(
             "SELECT opaque, by_passphrase, by_recovery, recovery FROM anew_waiting WHERE user = ? AND version = ?",
@@ -277,8 +271,7 @@ impl Devices for Sqlite {
         forget.execute(self.pool()).await?;
         let query = sqlx::query("SELECT device, user FROM revoked_devices ORDER BY at DESC LIMIT ?");
         let rows = query.bind(i64::try_from(most).unwrap_or(i64::MAX)).fetch_all(self.pool()).await?;
-        let address =
-            |row| Ok(Address { user: user(row)?, device: DeviceId::from_bytes(fixed(row, "device")?) });
+        let address = |row| Ok(Address { user: user(row)?, device: DeviceId::from_bytes(fixed(row, "device")?) });
         rows.iter().map(address).collect()
     }
 }
