@@ -46,7 +46,7 @@ pub(crate) async fn run(client: &Client, command: Option<&Devices>, output: &Out
             // Also one that was revoked since: that is an alarm of its own.
             let records: Vec<&DeviceRecord> = list.records().iter().collect();
             let record = one_of(&records, device)?.ok_or_else(|| ClientError::NoSuchDevice(device.clone()))?;
-            accept_device(client, record.device)?;
+            client.accept_device(record.device)?;
             let object = json!({ "event": "accepted", "device": record.device.to_string(), "label": record.label });
             output.result(
                 &object,
@@ -55,12 +55,6 @@ pub(crate) async fn run(client: &Client, command: Option<&Devices>, output: &Out
         }
     }
     Ok(Done::Well)
-}
-
-// TO CONNECT: the self-audit's `Client::accept_device(device)` belongs here, in one line; nothing else of `accept` changes.
-fn accept_device(_client: &Client, _device: DeviceId) -> Result<(), ClientError> {
-    let message = "this program keeps no alarms about devices yet: there is nothing to accept".to_owned();
-    Err(ClientError::Refused { code: "no_alarms".into(), message })
 }
 
 async fn list(client: &Client, output: Output) -> Result<(), ClientError> {
