@@ -100,6 +100,13 @@ fn id_6_a_device_joins_when_one_that_is_there_lets_it_in() {
     // The new one lets others in as well, and a name is changed by the device that has it.
     let tablet = new(&server, "tablet");
     let_in(&phone, &tablet, "tablet");
+    // The first one has not seen that before: an alarm, until its owner says that it is theirs. The one that it let in itself
+    // is none.
+    let alarmed = ada.run(&["audit", "self"]).unwrap();
+    says(&alarmed, 3, &["tablet"]);
+    assert_eq!(json(&alarmed)["alarms"].as_array().map(Vec::len), Some(1));
+    says(&ada.run(&["devices", "accept", "tablet"]).unwrap(), 0, &["accepted"]);
+    says(&ada.run(&["audit", "self"]).unwrap(), 0, &[]);
     says(
         &tablet.with_passphrase("not it at all", &["devices", "rename", "slate"]).unwrap(),
         1,

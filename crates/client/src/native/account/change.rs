@@ -66,7 +66,7 @@ pub(in crate::native) async fn change(
             return Ok(list);
         }
         Change::Rename(label) => home.rename(&enrolment::label(label))?,
-        // What its owner does here is no alarm here (rule KT-11).
+        // Known here, and so no alarm (rule KT-11).
         Change::Revoke(device) => home.acknowledge(device, true)?,
         Change::Keep => {}
     }

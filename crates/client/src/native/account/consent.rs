@@ -70,11 +70,11 @@ pub(in crate::native) async fn give(directory: &Directory, device: DeviceId) -> 
     }
     let consent = Consent::new(user, own.address.device, device, wall_time()).sign(&own.identity());
     let body = GiveConsent { consent: Bytes(cbor::encode(&consent)) };
-    // What its owner does here is no alarm here (rule KT-11).
-    directory.home().acknowledge(device, false)?;
     let connector = directory.connector().await;
     let (stream, address) = (connector.tcp().await?, connector.address());
-    rest::post_for_nothing(stream, address, "/v1/consents", directory.token(), &body).await
+    rest::post_for_nothing(stream, address, "/v1/consents", directory.token(), &body).await?;
+    // Whoever lets it in knows it: it is no alarm here when the history shows it (rule KT-11).
+    Ok(directory.home().acknowledge(device, false)?)
 }
 
 #[cfg(test)]
