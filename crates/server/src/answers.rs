@@ -1,7 +1,8 @@
 //! What a user's devices are, and how that is proven: the directory's answer, with the lists it is about.
 
 use undertone_keys::UserId;
-use undertone_transparency::answer::{Answer, Found, Hashes, MAX_LISTS, MAX_OLDER, Older};
+use undertone_keys::device_list::ClaimedList;
+use undertone_transparency::answer::{Answer, Found, Hashes, LeafOf, MAX_LISTS, MAX_OLDER, Older};
 use undertone_transparency::checkpoint::SignedCheckpoint;
 use undertone_transparency::history::{HistoryAnswer, Lists};
 
@@ -22,12 +23,26 @@ impl<S: Accounts> Desk<S> {
         let looked_up = self.directory().lookup(user).await?;
         let shown = looked_up.shown;
         let consistency = self.directory().consistency(seen, shown.size()).await?;
+        let mut announced = None;
         let found = match looked_up.proof {
             Proof::Absent(proof) => Found::Absent(proof),
             Proof::Present(proof) => {
                 // Whoever knows none needs the newest alone.
                 let above = if known == 0 { proof.version.saturating_sub(1) } else { known };
-                Found::Present { lists: self.lists(user, above, proof.version).await?, proof: Box::new(proof) }
+                let mut lists = self.lists(user, above, proof.version).await?;
+                if let Some(newest) = lists.last().filter(|newest| begins_anew(newest, user)) {
+                    // And who was there before: while any of those may act, an announcement waits (rule ID-7).
+                    if lists.len() == 1 && known == 0 && proof.version > 1 {
+                        let newest = newest.clone();
+                        let before = proof.version - 1;
+                        lists = self.lists(user, before.saturating_sub(1), before).await?;
+                        lists.push(newest);
+                    }
+                    let published = self.directory().announced(proof.epoch, shown.size()).await?;
+                    announced =
+                        published.map(|(index, leaf, inclusion)| LeafOf { index, leaf, inclusion: Hashes(inclusion) });
+                }
+                Found::Present { lists, proof: Box::new(proof) }
             }
         };
         let (newest, witnessed) = self.witnessed(&shown).await?;
@@ -40,7 +55,7 @@ impl<S: Accounts> Desk<S> {
             inclusion: Hashes(shown.inclusion.proof.clone()),
             found,
             witnessed,
-            announced: None,
+            announced,
         })
     }
 
@@ -104,4 +119,10 @@ impl<S: Accounts> Desk<S> {
         let fits = fits.count();
         Ok(lists.split_off(lists.len() - fits))
     }
+}
+
+/// Whether this list, which is the user's, begins the account anew.
+fn begins_anew(list: &[u8], user: &UserId) -> bool {
+    let list = ClaimedList::from_bytes(list).and_then(|claimed| claimed.verify(user));
+    list.is_ok_and(|list| list.begins_anew().is_some())
 }

@@ -111,6 +111,18 @@ pub fn log_key(path: &Path) -> Result<LogKey, DataError> {
     Ok(LogKey::new(name.ok_or_else(|| DataError::Damaged(path.join("domain")))?, *key.public()))
 }
 
+/// The domain of the server that this folder is of. Changes nothing.
+///
+/// # Errors
+/// [`DataError`] where there is no server's folder, or the file is damaged.
+pub fn domain(path: &Path) -> Result<String, DataError> {
+    let path = path.join("domain");
+    fs::read_to_string(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => DataError::Damaged(path),
+        _ => DataError::Io { path, source },
+    })
+}
+
 /// What is in `opaque.key`; `None` if it is damaged.
 pub(crate) fn parse_opaque(bytes: &[u8]) -> Option<ServerSetup<Suite>> {
     ServerSetup::deserialize(bytes).ok()

@@ -43,8 +43,8 @@ pub enum Step {
     Register {
         /// To prove possession against.
         challenge: Challenge,
-        /// SHA-256 of the invite, where one is needed.
-        invite: Option<[u8; 32]>,
+        /// By what right.
+        permit: Permit,
     },
     /// The login's finalization. Without an account the login cannot succeed, but looks the same.
     Login {
@@ -53,13 +53,51 @@ pub enum Step {
         /// The account, if there is one.
         account: Option<Box<Account>>,
     },
-    /// The new device's list, after a login.
+    /// The signature by the recovery key. Without an account it cannot succeed, but looks the same.
+    Recover {
+        /// What is signed.
+        nonce: [u8; 32],
+        /// The account, if there is one.
+        account: Option<Box<Account>>,
+    },
+    /// The next device list, after a login.
     Enrol {
         /// To prove possession against.
         challenge: Challenge,
+        /// By what the account was opened.
+        opened: Opened,
     },
     /// Nothing: it is under way, or failed.
     Spent,
+}
+
+/// By what right an account is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// Anybody may.
+    Open,
+    /// An invite: its SHA-256.
+    Invite([u8; 32]),
+    /// An operator's token, with which an account that is there begins anew (rule ID-7): its SHA-256.
+    Anew([u8; 32]),
+}
+
+/// What opened an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// The passphrase.
+    Passphrase,
+    /// The recovery key, which may set another passphrase.
+    Recovery,
+}
+
+/// By what an account was opened, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// By what.
+    pub by: Secret,
+    /// Since when.
+    pub since: Instant,
 }
 
 /// A [`Step`] without what it holds.
@@ -69,6 +107,8 @@ pub enum Kind {
     Register,
     /// [`Step::Login`].
     Login,
+    /// [`Step::Recover`].
+    Recover,
     /// [`Step::Enrol`].
     Enrol,
 }
@@ -79,6 +119,7 @@ impl Step {
             (self, kind),
             (Self::Register { .. }, Kind::Register)
                 | (Self::Login { .. }, Kind::Login)
+                | (Self::Recover { .. }, Kind::Recover)
                 | (Self::Enrol { .. }, Kind::Enrol)
         )
     }
@@ -170,6 +211,28 @@ impl Exchanges {
         Some((exchange.user.clone(), Place { exchanges: self, id }, step))
     }
 
+    /// Gives an exchange that waits for a device's list, as whoever is at it waits for a consent, all its time again: up to
+    /// `most` from the login. Whose it is; `None` where it is over.
+    pub fn renew(&self, id: &str, most: Duration) -> Option<UserId> {
+        let (id, now) = (RequestId::parse(id)?, Instant::now());
+        let mut open = self.open();
+        let exchange = open.get_mut(&id).filter(|exchange| exchange.until > now)?;
+        let Step::Enrol { opened, .. } = &exchange.step else { return None };
+        let end = opened.since + most;
+        if end <= now {
+            return None;
+        }
+        exchange.until = (now + self.lifetime).min(end).max(exchange.until);
+        Some(exchange.user.clone())
+    }
+
+    /// Ends what is under way for a user: the secrets that opened it are not theirs any more. Places stay taken.
+    pub fn end(&self, user: &UserId) {
+        for exchange in self.open().values_mut().filter(|exchange| exchange.user == *user) {
+            exchange.step = Step::Spent;
+        }
+    }
+
     /// How many hold a place.
     pub fn len(&self) -> usize {
         self.open().len()
@@ -215,7 +278,8 @@ mod tests {
     use super::*;
 
     fn step() -> Step {
-        Step::Enrol { challenge: Challenge::P256(EphemeralKey::generate(&mut SeededRng::new(2))) }
+        let challenge = Challenge::P256(EphemeralKey::generate(&mut SeededRng::new(2)));
+        Step::Enrol { challenge, opened: Opened { by: Secret::Passphrase, since: Instant::now() } }
     }
 
     fn user(n: usize) -> UserId {
@@ -267,6 +331,33 @@ mod tests {
             }
         }
         assert!(exchanges.reserve(rng, &user(0), HOME).is_err());
+    }
+
+    #[test]
+    fn id_6_whoever_waits_for_a_consent_keeps_the_exchange_and_not_for_ever() {
+        let rng = &mut SeededRng::new(1);
+        let (lifetime, most) = (Duration::from_secs(60), Duration::from_secs(600));
+        let exchanges = Exchanges::new(100, 10, lifetime);
+        let until = |id: RequestId| exchanges.open().get(&id).map(|exchange| exchange.until);
+        let id = exchanges.reserve(rng, &user(0), HOME).unwrap().wait_for(step());
+        let first = until(id).unwrap();
+        assert_eq!(exchanges.renew(&id.to_string(), most), Some(user(0)));
+        assert!(until(id).unwrap() >= first);
+        // Not beyond its end, and not when that has passed.
+        assert_eq!(exchanges.renew(&id.to_string(), Duration::from_secs(61)), Some(user(0)));
+        assert!(until(id).unwrap() <= Instant::now() + Duration::from_secs(61));
+        assert_eq!(exchanges.renew(&id.to_string(), Duration::ZERO), None);
+        assert_eq!(exchanges.renew("nonsense", most), None);
+        // Nothing else waits for a consent.
+        let nonce = Step::Recover { nonce: [0; 32], account: None };
+        let other = exchanges.reserve(rng, &user(0), HOME).unwrap().wait_for(nonce);
+        assert_eq!(exchanges.renew(&other.to_string(), most), None);
+
+        // Another passphrase ends what the one before opened, and frees no place.
+        exchanges.end(&user(0));
+        assert!(exchanges.take(&id.to_string(), Kind::Enrol).is_none());
+        assert!(exchanges.take(&other.to_string(), Kind::Recover).is_none());
+        assert_eq!(exchanges.len(), 2);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! REST and the way to the WebSocket. The OpenAPI description is served at `/v1/openapi.json`.
 #![allow(missing_debug_implementations, unreachable_pub, reason = "utoipa's generated types")]
 
+mod devices;
 mod history;
 pub mod log;
 mod rooms;
@@ -11,23 +12,21 @@ use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
+use undertone_keys::AccessToken;
 use undertone_keys::device_list::ClaimedList;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Device, VerifyingKey};
-use undertone_keys::{AccessToken, UserId};
 use undertone_protocol::rest::{
-    Bytes, Devices, Enrol, Enrolled, LoggedIn, LoginChallenge, LoginFinish, LoginStart, Problem, RegisterChallenge,
-    RegisterFinish, RegisterStart, ServerInfo, code,
+    Bytes, Enrolled, LoggedIn, LoginChallenge, LoginFinish, LoginStart, Problem, RecoverChallenge, RecoverFinish,
+    RecoverStart, RegisterChallenge, RegisterFinish, RegisterStart, ServerInfo, code,
 };
-use undertone_protocol::signal::Reason;
 use undertone_protocol::{VERSION, limits};
 use utoipa::OpenApi;
 
@@ -67,10 +66,15 @@ pub struct Shared<S> {
         register_finish,
         login_start,
         login_finish,
-        enrol,
-        devices,
+        recover_start,
+        recover_finish,
+        devices::enrol,
+        devices::change,
+        devices::await_consent,
+        devices::give_consent,
+        devices::devices,
         history::history,
-        logout,
+        devices::logout,
         rooms::list,
         rooms::above,
         rooms::take,
@@ -95,10 +99,15 @@ pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/register/finish", post(register_finish::<S>))
         .route("/v1/login/start", post(login_start::<S>))
         .route("/v1/login/finish", post(login_finish::<S>))
-        .route("/v1/devices", post(enrol::<S>))
-        .route("/v1/users/{user}/devices", get(devices::<S>))
+        .route("/v1/recover/start", post(recover_start::<S>))
+        .route("/v1/recover/finish", post(recover_finish::<S>))
+        .route("/v1/devices", post(devices::enrol::<S>))
+        .route("/v1/devices/change", post(devices::change::<S>))
+        .route("/v1/devices/consent", post(devices::await_consent::<S>))
+        .route("/v1/consents", post(devices::give_consent::<S>))
+        .route("/v1/users/{user}/devices", get(devices::devices::<S>))
         .route("/v1/account/history", get(history::history::<S>))
-        .route("/v1/logout", post(logout::<S>))
+        .route("/v1/logout", post(devices::logout::<S>))
         .route("/v1/rooms", get(rooms::list::<S>))
         .route("/v1/rooms/{room}/access", get(rooms::above::<S>).post(rooms::take::<S>))
         .route("/v1/rooms/{room}/enter", post(rooms::enter::<S>))
@@ -147,8 +156,12 @@ impl From<AccountError> for Refusal {
             AccountError::Malformed(_) => (StatusCode::BAD_REQUEST, code::BAD_REQUEST),
             AccountError::NameTaken => (StatusCode::CONFLICT, code::NAME_TAKEN),
             AccountError::OtherDomain(_) => (StatusCode::BAD_REQUEST, code::OTHER_DOMAIN),
-            AccountError::Invite => (StatusCode::FORBIDDEN, code::INVITE),
-            AccountError::WrongCredentials => (StatusCode::UNAUTHORIZED, code::WRONG_CREDENTIALS),
+            AccountError::Invite | AccountError::NoAnew => (StatusCode::FORBIDDEN, code::INVITE),
+            AccountError::NotRecovered => (StatusCode::FORBIDDEN, code::BAD_REQUEST),
+            AccountError::Announced | AccountError::TooLate => (StatusCode::CONFLICT, code::ANNOUNCED),
+            AccountError::WrongCredentials | AccountError::WrongRecovery => {
+                (StatusCode::UNAUTHORIZED, code::WRONG_CREDENTIALS)
+            }
             AccountError::ExchangeOver => (StatusCode::GONE, code::EXCHANGE_OVER),
             AccountError::BadList => (StatusCode::CONFLICT, code::BAD_LIST),
             AccountError::TooMany => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
@@ -224,7 +237,7 @@ async fn register_start<S: Accounts>(
     Extension(peer): Peer,
     Body(body): Body<RegisterStart>,
 ) -> Result<Json<RegisterChallenge>, Refusal> {
-    Ok(Json(shared.desk.register_start(body, peer.ip()).await?))
+    Ok(Json(shared.desk.register_start(body, peer.ip(), wall_time()).await?))
 }
 
 /// Complete a registration.
@@ -235,7 +248,9 @@ async fn register_finish<S: Accounts>(
     Body(body): Body<RegisterFinish>,
 ) -> Result<Json<Enrolled>, Refusal> {
     let enrolled = shared.desk.register_finish(body, wall_time()).await?;
-    info!("an account was made");
+    if enrolled.effective.is_none() {
+        info!("an account was made, or began anew at once");
+    }
     Ok(Json(enrolled))
 }
 
@@ -260,55 +275,27 @@ async fn login_finish<S: Accounts>(
     Ok(Json(shared.desk.login_finish(body).await?))
 }
 
-/// Add a device after a login.
-#[utoipa::path(post, path = "/v1/devices", request_body = Enrol,
-    responses((status = 200, body = Enrolled), (status = "4XX", body = Problem)))]
-async fn enrol<S: Accounts>(State(shared): Desks<S>, Body(body): Body<Enrol>) -> Result<Json<Enrolled>, Refusal> {
-    let enrolled = shared.desk.enrol(body, wall_time()).await?;
-    info!("a device was added");
-    Ok(Json(enrolled))
-}
-
-/// What somebody who asks for a user's devices knows already.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Asked {
-    seen: u64,
-    known: u32,
-}
-
-/// A user's signed device lists, as the key directory proves them, or that there is no such user.
-#[utoipa::path(get, path = "/v1/users/{user}/devices",
-    params(("user" = String, Path),
-        ("seen" = Option<u64>, Query, description = "leaves of the log seen so far: the answer shows that it only grew"),
-        ("known" = Option<u32>, Query, description = "the newest version known: the lists behind it come with the answer")),
-    responses((status = 200, body = Devices), (status = "4XX", body = Problem)))]
-async fn devices<S: Accounts>(
+/// Begin a login with the recovery key.
+#[utoipa::path(post, path = "/v1/recover/start", request_body = RecoverStart,
+    responses((status = 200, body = RecoverChallenge), (status = "4XX", body = Problem)))]
+async fn recover_start<S: Accounts>(
     State(shared): Desks<S>,
-    Path(user): Path<String>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-) -> Result<Json<Devices>, Refusal> {
-    let token = authorize(&shared, &headers).await?;
-    if !shared.board.allow(&token.user, Spending::Lookup) {
-        return Err(Refusal::too_many());
-    }
-    let unknown = || Refusal::new(StatusCode::NOT_FOUND, code::UNKNOWN_USER, "that is no name of this server's");
-    let user: UserId = user.parse().map_err(|_| unknown())?;
-    if user.domain() != shared.desk.domain() {
-        return Err(unknown());
-    }
-    let answer = shared.desk.prove(&user, asked.seen, asked.known).await?;
-    Ok(Json(Devices { answer: Bytes(answer.to_bytes()) }))
+    Extension(peer): Peer,
+    Body(body): Body<RecoverStart>,
+) -> Result<Json<RecoverChallenge>, Refusal> {
+    Ok(Json(shared.desk.recover_start(body, peer.ip()).await?))
 }
 
-/// End this device's access.
-#[utoipa::path(post, path = "/v1/logout", responses((status = 204), (status = "4XX", body = Problem)))]
-async fn logout<S: Accounts>(State(shared): Desks<S>, headers: HeaderMap) -> Result<StatusCode, Refusal> {
-    let token = authorize(&shared, &headers).await?;
-    shared.desk.store().revoke(token.device).await?;
-    shared.board.close(token.device, Reason::Revoked);
-    Ok(StatusCode::NO_CONTENT)
+/// Complete a login with the recovery key.
+#[utoipa::path(post, path = "/v1/recover/finish", request_body = RecoverFinish,
+    responses((status = 200, body = LoggedIn), (status = "4XX", body = Problem)))]
+async fn recover_finish<S: Accounts>(
+    State(shared): Desks<S>,
+    Body(body): Body<RecoverFinish>,
+) -> Result<Json<LoggedIn>, Refusal> {
+    let logged_in = shared.desk.recover_finish(body).await?;
+    info!("a recovery key opened its account");
+    Ok(Json(logged_in))
 }
 
 /// The device's WebSocket.

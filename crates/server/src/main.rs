@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use undertone_keys::AccessToken;
 use undertone_keys::digest::sha256;
 use undertone_server::signal::wall_time;
-use undertone_server::store::{Accounts, Sqlite};
+use undertone_server::store::{Accounts, Devices, Sqlite};
 use undertone_server::witness::{LogAddress, Options, Report, Watch};
 use undertone_server::{Config, Server, StartError};
 use undertone_transparency::note::LogKey;
@@ -109,6 +109,23 @@ enum Admin {
         #[arg(long)]
         json: bool,
     },
+    /// Make a token with which an account begins anew whose owner has lost passphrase, recovery key and devices.
+    #[command(after_help = "Example:
+  undertone-server admin anew ada --data /var/lib/undertone
+
+The token is good for a week and for this account alone; a second one takes the place of the first. Make sure that you know whom you
+give it to: whoever has it becomes `ada`, with another account key. Everybody who knows her is shown that, and where one of her
+devices may still act it takes 72 hours, in which that device can keep the account (`undertone devices keep`).")]
+    Anew {
+        /// The account's name, bare or in full.
+        name: String,
+        /// The server's data folder.
+        #[arg(long, value_name = "DIR", default_value = "undertone-data")]
+        data: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Beside a running server as well: what is asked for is the same for ever.
@@ -146,6 +163,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Doctor(options) => doctor(&options).await,
         Command::Witness(options) => witness(options).await,
         Command::Admin { command: Admin::Invite { data, json } } => invite(&data, json).await,
+        Command::Admin { command: Admin::Anew { name, data, json } } => anew(&name, &data, json).await,
         Command::Admin { command: Admin::LogKey { data, json } } => log_key(&data, json),
     }
 }
@@ -229,14 +247,42 @@ async fn doctor(options: &Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn invite(data: &std::path::Path, json: bool) -> anyhow::Result<()> {
+async fn accounts(data: &std::path::Path) -> anyhow::Result<Sqlite> {
     let database = data.join("undertone.db");
     if !database.exists() {
         bail!("there is no server in {}: start one there first, or name its folder with --data", data.display());
     }
-    let store = Sqlite::open(&database).await?;
-    let token = AccessToken::random(&mut UnwrapErr(SysRng)).to_text();
-    let token = token.get(..32).unwrap_or(&token);
+    Ok(Sqlite::open(&database).await?)
+}
+
+/// A token of 32 characters, 128 bits.
+fn token() -> String {
+    let mut token = AccessToken::random(&mut UnwrapErr(SysRng)).to_text();
+    token.truncate(32);
+    token
+}
+
+async fn anew(name: &str, data: &std::path::Path, json: bool) -> anyhow::Result<()> {
+    let store = accounts(data).await?;
+    let user = undertone_keys::UserId::parse(name, &undertone_server::data::domain(data)?)
+        .with_context(|| format!("{name:?} is no name"))?;
+    if store.account(&user).await?.is_none() {
+        bail!("nobody has the name {} here: see how it is written", user.display());
+    }
+    let token = token();
+    store.add_anew(sha256(&[token.as_bytes()]), &user, wall_time()).await?;
+    store.close().await;
+    if json {
+        println!("{}", serde_json::json!({ "anew": token, "user": user.to_string() }))
+    } else {
+        println!("{token}")
+    }
+    Ok(())
+}
+
+async fn invite(data: &std::path::Path, json: bool) -> anyhow::Result<()> {
+    let store = accounts(data).await?;
+    let token = token();
     store.add_invite(sha256(&[token.as_bytes()]), wall_time()).await?;
     store.close().await;
     if json {

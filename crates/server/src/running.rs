@@ -165,6 +165,7 @@ impl Server {
         };
         let relay = Relay::start(udp, media, RelayConfig { server: public, limits: relay_limits, tap, failed })?;
         let statement = statement.sign(&identity);
+        let board = Arc::new(Switchboard::new(identity, &config.limits, config.hop));
         let shared = Arc::new(Shared {
             desk: Desk::new(
                 store.clone(),
@@ -173,9 +174,11 @@ impl Server {
                 domain.clone(),
                 config.registration(),
                 &config.limits,
-            ),
+            )
+            .with_board(board.clone())
+            .with_relay(relay.counts()),
             rooms: RoomDesk::new(store.clone(), &config.limits, config.hop).with_relay(relay.counts()),
-            board: Arc::new(Switchboard::new(identity, &config.limits, config.hop)),
+            board,
             statement,
             stop: stop.clone(),
         });
@@ -185,7 +188,16 @@ impl Server {
             Ok(count) => info!(count, "device lists were published that had not been"),
             Err(error) => warn!(%error, "device lists that are not published yet stay so until the next start"),
         }
-        let mut tasks = vec![tokio::spawn(forget(shared.clone(), stop.clone()))];
+        // Nobody has a place in a room yet; whoever was revoked lately is to get none by an older grant.
+        match shared.desk.revoke_again(wall_time()).await {
+            Ok(0) => {}
+            Ok(count) => info!(count, "the relay was told again which devices were revoked"),
+            Err(error) => warn!(%error, "the relay does not know which devices were revoked before this start"),
+        }
+        let mut tasks = vec![
+            tokio::spawn(forget(shared.clone(), stop.clone())),
+            tokio::spawn(begin_anew(shared.clone(), stop.clone())),
+        ];
         if let Some(listener) = metrics {
             let sources = Sources { shared: shared.clone(), relay: relay.counts(), places: places.clone() };
             tasks.push(tokio::spawn(metrics::run(listener, sources, stop.clone())));
@@ -267,6 +279,9 @@ impl Server {
 /// The wall clock has jumped when it went so many seconds further, or less far, than time did.
 const JUMP: u64 = 5;
 
+/// How often it is looked which accounts begin anew.
+const BEGIN_EVERY: Duration = Duration::from_secs(5);
+
 /// Notices when somebody sets the clock.
 struct Clock {
     wall: WallTime,
@@ -295,6 +310,22 @@ async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
                 if clock.jumped(wall_time(), Instant::now()) {
                     warn!("the clock was set: everybody who is connected is told the time");
                     shared.board.tell_time(wall_time());
+                }
+            }
+        }
+    }
+}
+
+/// Lets accounts begin anew whose time has come, those first that a server which was down has missed (rule ID-7).
+async fn begin_anew(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(BEGIN_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {
+                let shown = shared.desk.directory().shown().time();
+                if let Err(error) = shared.desk.begin_anew(shown, wall_time()).await {
+                    warn!(%error, "an account that should begin anew does not yet");
                 }
             }
         }

@@ -125,6 +125,22 @@ impl Switchboard {
         }
     }
 
+    /// Ends the connections of a user's devices that are revoked.
+    pub fn revoke(&self, user: &UserId, devices: &[DeviceId]) {
+        let is_theirs = |device: &&DeviceId| self.state().lines.get(*device).is_some_and(|line| line.you.user == *user);
+        for device in devices.iter().filter(is_theirs) {
+            self.close(*device, Reason::Revoked);
+        }
+    }
+
+    /// Tells a user's connected devices that the list of their devices has a new version. What does not fit into a slow
+    /// device's queue is lost: a device looks by itself from time to time (rule KT-11).
+    pub fn devices_changed(&self, user: &UserId) {
+        for line in self.state().lines.values().filter(|line| line.you.user == *user) {
+            let _ = line.queue.try_send(ToDevice::DevicesChanged);
+        }
+    }
+
     /// Makes a room for a call and signs the caller's grant. The same call may be opened again by its caller. An echo is a
     /// call with oneself.
     ///
@@ -290,6 +306,25 @@ mod tests {
         assert_eq!(board.deliver(&ada, &address("bob@x", 9), call, vec![], now), Err(NotConnected));
         // Eve's device under Bob's name gets nothing, least of all a grant.
         assert_eq!(board.deliver(&ada, &address("bob@x", 3), call, vec![], now), Err(NotConnected));
+    }
+
+    #[tokio::test]
+    async fn id_6_a_revoked_device_loses_its_line_and_the_others_are_told() {
+        let rng = &mut SeededRng::new(3);
+        let board = Switchboard::new(SigningKey::generate(rng), &Limits::default(), false);
+        let identity = *SigningKey::<Device>::generate(rng).public();
+        let (_, mut one) = board.connect(address("ada@x", 1), identity);
+        let (_, mut other) = board.connect(address("ada@x", 2), identity);
+        let (_, mut bob) = board.connect(address("bob@x", 3), identity);
+        let ada = address("ada@x", 1).user;
+        // Nobody ends the line of somebody else's device by listing it as their own.
+        board.revoke(&ada, &[DeviceId::from_bytes([1; 16]), DeviceId::from_bytes([3; 16])]);
+        board.devices_changed(&ada);
+        let closing = |message| matches!(message, Some(ToDevice::Closing { reason: Reason::Revoked, .. }));
+        assert!(closing(one.recv().await) && one.recv().await.is_none());
+        assert_eq!(other.recv().await, Some(ToDevice::DevicesChanged));
+        assert!(other.try_recv().is_err() && bob.try_recv().is_err());
+        assert_eq!(board.connected(), 2);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 use undertone_transparency::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use undertone_transparency::cosignature::Cosignature;
+use undertone_transparency::leaf::Leaf;
 use undertone_transparency::log::{self, Hash, TilePath};
 use undertone_transparency::note::NoteSignature;
 
@@ -80,6 +81,43 @@ impl<S: Storage> Directory<S> {
             return Ok(None);
         }
         self.read(move |directory| Ok(directory.0.storage.view()?.audit(epoch)?)).await
+    }
+
+    /// The leaf with which an epoch was published: its place, its bytes, and the proof that it is in the log of `size` leaves;
+    /// none where that log has no such epoch, or is not shown yet.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Storage`].
+    pub async fn announced(&self, epoch: u64, size: u64) -> Result<Option<(u64, Vec<u8>, Vec<Hash>)>, DirectoryError> {
+        if epoch == 0 || size > self.shown().size() {
+            return Ok(None);
+        }
+        self.read(move |directory| {
+            let view = directory.0.storage.view()?;
+            let entry = |index| view.leaves(index, 1)?.pop().ok_or(StorageError::Damaged);
+            let epoch_of =
+                |entry: &[u8]| Leaf::from_bytes(entry).map(|leaf| leaf.epoch).map_err(|_| StorageError::Damaged);
+            // Epochs never go back from one leaf to the next: the first leaf of an epoch is found by halving.
+            let (mut low, mut high) = (0, size);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if epoch_of(&entry(middle)?)? < epoch {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            if low >= size {
+                return Ok(None);
+            }
+            let leaf = entry(low)?;
+            if epoch_of(&leaf)? != epoch {
+                return Ok(None);
+            }
+            let inclusion = log::prove_inclusion(low, size, &LogOf(&view))?;
+            Ok(Some((low, leaf, inclusion)))
+        })
+        .await
     }
 
     /// The proof that the log of `size` leaves begins with that of `old` (RFC 6962, 2.1.2); none where what is shown is

@@ -2,7 +2,7 @@
 
 use undertone_keys::{DeviceId, WallTime};
 
-use super::{Account, Accounts, StoreError, StoredList, Token};
+use super::{Account, Accounts, Change, StoreError, StoredList, Token};
 
 fn account(name: &str) -> Account {
     Account {
@@ -10,6 +10,7 @@ fn account(name: &str) -> Account {
         opaque: vec![1; 10],
         by_passphrase: vec![2; 60],
         by_recovery: vec![3; 60],
+        recovery: Some([4; 32]),
         created: WallTime::from_unix(5),
     }
 }
@@ -38,8 +39,10 @@ pub(crate) async fn run(store: &impl Accounts) {
     // Lists grow by one; who comes second is told.
     let now = WallTime::from_unix(6);
     let second = StoredList { version: 2, list: vec![10] };
-    store.append_list(&ada.user, second.clone(), token("ada@x", 3), now).await.unwrap();
-    let late = store.append_list(&ada.user, second.clone(), token("ada@x", 4), now).await;
+    let grows =
+        |list: &StoredList, n| Change { list: Some(list.clone()), token: Some(token("ada@x", n)), ..Change::default() };
+    store.change(&ada.user, grows(&second, 3), now).await.unwrap();
+    let late = store.change(&ada.user, grows(&second, 4), now).await;
     assert!(matches!(late, Err(StoreError::Conflict)));
     assert_eq!(store.list(&ada.user).await.unwrap(), Some(second));
     assert_eq!(store.token(&[4; 32]).await.unwrap(), None);
@@ -61,10 +64,11 @@ pub(crate) async fn run(store: &impl Accounts) {
     assert_eq!(store.unpublished(4).await.unwrap(), both);
 
     // A device that lost its token gets another, and the old one is good for nothing.
-    store.replace_token(Token { hash: [9; 32], ..token("ada@x", 3) }, now).await.unwrap();
+    let gets = |token| Change { token: Some(token), ..Change::default() };
+    store.change(&ada.user, gets(Token { hash: [9; 32], ..token("ada@x", 3) }), now).await.unwrap();
     assert_eq!(store.token(&[3; 32]).await.unwrap(), None);
     assert!(store.token(&[9; 32]).await.unwrap().is_some());
-    store.replace_token(token("ada@x", 3), now).await.unwrap();
+    store.change(&ada.user, gets(token("ada@x", 3)), now).await.unwrap();
 
     store.revoke(DeviceId::from_bytes([3; 16])).await.unwrap();
     assert_eq!(store.token(&[3; 32]).await.unwrap(), None);

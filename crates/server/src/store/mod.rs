@@ -1,11 +1,14 @@
 //! What the server keeps about accounts: a small contract, and SQLite as its first keeper.
 
+mod devices;
 mod rooms;
 mod sqlite;
+mod sqlite_devices;
 mod sqlite_rooms;
 
 use std::future::Future;
 
+pub use devices::{Change, Devices, Passphrase, Secrets, StoredList, Waiting};
 pub use rooms::{Rooms, StoredAccess};
 pub use sqlite::Sqlite;
 use undertone_keys::{DeviceId, UserId, WallTime};
@@ -21,6 +24,8 @@ pub struct Account {
     pub by_passphrase: Vec<u8>,
     /// The account key, wrapped under the recovery key.
     pub by_recovery: Vec<u8>,
+    /// The key that shows that the recovery key is at hand; accounts that are older than this have none.
+    pub recovery: Option<[u8; 32]>,
     /// When it was made.
     pub created: WallTime,
 }
@@ -36,15 +41,6 @@ pub struct Token {
     pub device: DeviceId,
 }
 
-/// A device list with its version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredList {
-    /// Counts from 1.
-    pub version: u32,
-    /// The signed bytes.
-    pub list: Vec<u8>,
-}
-
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,7 +48,7 @@ pub enum StoreError {
     /// Somebody else was first: the name is taken, or the list has moved on.
     #[error("it exists already")]
     Conflict,
-    /// The invite token is not one, or was used.
+    /// The invite or the operator's token is not one, or was used.
     #[error("no such invite")]
     NoInvite,
     /// What is stored cannot be read.
@@ -78,8 +74,8 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Accounts, their device lists and tokens. Each call is all or nothing, and durable when it returns.
-pub trait Accounts: Send + Sync + 'static {
+/// Accounts and their tokens, beside their [`Devices`]. Each call is all or nothing, and durable when it returns.
+pub trait Accounts: Devices {
     /// Makes an account with its first list and token; takes the invite with this hash if one is named.
     fn create(
         &self,
@@ -92,38 +88,8 @@ pub trait Accounts: Send + Sync + 'static {
     /// The account of this name.
     fn account(&self, user: &UserId) -> impl Future<Output = Result<Option<Account>, StoreError>> + Send;
 
-    /// The newest list of this user.
-    fn list(&self, user: &UserId) -> impl Future<Output = Result<Option<StoredList>, StoreError>> + Send;
-
-    /// The lists of this user above a version, oldest first.
-    fn lists_above(
-        &self,
-        user: &UserId,
-        version: u32,
-    ) -> impl Future<Output = Result<Vec<StoredList>, StoreError>> + Send;
-
-    /// Lists that a key directory at this epoch does not have, those of one user oldest first. Mostly there are none. What it had
-    /// at a later epoch counts as never published from then on.
-    fn unpublished(&self, epoch: u64) -> impl Future<Output = Result<Vec<(UserId, StoredList)>, StoreError>> + Send;
-
-    /// The key directory has this version of this user's list since this epoch.
-    fn published(&self, user: &UserId, version: u32, epoch: u64)
-    -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Adds the next list and the token of the device it adds. [`StoreError::Conflict`] when that version exists.
-    fn append_list(
-        &self,
-        user: &UserId,
-        list: StoredList,
-        token: Token,
-        now: WallTime,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
     /// The token with this hash.
     fn token(&self, hash: &[u8; 32]) -> impl Future<Output = Result<Option<Token>, StoreError>> + Send;
-
-    /// Gives a device of an account a token in the place of any it had.
-    fn replace_token(&self, token: Token, now: WallTime) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Forgets a device's token.
     fn revoke(&self, device: DeviceId) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -137,3 +103,5 @@ pub trait Accounts: Send + Sync + 'static {
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod devices_conformance;

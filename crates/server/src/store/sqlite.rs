@@ -81,16 +81,12 @@ pub(super) fn seconds(time: WallTime) -> i64 {
     number(time.as_unix())
 }
 
-fn number(number: u64) -> i64 {
+pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn user(row: &SqliteRow) -> Result<UserId, StoreError> {
+pub(super) fn user(row: &SqliteRow) -> Result<UserId, StoreError> {
     row.try_get::<String, _>("user")?.parse().map_err(|_| StoreError::Damaged)
-}
-
-fn stored_list(row: &SqliteRow) -> Result<StoredList, StoreError> {
-    Ok(StoredList { version: row.try_get("version")?, list: row.try_get("list")? })
 }
 
 /// A broken uniqueness is somebody else's being first.
@@ -101,7 +97,11 @@ pub(super) fn conflict(error: sqlx::Error) -> StoreError {
     }
 }
 
-async fn insert_token(connection: &mut sqlx::SqliteConnection, token: &Token, now: WallTime) -> Result<(), StoreError> {
+pub(super) async fn insert_token(
+    connection: &mut sqlx::SqliteConnection,
+    token: &Token,
+    now: WallTime,
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO tokens (hash, user, device, created) VALUES (?, ?, ?, ?)")
         .bind(token.hash.as_slice())
         .bind(token.user.as_str())
@@ -113,7 +113,7 @@ async fn insert_token(connection: &mut sqlx::SqliteConnection, token: &Token, no
     Ok(())
 }
 
-async fn insert_list(
+pub(super) async fn insert_list(
     connection: &mut sqlx::SqliteConnection,
     user: &UserId,
     list: &StoredList,
@@ -143,11 +143,14 @@ impl Accounts for Sqlite {
                 return Err(StoreError::NoInvite);
             }
         }
-        sqlx::query("INSERT INTO accounts (user, opaque, by_passphrase, by_recovery, created) VALUES (?, ?, ?, ?, ?)")
+        let insert = "INSERT INTO accounts (user, opaque, by_passphrase, by_recovery, recovery, created)
+                      VALUES (?, ?, ?, ?, ?, ?)";
+        sqlx::query(insert)
             .bind(account.user.as_str())
             .bind(account.opaque)
             .bind(account.by_passphrase)
             .bind(account.by_recovery)
+            .bind(account.recovery.as_ref().map(<[u8; 32]>::as_slice))
             .bind(seconds(account.created))
             .execute(&mut *transaction)
             .await
@@ -159,60 +162,19 @@ impl Accounts for Sqlite {
     }
 
     async fn account(&self, name: &UserId) -> Result<Option<Account>, StoreError> {
-        let query =
-            sqlx::query("SELECT user, opaque, by_passphrase, by_recovery, created FROM accounts WHERE user = ?");
-        let Some(row) = query.bind(name.as_str()).fetch_optional(&self.pool).await? else { return Ok(None) };
+        let select = "SELECT user, opaque, by_passphrase, by_recovery, recovery, created FROM accounts WHERE user = ?";
+        let query = sqlx::query(select).bind(name.as_str());
+        let Some(row) = query.fetch_optional(&self.pool).await? else { return Ok(None) };
+        let recovery: Option<Vec<u8>> = row.try_get("recovery")?;
+        let recovery = recovery.map(|key| key.as_slice().try_into().map_err(|_| StoreError::Damaged)).transpose()?;
         Ok(Some(Account {
             user: user(&row)?,
             opaque: row.try_get("opaque")?,
             by_passphrase: row.try_get("by_passphrase")?,
             by_recovery: row.try_get("by_recovery")?,
+            recovery,
             created: WallTime::from_unix(u64::try_from(row.try_get::<i64, _>("created")?).unwrap_or_default()),
         }))
-    }
-
-    async fn list(&self, name: &UserId) -> Result<Option<StoredList>, StoreError> {
-        let query = sqlx::query("SELECT version, list FROM device_lists WHERE user = ? ORDER BY version DESC LIMIT 1");
-        let Some(row) = query.bind(name.as_str()).fetch_optional(&self.pool).await? else { return Ok(None) };
-        stored_list(&row).map(Some)
-    }
-
-    async fn lists_above(&self, name: &UserId, version: u32) -> Result<Vec<StoredList>, StoreError> {
-        let query =
-            sqlx::query("SELECT version, list FROM device_lists WHERE user = ? AND version > ? ORDER BY version");
-        let rows = query.bind(name.as_str()).bind(version).fetch_all(&self.pool).await?;
-        rows.iter().map(stored_list).collect()
-    }
-
-    async fn unpublished(&self, epoch: u64) -> Result<Vec<(UserId, StoredList)>, StoreError> {
-        // What a directory does not have is forgotten to be in it before any of it is published anew: whoever is cut off then
-        // goes on with the rest, whatever epoch the directory has come to by then.
-        let forget = sqlx::query("UPDATE device_lists SET published = 0 WHERE published > ?");
-        forget.bind(number(epoch)).execute(&self.pool).await?;
-        let query =
-            sqlx::query("SELECT user, version, list FROM device_lists WHERE published = 0 ORDER BY user, version");
-        let rows = query.fetch_all(&self.pool).await?;
-        rows.iter().map(|row| Ok((user(row)?, stored_list(row)?))).collect()
-    }
-
-    async fn published(&self, name: &UserId, version: u32, epoch: u64) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE device_lists SET published = ? WHERE user = ? AND version = ?");
-        query.bind(number(epoch)).bind(name.as_str()).bind(version).execute(&self.pool).await?;
-        Ok(())
-    }
-
-    async fn append_list(
-        &self,
-        name: &UserId,
-        list: StoredList,
-        token: Token,
-        now: WallTime,
-    ) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        insert_list(&mut transaction, name, &list).await?;
-        insert_token(&mut transaction, &token, now).await?;
-        transaction.commit().await?;
-        Ok(())
     }
 
     async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
@@ -221,15 +183,6 @@ impl Accounts for Sqlite {
         let device: Vec<u8> = row.try_get("device")?;
         let device = device.as_slice().try_into().map_err(|_| StoreError::Damaged)?;
         Ok(Some(Token { hash: *hash, user: user(&row)?, device: DeviceId::from_bytes(device) }))
-    }
-
-    async fn replace_token(&self, token: Token, now: WallTime) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let older = sqlx::query("DELETE FROM tokens WHERE device = ?").bind(token.device.as_bytes().as_slice());
-        older.execute(&mut *transaction).await?;
-        insert_token(&mut transaction, &token, now).await?;
-        transaction.commit().await?;
-        Ok(())
     }
 
     async fn revoke(&self, device: DeviceId) -> Result<(), StoreError> {
@@ -262,6 +215,7 @@ mod tests {
         let store = Sqlite::open(&path).await.unwrap();
         super::super::conformance::run(&store).await;
         super::super::rooms::conformance::run(&store).await;
+        super::super::devices_conformance::run(&store).await;
         store.close().await;
         // What was committed is there after opening again.
         let again = Sqlite::open(&path).await.unwrap();
@@ -279,8 +233,14 @@ mod tests {
         let create = async |name: &str, n: u8, list: Vec<u8>| {
             let user: UserId = name.parse().unwrap();
             let created = WallTime::from_unix(5);
-            let account =
-                Account { user: user.clone(), opaque: vec![1], by_passphrase: vec![2], by_recovery: vec![3], created };
+            let account = Account {
+                user: user.clone(),
+                opaque: vec![1],
+                by_passphrase: vec![2],
+                by_recovery: vec![3],
+                recovery: None,
+                created,
+            };
             let token = Token { hash: [n; 32], user, device: DeviceId::from_bytes([n; 16]) };
             store.create(account, list, token, None).await
         };

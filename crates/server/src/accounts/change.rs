@@ -1,0 +1,65 @@
+//! Changes of a list that add no device: some are revoked, one gets another name, an account is kept (rules ID-2, ID-7).
+
+use undertone_keys::WallTime;
+use undertone_keys::device_list::DeviceList;
+use undertone_keys::record::DeviceRecord;
+use undertone_protocol::rest::ChangeDevices;
+
+use super::devices::{another_passphrase, revoked};
+use super::proof::{read_list, stored};
+use super::{AccountError, Desk};
+use crate::exchanges::{Kind, Step};
+use crate::store::{Accounts, Change, StoredList};
+
+/// So long before an account begins anew it can be kept: who keeps it must be in the log before that.
+const IN_TIME: u64 = 60;
+
+impl<S: Accounts> Desk<S> {
+    /// Takes a list that changes what is there, after a login; with the list in force, another passphrase alone.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn change(&self, request: ChangeDevices, now: WallTime) -> Result<(), AccountError> {
+        let taken = self.exchanges.take(&request.exchange, Kind::Enrol);
+        let Some((user, place, Step::Enrol { opened, .. })) = taken else {
+            return Err(AccountError::ExchangeOver);
+        };
+        let passphrase = another_passphrase(opened, request.passphrase)?;
+        let known = self.in_force(&user).await?;
+        let list = read_list(&request.list.0, &user)?;
+        let mut change = Change { passphrase, ..Change::default() };
+        match self.store.waiting(&user).await? {
+            _ if list.hash() == known.hash() => {}
+            Some(waiting) => {
+                let announcement = stored(&waiting.list, &user)?;
+                list.keeps_on(&announcement, &known).map_err(|_| AccountError::Announced)?;
+                let shown = now.max(self.directory.shown().time());
+                if waiting.effective.is_some_and(|effective| shown.plus(IN_TIME) >= effective) {
+                    return Err(AccountError::TooLate);
+                }
+                change.keeps = Some(waiting.list.version);
+            }
+            None => changes(&list, &known)?,
+        }
+        if list.hash() != known.hash() {
+            change.revoked = revoked(&list, &known);
+            change.list = Some(StoredList { version: list.version(), list: request.list.0 });
+        }
+        self.take(&user, change, now).await?;
+        place.release();
+        self.publish(&user).await?;
+        Ok(())
+    }
+}
+
+/// No device more, and of those that are there nothing but the name has changed: a key is proven when a device joins, and
+/// stays what it was.
+fn changes(list: &DeviceList, known: &DeviceList) -> Result<(), AccountError> {
+    list.follows(known).map_err(|_| AccountError::BadList)?;
+    let renamed = |new: &DeviceRecord| {
+        let named = |old: &DeviceRecord| DeviceRecord { version: new.version, label: new.label.clone(), ..old.clone() };
+        known.records().iter().any(|old| named(old) == *new)
+    };
+    let same = list.records().len() == known.records().len() && list.records().iter().all(renamed);
+    if same && list.begins_anew().is_none() { Ok(()) } else { Err(AccountError::BadList) }
+}
