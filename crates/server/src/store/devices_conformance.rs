@@ -19,7 +19,7 @@ fn device(n: u8) -> DeviceId {
 }
 
 /// `zoe@x` has no account yet.
-pub(crate) async fn run(store: &(impl Accounts + Devices)) {
+pub(crate) async fn run(store: &impl Accounts) {
     let zoe: UserId = "zoe@x".parse().unwrap();
     let at = WallTime::from_unix;
     let token = |n| Token { hash: [n; 32], user: zoe.clone(), device: device(n) };
