@@ -3,7 +3,7 @@
 use undertone_keys::envelope::Address;
 use undertone_keys::{DeviceId, UserId, WallTime};
 
-use super::{Account, Accounts, Change, Devices, Passphrase, Secrets, StoreError, StoredList, Token};
+use super::{Account, Accounts, Change, Passphrase, Secrets, StoreError, StoredList, Token};
 
 fn secrets(n: u8) -> Secrets {
     let passphrase = Passphrase { opaque: vec![n; 10], by_passphrase: vec![n; 60] };
