@@ -41,26 +41,22 @@ pub(crate) async fn run(client: &Client, command: Option<&Devices>, output: &Out
                  `undertone login NAME --recovery` on a new home.",
             );
         }
-        Some(Devices::Accept { device }) => {
-            let list = client.devices().await?;
-            // Also one that was revoked since: that is an alarm of its own.
-            let records: Vec<&DeviceRecord> = list.records().iter().collect();
-            let record = one_of(&records, device)?.ok_or_else(|| ClientError::NoSuchDevice(device.clone()))?;
-            accept_device(client, record.device)?;
-            let object = json!({ "event": "accepted", "device": record.device.to_string(), "label": record.label });
-            output.result(
-                &object,
-                &format!("{:?} ({}) is known to you: its alarm has ended.", record.label, record.device),
-            );
-        }
+        Some(Devices::Accept { device }) => accept(client, device, *output).await?,
     }
     Ok(Done::Well)
 }
 
-// TO CONNECT: the self-audit's `Client::accept_device(device)` belongs here, in one line; nothing else of `accept` changes.
-fn accept_device(_client: &Client, _device: DeviceId) -> Result<(), ClientError> {
-    let message = "this program keeps no alarms about devices yet: there is nothing to accept".to_owned();
-    Err(ClientError::Refused { code: "no_alarms".into(), message })
+/// Ends the alarm about a device that the account's history has shown, or about its being revoked.
+async fn accept(client: &Client, name: &str, output: Output) -> Result<(), ClientError> {
+    // What the history has up to now, so that this device knows what it accepts.
+    client.self_audit().await?;
+    let list = client.devices().await?;
+    let records: Vec<&DeviceRecord> = list.records().iter().collect();
+    let record = one_of(&records, name)?.ok_or_else(|| ClientError::NoSuchDevice(name.to_owned()))?;
+    client.accept_device(record.device)?;
+    let object = json!({ "event": "accepted", "device": record.device.to_string(), "label": record.label });
+    output.result(&object, &format!("{:?} ({}) is known to you: its alarm has ended.", record.label, record.device));
+    Ok(())
 }
 
 async fn list(client: &Client, output: Output) -> Result<(), ClientError> {

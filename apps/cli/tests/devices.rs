@@ -100,6 +100,13 @@ fn id_6_a_device_joins_when_one_that_is_there_lets_it_in() {
     // The new one lets others in as well, and a name is changed by the device that has it.
     let tablet = new(&server, "tablet");
     let_in(&phone, &tablet, "tablet");
+    // The first one has not seen that before: an alarm, until its owner says that it is theirs. The one that it let in itself
+    // is none.
+    let alarmed = ada.run(&["audit", "self"]).unwrap();
+    says(&alarmed, 3, &["tablet"]);
+    assert_eq!(json(&alarmed)["alarms"].as_array().map(Vec::len), Some(1));
+    says(&ada.run(&["devices", "accept", "tablet"]).unwrap(), 0, &["accepted"]);
+    says(&ada.run(&["audit", "self"]).unwrap(), 0, &[]);
     says(
         &tablet.with_passphrase("not it at all", &["devices", "rename", "slate"]).unwrap(),
         1,
@@ -310,7 +317,7 @@ fn id_7_beginning_anew_is_announced_and_can_be_taken_back() {
 /// Where no device may act any more there is nobody to wait for: the account begins anew at once, under a key that everybody
 /// who knew the old one has to accept.
 #[test]
-fn id_7_without_a_device_an_account_begins_anew_at_once_and_is_another() {
+fn id_7_kt_10_an_account_begun_anew_is_a_changed_key_that_stops_calls_until_a_person_decides() {
     let server = ServerProcess::start("anew-at-once").unwrap();
     let ada = registered(&server, "ada");
     let bob = registered(&server, "bob");
@@ -322,6 +329,17 @@ fn id_7_without_a_device_an_account_begins_anew_at_once_and_is_another() {
     says(&made, 0, &["registered", "recovery_key"]);
     assert_ne!(json(&made)["account_key"], known);
     assert_eq!(devices(&again), [pair("terminal", "active")]);
+    // Rule KT-10: calls stop until a person decides about the key.
+    let known = known.as_str().unwrap();
     let refused = bob.run(&["call", "ada", "--no-devices"]).unwrap();
-    says(&refused, 3, &["undertone peer trust ada@localhost --accept"]);
+    says(&refused, 3, &["undertone peer trust ada@localhost --accept", known]);
+    let shown = json(&bob.run(&["peer", "show", "ada"]).unwrap());
+    assert_eq!((&shown["state"], &shown["change"]["old"]), (&"changed".into(), &known.into()));
+    let new = shown["change"]["new"].as_str().unwrap();
+    says(&bob.run(&["peer", "trust", "ada", "--accept", known]).unwrap(), 1, &[]);
+    says(&bob.run(&["peer", "trust", "ada", "--refuse", new]).unwrap(), 0, &[]);
+    says(&bob.run(&["call", "ada", "--no-devices"]).unwrap(), 3, &[]);
+    assert_eq!(json(&bob.run(&["peer", "trust", "ada", "--accept", new]).unwrap())["state"], "overridden");
+    let offline = bob.run(&["call", "ada", "--no-devices"]).unwrap();
+    assert_eq!((offline.status.code(), json(&offline)["result"].as_str()), (Some(1), Some("offline")));
 }

@@ -7,9 +7,11 @@ use undertone_transparency::checkpoint::SignedCheckpoint;
 use undertone_transparency::history::{HistoryAnswer, Lists};
 
 use crate::accounts::{AccountError, Desk};
-use crate::directory::{Proof, Shown};
+use crate::directory::{DirectoryError, Proof, Shown};
 use crate::store::{Accounts, StoreError};
 
+/// How often an answer is begun again since an epoch has come in between.
+const TRIES: usize = 8;
 /// Bytes of the lists of one answer at most: with the proof, and as JSON, it stays below what a client reads.
 const MAX_LIST_BYTES: usize = 3 << 20;
 
@@ -20,6 +22,16 @@ impl<S: Accounts> Desk<S> {
     /// # Errors
     /// [`AccountError`].
     pub async fn prove(&self, user: &UserId, seen: u64, known: u32) -> Result<Answer, AccountError> {
+        for _ in 0..TRIES {
+            if let Some(answer) = self.prove_now(user, seen, known).await? {
+                return Ok(answer);
+            }
+        }
+        Err(AccountError::Directory(DirectoryError::Stopped))
+    }
+
+    /// One try: none where two proofs were of two epochs.
+    async fn prove_now(&self, user: &UserId, seen: u64, known: u32) -> Result<Option<Answer>, AccountError> {
         let looked_up = self.directory().lookup(user).await?;
         let shown = looked_up.shown;
         let consistency = self.directory().consistency(seen, shown.size()).await?;
@@ -30,23 +42,23 @@ impl<S: Accounts> Desk<S> {
                 // Whoever knows none needs the newest alone.
                 let above = if known == 0 { proof.version.saturating_sub(1) } else { known };
                 let mut lists = self.lists(user, above, proof.version).await?;
-                if let Some(newest) = lists.last().filter(|newest| begins_anew(newest, user)) {
+                let behind = lists.iter().rev().position(|list| begins_anew(list, user));
+                if let Some(version) = behind.and_then(|behind| proof.version.checked_sub(u32::try_from(behind).ok()?))
+                {
                     // And who was there before: while any of those may act, an announcement waits (rule ID-7).
-                    if lists.len() == 1 && known == 0 && proof.version > 1 {
-                        let newest = newest.clone();
-                        let before = proof.version - 1;
-                        lists = self.lists(user, before.saturating_sub(1), before).await?;
-                        lists.push(newest);
+                    if lists.len() == 1 && known == 0 && version > 1 {
+                        let before = self.lists(user, version.saturating_sub(2), version - 1).await?;
+                        lists.splice(..0, before);
                     }
-                    let published = self.directory().announced(proof.epoch, shown.size()).await?;
-                    announced =
-                        published.map(|(index, leaf, inclusion)| LeafOf { index, leaf, inclusion: Hashes(inclusion) });
+                    let newest = (version == proof.version).then_some(proof.epoch);
+                    let Some(leaf) = self.announced(user, version, newest, &shown).await? else { return Ok(None) };
+                    announced = Some(leaf);
                 }
                 Found::Present { lists, proof: Box::new(proof) }
             }
         };
         let (newest, witnessed) = self.witnessed(&shown).await?;
-        Ok(Answer {
+        Ok(Some(Answer {
             checkpoint: newest.to_bytes(),
             // Whoever has seen more than there is has seen another log, or this one before it lost something: they will
             // say so, and there is nothing to be said for it.
@@ -56,7 +68,34 @@ impl<S: Accounts> Desk<S> {
             found,
             witnessed,
             announced,
-        })
+        }))
+    }
+
+    /// When the log first showed this version of a user's list, and, unless it is the newest, of `epoch`, that it was this one.
+    /// None where the directory has gone on since.
+    async fn announced(
+        &self,
+        user: &UserId,
+        version: u32,
+        epoch: Option<u64>,
+        shown: &Shown,
+    ) -> Result<Option<LeafOf>, AccountError> {
+        let (epoch, version) = match epoch {
+            Some(epoch) => (epoch, None),
+            None => {
+                let history = self.directory().history(user, version).await?;
+                let Proof::Present(mut proof) = history.proof else { return Ok(None) };
+                let behind = proof.latest.checked_sub(version).and_then(|behind| usize::try_from(behind).ok());
+                let Some(behind) = behind.filter(|behind| *behind < proof.updates.len()) else { return Ok(None) };
+                if history.shown.epoch() != shown.epoch() {
+                    return Ok(None);
+                }
+                let update = proof.updates.swap_remove(behind);
+                (update.epoch, Some(Box::new(update)))
+            }
+        };
+        let leaf = self.directory().announced(epoch, shown.size()).await?;
+        Ok(leaf.map(|(index, leaf, inclusion)| LeafOf { index, leaf, inclusion: Hashes(inclusion), version }))
     }
 
     /// Every version of an account's list from `from` on, with the proof that these are all (rule KT-11), for a device of that

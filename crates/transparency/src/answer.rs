@@ -8,7 +8,7 @@
 //! | 3   | its inclusion proof (RFC 6962, 2.1.1), 32 bytes for each hash |
 //! | 4   | `[0, proof, [list]]`, the newest list last, or `[1, proof]` where there is no such user |
 //! | 5   | older checkpoints that witnesses cosigned, 8 at most: `[{0: note, 1: consistency proof from it to the newest}]` |
-//! | 6   | where the newest list begins the account anew: the leaf of its epoch, `{0: index, 1: leaf, 2: inclusion proof}` |
+//! | 6   | where one of the lists begins the account anew: the leaf of the epoch that published the last such one, `{0: index, 1: leaf, 2: inclusion proof}`, and, where it is not the newest, 3: its proof |
 //!
 //! Nothing of it is signed as a whole, and nothing has to be: what is not the log's word is proven by it.
 
@@ -17,6 +17,7 @@ use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use undertone_keys::cbor::{self, Malformed};
 
+use crate::directory::wire::Update;
 use crate::directory::{AbsenceProof, LookupProof};
 use crate::head::Head;
 use crate::log::Hash;
@@ -52,7 +53,7 @@ pub struct Answer {
     /// Older checkpoints that witnesses cosigned, where they have not all cosigned the newest; absent where there is none.
     #[n(5)]
     pub witnessed: Option<Vec<Older>>,
-    /// When the newest list was published, where it begins the account anew (rule ID-7).
+    /// When the last of the lists that begins the account anew was published, if one does (rule ID-7).
     #[n(6)]
     pub announced: Option<LeafOf>,
 }
@@ -82,6 +83,9 @@ pub struct LeafOf {
     /// Its inclusion proof.
     #[n(2)]
     pub inclusion: Hashes,
+    /// That the list was published in the leaf's epoch, where the look-up does not say so, since a newer list is shown.
+    #[n(3)]
+    pub version: Option<Box<Update>>,
 }
 
 /// What the directory says of a user.

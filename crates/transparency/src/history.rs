@@ -20,11 +20,11 @@ use undertone_keys::device_list::{ClaimedList, DeviceList};
 
 use crate::accusation::Accusation;
 use crate::answer::{Hashes, MAX_BYTES, MAX_LISTS, Older};
+use crate::chain::Chain;
 use crate::directory::{HistoryProof, Lookup, VrfKey, verify_history};
 use crate::head::{Head, Pins, Provenance, Purpose};
 use crate::label;
 use crate::seen::Seen;
-use crate::verify::Chain;
 
 /// The answer, not yet believed. Nothing of it is signed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -20,6 +20,7 @@
 
 pub mod accusation;
 pub mod answer;
+mod chain;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod directory;

@@ -8,17 +8,16 @@
 //! (rule KT-9).
 
 use minicbor::{Decode, Encode};
-use undertone_keys::device_list::{ClaimedList, DeviceList, ListError};
+use undertone_keys::device_list::{ClaimedList, DeviceList};
 use undertone_keys::sign::{Account, VerifyingKey};
 use undertone_keys::{UserId, WallTime};
 
 pub use crate::accusation::Accusation;
 use crate::answer::{Answer, Found};
+use crate::chain::{Chain, Shown};
 use crate::directory::{VrfKey, verify_absence, verify_lookup};
 pub use crate::head::{AHEAD, FRESH, Head, Pins, Provenance, Purpose, SHOWABLE, WITNESSED_WITHIN};
 use crate::label;
-use crate::leaf::Leaf;
-use crate::log::verify_inclusion;
 use crate::seen::Seen;
 
 /// Seconds after which an announcement to begin an account anew is good, while any other device may act (rule ID-7).
@@ -134,9 +133,11 @@ impl Question<'_> {
             Found::Present { proof, lists } => {
                 let found = verify_lookup(&key, &leaf.root, leaf.epoch, &place, proof)?;
                 let chain = self.chain(lists, found.version, &found.value)?;
-                let (list, announced) = in_force(chain, &answer, found.epoch, &provenance)?;
+                let published = found.epoch;
+                let shown = Shown { answer: &answer, key: &key, place: &place, found, provenance: &provenance };
+                let (list, announced) = shown.in_force(chain)?;
                 let provenance = provenance.clone();
-                Proven::Devices(Box::new(VerifiedDevices { list, announced, published: found.epoch, provenance }))
+                Proven::Devices(Box::new(VerifiedDevices { list, announced, published, provenance }))
             }
         };
         provenance.is_fresh(self.now, self.purpose)?;
@@ -152,7 +153,7 @@ impl Question<'_> {
         for bytes in lists {
             chain.add(ClaimedList::from_bytes(bytes)?.verify(self.user)?)?;
         }
-        let newest = chain.newest.as_ref().ok_or(Accusation::OtherList)?;
+        let newest = chain.newest().ok_or(Accusation::OtherList)?;
         if newest.hash() != *value {
             return Err(Accusation::OtherList);
         }
@@ -161,66 +162,6 @@ impl Question<'_> {
         }
         Ok(chain)
     }
-}
-
-/// The end of a user's lists, of which each follows the one before.
-#[derive(Debug)]
-pub(crate) struct Chain {
-    newest: Option<DeviceList>,
-    before: Option<DeviceList>,
-    /// Whether the newest was known before this answer.
-    is_known: bool,
-}
-
-impl Chain {
-    /// Behind a list that was known before, if there was one.
-    pub(crate) const fn new(known: Option<DeviceList>) -> Self {
-        Self { newest: known, before: None, is_known: true }
-    }
-
-    /// One more. Behind an announcement to begin anew comes what the new key says, or that the old one takes it back (rule
-    /// ID-7).
-    pub(crate) fn add(&mut self, list: DeviceList) -> Result<(), ListError> {
-        if let Some(newest) = &self.newest {
-            let kept = |error| match &self.before {
-                Some(before) if newest.begins_anew().is_some() => list.keeps_on(newest, before),
-                _ => Err(error),
-            };
-            list.follows(newest).or_else(kept)?;
-        }
-        self.before = self.newest.replace(list);
-        self.is_known = false;
-        Ok(())
-    }
-}
-
-/// Which list of a chain is in force: the newest, or, while an announcement to begin anew waits, the one before it (rule ID-7).
-fn in_force(
-    chain: Chain,
-    answer: &Answer,
-    published: u64,
-    provenance: &Provenance,
-) -> Result<(DeviceList, Option<Announced>), Accusation> {
-    let newest = chain.newest.ok_or(Accusation::OtherList)?;
-    // What was known before was in force then.
-    if newest.begins_anew().is_none() || chain.is_known {
-        return Ok((newest, None));
-    }
-    let before = chain.before.ok_or(Accusation::Announcement)?;
-    if before.active().next().is_none() {
-        return Ok((newest, None));
-    }
-    let shown = answer.announced.as_ref().ok_or(Accusation::Announcement)?;
-    let (leaf, log) = (Leaf::from_bytes(&shown.leaf), provenance.seen().checkpoint());
-    let leaf = leaf.ok().filter(|leaf| leaf.epoch == published).ok_or(Accusation::Announcement)?;
-    verify_inclusion(shown.index, log.size(), &leaf.hash(), &shown.inclusion.0, log.root())
-        .map_err(|_| Accusation::Announcement)?;
-    let effective = leaf.time.plus(ANEW);
-    if provenance.seen().time() >= effective {
-        return Ok((newest, None));
-    }
-    let announced = Announced { account: *newest.account(), effective };
-    Ok((before, Some(announced)))
 }
 
 impl VerifiedDevices {

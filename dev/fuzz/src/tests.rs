@@ -254,7 +254,7 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
         inclusion: Hashes::default(),
         found,
         witnessed: Some(vec![Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }]),
-        announced: Some(LeafOf { index: 0, leaf: leaf.to_bytes(), inclusion: Hashes::default() }),
+        announced: Some(LeafOf { index: 0, leaf: leaf.to_bytes(), inclusion: Hashes::default(), version: None }),
     };
     let answer = answer.to_bytes();
     let witnesses = Witnesses::new(1, vec![witness_key]).unwrap();

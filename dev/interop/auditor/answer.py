@@ -7,7 +7,7 @@ from . import cbor, lists, merkle
 from .fault import Fault, Malformed
 from .leaf import Leaf, disorder
 from .log import Expectations, check_growth
-from .lookup import Absence, Directory, Found, Lookup, user_label
+from .lookup import Absence, Directory, Found, Lookup, Update, user_label
 from .note import Checkpoint, check_witnesses, verify_checkpoint
 from .vrf import PublicKey
 
@@ -19,6 +19,10 @@ MAX_OLDER = 8
 ANEW = 72 * 3600
 # Seconds by which the server's clock may be ahead of ours.
 MAX_AHEAD = 300
+
+
+# The list before the announcement, if it is known, and the announcement.
+Anew = tuple[lists.DeviceList | None, lists.DeviceList]
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Answer:
     lists: list[bytes]
     # Older checkpoints, each with the consistency proof from there.
     witnessed: list[tuple[bytes, list[bytes]]]
-    # Index, leaf and inclusion proof.
-    announced: tuple[int, bytes, list[bytes]] | None
+    # Index, leaf and inclusion proof, and the version that the leaf's epoch published where the look-up does not say so.
+    announced: tuple[int, bytes, list[bytes], Update | None] | None
 
     @classmethod
     def parse(cls, data: bytes) -> "Answer":
@@ -52,8 +56,9 @@ class Answer:
             raise Malformed(f"{len(older)} older checkpoints")
         witnessed = [(cbor.octets(entry[0]), merkle.split(cbor.octets(entry[1]))) for entry in older]
         if 6 in fields:
-            shown = cbor.fields(fields[6], {0, 1, 2})
-            announced = cbor.uint(shown[0]), cbor.octets(shown[1]), merkle.split(cbor.octets(shown[2]))
+            shown = cbor.fields(fields[6], {0, 1, 2}, {3})
+            update = Update.take(shown[3]) if 3 in shown else None
+            announced = cbor.uint(shown[0]), cbor.octets(shown[1]), merkle.split(cbor.octets(shown[2])), update
         match cbor.array(fields[4]):
             case [0, proof, list(given)] if len(given) <= MAX_LISTS:
                 entries = [cbor.octets(entry) for entry in given]
@@ -116,9 +121,9 @@ def verify(data: bytes, question: Question) -> Proven:
             raise Fault("KT-6", f"{question.user()} is denied, and was there with version {question.newest.version}")
     else:
         found = directory.look_up(answer.proof)
-        before, newest = _check_lists(answer.lists, found, question)
-        if newest.anew and answer.lists:
-            _check_announced(answer, before, found, leaf, checkpoint)
+        anew = _check_lists(answer.lists, found, question)
+        if anew:
+            _check_announced(answer, anew, found, leaf, checkpoint, directory)
     _check_age(leaf, known.now, question.age)
     return Proven(checkpoint, witnesses, leaf, found)
 
@@ -152,24 +157,34 @@ def _check_witnessed(answer: Answer, checkpoint: Checkpoint, known: Expectations
 
 
 def _check_announced(
-    answer: Answer, before: lists.DeviceList | None, found: Found, last: Leaf, shown: Checkpoint
-) -> int | None:
-    """Rule ID-7: since when it is announced that the account begins anew. Gives when it counts, unless it does already."""
+    answer: Answer, anew: Anew, found: Found, last: Leaf, shown: Checkpoint, directory: Directory
+) -> None:
+    """Rule ID-7: since when it is announced that the account begins anew, and that nothing of the new key came before."""
+    before, announcement = anew
     if before is None:
         raise Fault("ID-7", "the account begins anew, and who was there before is not shown")
     if not before.active():
-        return None
+        return
     if answer.announced is None:
         raise Fault("ID-7", "the account begins anew, and since when is not shown")
-    index, data, proof = answer.announced
+    index, data, proof, update = answer.announced
+    published = found.published
+    if update is not None:
+        try:
+            published = directory.published(announcement.version, announcement.hash, update)
+        except Fault as error:
+            raise Fault("ID-7", f"when the announcement was published: {error.what}") from error
+    elif announcement.version != found.version:
+        raise Fault("ID-7", "when the announcement was published is not shown")
     try:
         leaf = Leaf.parse(data)
         root = merkle.inclusion_root(index, shown.size, merkle.leaf_hash(data), proof)
     except Malformed as error:
         raise Fault("ID-7", f"the leaf of the announcement: {error}") from error
-    if root != shown.root or leaf.epoch != found.published:
-        raise Fault("ID-7", f"leaf {index} is not the one of epoch {found.published}")
-    return None if last.time >= leaf.time + ANEW else leaf.time + ANEW
+    if root != shown.root or leaf.epoch != published:
+        raise Fault("ID-7", f"leaf {index} is not the one of epoch {published}")
+    if last.time < leaf.time + ANEW and announcement.version != found.version:
+        raise Fault("ID-7", f"the new key has a list before {leaf.time + ANEW}, when it may have one")
 
 
 def _check_grown(before: Checkpoint, shown: Checkpoint, proof: list[bytes]) -> None:
@@ -191,12 +206,11 @@ def _check_grown(before: Checkpoint, shown: Checkpoint, proof: list[bytes]) -> N
         raise Fault("KT-4", f"{what} {told}")
 
 
-def _check_lists(
-    given: list[bytes], found: Found, question: Question
-) -> tuple[lists.DeviceList | None, lists.DeviceList]:
+def _check_lists(given: list[bytes], found: Found, question: Question) -> Anew | None:
     """Rule KT-7: the newest list is the one that the directory names, and all that are shown follow each other. Gives the
-    last two."""
+    last one shown that begins the account anew and was not taken back, and the one before it."""
     before, newest = None, question.newest
+    anew: Anew | None = None
     if newest and found.version < newest.version:
         raise Fault("KT-7", f"version {found.version} was shown, and version {newest.version} is known")
     try:
@@ -204,6 +218,10 @@ def _check_lists(
             after = lists.parse(data, question.user())
             if newest:
                 lists.check_next(before, newest, after)
+            if after.anew:
+                anew = newest, after
+            elif newest and after.account != newest.account:
+                anew = None
             before, newest = newest, after
     except Malformed as error:
         raise Fault("KT-7", str(error)) from error
@@ -213,7 +231,7 @@ def _check_lists(
     if newest.version != found.version:
         what = f"a list with version {newest.version} stands in the directory as version {found.version}"
         raise Fault("KT-7", what)
-    return before, newest
+    return anew
 
 
 def _check_age(leaf: Leaf, now: int, most: int) -> None:

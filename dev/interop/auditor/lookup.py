@@ -100,6 +100,17 @@ class Directory:
             self.present(FRESH, earlier, value, leaf)
         return Found(version, proof.value, published)
 
+    def published(self, version: int, value: bytes, update: "Update") -> int:
+        """The epoch that published an earlier version of this value."""
+        if value != update.value:
+            raise Fault("KT-6", f"version {version} has another value")
+        self.present(FRESH, version, tree.fresh_value(value, update.nonce, update.epoch), update.existence)
+        if (version == 1) != (update.superseded is None):
+            raise Fault("KT-6", f"version {version} does not supersede the one before it")
+        if update.superseded:
+            self.present(STALE, version - 1, tree.stale_value(update.epoch), update.superseded)
+        return update.epoch
+
     def deny(self, proof: "Absence") -> None:
         """Leaves never go away: whose first version is missing never had any."""
         self.absent(FRESH, 1, proof)
@@ -164,4 +175,26 @@ class Lookup:
             Present.take(proof[4]),
             Absence.take(proof[5]),
             [(cbor.octets(value, 32), Present.take(leaf)) for value, leaf in markers],
+        )
+
+
+@dataclass(frozen=True)
+class Update:
+    """CBOR [epoch, value, nonce, present, present or null]: one version of a history."""
+
+    epoch: int
+    value: bytes
+    nonce: bytes
+    existence: Present
+    superseded: Present | None
+
+    @classmethod
+    def take(cls, value: Any) -> "Update":
+        epoch, published, nonce, existence, superseded = cbor.array(value, 5)
+        return cls(
+            cbor.uint(epoch),
+            cbor.octets(published, 32),
+            cbor.octets(nonce, 32),
+            Present.take(existence),
+            None if superseded is None else Present.take(superseded),
         )

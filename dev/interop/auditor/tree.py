@@ -88,6 +88,11 @@ def leaf_value(commitment: bytes, epoch: int) -> bytes:
     return digest(commitment, epoch.to_bytes(8, "big"))
 
 
+def stale_value(epoch: int) -> bytes:
+    """The value of a leaf that says that a version was superseded."""
+    return leaf_value(digest(b"\x00"), epoch)
+
+
 def fresh_value(published: bytes, nonce: bytes, epoch: int) -> bytes:
     """The value of a leaf "fresh": what was published, hidden by a nonce."""
     return leaf_value(digest(_counted(published), _counted(nonce)), epoch)

@@ -85,10 +85,9 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
                 report(&event, output, &mut inside);
                 match event {
                     Event::Over { outcome: Outcome::Ended, .. } => break Done::Well,
-                    Event::Over { .. } => break Done::Badly,
                     Event::Refused { .. } if inside.info.is_none() => break Done::Badly,
                     // Whoever was revoked is in no room any more, whatever the relay has heard of it.
-                    Event::Offline { reason: Some(Reason::Revoked) } => break Done::Badly,
+                    Event::Over { .. } | Event::Offline { reason: Some(Reason::Revoked) } => break Done::Badly,
                     _ => {}
                 }
             }

@@ -27,7 +27,9 @@ impl<S: Accounts> Desk<S> {
         let mut failed = Ok(());
         while let Some(published) = published.next().await {
             // One that cannot be published keeps nobody else from it.
-            failed = failed.and(published.map(drop));
+            if let Err(error) = published {
+                failed = Err(error);
+            }
         }
         failed.map(|()| waiting.len())
     }

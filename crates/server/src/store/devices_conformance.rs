@@ -3,7 +3,7 @@
 use undertone_keys::envelope::Address;
 use undertone_keys::{DeviceId, UserId, WallTime};
 
-use super::{Account, Accounts, Change, Devices, Passphrase, Secrets, StoreError, StoredList, Token};
+use super::{Account, Accounts, Change, Passphrase, Secrets, StoreError, StoredList, Token};
 
 fn secrets(n: u8) -> Secrets {
     let passphrase = Passphrase { opaque: vec![n; 10], by_passphrase: vec![n; 60] };
@@ -19,7 +19,7 @@ fn device(n: u8) -> DeviceId {
 }
 
 /// `zoe@x` has no account yet.
-pub(crate) async fn run(store: &(impl Accounts + Devices)) {
+pub(crate) async fn run(store: &impl Accounts) {
     let zoe: UserId = "zoe@x".parse().unwrap();
     let at = WallTime::from_unix;
     let token = |n| Token { hash: [n; 32], user: zoe.clone(), device: device(n) };

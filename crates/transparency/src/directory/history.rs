@@ -114,6 +114,21 @@ pub fn verify_history(
     versions.map(|(version, update)| verify_update(&tree, version, update)).collect()
 }
 
+/// Verifies that the user with this directory label had this version in the tree with this root hash, and gives when it was
+/// published. Nothing follows from it about later versions.
+///
+/// # Errors
+/// [`HistoryError`] names the check that failed.
+pub fn verify_version(
+    key: &VrfKey,
+    root: &Digest,
+    user: &[u8],
+    version: u32,
+    update: &Update,
+) -> Result<Lookup, HistoryError> {
+    verify_update(&Tree::new(key, root, user), version, update)
+}
+
 fn verify_update(tree: &Tree<'_>, version: u32, update: &Update) -> Result<Lookup, HistoryError> {
     let Update { epoch, value, nonce, existence, superseded } = update;
     tree.present(Claim::fresh(version.into()), fresh_value(value, nonce, *epoch), existence)?;

@@ -50,7 +50,7 @@ pub use akd_form::Irregular;
 pub use append_only::{AppendOnlyError, empty_root, verify_append_only};
 pub use claim::{Claim, ClaimError, Freshness};
 pub use guard::GuardError;
-pub use history::{HistoryError, verify_history};
+pub use history::{HistoryError, verify_history, verify_version};
 pub use lookup::{Lookup, LookupError, marker_versions, verify_lookup};
 pub use node::{Digest, Node, Path};
 pub use vrf::{BadVrfKey, VrfKey};

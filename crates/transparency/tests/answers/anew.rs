@@ -1,5 +1,6 @@
 //! Rule ID-7: an account that begins anew, as others are shown it.
 
+use akd::HistoryParams;
 use undertone_keys::WallTime;
 use undertone_transparency::answer::Answer;
 use undertone_transparency::verify::{ANEW, Accusation};
@@ -109,4 +110,34 @@ fn id_7_where_nobody_is_left_to_object_it_counts_at_once() {
     server.publish(&[&bob]);
     let devices = asker.learn(&bob, &server.answer(&bob, &asker));
     assert_eq!((devices.announced(), devices.list()), (None, bob.newest()));
+}
+
+/// A server in a hurry shows an announcement, and at once a second list of the new key: the newest begins nothing anew, and the
+/// new key did not wait. Once it has, the log has to show that it did.
+#[test]
+fn id_7_a_list_of_the_new_key_behind_the_announcement_does_not_shorten_the_wait() {
+    let (mut server, mut bob, mut asker, _) = announced();
+    let leaf = server.log.size() - 1;
+    let account = bob.begun.take().unwrap();
+    let device = bob.newest().records()[0].device;
+    bob.lists.push(bob.newest().revoke(&account, device).unwrap());
+    server.publish(&[&bob]);
+    let published =
+        |server: &Server| server.world.history(&bob.label(), HistoryParams::MostRecent(2)).updates[1].clone();
+    for (after, holds) in [(0, false), (ANEW - 1, false), (ANEW, true)] {
+        (server.clock, asker.clock) = (START + after, START + after);
+        server.log_epoch();
+        let mut shown = answer(&server, &bob, &asker, leaf);
+        assert_eq!(asker.ask(&bob, &shown), Err(Accusation::Announcement), "when it was published is not proven");
+        shown.announced.as_mut().unwrap().version = Some(Box::new(published(&server)));
+        match asker.ask(&bob, &shown) {
+            Ok(_) => assert!(holds, "after {after} s"),
+            Err(accusation) => assert_eq!((accusation, holds), (Accusation::Announcement, false), "after {after} s"),
+        }
+        // The epoch of another version is not the announcement's.
+        let mut other = server.world.history(&bob.label(), HistoryParams::MostRecent(2)).updates[0].clone();
+        other.epoch = published(&server).epoch;
+        shown.announced.as_mut().unwrap().version = Some(Box::new(other));
+        assert_eq!(asker.ask(&bob, &shown), Err(Accusation::Announcement));
+    }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Person {
     pub(crate) lists: Vec<DeviceList>,
     /// The first device's.
     pub(crate) key: SigningKey<Device>,
+    /// The account key under which the account begins anew, if it does.
+    pub(crate) begun: Option<SigningKey<Account>>,
     rng: SeededRng,
 }
 
@@ -62,7 +64,7 @@ impl Person {
         let (user, account) = (UserId::parse(name, "example.org").unwrap(), SigningKey::generate(&mut rng));
         let (key, record) = record(&user, &mut rng);
         let first = DeviceList::first(&account, &user, record.sign(&key)).unwrap();
-        Self { user, account, lists: vec![first], key, rng }
+        Self { user, account, lists: vec![first], key, begun: None, rng }
     }
 
     pub(crate) fn newest(&self) -> &DeviceList {
@@ -76,12 +78,12 @@ impl Person {
         self.lists.push(next);
     }
 
-    /// Somebody begins the account anew, behind the newest list (rule ID-7): their account key, and their list.
-    pub(crate) fn begin_anew(&mut self) -> SigningKey<Account> {
+    /// Somebody begins the account anew, behind the newest list (rule ID-7).
+    pub(crate) fn begin_anew(&mut self) {
         let (key, record) = record(&self.user, &mut self.rng);
         let account = SigningKey::generate(&mut self.rng);
         self.lists.push(DeviceList::anew(&account, self.newest(), record.sign(&key)).unwrap());
-        account
+        self.begun = Some(account);
     }
 
     pub(crate) fn label(&self) -> String {
@@ -157,7 +159,7 @@ impl Server {
     pub(crate) fn leaf_at(&self, index: u64) -> LeafOf {
         let Ok(inclusion) = prove_inclusion(index, self.log.size(), &self.log);
         let leaf = self.log.0[usize::try_from(index).unwrap()].to_bytes();
-        LeafOf { index, leaf, inclusion: Hashes(inclusion) }
+        LeafOf { index, leaf, inclusion: Hashes(inclusion), version: None }
     }
 
     pub(crate) fn present(&self, person: &Person, known: usize) -> Found {

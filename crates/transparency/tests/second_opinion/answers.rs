@@ -139,6 +139,33 @@ fn anew(cases: &mut Cases<'_>) {
     let mut alone = server.answer(&bob, &stranger);
     alone.announced = Some(server.leaf_at(leaf));
     judge("begins anew, and nobody was there before", &stranger, &alone, Some("ID-7"));
+    // A list of the new key at once: it is not in force, and after three days it is.
+    let device = bob.newest().records()[0].device;
+    let early = bob.newest().revoke(bob.begun.as_ref().unwrap(), device).unwrap();
+    bob.lists.push(early);
+    server.publish(&[&bob]);
+    let mut behind = server.answer(&bob, &asker);
+    behind.announced = Some(server.leaf_at(leaf));
+    judge("a list of the new key, and the announcement's epoch is not shown", &asker, &behind, Some("ID-7"));
+    let update = server.world.history(&bob.label(), akd::HistoryParams::MostRecent(2)).updates[1].clone();
+    behind.announced.as_mut().unwrap().version = Some(Box::new(update.clone()));
+    judge("a list of the new key within the three days", &asker, &behind, Some("ID-7"));
+    let mut later = asker.clone();
+    server.clock += undertone_transparency::verify::ANEW;
+    later.clock = server.clock;
+    server.log_epoch();
+    let mut behind = server.answer(&bob, &later);
+    behind.announced = Some(server.leaf_at(leaf));
+    behind.announced.as_mut().unwrap().version = Some(Box::new(update));
+    judge("a list of the new key after the three days", &later, &behind, None);
+
+    // The same from the start, and taken back.
+    let (mut server, mut bob) = (Server::new(), Person::new("bob", 1));
+    server.publish(&[&bob]);
+    bob.begin_anew();
+    server.publish(&[&bob]);
+    let mut asker = server.asker();
+    asker.known = Some(bob.lists[0].clone());
     let (before, announcement) = (bob.lists[0].clone(), bob.newest().clone());
     bob.lists.push(before.keep(&bob.account, &announcement).unwrap());
     server.publish(&[&bob]);

@@ -43,8 +43,8 @@ impl AkdSqlite {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record<St: Storable>(&self, id: &St::StorageKey) -> rusqlite::Result<Option<DbRecord>> {
-        let (key, connection) = (St::get_full_binary_key_id(id), self.connection());
+    fn record<St: Storable>(connection: &Connection, id: &St::StorageKey) -> rusqlite::Result<Option<DbRecord>> {
+        let key = St::get_full_binary_key_id(id);
         match St::data_type() {
             StorageType::Azks => {
                 let mut azks = connection.prepare_cached("SELECT epoch, num FROM azks WHERE id = 1")?;
@@ -60,7 +60,7 @@ impl AkdSqlite {
             }
             StorageType::ValueState => {
                 let ValueStateKey(label, epoch) = ValueState::key_from_full_binary(&key).map_err(odd)?;
-                Ok(newest(&connection, &AkdLabel(label), Which::SpecificEpoch(epoch))?.map(DbRecord::ValueState))
+                Ok(newest(connection, &AkdLabel(label), Which::SpecificEpoch(epoch))?.map(DbRecord::ValueState))
             }
         }
     }
@@ -102,19 +102,25 @@ impl AkdSqlite {
 #[async_trait]
 impl Database for AkdSqlite {
     async fn set(&self, record: DbRecord) -> Result<(), StorageError> {
-        self.put(vec![record]).map_err(failed)
+        self.put(vec![record]).map_err(|error| failed(&error))
     }
 
     async fn batch_set(&self, records: Vec<DbRecord>, _: DbSetState) -> Result<(), StorageError> {
-        self.put(records).map_err(failed)
+        self.put(records).map_err(|error| failed(&error))
     }
 
     async fn get<St: Storable>(&self, id: &St::StorageKey) -> Result<DbRecord, StorageError> {
-        self.record::<St>(id).map_err(failed)?.ok_or_else(|| StorageError::NotFound(format!("{id:?}")))
+        Self::record::<St>(&self.connection(), id)
+            .map_err(|error| failed(&error))?
+            .ok_or_else(|| StorageError::NotFound(format!("{id:?}")))
     }
 
     async fn batch_get<St: Storable>(&self, ids: &[St::StorageKey]) -> Result<Vec<DbRecord>, StorageError> {
-        ids.iter().filter_map(|id| self.record::<St>(id).transpose()).collect::<Result<_, _>>().map_err(failed)
+        let connection = self.connection();
+        // One for all of them: SQLite locks and unlocks the file for each statement that stands alone.
+        let transaction = connection.unchecked_transaction().map_err(|error| failed(&error))?;
+        let records = ids.iter().filter_map(|id| Self::record::<St>(&transaction, id).transpose());
+        records.collect::<Result<_, _>>().map_err(|error| failed(&error))
     }
 
     async fn get_user_data(&self, label: &AkdLabel) -> Result<KeyData, StorageError> {
@@ -124,14 +130,14 @@ impl Database for AkdSqlite {
                 connection.prepare_cached("SELECT epoch, version, nl, value FROM vs WHERE label = ? ORDER BY epoch")?;
             statement.query_map([&label.0], |row| state(label, row))?.collect::<rusqlite::Result<Vec<_>>>()
         };
-        match states(&connection).map_err(failed)? {
+        match states(&connection).map_err(|error| failed(&error))? {
             states if states.is_empty() => Err(StorageError::NotFound(String::new())),
             states => Ok(KeyData { states }),
         }
     }
 
     async fn get_user_state(&self, label: &AkdLabel, which: Which) -> Result<ValueState, StorageError> {
-        let found = newest(&self.connection(), label, which).map_err(failed)?;
+        let found = newest(&self.connection(), label, which).map_err(|error| failed(&error))?;
         found.ok_or_else(|| StorageError::NotFound(String::new()))
     }
 
@@ -142,7 +148,7 @@ impl Database for AkdSqlite {
     ) -> Result<HashMap<AkdLabel, (u64, AkdValue)>, StorageError> {
         let (connection, mut found) = (self.connection(), HashMap::with_capacity(labels.len()));
         for label in labels {
-            if let Some(state) = newest(&connection, label, which).map_err(failed)? {
+            if let Some(state) = newest(&connection, label, which).map_err(|error| failed(&error))? {
                 found.insert(label.clone(), (state.version, state.value));
             }
         }
@@ -184,12 +190,12 @@ fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(column)?.cast_unsigned())
 }
 
-fn failed(error: rusqlite::Error) -> StorageError {
+fn failed(error: &rusqlite::Error) -> StorageError {
     StorageError::Connection(error.to_string())
 }
 
-fn odd(what: impl ToString) -> rusqlite::Error {
-    rusqlite::Error::InvalidColumnName(what.to_string())
+fn odd(what: impl Into<String>) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnName(what.into())
 }
 
 /// Length in bits, then the bytes that count.

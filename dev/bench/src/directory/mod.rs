@@ -17,7 +17,7 @@ use undertone_testkit::Folder;
 
 use crate::table::Table;
 use lookups::{Rate, labels};
-use ours::{Bytes, Ours};
+use ours::{Bytes, Ours, VRF};
 use peer::Akd;
 use people::{changes, scattered};
 
@@ -25,9 +25,11 @@ use people::{changes, scattered};
 pub(crate) const USERS: u32 = 100_000;
 
 /// The server's VRF proofs are waited for so long; those that it has then are looked up.
-const PROVING: Duration = Duration::from_secs(25);
+const PROVING: Duration = Duration::from_secs(15);
 /// The same for a larger directory: nearly four minutes of a fast core for a million users.
 const PROVING_MORE: Duration = Duration::from_secs(1_200);
+/// Starts; the one in the middle counts.
+const RESTARTS: usize = 5;
 /// Of bulk loads, in times of akd's in memory.
 const AIM_BULK: f64 = 1.3;
 /// Milliseconds from the start to the first answer.
@@ -126,20 +128,34 @@ async fn alone(table: &mut Table, users: u32, few: u32, warm: Rate) -> anyhow::R
 
 /// A start with the file as it is, and what the server does after it until it has nothing to do.
 async fn restart(table: &mut Table, ours: &Ours, users: u32, patience: Duration) -> anyhow::Result<()> {
-    let (directory, first, loaded) = ours.restart().await?;
+    let mut times = Vec::with_capacity(RESTARTS);
+    for _ in 0..RESTARTS {
+        let (directory, first, loaded) = ours.restart().await?;
+        directory.stop().await;
+        times.push((first, loaded));
+    }
+    times.sort_unstable();
+    let (first, loaded) = times.get(RESTARTS / 2).copied().unwrap_or_default();
     let first = first.as_secs_f64() * 1e3;
     let what = format!("directory: from the start to the first answer, {users} users");
     table.limit(&what, first, "ms", "file in the system's cache", AIM_RESTART);
     let million = loaded.as_secs_f64() / f64::from(users) * 1e6;
     let against = format!("{:.3} s for {users} users", loaded.as_secs_f64());
     table.limit("directory: until 1,000,000 users are in memory", million, "s", &against, AIM_SNAPSHOT);
+    let directory = ours.open(true).await?;
     let took = ours.prove(patience).await?;
     directory.stop().await;
     drop(directory);
-    let Bytes { without, vrf, proven } = ours.bytes()?;
-    let each = without / f64::from(users) + vrf / proven.max(1.0);
-    let against =
-        format!("{:.0} of it {proven:.0} VRF proofs, made in {:.1} s", vrf / proven.max(1.0), took.as_secs_f64());
-    table.limit(&format!("directory: on the disk for each of {users} users"), each, "bytes", &against, AIM_DISK);
+    let Bytes { tables, proven } = ours.bytes()?;
+    let (mut all, mut parts) = (0.0, Vec::new());
+    for (name, bytes) in tables {
+        let each = bytes / if name == VRF { proven.max(1.0) } else { f64::from(users) };
+        all += each;
+        if each >= 1.0 {
+            parts.push(format!("{name} {each:.0}"));
+        }
+    }
+    let against = format!("{}; {proven:.0} VRF proofs made in {:.1} s", parts.join(", "), took.as_secs_f64());
+    table.limit(&format!("directory: on the disk for each of {users} users"), all, "bytes", &against, AIM_DISK);
     Ok(())
 }

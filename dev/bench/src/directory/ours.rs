@@ -22,14 +22,15 @@ const LOOK: Duration = Duration::from_millis(1);
 /// A file, and the directories that are opened on it one after the other.
 pub(super) struct Ours(Folder);
 
+/// The table of the VRF proofs.
+pub(super) const VRF: &str = "vrf";
+
 /// What is on the disk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Bytes {
-    /// Everything but the VRF proofs.
-    pub(super) without: f64,
-    /// The VRF proofs.
-    pub(super) vrf: f64,
-    /// Of so many versions.
+    /// Bytes of each table and index, the largest first.
+    pub(super) tables: Vec<(String, f64)>,
+    /// Versions that have VRF proofs.
     pub(super) proven: f64,
 }
 
@@ -55,11 +56,11 @@ impl Ours {
         Ok(Directory::open(Sqlite::open(&self.file())?, DOMAIN, keys, settings).await?)
     }
 
-    /// Opens it as a server does; how long until the first answer, and until the tree is in memory.
+    /// Opens it; how long until the first answer, and until the tree is in memory.
     pub(super) async fn restart(&self) -> anyhow::Result<(Directory, Duration, Duration)> {
         let somebody = changes([0], 1)?;
         let started = Instant::now();
-        let directory = self.open(true).await?;
+        let directory = self.open(false).await?;
         for change in &somebody {
             directory.lookup_now(&change.label)?;
         }
@@ -94,10 +95,11 @@ impl Ours {
     pub(super) fn bytes(&self) -> anyhow::Result<Bytes> {
         let file = Connection::open(self.file())?;
         let _: i64 = file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, f64>(0));
-        let all = number("SELECT CAST(SUM(pgsize) AS REAL) FROM dbstat")?;
-        let vrf = number("SELECT CAST(SUM(pgsize) AS REAL) FROM dbstat WHERE name = 'vrf'")?;
-        Ok(Bytes { without: all - vrf, vrf, proven: number("SELECT CAST(COUNT(*) AS REAL) FROM vrf")? })
+        let sql = "SELECT name, CAST(SUM(pgsize) AS REAL) FROM dbstat GROUP BY name ORDER BY 2 DESC";
+        let mut tables = file.prepare(sql)?;
+        let tables = tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        let proven = file.query_row("SELECT CAST(COUNT(*) AS REAL) FROM vrf", [], |row| row.get(0))?;
+        Ok(Bytes { tables, proven })
     }
 
     fn file(&self) -> PathBuf {

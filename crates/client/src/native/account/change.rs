@@ -66,7 +66,9 @@ pub(in crate::native) async fn change(
             return Ok(list);
         }
         Change::Rename(label) => home.rename(&enrolment::label(label))?,
-        Change::Revoke(_) | Change::Keep => {}
+        // Known here, and so no alarm (rule KT-11).
+        Change::Revoke(device) => home.acknowledge(device, true)?,
+        Change::Keep => {}
     }
     let proven = directory.own_devices().await?;
     if proven.hash() == list.hash() || proven.version() > list.version() {

@@ -72,7 +72,9 @@ pub(in crate::native) async fn give(directory: &Directory, device: DeviceId) -> 
     let body = GiveConsent { consent: Bytes(cbor::encode(&consent)) };
     let connector = directory.connector().await;
     let (stream, address) = (connector.tcp().await?, connector.address());
-    rest::post_for_nothing(stream, address, "/v1/consents", directory.token(), &body).await
+    rest::post_for_nothing(stream, address, "/v1/consents", directory.token(), &body).await?;
+    // Whoever lets it in knows it: it is no alarm here when the history shows it (rule KT-11).
+    Ok(directory.home().acknowledge(device, false)?)
 }
 
 #[cfg(test)]

@@ -1,0 +1,97 @@
+//! The lists that an answer shows, each behind the one before, and which of them is in force (rules KT-7, ID-7).
+
+use undertone_keys::WallTime;
+use undertone_keys::device_list::{DeviceList, ListError};
+
+use crate::accusation::Accusation;
+use crate::answer::Answer;
+use crate::directory::{Lookup, VrfKey, verify_version};
+use crate::head::Provenance;
+use crate::leaf::Leaf;
+use crate::log::verify_inclusion;
+use crate::verify::{ANEW, Announced};
+
+/// The end of a user's lists, of which each follows the one before.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    newest: Option<DeviceList>,
+    before: Option<DeviceList>,
+    /// The last list shown that begins the account anew and was not taken back, and the one before it.
+    anew: Option<(DeviceList, Option<DeviceList>)>,
+}
+
+impl Chain {
+    /// Behind a list that was known before, if there was one.
+    pub(crate) const fn new(known: Option<DeviceList>) -> Self {
+        Self { newest: known, before: None, anew: None }
+    }
+
+    /// The newest list.
+    pub(crate) const fn newest(&self) -> Option<&DeviceList> {
+        self.newest.as_ref()
+    }
+
+    /// One more. Behind an announcement to begin anew comes what the new key says, or that the old one takes it back (rule
+    /// ID-7).
+    pub(crate) fn add(&mut self, list: DeviceList) -> Result<(), ListError> {
+        if let Some(newest) = &self.newest
+            && let Err(error) = list.follows(newest)
+        {
+            let before = self.before.as_ref().filter(|_| newest.begins_anew().is_some()).ok_or(error)?;
+            list.keeps_on(newest, before)?;
+            self.anew = None;
+        }
+        if list.begins_anew().is_some() {
+            self.anew = Some((list.clone(), self.newest.clone()));
+        }
+        self.before = self.newest.replace(list);
+        Ok(())
+    }
+}
+
+/// An answer about a user who is there, as far as it is checked.
+pub(crate) struct Shown<'a> {
+    pub(crate) answer: &'a Answer,
+    pub(crate) key: &'a VrfKey,
+    pub(crate) place: &'a [u8],
+    pub(crate) found: Lookup,
+    pub(crate) provenance: &'a Provenance,
+}
+
+impl Shown<'_> {
+    /// Which list of a chain is in force: the newest, or, while an announcement to begin anew waits, the one before it (rule
+    /// ID-7). Nothing of a new key is in force that did not wait.
+    pub(crate) fn in_force(&self, chain: Chain) -> Result<(DeviceList, Option<Announced>), Accusation> {
+        let newest = chain.newest.ok_or(Accusation::OtherList)?;
+        let Some((announcement, before)) = chain.anew else { return Ok((newest, None)) };
+        let before = before.ok_or(Accusation::Announcement)?;
+        if before.active().next().is_none() {
+            return Ok((newest, None));
+        }
+        let effective = self.announced_at(&announcement).ok_or(Accusation::Announcement)?.plus(ANEW);
+        if self.provenance.seen().time() >= effective {
+            return Ok((newest, None));
+        }
+        if announcement.version() != newest.version() {
+            return Err(Accusation::Announcement);
+        }
+        Ok((before, Some(Announced { account: *newest.account(), effective })))
+    }
+
+    /// When the log first showed this list, if that is proven.
+    fn announced_at(&self, announcement: &DeviceList) -> Option<WallTime> {
+        let shown = self.answer.announced.as_ref()?;
+        let (seen, version) = (self.provenance.seen(), announcement.version());
+        let published = match &shown.version {
+            None if version == self.found.version => self.found.epoch,
+            None => return None,
+            Some(update) => {
+                let found = verify_version(self.key, &seen.leaf().root, self.place, version, update).ok()?;
+                (found.value == announcement.hash()).then_some(found.epoch)?
+            }
+        };
+        let (leaf, log) = (Leaf::from_bytes(&shown.leaf).ok()?, seen.checkpoint());
+        verify_inclusion(shown.index, log.size(), &leaf.hash(), &shown.inclusion.0, log.root()).ok()?;
+        (leaf.epoch == published).then_some(leaf.time)
+    }
+}
