@@ -1,0 +1,6 @@
+//! The desk with real keys, and clients that do by hand what the command line does.
+
+mod anew;
+mod joining;
+mod recovery;
+mod world;
