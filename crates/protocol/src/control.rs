@@ -58,6 +58,9 @@ pub enum Refusal {
     /// Somebody who may removed it.
     #[n(11)]
     Removed,
+    /// Its user revoked the device.
+    #[n(12)]
+    Revoked,
 }
 
 impl Refusal {
@@ -76,6 +79,7 @@ impl Refusal {
             Self::Protection => "the relay does not offer the protection asked for",
             Self::ShuttingDown => "the relay is shutting down",
             Self::Removed => "removed by somebody who may",
+            Self::Revoked => "this device was revoked",
         }
     }
 }

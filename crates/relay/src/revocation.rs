@@ -70,7 +70,7 @@ impl Rooms {
             .collect();
         self.revoked.add(now, wall, members, until);
         for connection in gone {
-            self.refuse(now, connection, Refusal::Removed);
+            self.refuse(now, connection, Refusal::Revoked);
         }
     }
 }

@@ -393,7 +393,7 @@ impl Rooms {
             return Err(Refusal::Join);
         }
         if self.revoked.refuses(&granted.member, granted.expires) {
-            return Err(Refusal::Removed);
+            return Err(Refusal::Revoked);
         }
         // Nor does it take people of two calls: they could not open each other.
         let older = self.rooms.get(&granted.room).filter(|room| !room.roster().seats().is_empty());

@@ -164,10 +164,10 @@ fn call_6_a_revoked_device_is_out_within_a_second_and_its_grants_are_void() {
     // At once, and in every room: nothing waits for a tick.
     world.input(Input::Revoke { members: vec![bob.grant.member.clone()], wall: WALL });
     for connection in [bob.connection, elsewhere] {
-        assert_eq!(world.refusal(connection), Some(Refusal::Removed));
+        assert_eq!(world.refusal(connection), Some(Refusal::Revoked));
         assert!(world.closed.contains(&connection));
     }
-    let gone = ToMember::Gone { index: bob.index, reason: Refusal::Removed };
+    let gone = ToMember::Gone { index: bob.index, reason: Refusal::Revoked };
     for member in [&ada, &carol, &other] {
         assert_eq!(world.told[&member.connection].last(), Some(&gone), "everybody sees it go");
         assert_eq!(world.refusal(member.connection), None, "and nobody else goes");
@@ -180,7 +180,7 @@ fn call_6_a_revoked_device_is_out_within_a_second_and_its_grants_are_void() {
     let another_room = Grant { room: undertone_keys::RoomId::from_bytes([8; 16]), ..bob.grant.clone() };
     for grant in [bob.grant.clone(), another_room, signed_later(1), signed_later(60)] {
         let (connection, index) = again(&mut world, &bob.device, &grant);
-        assert_eq!((index, world.refusal(connection)), (None, Some(Refusal::Removed)));
+        assert_eq!((index, world.refusal(connection)), (None, Some(Refusal::Revoked)));
     }
     // The same device as somebody else's is none of this account's business.
     let mut grant = bob.grant.clone();
@@ -203,5 +203,5 @@ fn call_6_a_relay_that_starts_anew_is_told_again_who_was_revoked() {
     let mut world = World::new();
     world.input(Input::Revoke { members: vec![bob.grant.member.clone()], wall: WALL.plus(30) });
     let (connection, index) = again(&mut world, &bob.device, &bob.grant);
-    assert_eq!((index, world.refusal(connection)), (None, Some(Refusal::Removed)));
+    assert_eq!((index, world.refusal(connection)), (None, Some(Refusal::Revoked)));
 }

@@ -179,14 +179,22 @@ impl Process {
     /// # Errors
     /// When it does not come within `patience`; what came instead is told.
     pub fn wait_for(&mut self, event: &str, patience: Duration) -> anyhow::Result<Value> {
+        self.wait_for_any(&[event], patience)
+    }
+
+    /// Waits for one of several events, whichever comes first.
+    ///
+    /// # Errors
+    /// When none comes within `patience`; what came instead is told.
+    pub fn wait_for_any(&mut self, events: &[&str], patience: Duration) -> anyhow::Result<Value> {
         let end = Instant::now() + patience;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             self.events.push(line.clone());
-            if is(&line, event) {
+            if events.iter().any(|event| is(&line, event)) {
                 return Ok(line);
             }
         }
-        bail!("{} did not come to {event:?}; it said: {}", self.name, Value::from(self.events.clone()))
+        bail!("{} did not come to {events:?}; it said: {}", self.name, Value::from(self.events.clone()))
     }
 
     /// The last event of this name.

@@ -151,6 +151,10 @@ impl Engine {
                 media.path.peer_present(now, true);
                 self.connected();
             }
+            // A device that was revoked does not come back.
+            ToMember::Gone { index, reason: Refusal::Revoked } if media.peer_index() == Some(index) => {
+                self.phone(now, undertone_call::Input::PeerGone, rng);
+            }
             ToMember::Gone { index, .. } => {
                 if media.peer_index() == Some(index) {
                     media.ring.dismiss(index);

@@ -27,7 +27,7 @@ impl<S: Accounts> Desk<S> {
         let passphrase = another_passphrase(opened, request.passphrase)?;
         let known = self.in_force(&user).await?;
         let list = read_list(&request.list.0, &user)?;
-        let mut change = Change { passphrase, ..Change::default() };
+        let mut change = Change { on: known.version(), passphrase, ..Change::default() };
         match self.store.waiting(&user).await? {
             _ if list.hash() == known.hash() => {}
             Some(waiting) => {

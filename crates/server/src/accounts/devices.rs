@@ -28,6 +28,7 @@ impl<S: Accounts> Desk<S> {
         possession(&challenge, record, &list, &request.possession.0)?;
         let token = AccessToken::random(&mut rng());
         let mut change = Change {
+            on: known.version(),
             token: Some(Token { hash: token.hash(), user: user.clone(), device }),
             passphrase,
             ..Change::default()

@@ -39,8 +39,12 @@ pub(crate) async fn run(store: &impl Accounts) {
     // Lists grow by one; who comes second is told.
     let now = WallTime::from_unix(6);
     let second = StoredList { version: 2, list: vec![10] };
-    let grows =
-        |list: &StoredList, n| Change { list: Some(list.clone()), token: Some(token("ada@x", n)), ..Change::default() };
+    let grows = |list: &StoredList, n| Change {
+        on: 1,
+        list: Some(list.clone()),
+        token: Some(token("ada@x", n)),
+        ..Change::default()
+    };
     store.change(&ada.user, grows(&second, 3), now).await.unwrap();
     let late = store.change(&ada.user, grows(&second, 4), now).await;
     assert!(matches!(late, Err(StoreError::Conflict)));
@@ -64,11 +68,16 @@ pub(crate) async fn run(store: &impl Accounts) {
     assert_eq!(store.unpublished(4).await.unwrap(), both);
 
     // A device that lost its token gets another, and the old one is good for nothing.
-    let gets = |token| Change { token: Some(token), ..Change::default() };
+    let gets = |token| Change { on: 2, token: Some(token), ..Change::default() };
     store.change(&ada.user, gets(Token { hash: [9; 32], ..token("ada@x", 3) }), now).await.unwrap();
     assert_eq!(store.token(&[3; 32]).await.unwrap(), None);
     assert!(store.token(&[9; 32]).await.unwrap().is_some());
     store.change(&ada.user, gets(token("ada@x", 3)), now).await.unwrap();
+
+    // What was checked against a list that is not in force any more changes nothing.
+    let stale = Change { on: 1, ..gets(Token { hash: [11; 32], ..token("ada@x", 3) }) };
+    assert!(matches!(store.change(&ada.user, stale, now).await, Err(StoreError::Conflict)));
+    assert!(store.token(&[3; 32]).await.unwrap().is_some());
 
     store.revoke(DeviceId::from_bytes([3; 16])).await.unwrap();
     assert_eq!(store.token(&[3; 32]).await.unwrap(), None);

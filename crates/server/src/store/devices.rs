@@ -28,6 +28,8 @@ pub struct Passphrase {
 /// A change of a user's devices, with everything that changes with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
+    /// The version in force that it was checked against.
+    pub on: u32,
     /// The next list, if there is one.
     pub list: Option<StoredList>,
     /// The token of a device, in the place of any it had.
@@ -89,8 +91,8 @@ pub trait Devices: Send + Sync + 'static {
     fn published(&self, user: &UserId, version: u32, epoch: u64)
     -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Makes a change. [`StoreError::Conflict`] when that version exists, or the announcement that it takes back does not
-    /// wait any more.
+    /// Makes a change. [`StoreError::Conflict`] when another version is in force than the one it was checked against, its own
+    /// exists, or the announcement that it takes back does not wait any more.
     fn change(
         &self,
         user: &UserId,

@@ -37,6 +37,7 @@ pub(crate) async fn run(store: &impl Accounts) {
     // A change is all or nothing: list, token, passphrase, who is revoked.
     let Secrets { passphrase, .. } = secrets(2);
     let change = Change {
+        on: 1,
         list: Some(list(2)),
         token: Some(token(102)),
         passphrase: Some(passphrase.clone()),
@@ -81,7 +82,8 @@ pub(crate) async fn run(store: &impl Accounts) {
     assert!(store.token(&[102; 32]).await.unwrap().is_some());
 
     // It is taken back once.
-    let keeps = |version, keeps| Change { list: Some(list(version)), keeps: Some(keeps), ..Change::default() };
+    let keeps =
+        |version, keeps| Change { on: version - 2, list: Some(list(version)), keeps: Some(keeps), ..Change::default() };
     assert!(matches!(store.change(&zoe, keeps(4, 2), at(300)).await, Err(StoreError::Conflict)));
     store.change(&zoe, keeps(4, 3), at(300)).await.unwrap();
     assert_eq!(store.waiting(&zoe).await.unwrap(), None);

@@ -104,14 +104,14 @@ async fn end_waiting(connection: &mut SqliteConnection, user: &UserId, version: 
     if ended.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
+/// The newest list of a user that is not only announced.
+const IN_FORCE: &str = "SELECT version, list FROM device_lists WHERE user = ?1
+     AND NOT EXISTS (SELECT 1 FROM anew_waiting WHERE user = ?1 AND anew_waiting.version = device_lists.version)
+     ORDER BY version DESC LIMIT 1";
+
 impl Devices for Sqlite {
     async fn list(&self, name: &UserId) -> Result<Option<StoredList>, StoreError> {
-        let query = sqlx::query(
-            "SELECT version, list FROM device_lists WHERE user = ?1
-             AND NOT EXISTS (SELECT 1 FROM anew_waiting WHERE user = ?1 AND anew_waiting.version = device_lists.version)
-             ORDER BY version DESC LIMIT 1",
-        );
-        let row = query.bind(name.as_str()).fetch_optional(self.pool()).await?;
+        let row = sqlx::query(IN_FORCE).bind(name.as_str()).fetch_optional(self.pool()).await?;
         row.as_ref().map(stored_list).transpose()
     }
 
@@ -147,6 +147,12 @@ impl Devices for Sqlite {
 
     async fn change(&self, name: &UserId, change: Change, now: WallTime) -> Result<(), StoreError> {
         let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        // Checked again where nobody else can come in between: somebody may have been revoked, or the account begun anew.
+        let now_in_force = sqlx::query(IN_FORCE).bind(name.as_str()).fetch_optional(&mut *transaction).await?;
+        let version = now_in_force.as_ref().map(|row| row.try_get::<u32, _>("version")).transpose()?;
+        if version != Some(change.on) {
+            return Err(StoreError::Conflict);
+        }
         if let Some(version) = change.keeps {
             end_waiting(&mut transaction, name, version).await?;
         }
