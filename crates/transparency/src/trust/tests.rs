@@ -160,3 +160,137 @@ fn id_3_a_device_that_had_p256_does_not_go_back_to_rsa() {
     assert_eq!(offer(&again.observe(&proven(&fourth)).unwrap(), &lowered), Err(ChoiceError::Downgrade));
     assert_eq!(offer(&PeerTrust::pin(&proven(&first)).observe(&proven(&first)).unwrap(), &modern), Ok(Agreement::P256));
 }
+
+/// Where a peer stands: how well known by which account, or which two keys a person has to decide between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Trusted(Standing, u64),
+    /// From which to which; whether a person has said no already.
+    Between(u64, u64, bool),
+}
+
+fn at(trust: &PeerTrust) -> At {
+    let number = |key: &VerifyingKey<Account>| (1..4).find(|n| account(*n).public() == key).unwrap();
+    match (trust.trusted(), trust.change()) {
+        (Some((standing, key)), None) => At::Trusted(standing, number(&key)),
+        (None, Some((old, new))) => {
+            let refused = matches!(trust.state, State::Refused(..));
+            At::Between(number(&old), number(&new), refused)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The whole table of `docs/spec/trust.md`: every state, everything that can happen in it, and what follows.
+#[test]
+fn kt_10_trust_transitions() {
+    use At::{Between, Trusted};
+    use Standing::{Overridden, Pinned, Verified};
+    #[derive(Clone, Copy, Debug)]
+    enum Do {
+        Show(u64),
+        Accept(u64),
+        Refuse(u64),
+        Compare(u64),
+    }
+    use Do::{Accept, Compare, Refuse, Show};
+    // How each state is come to from first use of the first key.
+    let states: [(&[Do], At); 6] = [
+        (&[], Trusted(Pinned, 1)),
+        (&[Compare(1)], Trusted(Verified, 1)),
+        (&[Show(2), Accept(2)], Trusted(Overridden, 2)),
+        (&[Compare(1), Show(2)], Between(1, 2, false)),
+        (&[Compare(1), Show(2), Refuse(2)], Between(1, 2, true)),
+        (&[Show(2), Accept(2), Show(1), Refuse(1)], Between(2, 1, true)),
+    ];
+    // What follows on each of these: where the peer stands then, and whether there is one to talk to, or the word was taken.
+    let steps = [Show(1), Show(2), Show(3), Accept(1), Accept(2), Accept(3), Refuse(2), Compare(1), Compare(2)];
+    let stays = |at: At| (at, false);
+    let table: [[(At, bool); 9]; 6] = [
+        [
+            (Trusted(Pinned, 1), true),
+            stays(Between(1, 2, false)),
+            stays(Between(1, 3, false)),
+            stays(Trusted(Pinned, 1)),
+            stays(Trusted(Pinned, 1)),
+            stays(Trusted(Pinned, 1)),
+            stays(Trusted(Pinned, 1)),
+            (Trusted(Verified, 1), true),
+            stays(Trusted(Pinned, 1)),
+        ],
+        [
+            (Trusted(Verified, 1), true),
+            stays(Between(1, 2, false)),
+            stays(Between(1, 3, false)),
+            stays(Trusted(Verified, 1)),
+            stays(Trusted(Verified, 1)),
+            stays(Trusted(Verified, 1)),
+            stays(Trusted(Verified, 1)),
+            (Trusted(Verified, 1), true),
+            stays(Trusted(Verified, 1)),
+        ],
+        [
+            stays(Between(2, 1, false)),
+            (Trusted(Overridden, 2), true),
+            stays(Between(2, 3, false)),
+            stays(Trusted(Overridden, 2)),
+            stays(Trusted(Overridden, 2)),
+            stays(Trusted(Overridden, 2)),
+            stays(Trusted(Overridden, 2)),
+            stays(Trusted(Overridden, 2)),
+            (Trusted(Verified, 2), true),
+        ],
+        [
+            // An alarm does not go away because the old key comes back.
+            stays(Between(1, 2, false)),
+            stays(Between(1, 2, false)),
+            stays(Between(1, 3, false)),
+            stays(Between(1, 2, false)),
+            (Trusted(Overridden, 2), true),
+            stays(Between(1, 2, false)),
+            (Between(1, 2, true), true),
+            stays(Between(1, 2, false)),
+            stays(Between(1, 2, false)),
+        ],
+        [
+            // A person has said no to the other: the old key is what it was.
+            (Trusted(Verified, 1), true),
+            stays(Between(1, 2, true)),
+            stays(Between(1, 3, false)),
+            stays(Between(1, 2, true)),
+            (Trusted(Overridden, 2), true),
+            stays(Between(1, 2, true)),
+            (Between(1, 2, true), true),
+            stays(Between(1, 2, true)),
+            stays(Between(1, 2, true)),
+        ],
+        [
+            stays(Between(2, 1, true)),
+            (Trusted(Overridden, 2), true),
+            stays(Between(2, 3, false)),
+            (Trusted(Overridden, 1), true),
+            stays(Between(2, 1, true)),
+            stays(Between(2, 1, true)),
+            stays(Between(2, 1, true)),
+            stays(Between(2, 1, true)),
+            stays(Between(2, 1, true)),
+        ],
+    ];
+    let take = |trust: &mut PeerTrust, step: Do| match step {
+        Show(n) => trust.observe(&proven(&list(n, 1))).is_ok(),
+        Accept(n) => trust.decide(&account(n).public().fingerprint(), true, NOW).is_ok(),
+        Refuse(n) => trust.decide(&account(n).public().fingerprint(), false, NOW).is_ok(),
+        Compare(n) => trust.verified(account(n).public(), NOW).is_ok(),
+    };
+    for ((way, state), row) in states.iter().zip(&table) {
+        let mut reached = PeerTrust::pin(&proven(&list(1, 1)));
+        way.iter().for_each(|step| drop(take(&mut reached, *step)));
+        assert_eq!(at(&reached), *state);
+        for (step, expected) in steps.iter().zip(row) {
+            let mut trust = reached.clone();
+            let done = take(&mut trust, *step);
+            assert_eq!((at(&trust), done), *expected, "{step:?} in {state:?}");
+            assert_eq!(PeerTrust::from_bytes(&trust.to_bytes()), Ok(trust), "as it is stored");
+        }
+    }
+}

@@ -140,3 +140,20 @@ async fn id_6_a_change_revokes_and_renames_and_does_nothing_else() {
     assert!(matches!(refused, Err(AccountError::BadList)));
     world.close().await;
 }
+
+/// A list that names somebody else's key as a new device's is one that its account key signs in good faith, and whoever calls
+/// that device would agree with the other: the server takes none without a proof that the device holds it.
+#[tokio::test]
+async fn id_2_key_without_possession_joins_no_account() {
+    let world = World::new().await;
+    let (ada, _) = world.register("ada").await;
+    let (newcomer, carol) = (Machine::new(), Machine::new());
+    let theirs = carol.record(&ada.user).agreement;
+    let record = DeviceRecord { agreement: theirs, ..newcomer.record(&ada.user) };
+    let signed = let_in(&ada.machine.identity, record).sign(&newcomer.identity);
+    let grown = world.list(&ada.user).await.with(&ada.account, signed).unwrap();
+    let logged_in = world.login(&ada).await.unwrap();
+    let refused = world.enrol(&newcomer, logged_in, &grown, None).await;
+    assert!(matches!(refused, Err(AccountError::Malformed(_))));
+    assert_eq!(world.list(&ada.user).await.version(), 1);
+}
