@@ -132,27 +132,29 @@ fn code(output: &Output) -> String {
     }
 }
 
-/// The server's databases as they were when it did not run.
-struct Copies(Vec<(PathBuf, Vec<u8>)>);
+/// The server's databases as they were when it did not run, with what of them still stood in their write-ahead logs.
+struct Copies(Vec<(PathBuf, Option<Vec<u8>>)>);
 
 impl Copies {
     fn of(data: &Path) -> anyhow::Result<Self> {
-        let copy = |name: &&str| -> anyhow::Result<_> {
+        let mut copies = Vec::new();
+        for name in DATABASES {
             let path = data.join(name);
-            let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-            Ok((path, bytes))
-        };
-        Ok(Self(DATABASES.iter().map(copy).collect::<anyhow::Result<_>>()?))
+            copies.push((path.clone(), Some(fs::read(&path).with_context(|| path.display().to_string())?)));
+            for beside in ["-wal", "-shm"] {
+                let path = data.join(format!("{name}{beside}"));
+                copies.push((path.clone(), fs::read(&path).ok()));
+            }
+        }
+        Ok(Self(copies))
     }
 
     fn put_back(&self) -> anyhow::Result<()> {
         for (path, bytes) in &self.0 {
-            fs::write(path, bytes)?;
-            // What stands beside it is of the state that is taken back, and is mostly gone already.
-            for beside in ["-wal", "-shm"] {
-                let mut name = path.clone().into_os_string();
-                name.push(beside);
-                let _ = fs::remove_file(name);
+            match bytes {
+                Some(bytes) => fs::write(path, bytes)?,
+                None if path.exists() => fs::remove_file(path)?,
+                None => {}
             }
         }
         Ok(())
