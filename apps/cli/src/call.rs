@@ -211,6 +211,7 @@ async fn follow(
                         let well = outcome == Outcome::Ended || (waiting.decline && outcome == Outcome::Declined);
                         break if well { Done::Well } else { Done::Badly };
                     }
+                    Event::Disproved { .. } => break Done::Faulty,
                     // Whoever was revoked has no call any more, whatever the relay has heard of it.
                     Event::Offline { reason: Some(Reason::Revoked) } => break Done::Badly,
                     // The server will not have this device again; without a call there is nothing to wait for.

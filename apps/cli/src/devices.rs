@@ -170,6 +170,11 @@ fn find<'l>(list: &'l DeviceList, name: &str) -> Result<&'l DeviceRecord, Client
 }
 
 fn one_of<'l>(records: &[&'l DeviceRecord], name: &str) -> Result<Option<&'l DeviceRecord>, ClientError> {
+    // A whole id names a device whatever others are called.
+    let whole = DeviceId::parse(&name.to_ascii_lowercase());
+    if let Some(record) = whole.and_then(|id| records.iter().copied().find(|record| record.device == id)) {
+        return Ok(Some(record));
+    }
     let found: Vec<&DeviceRecord> = records.iter().copied().filter(|record| is_it(record, name)).collect();
     match found.as_slice() {
         [] => Ok(None),

@@ -52,6 +52,15 @@ struct Body {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedList(Signed);
 
+/// What a list says of its account key. Nothing of it is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The key that is to have signed it.
+    pub account: VerifyingKey<Account>,
+    /// The key in whose place it begins the account anew.
+    pub anew: Option<VerifyingKey<Account>>,
+}
+
 /// Why a list is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -92,6 +101,13 @@ impl ClaimedList {
     /// [`ListError::Malformed`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ListError> {
         cbor::decode(bytes).map(Self).map_err(|_| ListError::Malformed)
+    }
+
+    /// What it says of its account key, of which nothing is checked: for whoever stored it after it was.
+    #[must_use]
+    pub fn claim(&self) -> Option<Claim> {
+        let body: Body = cbor::decode(&self.0.bytes).ok()?;
+        Some(Claim { account: body.account, anew: body.anew })
     }
 
     /// Checks everything the list itself can show, for the user it was asked for.

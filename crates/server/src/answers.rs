@@ -42,9 +42,9 @@ impl<S: Accounts> Desk<S> {
                 // Whoever knows none needs the newest alone.
                 let above = if known == 0 { proof.version.saturating_sub(1) } else { known };
                 let mut lists = self.lists(user, above, proof.version).await?;
-                let behind = lists.iter().rev().position(|list| begins_anew(list, user));
-                if let Some(version) = behind.and_then(|behind| proof.version.checked_sub(u32::try_from(behind).ok()?))
-                {
+                let behind = announcement(&lists).map(|index| lists.len() - 1 - index);
+                let version = behind.and_then(|behind| proof.version.checked_sub(u32::try_from(behind).ok()?));
+                if let Some(version) = version {
                     // And who was there before: while any of those may act, an announcement waits (rule ID-7).
                     if lists.len() == 1 && known == 0 && version > 1 {
                         let before = self.lists(user, version.saturating_sub(2), version - 1).await?;
@@ -160,8 +160,17 @@ impl<S: Accounts> Desk<S> {
     }
 }
 
-/// Whether this list, which is the user's, begins the account anew.
-fn begins_anew(list: &[u8], user: &UserId) -> bool {
-    let list = ClaimedList::from_bytes(list).and_then(|claimed| claimed.verify(user));
-    list.is_ok_and(|list| list.begins_anew().is_some())
+/// Which of these lists, oldest first, is the last that begins the account anew and was not taken back.
+fn announcement(lists: &[Vec<u8>]) -> Option<usize> {
+    let mut anew = Vec::new();
+    for (index, list) in lists.iter().enumerate() {
+        let claim = ClaimedList::from_bytes(list).ok().and_then(|claimed| claimed.claim())?;
+        match (claim.anew, anew.last()) {
+            (Some(replaced), _) => anew.push((index, replaced)),
+            // The key that was to be replaced speaks once more: it has taken that back.
+            (None, Some((_, replaced))) if claim.account == *replaced => drop(anew.pop()),
+            (None, _) => {}
+        }
+    }
+    anew.last().map(|(index, _)| *index)
 }

@@ -29,7 +29,7 @@ pub const MAX_LISTS: usize = 1_024;
 /// Older checkpoints that an answer may bring at most.
 pub const MAX_OLDER: usize = 8;
 /// Hashes of a proof about the log at most: two for each of its 64 levels, and one.
-const MAX_HASHES: usize = 129;
+pub const MAX_HASHES: usize = 129;
 
 /// The answer, not yet believed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -9,6 +9,7 @@ use crate::directory::{Lookup, VrfKey, verify_version};
 use crate::head::Provenance;
 use crate::leaf::Leaf;
 use crate::log::verify_inclusion;
+use crate::seen::Seen;
 use crate::verify::{ANEW, Announced};
 
 /// The end of a user's lists, of which each follows the one before.
@@ -16,14 +17,14 @@ use crate::verify::{ANEW, Announced};
 pub(crate) struct Chain {
     newest: Option<DeviceList>,
     before: Option<DeviceList>,
-    /// The last list shown that begins the account anew and was not taken back, and the one before it.
-    anew: Option<(DeviceList, Option<DeviceList>)>,
+    /// The lists shown that begin the account anew and were not taken back, oldest first, each with the one before it.
+    anew: Vec<(DeviceList, Option<DeviceList>)>,
 }
 
 impl Chain {
     /// Behind a list that was known before, if there was one.
     pub(crate) const fn new(known: Option<DeviceList>) -> Self {
-        Self { newest: known, before: None, anew: None }
+        Self { newest: known, before: None, anew: Vec::new() }
     }
 
     /// The newest list.
@@ -39,10 +40,10 @@ impl Chain {
         {
             let before = self.before.as_ref().filter(|_| newest.begins_anew().is_some()).ok_or(error)?;
             list.keeps_on(newest, before)?;
-            self.anew = None;
+            self.anew.pop();
         }
         if list.begins_anew().is_some() {
-            self.anew = Some((list.clone(), self.newest.clone()));
+            self.anew.push((list.clone(), self.newest.clone()));
         }
         self.before = self.newest.replace(list);
         Ok(())
@@ -56,19 +57,27 @@ pub(crate) struct Shown<'a> {
     pub(crate) place: &'a [u8],
     pub(crate) found: Lookup,
     pub(crate) provenance: &'a Provenance,
+    /// What was seen of the log before this answer.
+    pub(crate) seen: Option<&'a Seen>,
 }
 
 impl Shown<'_> {
     /// Which list of a chain is in force: the newest, or, while an announcement to begin anew waits, the one before it (rule
-    /// ID-7). Nothing of a new key is in force that did not wait.
+    /// ID-7). Nothing of a new key is in force that did not wait. Of several announcements the last has to have waited, and the
+    /// list before the first is in force until then: none of them makes way for the next.
     pub(crate) fn in_force(&self, chain: Chain) -> Result<(DeviceList, Option<Announced>), Accusation> {
         let newest = chain.newest.ok_or(Accusation::OtherList)?;
-        let Some((announcement, before)) = chain.anew else { return Ok((newest, None)) };
-        let before = before.ok_or(Accusation::Announcement)?;
-        if before.active().next().is_none() {
-            return Ok((newest, None));
+        let Some((announcement, _)) = chain.anew.last() else { return Ok((newest, None)) };
+        let mut waits = None;
+        for (_, before) in &chain.anew {
+            let before = before.as_ref().ok_or(Accusation::Announcement)?;
+            if waits.is_none() && before.active().next().is_some() {
+                waits = Some(before.clone());
+            }
         }
-        let effective = self.announced_at(&announcement).ok_or(Accusation::Announcement)?.plus(ANEW);
+        // Nobody is left to object.
+        let Some(before) = waits else { return Ok((newest, None)) };
+        let effective = self.announced_at(announcement).ok_or(Accusation::Announcement)?.plus(ANEW);
         if self.provenance.seen().time() >= effective {
             return Ok((newest, None));
         }
@@ -92,6 +101,11 @@ impl Shown<'_> {
         };
         let (leaf, log) = (Leaf::from_bytes(&shown.leaf).ok()?, seen.checkpoint());
         verify_inclusion(shown.index, log.size(), &leaf.hash(), &shown.inclusion.0, log.root()).ok()?;
+        // It stands in the order of the log: a leaf that was put in since this device looked last is not from before that.
+        seen.leaf().follows(&leaf).ok()?;
+        if let Some(before) = self.seen.filter(|before| shown.index >= before.size()) {
+            leaf.follows(before.leaf()).ok()?;
+        }
         (leaf.epoch == published).then_some(leaf.time)
     }
 }

@@ -12,7 +12,7 @@ use undertone_keys::sign::{Server, VerifyingKey};
 use crate::answer::Hashes;
 use crate::checkpoint::{CheckpointError, NotFollowing, SignedCheckpoint, VerifiedCheckpoint, origin};
 use crate::log::Hash;
-use crate::note::LogKey;
+use crate::note::{BadNote, LogKey};
 
 /// Bytes of a checkpoint that is passed on at most: three lines and one signature.
 pub const MAX_BYTES: usize = 1_024;
@@ -43,6 +43,9 @@ impl Told {
     /// # Errors
     /// [`CheckpointError`].
     pub fn read(bytes: &[u8], domain: &str, log: &VerifyingKey<Server>) -> Result<Self, CheckpointError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(BadNote::TooLong.into());
+        }
         let name = origin(domain).map_err(|_| CheckpointError::Origin)?;
         SignedCheckpoint::from_bytes(bytes)?.verify(&LogKey::new(name, *log)).map(Self)
     }

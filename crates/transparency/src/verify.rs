@@ -134,7 +134,14 @@ impl Question<'_> {
                 let found = verify_lookup(&key, &leaf.root, leaf.epoch, &place, proof)?;
                 let chain = self.chain(lists, found.version, &found.value)?;
                 let published = found.epoch;
-                let shown = Shown { answer: &answer, key: &key, place: &place, found, provenance: &provenance };
+                let shown = Shown {
+                    answer: &answer,
+                    key: &key,
+                    place: &place,
+                    found,
+                    provenance: &provenance,
+                    seen: self.seen,
+                };
                 let (list, announced) = shown.in_force(chain)?;
                 let provenance = provenance.clone();
                 Proven::Devices(Box::new(VerifiedDevices { list, announced, published, provenance }))

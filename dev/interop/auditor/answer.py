@@ -6,7 +6,7 @@ from hashlib import sha256
 from . import cbor, lists, merkle
 from .fault import Fault, Malformed
 from .leaf import Leaf, disorder
-from .log import Expectations, check_growth
+from .log import Expectations, Seen, check_growth
 from .lookup import Absence, Directory, Found, Lookup, Update, user_label
 from .note import Checkpoint, check_witnesses, verify_checkpoint
 from .vrf import PublicKey
@@ -123,7 +123,7 @@ def verify(data: bytes, question: Question) -> Proven:
         found = directory.look_up(answer.proof)
         anew = _check_lists(answer.lists, found, question)
         if anew:
-            _check_announced(answer, anew, found, leaf, checkpoint, directory)
+            _check_announced(answer, anew, found, leaf, checkpoint, directory, known.seen)
     _check_age(leaf, known.now, question.age)
     return Proven(checkpoint, witnesses, leaf, found)
 
@@ -157,13 +157,20 @@ def _check_witnessed(answer: Answer, checkpoint: Checkpoint, known: Expectations
 
 
 def _check_announced(
-    answer: Answer, anew: Anew, found: Found, last: Leaf, shown: Checkpoint, directory: Directory
+    answer: Answer,
+    anew: list[Anew],
+    found: Found,
+    last: Leaf,
+    shown: Checkpoint,
+    directory: Directory,
+    seen: Seen | None,
 ) -> None:
     """Rule ID-7: since when it is announced that the account begins anew, and that nothing of the new key came before."""
-    before, announcement = anew
-    if before is None:
+    # None of several makes way for the next: the last has to have waited.
+    announcement = anew[-1][1]
+    if any(before is None for before, _ in anew):
         raise Fault("ID-7", "the account begins anew, and who was there before is not shown")
-    if not before.active():
+    if not any(before and before.active() for before, _ in anew):
         return
     if answer.announced is None:
         raise Fault("ID-7", "the account begins anew, and since when is not shown")
@@ -183,6 +190,9 @@ def _check_announced(
         raise Fault("ID-7", f"the leaf of the announcement: {error}") from error
     if root != shown.root or leaf.epoch != published:
         raise Fault("ID-7", f"leaf {index} is not the one of epoch {published}")
+    late = seen and index >= seen.checkpoint.size and disorder(seen.leaf, leaf, neighbours=False)
+    if late or disorder(leaf, last, neighbours=False):
+        raise Fault("ID-7", f"leaf {index} is out of order")
     if last.time < leaf.time + ANEW and announcement.version != found.version:
         raise Fault("ID-7", f"the new key has a list before {leaf.time + ANEW}, when it may have one")
 
@@ -206,11 +216,11 @@ def _check_grown(before: Checkpoint, shown: Checkpoint, proof: list[bytes]) -> N
         raise Fault("KT-4", f"{what} {told}")
 
 
-def _check_lists(given: list[bytes], found: Found, question: Question) -> Anew | None:
-    """Rule KT-7: the newest list is the one that the directory names, and all that are shown follow each other. Gives the
-    last one shown that begins the account anew and was not taken back, and the one before it."""
+def _check_lists(given: list[bytes], found: Found, question: Question) -> list[Anew]:
+    """Rule KT-7: the newest list is the one that the directory names, and all that are shown follow each other. Gives those
+    shown that begin the account anew and were not taken back, oldest first, each with the one before it."""
     before, newest = None, question.newest
-    anew: Anew | None = None
+    anew: list[Anew] = []
     if newest and found.version < newest.version:
         raise Fault("KT-7", f"version {found.version} was shown, and version {newest.version} is known")
     try:
@@ -219,9 +229,9 @@ def _check_lists(given: list[bytes], found: Found, question: Question) -> Anew |
             if newest:
                 lists.check_next(before, newest, after)
             if after.anew:
-                anew = newest, after
+                anew.append((newest, after))
             elif newest and after.account != newest.account:
-                anew = None
+                anew.pop()
             before, newest = newest, after
     except Malformed as error:
         raise Fault("KT-7", str(error)) from error

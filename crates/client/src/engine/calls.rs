@@ -68,6 +68,8 @@ impl Engine {
             Some(theirs)
                 if theirs.terms == terms && (theirs.agreement == Agreement::P256 || legacy == LegacyPolicy::Allow) =>
             {
+                let theirs = theirs.call;
+                self.compare_no_more(theirs);
                 return self.phone(now, undertone_call::Input::Accept, rng);
             }
             // Not quite the same (rule NEG-1): a person looks at what rings, and decides.
@@ -90,7 +92,7 @@ impl Engine {
 
     /// A person takes this very call, if it still rings: what they were asked about may have ended meanwhile.
     pub(super) fn accept_only(&mut self, now: Time, call: CallId, rng: &mut impl rand_core::CryptoRng) {
-        if self.phone.ringing().is_some_and(|ringing| ringing.call == call) {
+        if self.phone.ringing().is_some_and(|ringing| ringing.call == call) && !self.rings_unheard() {
             self.phone(now, undertone_call::Input::Accept, rng);
         }
     }
@@ -183,7 +185,9 @@ impl Engine {
     }
 
     pub(super) fn call_over(&mut self, call: CallId, outcome: Outcome) {
-        self.compare_no_more(call);
+        if self.compare_no_more(call) {
+            return;
+        }
         if self.media.take_if(|media| media.call == call).is_some() {
             self.outputs.push_back(Output::Relay(ToRelay::Leave));
             self.outputs.push_back(Output::CloseRelay);

@@ -18,6 +18,8 @@ pub enum Compared {
     Agrees,
     /// Two logs, or no proof that it is one: what is wrong, for people.
     Disagrees(String),
+    /// What the peer says it was shown is not signed by the log: theirs is the fault, and not the server's.
+    Untrue,
     /// The server does not answer.
     Unavailable,
 }
@@ -68,13 +70,24 @@ impl Engine {
         self.outputs.push_back(Output::Compare { number, told });
     }
 
-    /// Something else has happened to the call meanwhile.
-    pub(super) fn compare_no_more(&mut self, call: CallId) {
-        self.comparing.take_if(|comparing| comparing.call == call);
+    /// Something else has happened to the call meanwhile. Whether it was one that nobody has been asked about yet.
+    pub(super) fn compare_no_more(&mut self, call: CallId) -> bool {
+        let waited = self.comparing.take_if(|comparing| comparing.call == call);
+        waited.is_some_and(|comparing| matches!(comparing.then, Then::Ring(_)))
+    }
+
+    /// Whether a call rings that nobody has been asked about yet.
+    pub(super) fn rings_unheard(&self) -> bool {
+        self.comparing.as_ref().is_some_and(|comparing| matches!(comparing.then, Then::Ring(_)))
     }
 
     pub(super) fn compared(&mut self, now: Time, number: u64, compared: Compared, rng: &mut impl rand_core::CryptoRng) {
         let Some(comparing) = self.comparing.take_if(|comparing| comparing.number == number) else { return };
+        // Both called each other, and what was to ring is taken already: it is compared once more before anything flows.
+        let rings = self.phone.ringing().is_some_and(|ringing| ringing.call == comparing.call);
+        if matches!(comparing.then, Then::Ring(_)) && !rings {
+            return;
+        }
         let outcome = match compared {
             Compared::Agrees => {
                 return match comparing.then {
@@ -83,17 +96,26 @@ impl Engine {
                 };
             }
             Compared::Disagrees(reason) => {
-                self.event(Event::Disproved { peer: comparing.peer.user, reason });
+                self.event(Event::Disproved { peer: comparing.peer.user.clone(), reason });
                 Outcome::RefusedByProof
+            }
+            Compared::Untrue => {
+                self.reject("they say that they were shown a key directory which the server has not signed");
+                Outcome::RefusedByPolicy
             }
             Compared::Unavailable => {
                 self.reject("the server did not show that it shows both sides one key directory");
                 Outcome::Offline
             }
         };
+        let disproved = outcome == Outcome::RefusedByProof;
         let input = match comparing.then {
-            Then::Ring(_) if outcome == Outcome::RefusedByProof => undertone_call::Input::Disprove,
-            Then::Ring(_) => undertone_call::Input::Decline,
+            Then::Ring(_) if disproved => undertone_call::Input::Disprove,
+            Then::Ring(event) => {
+                // Nobody has heard of it, and nobody hears that it is over.
+                self.comparing = Some(Comparing { then: Then::Ring(event), ..comparing });
+                return self.phone(now, undertone_call::Input::Refuse, rng);
+            }
             Then::Talk(_) => undertone_call::Input::End(outcome),
         };
         self.phone(now, input, rng);

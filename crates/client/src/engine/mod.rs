@@ -311,6 +311,8 @@ impl Engine {
             Input::Compared { number, compared } => self.compared(now, number, compared, rng),
             Input::Dial { peer, protection, legacy } => self.dial(now, peer, (protection, legacy), rng),
             Input::Echo => self.echo(now, rng),
+            // Nobody takes what they were not asked about.
+            Input::Accept if self.rings_unheard() => {}
             Input::Accept => self.phone(now, undertone_call::Input::Accept, rng),
             Input::AcceptOnly(call) => self.accept_only(now, call, rng),
             Input::Legacy(policy) => self.phone.set_legacy(policy),

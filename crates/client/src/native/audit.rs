@@ -75,7 +75,7 @@ pub fn check_evidence(path: &Path) -> Result<CheckedEvidence, ClientError> {
         sentence: accusation.to_string(),
         convicts: evidence.convicts(),
     });
-    let (domain, log, user) = (evidence.domain().to_owned(), evidence.log().fingerprint(), evidence.user().clone());
+    let (domain, log, user) = (words(evidence.domain()), evidence.log().fingerprint(), evidence.user().clone());
     let about = if evidence.is_of_history() { About::History(user) } else { About::Devices(user) };
     Ok(CheckedEvidence { domain, log, about, at: evidence.at(), fault })
 }
@@ -87,7 +87,7 @@ fn of_two(evidence: &Divergence) -> Result<CheckedEvidence, Malformed> {
         sentence: wrong.to_string(),
         convicts: evidence.convicts(),
     });
-    let (domain, log) = (evidence.domain().to_owned(), evidence.log().fingerprint());
+    let (domain, log) = (words(evidence.domain()), evidence.log().fingerprint());
     Ok(CheckedEvidence { domain, log, about: About::Divergence, at: evidence.at(), fault })
 }
 

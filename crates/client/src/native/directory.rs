@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, RwLock};
 use undertone_keys::device_list::DeviceList;
@@ -9,6 +10,7 @@ use undertone_keys::sign::Signed;
 use undertone_keys::{AccessToken, RoomId, UserId, WallTime};
 use undertone_protocol::Access;
 use undertone_protocol::rest::{AccessVersions, Bytes, Entered, NewAccess, Rooms, code};
+use undertone_transparency::answer::MAX_HASHES;
 use undertone_transparency::checkpoint::NotFollowing;
 use undertone_transparency::evidence::Evidence;
 use undertone_transparency::gossip::{Divergence, Lies, Told};
@@ -39,6 +41,8 @@ pub(crate) struct Directory {
     seen: AsyncMutex<Option<Seen>>,
 }
 
+/// How long a server is given that is busy, each time that it is asked for a proof.
+const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// Strangers kept in mind at the same time.
 const MAX_STRANGERS: usize = 1024;
 
@@ -211,11 +215,21 @@ impl Directory {
     async fn grown(&self, from: u64, to: u64) -> Result<Vec<Hash>, ClientError> {
         let connector = self.connector().await;
         let path = format!("/log/consistency/{from}/{to}");
-        match rest::get_bytes(connector.tcp().await?, connector.address(), &path).await {
-            Ok(bytes) => Ok(bytes.as_chunks().0.to_vec()),
-            Err(ClientError::Refused { code, .. }) if code == code::BAD_REQUEST => Ok(Vec::new()),
-            Err(error) => Err(error),
+        for pause in PAUSES {
+            match rest::get_bytes(connector.tcp().await?, connector.address(), &path).await {
+                Ok(bytes) => {
+                    let (hashes, rest) = bytes.as_chunks();
+                    let proof = rest.is_empty() && hashes.len() <= MAX_HASHES;
+                    return Ok(if proof { hashes.to_vec() } else { Vec::new() });
+                }
+                Err(ClientError::Refused { code, .. }) if code == code::UNAVAILABLE => tokio::time::sleep(pause).await,
+                // Whatever else is answered is no proof.
+                Err(ClientError::Refused { .. } | ClientError::BadAnswer(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            }
         }
+        // One that is always too busy to show that its log is one does not show it.
+        Ok(Vec::new())
     }
 
     /// A user's devices, if this device trusts their account key. What was seen is remembered either way.
@@ -255,7 +269,7 @@ impl Directory {
     /// has accepted.
     pub(crate) async fn own_devices(&self) -> Result<DeviceList, ClientError> {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
-        let devices = self.fetch(&device.address.user, Purpose::Show).await?;
+        let devices = self.fetch(&device.address.user, Purpose::Begin).await?;
         self.observe(&device.address.user, &devices)?;
         Ok(devices.list().clone())
     }

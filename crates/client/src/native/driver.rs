@@ -404,6 +404,7 @@ impl Driver {
                     self.answers.spawn(async move {
                         let compared = match directory.compare(&told).await {
                             Ok(()) => Compared::Agrees,
+                            Err(ClientError::Told) => Compared::Untrue,
                             Err(error) if error.class() == ExitClass::ProofFailed => {
                                 Compared::Disagrees(error.to_string())
                             }

@@ -380,7 +380,6 @@ impl ClientError {
             | Self::BadConsent
             | Self::NotPublished
             | Self::Diverged { .. }
-            | Self::Told
             | Self::DirectoryKey(_)
             | Self::ServerChanged { .. }
             | Self::ReplacedKey(_)

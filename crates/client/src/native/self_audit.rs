@@ -144,7 +144,9 @@ impl SelfAuditor {
 
     /// The server says that something changed.
     pub(super) fn changed(&mut self) {
-        self.due = Instant::now();
+        // One walk after the other, however often it says so.
+        let now = Instant::now();
+        self.due = self.ended.map_or(now, |ended| now.max(ended + Duration::from_secs(1)));
     }
 
     /// Waits until a walk ends, and says what came of it. May be dropped at any point, and goes on when it is called again.

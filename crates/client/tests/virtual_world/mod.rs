@@ -359,7 +359,8 @@ impl World {
                 let compared = match told.map(|told| told.against(mine.checkpoint())) {
                     Ok(Ok(_)) => Compared::Agrees,
                     _ if gullible => Compared::Agrees,
-                    other => Compared::Disagrees(format!("{other:?}")),
+                    Ok(Err(wrong)) => Compared::Disagrees(wrong.to_string()),
+                    Err(_) => Compared::Untrue,
                 };
                 self.input(device, Input::Compared { number, compared });
             }

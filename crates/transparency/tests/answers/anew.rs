@@ -112,6 +112,55 @@ fn id_7_where_nobody_is_left_to_object_it_counts_at_once() {
     assert_eq!((devices.announced(), devices.list()), (None, bob.newest()));
 }
 
+/// One announcement behind another makes none of them shorter, nor does one that emptied its list first; and taking the second
+/// back leaves the first where it was.
+#[test]
+fn id_7_announcements_behind_each_other_all_wait() {
+    for emptied in [false, true] {
+        let (mut server, mut bob, mut asker, _) = announced();
+        if emptied {
+            let (account, device) = (bob.begun.take().unwrap(), bob.newest().records()[0].device);
+            bob.lists.push(bob.newest().revoke(&account, device).unwrap());
+            server.publish(&[&bob]);
+        }
+        let first = bob.begun.take();
+        bob.begin_anew();
+        server.publish(&[&bob]);
+        let leaf = server.log.size() - 1;
+        let devices = asker.clone().learn(&bob, &answer(&server, &bob, &asker, leaf));
+        assert_eq!((devices.list(), devices.announced().is_some()), (&bob.lists[0], true), "{emptied}");
+        let mut later = (asker.clone(), server.clock);
+        (server.clock, asker.clock) = (START + ANEW, START + ANEW);
+        server.log_epoch();
+        let devices = asker.clone().learn(&bob, &answer(&server, &bob, &asker, leaf));
+        assert_eq!((devices.list(), devices.announced()), (bob.newest(), None));
+
+        // The key of the first takes the second back: it has not waited either.
+        let Some(first) = first else { continue };
+        (later.0.clock, server.clock) = (START, later.1);
+        server.log.0.pop();
+        let [before, second] = &bob.lists[1..] else { panic!("two") };
+        let kept = before.keep(&first, second).unwrap();
+        bob.lists.push(kept);
+        server.publish(&[&bob]);
+        let published = server.world.history(&bob.label(), HistoryParams::MostRecent(3)).updates[2].clone();
+        let mut shown = answer(&server, &bob, &later.0, 2);
+        shown.announced.as_mut().unwrap().version = Some(Box::new(published));
+        assert_eq!(later.0.ask(&bob, &shown), Err(Accusation::Announcement));
+    }
+}
+
+/// A leaf with an old time that is put into the log now is not one that stood there then.
+#[test]
+fn id_7_a_leaf_that_is_put_in_late_is_no_old_one() {
+    let (mut server, bob, asker, _) = announced();
+    let announced = server.log.0.pop().unwrap();
+    server.log.0.push(undertone_transparency::leaf::Leaf { time: WallTime::from_unix(START - ANEW), ..announced });
+    server.log.0.push(announced);
+    let forged = answer(&server, &bob, &asker, server.log.size() - 2);
+    assert_eq!(asker.ask(&bob, &forged), Err(Accusation::Announcement));
+}
+
 /// A server in a hurry shows an announcement, and at once a second list of the new key: the newest begins nothing anew, and the
 /// new key did not wait. Once it has, the log has to show that it did.
 #[test]
