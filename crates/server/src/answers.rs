@@ -161,7 +161,7 @@ impl<S: Accounts> Desk<S> {
 }
 
 /// Which of these lists, oldest first, is the last that begins the account anew and was not taken back.
-fn announcement(lists: &[Vec<u8>]) -> Option<usize> {
+pub(crate) fn announcement(lists: &[Vec<u8>]) -> Option<usize> {
     let mut anew = Vec::new();
     for (index, list) in lists.iter().enumerate() {
         let claim = ClaimedList::from_bytes(list).ok().and_then(|claimed| claimed.claim())?;

@@ -164,7 +164,7 @@ impl From<AccountError> for Refusal {
             }
             AccountError::ExchangeOver => (StatusCode::GONE, code::EXCHANGE_OVER),
             AccountError::BadList => (StatusCode::CONFLICT, code::BAD_LIST),
-            AccountError::TooMany => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
+            AccountError::TooMany | AccountError::TooManyChanges => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
             AccountError::Directory(source) | AccountError::DirectoryFull(source) => {
                 error!(%source, "the key directory failed");
                 (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
@@ -247,7 +247,8 @@ async fn register_finish<S: Accounts>(
     State(shared): Desks<S>,
     Body(body): Body<RegisterFinish>,
 ) -> Result<Json<Enrolled>, Refusal> {
-    let enrolled = shared.desk.register_finish(body, wall_time()).await?;
+    let finish = async move { shared.desk.register_finish(body, wall_time()).await };
+    let enrolled = devices::to_its_end(finish).await?;
     if enrolled.effective.is_none() {
         info!("an account was made, or began anew at once");
     }

@@ -111,6 +111,10 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
             Some((_, stored)) => {
                 let before = Access::from_stored(&stored).map_err(|_| StoreError::Damaged)?;
                 access.follows(&before).map_err(refused)?;
+                let signer = before.list().listed(&you.user).map(|listed| listed.account);
+                if signer.is_none() || self.account(&you.user).await? != signer {
+                    return Err(refused("it is signed by a device of another account key than the room knows"));
+                }
                 for old in &before.list().members {
                     match list.listed(&old.user) {
                         Some(new) if new == old => {}
@@ -204,7 +208,12 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
     ) -> Result<Entered, RoomError> {
         let access = self.newest_for(&you.user, room).await?;
         let list = access.list();
-        let rights = list.listed(&you.user).ok_or(RoomError::Unknown)?.rights;
+        let listed = list.listed(&you.user).ok_or(RoomError::Unknown)?;
+        // Who began anew under that name is somebody else, until those inside say otherwise.
+        if self.account(&you.user).await? != Some(listed.account) {
+            return Err(RoomError::Unknown);
+        }
+        let rights = listed.rights;
         let protection = list.terms.protection;
         if protection == Protection::Hop && !self.hop {
             return Err(RoomError::Protection);

@@ -182,17 +182,17 @@ impl Server {
             statement,
             stop: stop.clone(),
         });
-        // Before anybody asks: what was stored and not published.
-        match shared.desk.catch_up().await {
-            Ok(0) => {}
-            Ok(count) => info!(count, "device lists were published that had not been"),
-            Err(error) => warn!(%error, "device lists that are not published yet stay so until the next start"),
-        }
-        // Nobody has a place in a room yet; whoever was revoked lately is to get none by an older grant.
+        // Before anybody comes: whoever was revoked lately is to get no place in a room by an older grant.
         match shared.desk.revoke_again(wall_time()).await {
             Ok(0) => {}
             Ok(count) => info!(count, "the relay was told again which devices were revoked"),
             Err(error) => warn!(%error, "the relay does not know which devices were revoked before this start"),
+        }
+        // Before anybody asks: what was stored and not published.
+        match shared.desk.catch_up().await {
+            Ok(0) => {}
+            Ok(count) => info!(count, "device lists were published that had not been"),
+            Err(error) => warn!(%error, "device lists that are not published yet are tried again"),
         }
         let mut tasks = vec![
             tokio::spawn(forget(shared.clone(), stop.clone())),
@@ -279,6 +279,8 @@ impl Server {
 /// The wall clock has jumped when it went so many seconds further, or less far, than time did.
 const JUMP: u64 = 5;
 
+/// How long a server runs before it lets accounts begin anew: as long as its directory doubts a clock that was set.
+const SETTLED: Duration = Duration::from_secs(10 * 60);
 /// How often it is looked which accounts begin anew.
 const BEGIN_EVERY: Duration = Duration::from_secs(5);
 
@@ -307,6 +309,10 @@ async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
             _ = ticks.tick() => {
                 shared.board.expire();
                 shared.desk.expire();
+                // What was stored while the directory could not take it: whoever is revoked is to be seen as that.
+                if let Err(error) = shared.desk.catch_up().await {
+                    warn!(%error, "device lists are not published yet");
+                }
                 if clock.jumped(wall_time(), Instant::now()) {
                     warn!("the clock was set: everybody who is connected is told the time");
                     shared.board.tell_time(wall_time());
@@ -318,7 +324,8 @@ async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
 
 /// Lets accounts begin anew whose time has come, those first that a server which was down has missed (rule ID-7).
 async fn begin_anew(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(BEGIN_EVERY);
+    // A clock that is wrong at a start is mostly right soon after, and what has begun does not end again.
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SETTLED, BEGIN_EVERY);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

@@ -72,7 +72,18 @@ pub async fn serve<S: Accounts>(
     let mut alive = send(&mut socket, &welcome).await;
     let (mut reason, stop) = (None, session.stop.clone());
     while alive && reason.is_none() {
+        // A line that was taken away is at its end, however much waits on it.
+        if messages.is_closed() {
+            let waiting = core::iter::from_fn(|| messages.try_recv().ok());
+            let why = waiting.filter_map(|message| match message {
+                ToDevice::Closing { reason, .. } => Some(reason),
+                _ => None,
+            });
+            reason = Some(why.last().unwrap_or(Reason::TooMany));
+            break;
+        }
         tokio::select! {
+            biased;
             () = stop.cancelled() => reason = Some(Reason::ShuttingDown),
             message = messages.recv() => match message {
                 Some(ToDevice::Closing { reason: why, .. }) => reason = Some(why),

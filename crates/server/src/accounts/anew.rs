@@ -15,6 +15,7 @@ use undertone_transparency::verify::ANEW;
 
 use super::proof::stored;
 use super::{AccountError, Desk, rng};
+use crate::answers::announcement;
 use crate::directory::{DirectoryError, StorageError};
 use crate::store::{Accounts, Secrets, StoreError, StoredList, Token, Waiting};
 
@@ -66,7 +67,10 @@ impl<S: Accounts> Desk<S> {
             Some(_) => return Err(AccountError::Announced),
             None => {
                 let token = AccessToken::random(&mut rng());
-                let at_once = before.active().next().is_none();
+                // Where the account began anew before, those who knew it then have devices of that time that may object, and wait.
+                let lists: Vec<Vec<u8>> =
+                    self.store.lists_above(user, 0).await?.into_iter().map(|stored| stored.list).collect();
+                let at_once = before.active().next().is_none() && announcement(&lists).is_none();
                 let stored = Token { hash: token.hash(), user: user.clone(), device: record.device };
                 let next = StoredList { version: list.version(), list: list.to_bytes() };
                 let announced = self.store.announce(user, next, secrets, permit, at_once.then_some(stored), now);
@@ -121,7 +125,7 @@ impl<S: Accounts> Desk<S> {
         }
         let user = &waiting.user;
         let (list, before) = (stored(&waiting.list, user)?, self.in_force(user).await?);
-        let revoked = super::devices::revoked(&list, &before);
+        let revoked = super::devices::gone(&list, &before);
         match self.store.begin(user, waiting.list.version, &revoked, now).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => {

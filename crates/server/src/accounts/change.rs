@@ -5,7 +5,7 @@ use undertone_keys::device_list::DeviceList;
 use undertone_keys::record::DeviceRecord;
 use undertone_protocol::rest::ChangeDevices;
 
-use super::devices::{another_passphrase, revoked};
+use super::devices::{another_passphrase, gone, revoked};
 use super::proof::{read_list, stored};
 use super::{AccountError, Desk};
 use crate::exchanges::{Kind, Step};
@@ -41,8 +41,11 @@ impl<S: Accounts> Desk<S> {
             }
             None => changes(&list, &known)?,
         }
+        change.revoked = revoked(&list);
         if list.hash() != known.hash() {
-            change.revoked = revoked(&list, &known);
+            if gone(&list, &known).is_empty() && change.keeps.is_none() {
+                self.has_room(&user, &list, opened.by).await?;
+            }
             change.list = Some(StoredList { version: list.version(), list: request.list.0 });
         }
         self.take(&user, change, now).await?;

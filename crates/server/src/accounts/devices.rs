@@ -2,6 +2,7 @@
 
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::{AccessToken, DeviceId, UserId, WallTime};
+use undertone_protocol::limits;
 use undertone_protocol::rest::{Enrol, Enrolled, NewPassphrase};
 
 use super::proof::{possession, read_list, stored};
@@ -38,13 +39,25 @@ impl<S: Accounts> Desk<S> {
                 return Err(AccountError::Announced);
             }
             joins(&list, &known, device)?;
+            self.has_room(&user, &list, opened.by).await?;
             change.list = Some(StoredList { version: list.version(), list: request.list.0 });
-            change.revoked = revoked(&list, &known);
         }
+        // All of them, also where this was taken before and only the answer lost: whoever was revoked is out.
+        change.revoked = revoked(&list);
         self.take(&user, change, now).await?;
         place.release();
         self.publish(&user).await?;
         Ok(Enrolled { token: Some(token.to_text()), effective: None })
+    }
+
+    /// Whether an account may have this list as well: one that adds a device or changes a name. All lists of an account are kept, and
+    /// shown in one answer to whoever knows the first of them. What is left is for revoking, which ends by itself; and places for
+    /// devices are left to whoever has the recovery key.
+    pub(super) async fn has_room(&self, user: &UserId, list: &DeviceList, by: Secret) -> Result<(), AccountError> {
+        let (versions, bytes) = self.store.lists_size(user).await?;
+        let many = versions >= limits::MAX_DEVICE_LISTS || bytes >= limits::MAX_DEVICE_LIST_BYTES;
+        let full = by == Secret::Passphrase && list.records().len() > limits::MAX_DEVICES_BY_PASSPHRASE;
+        if many || full { Err(AccountError::TooManyChanges) } else { Ok(()) }
     }
 
     /// The list in force.
@@ -79,8 +92,13 @@ fn joins(list: &DeviceList, known: &DeviceList, device: DeviceId) -> Result<(), 
     if one_more && is_new && list.begins_anew().is_none() { Ok(()) } else { Err(AccountError::BadList) }
 }
 
+/// The devices that may not act by a list.
+pub(super) fn revoked(list: &DeviceList) -> Vec<DeviceId> {
+    list.records().iter().map(|record| record.device).filter(|device| list.is_revoked(*device)).collect()
+}
+
 /// The devices that could act by one list and cannot by the next.
-pub(super) fn revoked(list: &DeviceList, before: &DeviceList) -> Vec<DeviceId> {
+pub(super) fn gone(list: &DeviceList, before: &DeviceList) -> Vec<DeviceId> {
     before.active().map(|record| record.device).filter(|device| list.device(*device).is_none()).collect()
 }
 

@@ -52,6 +52,12 @@ pub enum AccountError {
     /// Too many exchanges.
     #[error("too many logins at this moment: try again in half a minute")]
     TooMany,
+    /// All lists of an account are kept, and it has too many.
+    #[error(
+        "this account's devices have changed too often, or are too many, for another one: revoking goes on, and the recovery key \
+         has more places (`--recovery`)"
+    )]
+    TooManyChanges,
     /// The store has no room left.
     #[error("the server has no room left and cannot write anything down: tell its operator, and try again then")]
     Full(#[source] StoreError),

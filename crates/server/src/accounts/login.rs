@@ -55,7 +55,14 @@ impl<S: Accounts> Desk<S> {
         if self.store.account(&user).await?.is_none_or(|now| now.opaque != account.opaque) {
             return Err(AccountError::WrongCredentials);
         }
-        self.opened(&user, place, Secret::Passphrase, account.by_passphrase, request.legacy_key.as_ref()).await
+        let legacy_key = request.legacy_key.as_ref();
+        let opened = self.opened(&user, place, Secret::Passphrase, account.by_passphrase, legacy_key).await?;
+        // And since then: what the old one opened is over.
+        if self.store.account(&user).await?.is_none_or(|now| now.opaque != account.opaque) {
+            drop(self.exchanges.take(&opened.exchange, Kind::Enrol));
+            return Err(AccountError::WrongCredentials);
+        }
+        Ok(opened)
     }
 
     /// The account is open: what is needed to add a device, or to change the list.

@@ -22,7 +22,9 @@ impl<S: Accounts> Desk<S> {
     pub async fn catch_up(&self) -> Result<usize, AccountError> {
         let waiting = self.store.unpublished(self.directory.shown().epoch()).await?;
         // All at once: as many as can go into one epoch, and one epoch after the other.
-        let publish = waiting.iter().map(|(user, list)| self.publish_one(user, list));
+        let count = waiting.len();
+        let publish =
+            waiting.into_iter().map(|(user, list)| async move { self.publish_one(&user, &list).await.map(drop) });
         let mut published = futures_util::stream::iter(publish).buffer_unordered(AT_ONCE);
         let mut failed = Ok(());
         while let Some(published) = published.next().await {
@@ -31,7 +33,7 @@ impl<S: Accounts> Desk<S> {
                 failed = Err(error);
             }
         }
-        failed.map(|()| waiting.len())
+        failed.map(|()| count)
     }
 
     /// Tells the relay, which has just started, whose grants it is to refuse: of devices that were revoked while grants of

@@ -55,6 +55,12 @@ impl<S: Accounts> Desk<S> {
         if self.store.account(&user).await?.is_none_or(|now| now.recovery != account.recovery) {
             return Err(AccountError::WrongRecovery);
         }
-        self.opened(&user, place, Secret::Recovery, account.by_recovery, request.legacy_key.as_ref()).await
+        let legacy_key = request.legacy_key.as_ref();
+        let opened = self.opened(&user, place, Secret::Recovery, account.by_recovery, legacy_key).await?;
+        if self.store.account(&user).await?.is_none_or(|now| now.recovery != account.recovery) {
+            drop(self.exchanges.take(&opened.exchange, Kind::Enrol));
+            return Err(AccountError::WrongRecovery);
+        }
+        Ok(opened)
     }
 }

@@ -12,6 +12,7 @@ use undertone_protocol::rest::{
 use undertone_protocol::signal::Reason;
 
 use super::{Body, Desks, Refusal, authorize};
+use crate::accounts::AccountError;
 use crate::budget::Spending;
 use crate::signal::wall_time;
 use crate::store::Accounts;
@@ -20,7 +21,7 @@ use crate::store::Accounts;
 #[utoipa::path(post, path = "/v1/devices", request_body = Enrol,
     responses((status = 200, body = Enrolled), (status = "4XX", body = Problem)))]
 pub async fn enrol<S: Accounts>(State(shared): Desks<S>, Body(body): Body<Enrol>) -> Result<Json<Enrolled>, Refusal> {
-    let enrolled = shared.desk.enrol(body, wall_time()).await?;
+    let enrolled = to_its_end(async move { shared.desk.enrol(body, wall_time()).await }).await?;
     info!("a device was added");
     Ok(Json(enrolled))
 }
@@ -32,9 +33,17 @@ pub async fn change<S: Accounts>(
     State(shared): Desks<S>,
     Body(body): Body<ChangeDevices>,
 ) -> Result<StatusCode, Refusal> {
-    shared.desk.change(body, wall_time()).await?;
+    to_its_end(async move { shared.desk.change(body, wall_time()).await }).await?;
     info!("an account's devices were changed");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Goes on also where whoever asked hangs up: what is stored is acted on and published, and not left at half.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, AccountError>> + Send + 'static,
+) -> Result<T, Refusal> {
+    let cut_off = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, "the server goes down");
+    Ok(tokio::spawn(work).await.map_err(cut_off)??)
 }
 
 /// Wait for the consent of a device that is there, after a login.

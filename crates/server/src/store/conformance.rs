@@ -67,6 +67,9 @@ pub(crate) async fn run(store: &impl Accounts) {
     assert_eq!(store.unpublished(9).await.unwrap(), both[1..], "also when it has come as far again");
     assert_eq!(store.unpublished(4).await.unwrap(), both);
 
+    assert_eq!(store.lists_size(&ada.user).await.unwrap(), (2, 2));
+    assert_eq!(store.lists_size(&"nobody@x".parse().unwrap()).await.unwrap(), (0, 0));
+
     // A device that lost its token gets another, and the old one is good for nothing.
     let gets = |token| Change { on: 2, token: Some(token), ..Change::default() };
     store.change(&ada.user, gets(Token { hash: [9; 32], ..token("ada@x", 3) }), now).await.unwrap();

@@ -83,6 +83,9 @@ pub trait Devices: Send + Sync + 'static {
         version: u32,
     ) -> impl Future<Output = Result<Vec<StoredList>, StoreError>> + Send;
 
+    /// How many lists there are of this user, and how many bytes they have together.
+    fn lists_size(&self, user: &UserId) -> impl Future<Output = Result<(u32, u64), StoreError>> + Send;
+
     /// Lists that a key directory at this epoch does not have, those of one user oldest first. Mostly there are none. What it had
     /// at a later epoch counts as never published from then on.
     fn unpublished(&self, epoch: u64) -> impl Future<Output = Result<Vec<(UserId, StoredList)>, StoreError>> + Send;

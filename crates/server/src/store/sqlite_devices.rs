@@ -128,11 +128,26 @@ impl Devices for Sqlite {
         rows.iter().map(stored_list).collect()
     }
 
+    async fn lists_size(&self, name: &UserId) -> Result<(u32, u64), StoreError> {
+        let query =
+            sqlx::query("SELECT COUNT(*) AS versions, TOTAL(LENGTH(list)) AS bytes FROM device_lists WHERE user = ?");
+        let row = query.bind(name.as_str()).fetch_one(self.pool()).await?;
+        let bytes: f64 = row.try_get("bytes")?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "far below what it holds")]
+        Ok((row.try_get("versions")?, bytes as u64))
+    }
+
     async fn unpublished(&self, epoch: u64) -> Result<Vec<(UserId, StoredList)>, StoreError> {
         // What a directory does not have is forgotten to be in it before any of it is published anew: whoever is cut off then
         // goes on with the rest, whatever epoch the directory has come to by then.
         let forget = sqlx::query("UPDATE device_lists SET published = 0 WHERE published > ?");
         forget.bind(number(epoch)).execute(self.pool()).await?;
+        // And when what was announced by them is in force, which goes by when they are published.
+        let undated = sqlx::query(
+            "UPDATE anew_waiting SET effective = NULL WHERE EXISTS (SELECT 1 FROM device_lists
+             WHERE device_lists.user = anew_waiting.user AND device_lists.version = anew_waiting.version AND published = 0)",
+        );
+        undated.execute(self.pool()).await?;
         let query =
             sqlx::query("SELECT user, version, list FROM device_lists WHERE published = 0 ORDER BY user, version");
         let rows = query.fetch_all(self.pool()).await?;
@@ -273,10 +288,14 @@ impl Devices for Sqlite {
     }
 
     async fn revoked_since(&self, since: WallTime, most: usize) -> Result<Vec<Address>, StoreError> {
-        let forget = sqlx::query("DELETE FROM revoked_devices WHERE at < ?").bind(seconds(since));
-        forget.execute(self.pool()).await?;
-        let query = sqlx::query("SELECT device, user FROM revoked_devices ORDER BY at DESC LIMIT ?");
+        let query = sqlx::query("SELECT device, user FROM revoked_devices WHERE at >= ? ORDER BY at DESC LIMIT ?");
+        let query = query.bind(seconds(since));
         let rows = query.bind(i64::try_from(most).unwrap_or(i64::MAX)).fetch_all(self.pool()).await?;
+        // A disk without room keeps nobody from being told.
+        let forget = sqlx::query("DELETE FROM revoked_devices WHERE at < ?").bind(seconds(since));
+        if let Err(error) = forget.execute(self.pool()).await {
+            tracing::warn!(%error, "revocations that are over are not forgotten");
+        }
         let address = |row| Ok(Address { user: user(row)?, device: DeviceId::from_bytes(fixed(row, "device")?) });
         rows.iter().map(address).collect()
     }

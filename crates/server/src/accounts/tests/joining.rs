@@ -136,6 +136,10 @@ async fn id_6_a_change_revokes_and_renames_and_does_nothing_else() {
         world.change(world.login(&ada).await.unwrap(), &revoked, None).await.unwrap();
     }
     assert!(world.token(&enrolled).await.is_none());
+    // One that was not put out, since the request was cut off or the server ended, is when it is asked for again.
+    let mut line = world.connect(&ada.user, &ada.machine);
+    world.change(world.login(&ada).await.unwrap(), &revoked, None).await.unwrap();
+    assert!(matches!(line.recv().await, Some(ToDevice::Closing { reason: Reason::Revoked, .. })));
     let refused = world.change(world.login(&ada).await.unwrap(), &renamed, None).await;
     assert!(matches!(refused, Err(AccountError::BadList)));
     world.close().await;
