@@ -171,6 +171,18 @@ pub trait Storage: Send + Sync + 'static {
     /// Those of the database.
     fn own_view(&self) -> Result<Self::View<'_>, StorageError>;
 
+    /// Says that many own views follow, which may share what each would do for itself. It changes nothing of what they
+    /// show. The next write ends it, and so does [`Storage::end_reading`].
+    ///
+    /// # Errors
+    /// Those of the database.
+    fn begin_reading(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Ends what [`Storage::begin_reading`] began, if nothing did yet.
+    fn end_reading(&self) {}
+
     /// Takes the next step.
     ///
     /// # Errors

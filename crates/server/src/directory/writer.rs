@@ -131,6 +131,15 @@ impl<S: Storage> Writer<S> {
 
     async fn epoch(&mut self) {
         self.next_epoch = Instant::now() + self.settings.epoch_interval;
+        // Where it fails, so do the reads, or they take longer.
+        if let Err(error) = self.storage.begin_reading() {
+            warn!(%error, "the key directory's database cannot be read in one go");
+        }
+        self.publish_due().await;
+        self.storage.end_reading();
+    }
+
+    async fn publish_due(&mut self) {
         if let Err(error) = self.catch_up() {
             return self.queue.fail(error.into());
         }

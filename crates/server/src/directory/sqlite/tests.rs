@@ -47,7 +47,7 @@ fn sqlite_keeps_the_directory() {
     assert_eq!(Sqlite::examine(&folder.file()), Ok(19));
     let again = Sqlite::open(&folder.file()).unwrap();
     assert_eq!(again.view().unwrap().head().unwrap(), head);
-    assert_eq!(again.view().unwrap().cosignatures().unwrap().len(), 2);
+    assert_eq!(again.view().unwrap().cosignatures().unwrap().len(), 3);
 }
 
 /// However often it happens.
