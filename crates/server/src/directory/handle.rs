@@ -85,7 +85,7 @@ impl<S: Storage> Directory<S> {
                 Due { label: sentinel, version: 1, value: label::SENTINEL_VALUE, before: None, replies: Vec::new() };
             let start = async move || {
                 storage.bind(&binding)?;
-                let steps = Steps::new(storage.clone(), &vrf, origin, key, settings.snapshot_bytes).await?;
+                let steps = Steps::new(storage.clone(), &vrf, origin, key, settings.snapshot_bytes);
                 Writer::start(storage, steps, vrf, settings, sentinel).await
             };
             spawn(async move || match start().await {

@@ -146,7 +146,7 @@ impl Storage for Sqlite {
 
     fn end_reading(&self) {
         // Where it cannot be ended now, the next write says so.
-        let _ = self.writing();
+        drop(self.writing());
     }
 
     fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
