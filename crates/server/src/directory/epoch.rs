@@ -1,9 +1,13 @@
 //! One step of the directory: an epoch or a heartbeat, from what is durable to what may be shown.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use akd::storage::StorageManager;
-use akd::{AkdLabel, AkdValue, AzksParallelismConfig, EpochHash, VersionFreshness, WhatsAppV1Configuration};
+use akd::{
+    AkdLabel, AkdValue, AzksParallelismConfig, AzksParallelismOption, EpochHash, VersionFreshness,
+    WhatsAppV1Configuration,
+};
 use tracing::{error, warn};
 use undertone_keys::WallTime;
 use undertone_keys::sign::{Server, SigningKey};
@@ -15,11 +19,15 @@ use super::akd_store::{AkdStore, Near, Staged};
 use super::codec;
 use super::error::DirectoryError;
 use super::queue::Due;
+use super::settings::Settings;
 use super::shown::{Shown, Unsigned, WithLeaf};
 use super::snapshot::Snapshot;
 use super::storage::{Batch, Head, LogLeaf, LogOf, NewEpoch, Storage, StorageError, Version, View};
 use super::tree::Stored;
 use super::vrf::Vrf;
+
+/// Changes for which it is worth while to work on the tree with several threads.
+const SHARED_FROM: usize = 32;
 
 type Tree<S> = akd::Directory<WhatsAppV1Configuration, AkdStore<S>, Vrf>;
 
@@ -32,6 +40,7 @@ pub(super) struct Steps<S: Storage> {
     origin: KeyName,
     log_key: Arc<SigningKey<Server>>,
     snapshot_bytes: u64,
+    threads: NonZeroUsize,
 }
 
 impl<S: Storage> Steps<S> {
@@ -40,10 +49,11 @@ impl<S: Storage> Steps<S> {
         vrf: &Vrf,
         origin: KeyName,
         log_key: Arc<SigningKey<Server>>,
-        snapshot_bytes: u64,
+        settings: &Settings,
     ) -> Self {
         let (vrf, vrf_key) = (vrf.clone(), vrf.key_hash());
-        Self { storage, near: Near::default(), vrf, vrf_key, origin, log_key, snapshot_bytes }
+        let Settings { snapshot_bytes, threads, .. } = *settings;
+        Self { storage, near: Near::default(), vrf, vrf_key, origin, log_key, snapshot_bytes, threads }
     }
 
     /// What is durable, signed; nothing before the first epoch. The tree is not loaded.
@@ -126,11 +136,19 @@ impl<S: Storage> Steps<S> {
         let changes = due.iter().map(|due| (AkdLabel(due.label.clone()), AkdValue(due.value.to_vec())));
         let failed = |error: akd::errors::AkdError| failure(store, &error);
         let manager = StorageManager::new_no_cache(store.clone());
-        // One thread does it all: what takes the time in a large epoch, the VRF, has threads of its own.
-        let tree = Tree::new(manager, self.vrf.clone(), AzksParallelismConfig::disabled()).await.map_err(failed)?;
+        let tree = Tree::new(manager, self.vrf.clone(), self.parallelism(due.len())).await.map_err(failed)?;
         let made = tree.publish(changes.collect()).await.map_err(failed)?;
         let EpochHash(number, _) = made;
         if newest.checked_add(1) == Some(number) { Ok(made) } else { Err(StorageError::Conflict.into()) }
+    }
+
+    /// How many threads insert. One alone where handing over would take longer than the work.
+    fn parallelism(&self, changes: usize) -> AzksParallelismConfig {
+        let insertion = match u32::try_from(self.threads.get()) {
+            Ok(threads) if threads > 1 && changes >= SHARED_FROM => AzksParallelismOption::Static(threads),
+            _ => AzksParallelismOption::Disabled,
+        };
+        AzksParallelismConfig { insertion, ..AzksParallelismConfig::disabled() }
     }
 
     /// Makes a step durable.

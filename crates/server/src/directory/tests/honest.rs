@@ -5,8 +5,8 @@ use akd::{AkdLabel, AzksParallelismConfig, HistoryParams, VersionFreshness, What
 use undertone_keys::sign::{SigningKey, Witness};
 use undertone_keys::{Secret, WallTime};
 use undertone_transparency::cosignature::Cosignature;
-use undertone_transparency::directory::{AppendOnlyProof, marker_versions};
 use undertone_transparency::directory::wire::{HistoryProof, LookupProof};
+use undertone_transparency::directory::{AppendOnlyProof, marker_versions};
 use undertone_transparency::label;
 use undertone_transparency::log::{Bundle, Tile, TilePath, leaf_hash};
 use undertone_transparency::note::WitnessKey;
