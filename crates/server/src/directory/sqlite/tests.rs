@@ -82,7 +82,7 @@ fn a_file_of_a_later_server_is_left_alone() {
     let raw = Connection::open(folder.file()).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
-    assert_eq!(Sqlite::open(&folder.file()).unwrap_err(), StorageError::Newer { found: 99, known: 1 });
+    assert_eq!(Sqlite::open(&folder.file()).unwrap_err(), StorageError::Newer { found: 99, known: 2 });
     let raw = Connection::open(folder.file()).unwrap();
     let found: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(found, 99);

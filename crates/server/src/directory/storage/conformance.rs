@@ -11,7 +11,7 @@ fn version(version: u32, epoch: u64) -> Version {
 }
 
 fn pair(n: u8) -> VrfPair {
-    let proof = |n| VrfProof { place: [n; 32], proof: [n; 80] };
+    let proof = |n| VrfProof { place: [n; 16], proof: [n; 80] };
     VrfPair { fresh: proof(n), stale: proof(n + 1) }
 }
 

@@ -126,10 +126,10 @@ async fn the_snapshot_the_storage_and_akd_give_the_same_proofs() {
         let mut further = Vec::new();
         for due in marker_versions(proof.version as u32) {
             if due != 1 << proof.version.ilog2() {
-                let vrf = vrf.proof(&label, VersionFreshness::Fresh, due);
-                let place = akd::NodeLabel::new(vrf.place, 256);
+                let proof = vrf.proof(&label, VersionFreshness::Fresh, due);
+                let place = vrf.evaluate(&AkdLabel(label.clone()), VersionFreshness::Fresh, due);
                 let leaf = azks.get_membership_proof::<WhatsAppV1Configuration, _>(&manager, place).await.unwrap();
-                further.push((vrf.proof.to_vec(), leaf));
+                further.push((proof.proof.to_vec(), leaf));
             }
         }
         let theirs = LookupProof::from_akd(&proof, &further).unwrap();
