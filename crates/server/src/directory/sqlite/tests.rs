@@ -89,6 +89,25 @@ fn a_file_of_a_later_server_is_left_alone() {
 }
 
 #[test]
+fn a_file_of_format_1_is_brought_to_the_newest() {
+    let folder = Folder::new("older");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    storage.commit(&epoch(1, 10)).unwrap();
+    let head = storage.view().unwrap().head().unwrap();
+    drop(storage);
+    let raw = Connection::open(folder.file()).unwrap();
+    raw.execute_batch("INSERT INTO vrf VALUES (1, zeroblob(224)); PRAGMA user_version = 1").unwrap();
+    drop(raw);
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    assert_eq!(storage.view().unwrap().head().unwrap(), head);
+    drop(storage);
+    let raw = Connection::open(folder.file()).unwrap();
+    let proofs: i64 = raw.query_row("SELECT COUNT(*) FROM vrf", [], |row| row.get(0)).unwrap();
+    let format: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!((proofs, format), (0, 2));
+}
+
+#[test]
 fn what_is_no_directory_is_refused() {
     let folder = Folder::new("damaged");
     let other = folder.0.join("other.db");
