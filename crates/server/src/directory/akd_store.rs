@@ -2,11 +2,12 @@
 //!
 //! `akd` hands over a whole epoch at once ([`DbSetState::TransactionCommit`]). It is not written then: it is held here,
 //! in front of what is stored, until the audit proof is made and all goes to the storage in one transaction with the
-//! leaf of the log. Dropped instead, it was never there, and the next epoch starts from what is durable. `akd`'s own
-//! cache is not used: it fills before a commit and stays filled when that fails.
+//! leaf of the log. Dropped instead, it was never there, and the next epoch starts from what is durable: each has a
+//! store of its own, so what a failed one still does on some thread stays with it. `akd`'s own cache is not used: it
+//! fills before a commit and stays filled when that fails. [`Near`] is filled after one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use akd::errors::StorageError as AkdError;
 use akd::storage::types::{
@@ -17,19 +18,35 @@ use akd::tree_node::{NodeKey, TreeNode, TreeNodeType, TreeNodeWithPreviousValue}
 use akd::{AkdLabel, AkdValue, Azks, Configuration, NodeLabel, WhatsAppV1Configuration};
 use async_trait::async_trait;
 use rustc_hash::FxHashMap;
+use undertone_transparency::directory::wire::Nodes;
+use undertone_transparency::directory::{AppendOnlyProof, Node};
 
 use super::codec;
-use super::storage::{Storage, StorageError, Version, View};
+use super::queue::Due;
+use super::storage::{Head, Storage, StorageError, Version, View};
+use super::tree::shown;
+
+/// Nodes with labels of so many bits at most are kept in memory: 32,767 at most, which take some 10 MB.
+const NEAR: u32 = 14;
 
 /// The storage with an epoch in front of it that is not committed.
 pub(super) struct AkdStore<S>(Arc<Inner<S>>);
 
 struct Inner<S> {
     storage: Arc<S>,
+    near: Near,
+    /// The tree that the epoch starts from.
+    azks: Azks,
+    /// The newest versions of the labels that are in the epoch.
+    newest: FxHashMap<Vec<u8>, Option<Version>>,
     staged: Mutex<Staged>,
     /// What went wrong last, as `akd` passes on nothing but texts.
     failure: Mutex<Option<StorageError>>,
 }
+
+/// The nodes near the root as they are stored: nearly every epoch reads them all. Clones share one.
+#[derive(Clone, Default)]
+pub(super) struct Near(Arc<RwLock<FxHashMap<NodeLabel, TreeNode>>>);
 
 /// An epoch as `akd` handed it over.
 #[derive(Debug, Default)]
@@ -51,13 +68,41 @@ impl<S> Clone for AkdStore<S> {
 }
 
 impl<S: Storage> AkdStore<S> {
-    pub(super) fn new(storage: Arc<S>) -> Self {
-        Self(Arc::new(Inner { storage, staged: Mutex::default(), failure: Mutex::default() }))
+    /// For one epoch with these changes, on what is stored up to `head`.
+    pub(super) fn new(storage: Arc<S>, near: Near, head: Option<&Head>, due: &[Due]) -> Self {
+        // Before the first epoch there is a root without children.
+        let (epoch, num_nodes) = head.map_or((0, 1), |head| (head.epoch, head.nodes));
+        let azks = Azks { latest_epoch: epoch, num_nodes };
+        let newest = due.iter().map(|due| (due.label.clone(), due.before)).collect();
+        let (staged, failure) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { storage, near, azks, newest, staged, failure }))
     }
 
-    /// Takes the epoch away from in front of the storage, to be committed or dropped.
+    /// Takes the epoch away from in front of the storage, to be committed.
     pub(super) fn take(&self) -> Staged {
         std::mem::take(&mut *self.staged())
+    }
+
+    /// The proof that the staged epoch only added, from what `akd` read and wrote to make it.
+    pub(super) fn added(&self) -> Result<AppendOnlyProof, StorageError> {
+        let (staged, near) = (self.staged(), self.0.near.read());
+        let epoch = staged.azks.as_ref().ok_or(StorageError::Conflict)?.latest_epoch;
+        let (mut unchanged, mut inserted) = (Vec::new(), Vec::new());
+        let mut due = vec![NodeLabel::root()];
+        while let Some(label) = due.pop() {
+            let known = staged.nodes.get(&label).or_else(|| staged.read.get(&label)).or_else(|| near.get(&label));
+            let stored = if known.is_none() { Some(self.stored(&label)?) } else { None };
+            let node = known.or(stored.as_ref()).ok_or(StorageError::Damaged)?;
+            if node.last_epoch < epoch {
+                unchanged.push(shown(node)?);
+            } else if node.node_type == TreeNodeType::Leaf {
+                inserted.push(Node::new(label, node.hash.0).ok_or(StorageError::Damaged)?);
+            } else {
+                due.extend([node.right_child, node.left_child].into_iter().flatten());
+            }
+        }
+        let nodes = |nodes| Nodes::new(nodes).ok_or(StorageError::Damaged);
+        Ok(AppendOnlyProof { unchanged: nodes(unchanged)?, inserted: nodes(inserted)? })
     }
 
     /// What went wrong since this was asked last.
@@ -83,14 +128,11 @@ impl<S: Storage> AkdStore<S> {
         Ok(())
     }
 
-    fn azks(&self) -> Result<Azks, StorageError> {
+    fn azks(&self) -> Azks {
         if let Some(azks) = self.staged().azks.clone() {
-            return Ok(azks);
+            return azks;
         }
-        let head = self.0.storage.own_view()?.head()?;
-        // Before the first epoch there is a root without children.
-        let (epoch, nodes) = head.map_or((0, 1), |head| (head.epoch, head.nodes));
-        Ok(DbRecord::build_azks(epoch, nodes))
+        self.0.azks.clone()
     }
 
     fn node(&self, label: &NodeLabel) -> Result<TreeNode, StorageError> {
@@ -100,20 +142,29 @@ impl<S: Storage> AkdStore<S> {
                 return Ok(node.clone());
             }
         }
-        let view = self.0.storage.own_view()?;
-        match view.node(&codec::label_key(label))? {
-            Some(packed) => {
-                let node = codec::read(label, &packed)?;
-                self.staged().read.insert(*label, node.clone());
-                Ok(node)
-            }
-            None if *label == NodeLabel::root() && view.head()?.is_none() => Ok(empty_root()),
+        if let Some(node) = self.0.near.read().get(label) {
+            return Ok(node.clone());
+        }
+        let node = self.stored(label)?;
+        self.staged().read.insert(*label, node.clone());
+        Ok(node)
+    }
+
+    fn stored(&self, label: &NodeLabel) -> Result<TreeNode, StorageError> {
+        match self.0.storage.own_view()?.node(&codec::label_key(label))? {
+            Some(packed) => codec::read(label, &packed),
+            None if *label == NodeLabel::root() && self.0.azks.latest_epoch == 0 => Ok(empty_root()),
             // `akd` asks for no node that it has not seen the name of. It would go on with a tree that lacks this one.
             None => Err(StorageError::Damaged),
         }
     }
 
     fn newest(&self, label: &AkdLabel, which: Which) -> Result<Option<Version>, StorageError> {
+        if let (Which::LeqEpoch(epoch), Some(known)) = (which, self.0.newest.get(&label.0))
+            && epoch == self.0.azks.latest_epoch
+        {
+            return Ok(*known);
+        }
         let view = self.0.storage.own_view()?;
         match which {
             Which::MaxEpoch => view.newest(label, u64::MAX >> 1),
@@ -136,7 +187,7 @@ impl<S: Storage> AkdStore<S> {
     fn record<St: Storable>(&self, id: &St::StorageKey) -> Result<Option<DbRecord>, StorageError> {
         let key = St::get_full_binary_key_id(id);
         match St::data_type() {
-            StorageType::Azks => Ok(Some(DbRecord::Azks(self.azks()?))),
+            StorageType::Azks => Ok(Some(DbRecord::Azks(self.azks()))),
             StorageType::TreeNode => {
                 let NodeKey(label) = TreeNodeWithPreviousValue::key_from_full_binary(&key).map_err(damaged)?;
                 Ok(Some(codec::record(self.node(&label)?)))
@@ -148,6 +199,28 @@ impl<S: Storage> AkdStore<S> {
                 Ok(version.map(|version| DbRecord::ValueState(state(&label, &version))))
             }
         }
+    }
+}
+
+impl Near {
+    /// Takes over what a committed epoch read and wrote.
+    pub(super) fn keep(&self, staged: &Staged) {
+        let mut near = self.write();
+        let nodes = staged.read.iter().chain(&staged.nodes).filter(|(label, _)| label.label_len <= NEAR);
+        nodes.for_each(|(label, node)| drop(near.insert(*label, node.clone())));
+    }
+
+    /// Forgets everything, where it is not certain what is stored.
+    pub(super) fn forget(&self) {
+        self.write().clear();
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, FxHashMap<NodeLabel, TreeNode>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, FxHashMap<NodeLabel, TreeNode>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

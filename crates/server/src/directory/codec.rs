@@ -11,12 +11,16 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | kind: 1 leaf, 2 root, 3 inner; plus 4 with a left child, plus 8 with a right child |
-//! | 8 | last epoch, big-endian |
-//! | 8 | lowest epoch below, big-endian |
-//! | 2 | length of the parent's label in bits: it is a prefix of the node's own; 65,535 for none |
+//! | 1 | kind: 1 leaf, 2 root, 3 inner; plus 4 with a left child, plus 8 with a right child, plus 16 |
+//! | number | last epoch |
+//! | number | how many epochs before it the lowest epoch below is |
+//! | number | length of the parent's label in bits: it is a prefix of the node's own; 65,535 for none |
 //! | 32 | the hash |
-//! | each child | 2: length of its label in bits; then the label without the whole bytes it shares with this one |
+//! | each child | number: length of its label in bits; then the label without the whole bytes it shares with this one |
+//!
+//! A number has seven bits in each byte, the lowest first, and the highest bit in all bytes but the last (LEB128).
+//! Without the 16, as files of format 1 have it, numbers have 8, 8, 2 and 2 bytes, big-endian, and the second is the
+//! lowest epoch itself.
 //!
 //! `akd` keeps the state before the newest of each node beside it, for databases in which an epoch appears bit by bit.
 //! Here it appears at once, and a reader sees one state: only the newest is kept, which halves the rows.
@@ -29,6 +33,8 @@ use super::storage::{NodeRow, StorageError};
 
 const LEFT: u8 = 4;
 const RIGHT: u8 = 8;
+/// Numbers are as short as they can be.
+const SHORT: u8 = 16;
 /// In place of the length of the parent's label.
 const NO_PARENT: u16 = u16::MAX;
 
@@ -53,13 +59,13 @@ pub(super) fn row(node: &TreeNode) -> NodeRow {
     let parent = node.parent;
     let parent = if parent == WhatsAppV1Configuration::empty_label() { NO_PARENT } else { parent.label_len as u16 };
     let mut packed = Vec::with_capacity(51 + 68);
-    packed.push(node.node_type as u8 | has);
-    packed.extend(node.last_epoch.to_be_bytes());
-    packed.extend(node.min_descendant_epoch.to_be_bytes());
-    packed.extend(parent.to_be_bytes());
+    packed.push(node.node_type as u8 | has | SHORT);
+    push_number(node.last_epoch, &mut packed);
+    push_number(node.last_epoch.wrapping_sub(node.min_descendant_epoch), &mut packed);
+    push_number(parent.into(), &mut packed);
     packed.extend(node.hash.0);
     for child in children.into_iter().filter_map(|(_, child)| child) {
-        packed.extend((child.label_len as u16).to_be_bytes());
+        push_number(child.label_len.into(), &mut packed);
         packed.extend(child.label_val.iter().take(child.label_len.div_ceil(8) as usize).skip(shared(&node.label)));
     }
     NodeRow { label: label_key(&node.label), node: packed }
@@ -68,34 +74,33 @@ pub(super) fn row(node: &TreeNode) -> NodeRow {
 /// Reads a node.
 pub(super) fn read(label_of: &NodeLabel, packed: &[u8]) -> Result<TreeNode, StorageError> {
     let (kind, rest) = packed.split_first().ok_or(StorageError::Damaged)?;
-    let (last_epoch, rest) = rest.split_first_chunk().ok_or(StorageError::Damaged)?;
-    let (lowest, rest) = rest.split_first_chunk().ok_or(StorageError::Damaged)?;
-    let (parent, rest) = rest.split_first_chunk().ok_or(StorageError::Damaged)?;
-    let (hash, mut rest) = rest.split_first_chunk().ok_or(StorageError::Damaged)?;
-    let parent = match u16::from_be_bytes(*parent) {
+    let mut reader = Reader { rest, short: kind & SHORT != 0 };
+    let last_epoch = reader.number(8)?;
+    let lowest = reader.number(8)?;
+    let lowest = if reader.short { last_epoch.wrapping_sub(lowest) } else { lowest };
+    let parent = match reader.length()? {
         NO_PARENT => WhatsAppV1Configuration::empty_label(),
         length if u32::from(length) <= label_of.label_len => label_of.get_prefix(length.into()),
         _ => return Err(StorageError::Damaged),
     };
+    let hash = reader.take(32)?.try_into().map_err(|_| StorageError::Damaged)?;
     let mut child = |bit: u8| -> Result<Option<NodeLabel>, StorageError> {
         if kind & bit == 0 {
             return Ok(None);
         }
-        let (length, behind) = rest.split_first_chunk().ok_or(StorageError::Damaged)?;
-        let length = u16::from_be_bytes(*length);
+        let length = reader.length()?;
         let shared = shared(label_of);
         let own = usize::from(length).div_ceil(8).checked_sub(shared).ok_or(StorageError::Damaged)?;
-        let (own, behind) = behind.split_at_checked(own).ok_or(StorageError::Damaged)?;
-        rest = behind;
+        let own = reader.take(own)?;
         let mut bytes = label_of.label_val.iter().take(shared).copied().collect::<Vec<_>>();
         bytes.extend(own);
         label(length, &bytes).map(Some)
     };
     let (left_child, right_child) = (child(LEFT)?, child(RIGHT)?);
-    if !rest.is_empty() {
+    if !reader.rest.is_empty() {
         return Err(StorageError::Damaged);
     }
-    let node_type = match kind & !(LEFT | RIGHT) {
+    let node_type = match kind & !(LEFT | RIGHT | SHORT) {
         1 => TreeNodeType::Leaf,
         2 => TreeNodeType::Root,
         3 => TreeNodeType::Interior,
@@ -103,14 +108,56 @@ pub(super) fn read(label_of: &NodeLabel, packed: &[u8]) -> Result<TreeNode, Stor
     };
     Ok(TreeNode {
         label: *label_of,
-        last_epoch: u64::from_be_bytes(*last_epoch),
-        min_descendant_epoch: u64::from_be_bytes(*lowest),
+        last_epoch,
+        min_descendant_epoch: lowest,
         parent,
         node_type,
         left_child,
         right_child,
-        hash: akd::AzksValue(*hash),
+        hash: akd::AzksValue(hash),
     })
+}
+
+/// The rest of a node while it is read.
+struct Reader<'a> {
+    rest: &'a [u8],
+    short: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], StorageError> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(StorageError::Damaged)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// A number, which in format 1 had so many bytes.
+    fn number(&mut self, bytes: usize) -> Result<u64, StorageError> {
+        if !self.short {
+            return Ok(self.take(bytes)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)));
+        }
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = *self.take(1)?.first().ok_or(StorageError::Damaged)?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(StorageError::Damaged)
+    }
+
+    fn length(&mut self) -> Result<u16, StorageError> {
+        self.number(2)?.try_into().map_err(|_| StorageError::Damaged)
+    }
+}
+
+fn push_number(mut number: u64, packed: &mut Vec<u8>) {
+    while number >= 0x80 {
+        packed.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    packed.push(number as u8);
 }
 
 /// The record that `akd` wants for a node.
@@ -171,6 +218,26 @@ mod tests {
         }
         let placeholder = TreeNode { parent: WhatsAppV1Configuration::empty_label(), ..node(256, [None, None]) };
         assert_eq!(read(&placeholder.label, &row(&placeholder).node).unwrap(), placeholder);
+    }
+
+    #[test]
+    fn a_node_of_format_1_is_read() {
+        let node = TreeNode { parent: node(8, [None, None]).label, ..node(12, [Some(20), Some(256)]) };
+        let mut old = vec![3 + LEFT + RIGHT];
+        old.extend([0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 8]);
+        old.extend([7; 32]);
+        old.extend([0, 20]);
+        old.extend(&node.left_child.unwrap().label_val[1..3]);
+        old.extend([1, 0]);
+        old.extend(&node.right_child.unwrap().label_val[1..]);
+        let new = row(&node);
+        assert_eq!(read(&node.label, &old).unwrap(), node);
+        assert_eq!(read(&node.label, &new.node).unwrap(), node);
+        assert_eq!(old.len() - new.node.len(), 16);
+        let far = TreeNode { last_epoch: u64::MAX, min_descendant_epoch: 0, ..node };
+        assert_eq!(read(&far.label, &row(&far).node).unwrap(), far);
+        let endless = [&[3 + SHORT][..], &[0xff; 80]].concat();
+        assert_eq!(read(&far.label, &endless), Err(StorageError::Damaged));
     }
 
     #[test]

@@ -1,59 +1,64 @@
 //! One step of the directory: an epoch or a heartbeat, from what is durable to what may be shown.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use akd::storage::StorageManager;
-use akd::{AkdLabel, AkdValue, AzksParallelismConfig, EpochHash, VersionFreshness, WhatsAppV1Configuration};
+use akd::{
+    AkdLabel, AkdValue, AzksParallelismConfig, AzksParallelismOption, EpochHash, VersionFreshness,
+    WhatsAppV1Configuration,
+};
 use tracing::{error, warn};
 use undertone_keys::WallTime;
 use undertone_keys::sign::{Server, SigningKey};
-use undertone_transparency::directory::AppendOnlyProof;
 use undertone_transparency::leaf::Leaf;
 use undertone_transparency::log::{self, Hash};
 use undertone_transparency::note::KeyName;
 
-use super::akd_store::{AkdStore, Staged};
+use super::akd_store::{AkdStore, Near, Staged};
 use super::codec;
 use super::error::DirectoryError;
 use super::queue::Due;
+use super::settings::Settings;
 use super::shown::{Shown, Unsigned, WithLeaf};
 use super::snapshot::Snapshot;
 use super::storage::{Batch, Head, LogLeaf, LogOf, NewEpoch, Storage, StorageError, Version, View};
 use super::tree::Stored;
 use super::vrf::Vrf;
 
+/// Changes for which it is worth while to work on the tree with several threads.
+const SHARED_FROM: usize = 32;
+
 type Tree<S> = akd::Directory<WhatsAppV1Configuration, AkdStore<S>, Vrf>;
 
 /// Makes the directory's steps. There is one, on the writer's thread.
 pub(super) struct Steps<S: Storage> {
     storage: Arc<S>,
-    store: AkdStore<S>,
-    tree: Tree<S>,
+    near: Near,
     vrf: Vrf,
     vrf_key: Hash,
     origin: KeyName,
     log_key: Arc<SigningKey<Server>>,
     snapshot_bytes: u64,
+    threads: NonZeroUsize,
 }
 
 impl<S: Storage> Steps<S> {
-    pub(super) async fn new(
+    pub(super) fn new(
         storage: Arc<S>,
         vrf: &Vrf,
         origin: KeyName,
         log_key: Arc<SigningKey<Server>>,
-        snapshot_bytes: u64,
-    ) -> Result<Self, DirectoryError> {
-        let store = AkdStore::new(storage.clone());
-        let manager = StorageManager::new_no_cache(store.clone());
-        // One thread does it all: what takes the time in a large epoch, the VRF, has threads of its own.
-        let tree = Tree::new(manager, vrf.clone(), AzksParallelismConfig::disabled()).await;
-        let tree = tree.map_err(|error| failure(&store, &error))?;
-        Ok(Self { storage, store, tree, vrf: vrf.clone(), vrf_key: vrf.key_hash(), origin, log_key, snapshot_bytes })
+        settings: &Settings,
+    ) -> Self {
+        let (vrf, vrf_key) = (vrf.clone(), vrf.key_hash());
+        let Settings { snapshot_bytes, threads, .. } = *settings;
+        Self { storage, near: Near::default(), vrf, vrf_key, origin, log_key, snapshot_bytes, threads }
     }
 
     /// What is durable, signed; nothing before the first epoch. The tree is not loaded.
     pub(super) fn resume(&self) -> Result<Option<Shown>, StorageError> {
+        self.near.forget();
         let view = self.storage.own_view()?;
         let Some(head) = view.head()? else { return Ok(None) };
         let leaf = self.check(&view, &head)?;
@@ -85,15 +90,34 @@ impl<S: Storage> Steps<S> {
         before: Option<&Shown>,
         now: WallTime,
     ) -> Result<Shown, DirectoryError> {
-        let made = self.publish(due, before.map_or(0, Shown::epoch)).await;
-        // Whatever became of it: nothing stays in front of the storage.
-        let staged = self.store.take();
-        let (EpochHash(number, root), audit) = made?;
-        let leaf = Leaf { epoch: number, root, vrf_key: self.vrf_key, time: later(now, before.map(Shown::time), 0) };
-        let epoch = new_epoch(number, root, audit, &staged)?;
-        let unsigned = self.commit(Some(epoch), leaf, before)?;
+        let made = self.make(due, before, now).await;
+        match &made {
+            Ok((_, staged)) => self.near.keep(staged),
+            // It may be durable all the same.
+            Err(_) => self.near.forget(),
+        }
+        let (unsigned, staged) = made?;
         let tree = before.and_then(|before| before.tree.as_ref()).and_then(|tree| self.grow(tree, &staged));
         Ok(unsigned.sign(&self.origin, &self.log_key, tree))
+    }
+
+    /// Makes an epoch durable.
+    async fn make(
+        &self,
+        due: &[Due],
+        before: Option<&Shown>,
+        now: WallTime,
+    ) -> Result<(Unsigned, Staged), DirectoryError> {
+        let head = self.storage.own_view()?.head()?;
+        // Nothing of an epoch that fails stays: it has its store to itself.
+        let store = AkdStore::new(self.storage.clone(), self.near.clone(), head.as_ref(), due);
+        let EpochHash(number, root) = self.publish(&store, due, before.map_or(0, Shown::epoch)).await?;
+        // Now, as it is small now: once later epochs have touched the tree, it names every node they did.
+        let audit = store.added()?.to_bytes();
+        let staged = store.take();
+        let leaf = Leaf { epoch: number, root, vrf_key: self.vrf_key, time: later(now, before.map(Shown::time), 0) };
+        let epoch = new_epoch(number, root, audit, &staged)?;
+        Ok((self.commit(Some(epoch), leaf, before)?, staged))
     }
 
     /// The newest leaf again, with a newer time (rule KT-8).
@@ -103,26 +127,28 @@ impl<S: Storage> Steps<S> {
         Ok(unsigned.sign(&self.origin, &self.log_key, before.tree.clone()))
     }
 
-    async fn publish(&self, due: &[Due], newest: u64) -> Result<(EpochHash, Vec<u8>), DirectoryError> {
+    async fn publish(&self, store: &AkdStore<S>, due: &[Due], newest: u64) -> Result<EpochHash, DirectoryError> {
         for Due { label, before, .. } in due {
             if let Some(Version { version, vrf: Some(pair), .. }) = before {
                 self.vrf.know(label, VersionFreshness::Stale, (*version).into(), pair.stale);
             }
         }
-        // Of an earlier epoch, if there is one.
-        let _ = self.store.failure();
         let changes = due.iter().map(|due| (AkdLabel(due.label.clone()), AkdValue(due.value.to_vec())));
-        let failed = |error: akd::errors::AkdError| failure(&self.store, &error);
-        let made = self.tree.publish(changes.collect()).await.map_err(failed)?;
+        let failed = |error: akd::errors::AkdError| failure(store, &error);
+        let manager = StorageManager::new_no_cache(store.clone());
+        let tree = Tree::new(manager, self.vrf.clone(), self.parallelism(due.len())).await.map_err(failed)?;
+        let made = tree.publish(changes.collect()).await.map_err(failed)?;
         let EpochHash(number, _) = made;
-        if newest.checked_add(1) != Some(number) {
-            return Err(StorageError::Conflict.into());
-        }
-        // Now, as it is small now: once later epochs have touched the tree, it names every node they did.
-        let mut audit = self.tree.audit(newest, number).await.map_err(failed)?;
-        let proof = audit.proofs.pop().and_then(|proof| AppendOnlyProof::from_akd(&proof).ok());
-        let proof = proof.ok_or(DirectoryError::Tree)?;
-        Ok((made, proof.to_bytes()))
+        if newest.checked_add(1) == Some(number) { Ok(made) } else { Err(StorageError::Conflict.into()) }
+    }
+
+    /// How many threads insert. One alone where handing over would take longer than the work.
+    fn parallelism(&self, changes: usize) -> AzksParallelismConfig {
+        let insertion = match u32::try_from(self.threads.get()) {
+            Ok(threads) if threads > 1 && changes >= SHARED_FROM => AzksParallelismOption::Static(threads),
+            _ => AzksParallelismOption::Disabled,
+        };
+        AzksParallelismConfig { insertion, ..AzksParallelismConfig::disabled() }
     }
 
     /// Makes a step durable.

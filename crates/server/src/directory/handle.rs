@@ -1,10 +1,12 @@
 //! The directory as the rest of the server sees it.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use undertone_keys::UserId;
 use undertone_keys::sign::{Server, SigningKey};
@@ -57,6 +59,8 @@ pub struct Answer<P> {
     pub proof: Proof<P>,
 }
 
+/// Threads that help the writer, however many cores there are: most of its work is for one.
+const HELPERS: usize = 7;
 /// How often it is looked whether what is durable is shown by now, where a proof comes from the storage.
 const WAITS: u32 = 1_000;
 /// How long between that. Signing takes far less.
@@ -73,6 +77,7 @@ impl<S: Storage> Directory<S> {
         let sentinel = label::sentinel(domain).map_err(|_| OpenError::Domain)?;
         let log = Arc::new(keys.log);
         let log_key = LogKey::new(origin.clone(), *log.public());
+        let threads = settings.threads;
         let vrf = Vrf::new(keys.vrf, settings.vrf_proofs, settings.threads).ok_or(OpenError::VrfKey)?;
         let binding =
             Binding { origin: origin.as_str().to_owned(), vrf_key: vrf.key_hash(), log_key: *log_key.key().as_bytes() };
@@ -85,10 +90,10 @@ impl<S: Storage> Directory<S> {
                 Due { label: sentinel, version: 1, value: label::SENTINEL_VALUE, before: None, replies: Vec::new() };
             let start = async move || {
                 storage.bind(&binding)?;
-                let steps = Steps::new(storage.clone(), &vrf, origin, key, settings.snapshot_bytes).await?;
+                let steps = Steps::new(storage.clone(), &vrf, origin, key, &settings);
                 Writer::start(storage, steps, vrf, settings, sentinel).await
             };
-            spawn(async move || match start().await {
+            spawn(threads, async move || match start().await {
                 Ok((writer, shown)) => {
                     if ready.send(Ok(shown)).is_ok() {
                         writer.run(inbox).await;
@@ -247,10 +252,14 @@ impl<S: Storage> fmt::Debug for Directory<S> {
     }
 }
 
-/// Runs the writer on a thread of its own, which may block.
-fn spawn<F: Future<Output = ()>>(run: impl FnOnce() -> F + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.map_err(|_| OpenError::Thread)?;
+/// Runs the writer on a thread of its own, which may block. The others help it with large epochs, and sleep else.
+fn spawn<F: Future<Output = ()>>(
+    threads: NonZeroUsize,
+    run: impl FnOnce() -> F + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
+    let mut runtime = if threads.get() > 1 { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    runtime.worker_threads(threads.get().saturating_sub(1).clamp(1, HELPERS)).thread_name("key-directory");
+    let runtime = runtime.enable_time().build().map_err(|_| OpenError::Thread)?;
     let thread = std::thread::Builder::new().name("key-directory".into());
     thread.spawn(move || runtime.block_on(run())).map_err(|_| OpenError::Thread)
 }

@@ -38,6 +38,7 @@ impl<T: Tree, V: View> Prover<'_, T, V> {
         let Some(newest) = self.view.newest(label, self.epoch)? else { return self.absence(label) };
         let Version { version, epoch, value, vrf } = newest;
         let pair = vrf.unwrap_or_else(|| self.missing(label, version));
+        let (existence, _, place) = self.present(&pair.fresh)?;
         let mut markers = Vec::new();
         for due in marker_versions(version) {
             markers.push(self.marker(label, due)?);
@@ -46,8 +47,8 @@ impl<T: Tree, V: View> Prover<'_, T, V> {
             epoch,
             version,
             value,
-            nonce: self.vrf.nonce(&pair.fresh.place, version, &value),
-            existence: self.present(&pair.fresh)?.0,
+            nonce: self.vrf.nonce(&place, version, &value),
+            existence,
             freshness: self.absent(&pair.stale)?,
             markers,
         }))
@@ -69,12 +70,13 @@ impl<T: Tree, V: View> Prover<'_, T, V> {
         for Version { version, epoch, value, vrf } in versions {
             let pair = vrf.unwrap_or_else(|| self.missing(label, version));
             if version >= oldest {
+                let (existence, _, place) = self.present(&pair.fresh)?;
                 updates.push(Update {
                     epoch,
                     value,
-                    nonce: self.vrf.nonce(&pair.fresh.place, version, &value),
-                    existence: self.present(&pair.fresh)?.0,
-                    superseded: before.map(|stale| self.present(&stale)).transpose()?.map(|(stale, _)| stale),
+                    nonce: self.vrf.nonce(&place, version, &value),
+                    existence,
+                    superseded: before.map(|stale| self.present(&stale)).transpose()?.map(|(stale, ..)| stale),
                 });
             }
             before = Some(pair.stale);
@@ -98,13 +100,14 @@ impl<T: Tree, V: View> Prover<'_, T, V> {
         let version = u32::try_from(version).map_err(|_| StorageError::Damaged)?;
         let stored = self.view.versions(label, version, version)?.pop().ok_or(StorageError::Damaged)?;
         let pair = stored.vrf.unwrap_or_else(|| self.missing(label, version));
-        let (leaf, value) = self.present(&pair.fresh)?;
+        let (leaf, value, _) = self.present(&pair.fresh)?;
         Ok(Marker { value, leaf })
     }
 
-    fn present(&self, leaf: &VrfProof) -> Result<(Present, Digest), StorageError> {
+    /// That a leaf is there, its value and its place.
+    fn present(&self, leaf: &VrfProof) -> Result<(Present, Digest, [u8; 32]), StorageError> {
         match walk(self.tree, &leaf.place)? {
-            Way::Present(path, value) => Ok((Present { vrf: leaf.proof, path }, value)),
+            Way::Present(place, path, value) => Ok((Present { vrf: leaf.proof, path }, value, place)),
             Way::Absent(..) => Err(StorageError::Damaged),
         }
     }

@@ -19,7 +19,9 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Changes that wait for an epoch. Whoever comes then waits to be let in.
     pub queue: NonZeroUsize,
-    /// Labels in an epoch; the next one takes what is beyond. It bounds memory and the time an epoch takes.
+    /// Labels in an epoch; the next one takes what is beyond. It bounds memory and the time an epoch takes, and has to
+    /// bound its audit proof too, which ends at some 60,000 leaves: two for each label. Fewer and larger epochs write
+    /// less in all.
     pub epoch_changes: NonZeroUsize,
     /// Requests that read at the same time, each with a database connection.
     pub readers: NonZeroUsize,
@@ -27,7 +29,7 @@ pub struct Settings {
     pub snapshot_bytes: u64,
     /// VRF proofs of absent labels that are remembered.
     pub vrf_proofs: usize,
-    /// Threads that evaluate the VRF in a large epoch.
+    /// Threads that evaluate the VRF and insert into the tree in a large epoch.
     pub threads: NonZeroUsize,
     /// Whether VRF proofs of new versions are made ahead, in the writer's idle time. Without it the first look-up of
     /// each makes them, and every later one again.
@@ -47,7 +49,7 @@ impl Settings {
             epoch_interval: Duration::from_secs(1),
             heartbeat: Duration::from_secs(240),
             queue: several(4_096),
-            epoch_changes: several(10_000),
+            epoch_changes: several(25_000),
             readers: several(8),
             snapshot_bytes: 1 << 30,
             vrf_proofs: 1 << 16,

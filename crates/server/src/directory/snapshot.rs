@@ -1,7 +1,7 @@
 //! The tree of one epoch in memory: from it proofs are made without a look at the storage.
 //!
-//! Nodes lie one behind the other in pages that snapshots share: an epoch copies the pages it touches, and whoever
-//! works on an older snapshot keeps what it had. 76 bytes a node; a user has two nodes for the first version and four
+//! Nodes lie one behind the other in pages, and pages in shelves, which snapshots share: an epoch copies the pages and
+//! shelves it touches, and whoever works on an older snapshot keeps what it had. 76 bytes a node; a user has two nodes for the first version and four
 //! for each further one.
 
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use super::storage::{Head, StorageError, View};
 use super::tree::{Below, Tree, bit, root_hash, shown};
 
 /// Nodes of a page. An update changes about forty nodes, nearly all on pages of their own.
-const PAGE: usize = 64;
+const PAGE: usize = 32;
+/// Pages of a shelf. Each epoch counts up once for every shelf there is and for every page of those it touches.
+const SHELF: usize = 16;
 /// Stands for a child that is not there.
 const NONE: u32 = u32::MAX;
 
@@ -26,10 +28,12 @@ struct Entry {
     children: [u32; 2],
 }
 
+type Page = Arc<Vec<Entry>>;
+
 /// A tree in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
-    pages: Vec<Arc<Vec<Entry>>>,
+    shelves: Vec<Arc<Vec<Page>>>,
     count: u32,
     top: [u32; 2],
 }
@@ -37,7 +41,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// Bytes that a tree of so many nodes takes.
     pub(super) const fn bytes(nodes: u64) -> u64 {
-        nodes.saturating_mul(size_of::<Entry>() as u64 + 1)
+        nodes.saturating_mul(size_of::<Entry>() as u64 + 2)
     }
 
     /// Reads the whole tree of a view whose newest state is `head`.
@@ -96,27 +100,39 @@ impl Snapshot {
     }
 
     fn entry(&self, at: u32) -> Result<&Entry, StorageError> {
-        let at = at as usize;
-        self.pages.get(at / PAGE).and_then(|page| page.get(at % PAGE)).ok_or(StorageError::Damaged)
+        let (shelf, page, at) = spot(at);
+        let page = self.shelves.get(shelf).and_then(|shelf| shelf.get(page));
+        page.and_then(|page| page.get(at)).ok_or(StorageError::Damaged)
     }
 
     fn put(&mut self, at: u32, entry: Entry) -> Result<(), StorageError> {
-        let at = at as usize;
-        let page = self.pages.get_mut(at / PAGE).ok_or(StorageError::Damaged)?;
-        *Arc::make_mut(page).get_mut(at % PAGE).ok_or(StorageError::Damaged)? = entry;
+        let (shelf, page, at) = spot(at);
+        let shelf = self.shelves.get_mut(shelf).map(Arc::make_mut).ok_or(StorageError::Damaged)?;
+        let page = shelf.get_mut(page).map(Arc::make_mut).ok_or(StorageError::Damaged)?;
+        *page.get_mut(at).ok_or(StorageError::Damaged)? = entry;
         Ok(())
     }
 
     fn push(&mut self, entry: Entry) -> Result<u32, StorageError> {
         let at = self.count;
-        if (at as usize).is_multiple_of(PAGE) {
-            self.pages.push(Arc::new(Vec::with_capacity(PAGE)));
+        let (_, page, place) = spot(at);
+        if (page, place) == (0, 0) {
+            self.shelves.push(Arc::new(Vec::with_capacity(SHELF)));
         }
-        let page = self.pages.last_mut().ok_or(StorageError::Damaged)?;
-        Arc::make_mut(page).push(entry);
+        let shelf = self.shelves.last_mut().map(Arc::make_mut).ok_or(StorageError::Damaged)?;
+        if place == 0 {
+            shelf.push(Arc::new(Vec::with_capacity(PAGE)));
+        }
+        shelf.last_mut().map(Arc::make_mut).ok_or(StorageError::Damaged)?.push(entry);
         self.count = at.checked_add(1).filter(|count| *count != NONE).ok_or(StorageError::Full)?;
         Ok(at)
     }
+}
+
+/// Shelf, page on it and place in that of a node.
+const fn spot(at: u32) -> (usize, usize, usize) {
+    let at = at as usize;
+    (at / (PAGE * SHELF), at / PAGE % SHELF, at % PAGE)
 }
 
 impl Tree for Snapshot {

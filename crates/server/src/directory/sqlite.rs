@@ -75,6 +75,16 @@ impl Sqlite {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The writing connection outside of any transaction: what is written in one that was begun for reading would not be
+    /// committed when the write is done.
+    fn writing(&self) -> Result<MutexGuard<'_, Connection>, StorageError> {
+        let connection = self.writer();
+        if !connection.is_autocommit() {
+            connection.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(connection)
+    }
+
     fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +108,7 @@ impl Storage for Sqlite {
     type View<'a> = SqliteView<'a>;
 
     fn bind(&self, binding: &Binding) -> Result<(), StorageError> {
-        let mut connection = self.writer();
+        let mut connection = self.writing()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         match read::binding(&transaction)? {
             Some(bound) if bound == *binding => return Ok(()),
@@ -125,8 +135,22 @@ impl Storage for Sqlite {
         Ok(SqliteView::own(self.writer()))
     }
 
+    /// A transaction that only reads: without it every single read locks the file and looks for the newest commit.
+    fn begin_reading(&self) -> Result<(), StorageError> {
+        let connection = self.writer();
+        if connection.is_autocommit() {
+            connection.prepare_cached("BEGIN")?.execute([])?;
+        }
+        Ok(())
+    }
+
+    fn end_reading(&self) {
+        // Where it cannot be ended now, the next write says so.
+        drop(self.writing());
+    }
+
     fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
-        let mut connection = self.writer();
+        let mut connection = self.writing()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (newest, size) = read::head(&transaction)?.map_or((0, 0), |head| (head.epoch, head.size));
         if batch.leaf.index != size {
@@ -149,7 +173,7 @@ impl Storage for Sqlite {
     }
 
     fn keep_proofs(&self, proofs: &[(u64, VrfPair)]) -> Result<(), StorageError> {
-        let mut connection = self.writer();
+        let mut connection = self.writing()?;
         // What is lost with the power is made again; the next epoch's commit brings it to the disk.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         let kept = keep_proofs(&mut connection, proofs);
@@ -158,7 +182,7 @@ impl Storage for Sqlite {
     }
 
     fn keep_cosignature(&self, key: &str, size: u64, line: &str) -> Result<bool, StorageError> {
-        let changed = self.writer().execute(
+        let changed = self.writing()?.execute(
             "INSERT INTO cosignature (key, size, line) VALUES (?, ?, ?)
              ON CONFLICT (key) DO UPDATE SET size = excluded.size, line = excluded.line WHERE excluded.size >= size",
             params![key, integer(size)?, line],
@@ -181,7 +205,7 @@ fn add_epoch(connection: &Connection, epoch: &NewEpoch) -> Result<(), StorageErr
     let mut version =
         connection.prepare_cached("INSERT INTO version (hash, label, version, epoch, value) VALUES (?, ?, ?, ?, ?)")?;
     for (label, new) in &epoch.versions {
-        let newest = read::newest(connection, label, epoch.number)?.map_or(0, |newest| newest.version);
+        let newest = read::newest_number(connection, label)?;
         if newest.checked_add(1) != Some(new.version) || new.epoch != epoch.number {
             return Err(StorageError::Conflict);
         }

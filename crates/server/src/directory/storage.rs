@@ -27,11 +27,12 @@ pub struct Version {
     pub vrf: Option<VrfPair>,
 }
 
-/// A VRF proof and the place in the tree that it leads to: 112 bytes that no epoch changes.
+/// A VRF proof and the beginning of the place in the tree that it leads to: 96 bytes that no epoch changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct VrfProof {
-    /// The label of the leaf.
-    pub place: [u8; 32],
+    /// How the label of the leaf begins. The leaf itself has all of it; half is enough to find it, or to find that it is
+    /// not there, as no two leaves begin alike: they would among 2^64 of them.
+    pub place: [u8; 16],
     /// RFC 9381's pi: gamma 32, c 16, s 32.
     pub proof: [u8; 80],
 }
@@ -171,6 +172,18 @@ pub trait Storage: Send + Sync + 'static {
     /// Those of the database.
     fn own_view(&self) -> Result<Self::View<'_>, StorageError>;
 
+    /// Says that many own views follow, which may share what each would do for itself. It changes nothing of what they
+    /// show. The next write ends it, and so does [`Storage::end_reading`].
+    ///
+    /// # Errors
+    /// Those of the database.
+    fn begin_reading(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Ends what [`Storage::begin_reading`] began, if nothing did yet.
+    fn end_reading(&self) {}
+
     /// Takes the next step.
     ///
     /// # Errors
@@ -278,13 +291,13 @@ impl<V: View> Subtrees for LogOf<'_, V> {
 
 impl VrfProof {
     /// Bytes of a proof with its place.
-    pub const LENGTH: usize = 112;
+    pub const LENGTH: usize = 96;
 
     /// The place, then the proof.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
         let mut bytes = [0; Self::LENGTH];
-        let (place, proof) = bytes.split_at_mut(32);
+        let (place, proof) = bytes.split_at_mut(16);
         place.copy_from_slice(&self.place);
         proof.copy_from_slice(&self.proof);
         bytes

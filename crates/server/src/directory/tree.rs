@@ -8,6 +8,9 @@ use undertone_transparency::directory::{Digest, Node, Path};
 use super::codec;
 use super::storage::{StorageError, View};
 
+/// Bits of a place that are known.
+const KNOWN: u32 = 128;
+
 /// A node below the root, and its children.
 pub(super) type Below<N> = (Node, [Option<N>; 2]);
 
@@ -26,15 +29,17 @@ pub(super) trait Tree {
 /// Where the way to a place ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// The leaf is there.
-    Present(Path, Digest),
+    /// The leaf is there, with this label.
+    Present([u8; 32], Path, Digest),
     /// It is not: the way ends at a node with these children, neither of which leads there.
     Absent(Path, Children),
 }
 
-/// Follows the way to a leaf's place.
-pub(super) fn walk<T: Tree>(tree: &T, place: &[u8; 32]) -> Result<Way, StorageError> {
-    let place = NodeLabel::new(*place, 256);
+/// Follows the way to a leaf's place, of which the first half is known.
+pub(super) fn walk<T: Tree>(tree: &T, place: &[u8; 16]) -> Result<Way, StorageError> {
+    let mut padded = [0; 32];
+    padded.iter_mut().zip(place).for_each(|(byte, known)| *byte = *known);
+    let place = NodeLabel::new(padded, KNOWN);
     let mut beside = Vec::with_capacity(32);
     let (mut depth, mut children) = (0, tree.top()?);
     loop {
@@ -43,15 +48,17 @@ pub(super) fn walk<T: Tree>(tree: &T, place: &[u8; 32]) -> Result<Way, StorageEr
         let (ahead, other) = if bit(&place, depth) { (&right, &left) } else { (&left, &right) };
         let only = |child: &Option<(Node, _)>| child.as_ref().map(|(node, _)| *node);
         match ahead {
-            Some((node, below)) if common_bits(&place, node.label()) == node.label().label_len => {
+            Some((node, below)) if common_bits(&place, node.label()) == node.label().label_len.min(KNOWN) => {
                 beside.push(only(other));
-                if node.label().label_len <= depth {
+                let length = node.label().label_len;
+                if length == 256 {
+                    return Ok(Way::Present(node.label().label_val, path(beside)?, *node.value()));
+                }
+                // Two leaves that begin alike for so long are no accident.
+                if length <= depth || length >= KNOWN {
                     return Err(StorageError::Damaged);
                 }
-                depth = node.label().label_len;
-                if depth == 256 {
-                    return Ok(Way::Present(path(beside)?, *node.value()));
-                }
+                depth = length;
                 children = *below;
             }
             Some(_) | None => return Ok(Way::Absent(path(beside)?, Children::new(only(&left), only(&right)))),

@@ -103,13 +103,23 @@ impl Vrf {
     fn prove(&self, label: &[u8], freshness: VersionFreshness, version: u64) -> VrfProof {
         let input = WhatsAppV1Configuration::get_hash_from_label_input(&AkdLabel(label.to_vec()), freshness, version);
         let proof = self.0.expanded.prove(&self.0.public, &input);
-        // `akd` shows the output in this way alone. It waits for nothing.
-        let place = self.get_node_label_from_vrf_proof(proof).now_or_never();
+        let place = self.leads_to(proof);
         let place = place.unwrap_or_else(|| self.evaluate(&AkdLabel(label.to_vec()), freshness, version));
-        VrfProof { place: place.label_val, proof: proof.to_bytes() }
+        VrfProof { place: beginning(&place), proof: proof.to_bytes() }
     }
 
-    fn evaluate(&self, label: &AkdLabel, freshness: VersionFreshness, version: u64) -> NodeLabel {
+    /// The place that a proof leads to. `akd` shows it in this way alone, which waits for nothing.
+    fn leads_to(&self, proof: Proof) -> Option<NodeLabel> {
+        self.get_node_label_from_vrf_proof(proof).now_or_never()
+    }
+
+    /// The whole place of a proof that was kept: a fifth of the work of evaluating the VRF.
+    fn place(&self, kept: &VrfProof) -> Option<NodeLabel> {
+        let place = Proof::try_from(kept.proof.as_slice()).ok().and_then(|proof| self.leads_to(proof))?;
+        (beginning(&place) == kept.place).then_some(place)
+    }
+
+    pub(super) fn evaluate(&self, label: &AkdLabel, freshness: VersionFreshness, version: u64) -> NodeLabel {
         let Inner { expanded, public, .. } = &*self.0;
         Self::get_node_label_with_expanded_key::<WhatsAppV1Configuration>(expanded, public, label, freshness, version)
     }
@@ -117,6 +127,12 @@ impl Vrf {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What of a leaf's place is kept.
+fn beginning(place: &NodeLabel) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = place.label_val;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
 impl Known {
@@ -179,7 +195,8 @@ impl VRFKeyStorage for Vrf {
             let place = |leaf: &(AkdLabel, VersionFreshness, u64, AkdValue)| {
                 let (label, freshness, version, _) = leaf;
                 let known = (label.0.clone(), *freshness == VersionFreshness::Fresh, *version);
-                let known = self.known().get(&known).map(|proof| NodeLabel::new(proof.place, 256));
+                let known = self.known().get(&known);
+                let known = known.and_then(|proof| self.place(&proof));
                 let place = known.unwrap_or_else(|| {
                     Self::get_node_label_with_expanded_key::<TC>(expanded, public, label, *freshness, *version)
                 });
@@ -220,7 +237,10 @@ mod tests {
         let vrf = vrf(10);
         for (freshness, version) in [(VersionFreshness::Fresh, 1), (VersionFreshness::Stale, 7)] {
             let proof = vrf.proof(b"ada", freshness, version);
-            assert_eq!(proof.place, vrf.evaluate(&"ada".into(), freshness, version).label_val);
+            let place = vrf.evaluate(&"ada".into(), freshness, version);
+            assert_eq!(proof.place, place.label_val[..16]);
+            assert_eq!(vrf.place(&proof), Some(place));
+            assert_eq!(vrf.place(&VrfProof { place: [1; 16], ..proof }), None);
             let label = "ada".into();
             let akd = vrf.get_label_proof::<WhatsAppV1Configuration>(&label, freshness, version);
             assert_eq!(proof.proof, akd.now_or_never().unwrap().unwrap().to_bytes());

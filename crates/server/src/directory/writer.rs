@@ -27,6 +27,10 @@ use super::vrf::Vrf;
 
 /// After a heartbeat failed.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long it is waited for those who come behind others, and how often at most.
+const GATHERING: Duration = Duration::from_micros(50);
+/// See [`GATHERING`].
+const GATHERINGS: usize = 64;
 /// Versions whose VRF proofs are made in one go: about 5 ms, which a change may have to wait.
 const PROOFS: usize = 32;
 
@@ -99,12 +103,8 @@ impl<S: Storage> Writer<S> {
                 order = orders.recv(), if self.queue.len() < self.settings.queue.get() => match order {
                     Some(Order::Publish(change)) => {
                         self.queue.push(change);
-                        // Whoever came at the same time goes into the same epoch.
-                        while self.queue.len() < self.settings.queue.get() && let Ok(order) = orders.try_recv() {
-                            match order {
-                                Order::Publish(change) => self.queue.push(change),
-                                Order::Stop => return self.finish().await,
-                            }
+                        if self.gather(&mut orders) {
+                            return self.finish().await;
                         }
                     }
                     Some(Order::Stop) | None => return self.finish().await,
@@ -122,6 +122,27 @@ impl<S: Storage> Writer<S> {
         }
     }
 
+    /// Whoever came at the same time goes into the same epoch. As long as more come it waits a little for those behind
+    /// them, as two epochs cost more; one that is alone does not wait. Whether it is to stop.
+    fn gather(&mut self, orders: &mut mpsc::Receiver<Order>) -> bool {
+        for _ in 0..GATHERINGS {
+            let before = self.queue.len();
+            while self.queue.len() < self.settings.queue.get()
+                && let Ok(order) = orders.try_recv()
+            {
+                match order {
+                    Order::Publish(change) => self.queue.push(change),
+                    Order::Stop => return true,
+                }
+            }
+            if self.queue.len() == before {
+                break;
+            }
+            std::thread::sleep(GATHERING);
+        }
+        false
+    }
+
     /// What waits is published as ever, without a pause between the epochs.
     async fn finish(&mut self) {
         while !self.queue.is_empty() {
@@ -131,6 +152,15 @@ impl<S: Storage> Writer<S> {
 
     async fn epoch(&mut self) {
         self.next_epoch = Instant::now() + self.settings.epoch_interval;
+        // Where it fails, so do the reads, or they take longer.
+        if let Err(error) = self.storage.begin_reading() {
+            warn!(%error, "the key directory's database cannot be read in one go");
+        }
+        self.publish_due().await;
+        self.storage.end_reading();
+    }
+
+    async fn publish_due(&mut self) {
         if let Err(error) = self.catch_up() {
             return self.queue.fail(error.into());
         }

@@ -41,6 +41,12 @@ pub(super) fn newest(connection: &Connection, label: &[u8], epoch: u64) -> Resul
     rows.next()?.map(version).transpose()
 }
 
+/// The number of the newest version; 0 where there is none.
+pub(super) fn newest_number(connection: &Connection, label: &[u8]) -> Result<u32, StorageError> {
+    const SQL: &str = "SELECT version FROM version WHERE hash = ? AND label = ? ORDER BY version DESC LIMIT 1";
+    Ok(optional(connection, SQL, params![short_hash(label), label])?.unwrap_or(0))
+}
+
 pub(super) fn versions(
     connection: &Connection,
     label: &[u8],

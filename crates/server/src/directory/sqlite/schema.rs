@@ -5,7 +5,7 @@
 //! | `binding` | what the file belongs to; one row |
 //! | `node` | a node of the tree, in its newest state |
 //! | `version` | a version of a label's entry; numbered in the order they came, so that pages fill up |
-//! | `vrf` | the two VRF proofs of a version (224 bytes); the cache of rule KT-5 |
+//! | `vrf` | the two VRF proofs of a version (192 bytes); the cache of rule KT-5 |
 //! | `epoch` | root, count of nodes and audit proof of an epoch |
 //! | `leaf`, `subtree` | the log: its entries and the hashes of its complete subtrees |
 //! | `cosignature` | the newest line of each witness |
@@ -18,7 +18,8 @@ use super::StorageError;
 const APPLICATION: i64 = 0x554b_5444;
 
 /// Each brings a file from the format of its place to the next one. None is ever changed after it was released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE binding (
         id INTEGER PRIMARY KEY CHECK (id = 1), origin TEXT NOT NULL, vrf_key BLOB NOT NULL, log_key BLOB NOT NULL);
     CREATE TABLE node (label BLOB PRIMARY KEY, node BLOB NOT NULL) WITHOUT ROWID;
@@ -33,7 +34,12 @@ const MIGRATIONS: &[&str] = &["
         level INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, number))
         WITHOUT ROWID;
     CREATE TABLE cosignature (key TEXT PRIMARY KEY, size INTEGER NOT NULL, line TEXT NOT NULL) WITHOUT ROWID;
-"];
+",
+    "
+    -- Nodes are written in a shorter form; those that are there stay until they change. VRF proofs are made again.
+    DELETE FROM vrf;
+",
+];
 
 /// Refuses a file that is not the directory's, or is of a later format. A new file is empty and says nothing.
 pub(super) fn check(connection: &Connection) -> Result<(), StorageError> {

@@ -47,7 +47,7 @@ fn sqlite_keeps_the_directory() {
     assert_eq!(Sqlite::examine(&folder.file()), Ok(19));
     let again = Sqlite::open(&folder.file()).unwrap();
     assert_eq!(again.view().unwrap().head().unwrap(), head);
-    assert_eq!(again.view().unwrap().cosignatures().unwrap().len(), 2);
+    assert_eq!(again.view().unwrap().cosignatures().unwrap().len(), 3);
 }
 
 /// However often it happens.
@@ -82,10 +82,29 @@ fn a_file_of_a_later_server_is_left_alone() {
     let raw = Connection::open(folder.file()).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
-    assert_eq!(Sqlite::open(&folder.file()).unwrap_err(), StorageError::Newer { found: 99, known: 1 });
+    assert_eq!(Sqlite::open(&folder.file()).unwrap_err(), StorageError::Newer { found: 99, known: 2 });
     let raw = Connection::open(folder.file()).unwrap();
     let found: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(found, 99);
+}
+
+#[test]
+fn a_file_of_format_1_is_brought_to_the_newest() {
+    let folder = Folder::new("older");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    storage.commit(&epoch(1, 10)).unwrap();
+    let head = storage.view().unwrap().head().unwrap();
+    drop(storage);
+    let raw = Connection::open(folder.file()).unwrap();
+    raw.execute_batch("INSERT INTO vrf VALUES (1, zeroblob(224)); PRAGMA user_version = 1").unwrap();
+    drop(raw);
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    assert_eq!(storage.view().unwrap().head().unwrap(), head);
+    drop(storage);
+    let raw = Connection::open(folder.file()).unwrap();
+    let proofs: i64 = raw.query_row("SELECT COUNT(*) FROM vrf", [], |row| row.get(0)).unwrap();
+    let format: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!((proofs, format), (0, 2));
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn version(version: u32, epoch: u64) -> Version {
 }
 
 fn pair(n: u8) -> VrfPair {
-    let proof = |n| VrfProof { place: [n; 32], proof: [n; 80] };
+    let proof = |n| VrfProof { place: [n; 16], proof: [n; 80] };
     VrfPair { fresh: proof(n), stale: proof(n + 1) }
 }
 
@@ -106,6 +106,18 @@ pub(crate) fn run(storage: &impl Storage) {
         assert_eq!(view.newest(b"bob", 9), Ok(Some(version(1, 1))));
     }
 
+    // Many reads in one go show the same, and what is written meanwhile is there when the write is done.
+    storage.begin_reading().unwrap();
+    storage.begin_reading().unwrap();
+    assert_eq!(storage.own_view().unwrap().head(), before);
+    assert_eq!(storage.keep_cosignature("w2", 1, "meanwhile"), Ok(true));
+    assert_eq!(storage.view().unwrap().cosignatures(), Ok(vec![(1, "meanwhile".into())]));
+    assert_eq!(storage.keep_cosignature("w2", 3, "later"), Ok(true));
+    storage.begin_reading().unwrap();
+    assert_eq!(storage.own_view().unwrap().cosignatures(), Ok(vec![(3, "later".into())]));
+    storage.end_reading();
+    storage.end_reading();
+
     // VRF proofs come with their versions once they were kept, in the order of publication.
     let unproven = storage.view().unwrap().unproven(2).unwrap();
     let named: Vec<_> = unproven.iter().map(|(_, label, version)| (label.as_slice(), *version)).collect();
@@ -128,7 +140,7 @@ pub(crate) fn run(storage: &impl Storage) {
     assert_eq!(storage.keep_cosignature("w1", 2, "two again"), Ok(false));
     assert_eq!(storage.keep_cosignature("w0", 1, "one"), Ok(true));
     let lines = storage.view().unwrap().cosignatures();
-    assert_eq!(lines, Ok(vec![(1, "one".into()), (3, "three".into())]));
+    assert_eq!(lines, Ok(vec![(1, "one".into()), (3, "three".into()), (3, "later".into())]));
 
     // Views are taken while there are others, from several threads, and while something is committed.
     std::thread::scope(|scope| {
@@ -144,6 +156,8 @@ pub(crate) fn run(storage: &impl Storage) {
             });
         }
         for number in 3..20 {
+            storage.begin_reading().unwrap();
+            assert_eq!(storage.own_view().unwrap().head().unwrap().unwrap().size, number);
             storage.commit(&batch(number, Some(epoch(number, number as u8, &[])))).unwrap();
         }
     });

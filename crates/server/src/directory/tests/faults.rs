@@ -37,6 +37,15 @@ impl Storage for Faulty {
         self.0.own_view()
     }
 
+    fn begin_reading(&self) -> Result<(), StorageError> {
+        self.works()?;
+        self.0.begin_reading()
+    }
+
+    fn end_reading(&self) {
+        self.0.end_reading();
+    }
+
     fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
         match self.1.load(Ordering::SeqCst) {
             WORKS => self.0.commit(batch),

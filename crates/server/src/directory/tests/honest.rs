@@ -5,15 +5,15 @@ use akd::{AkdLabel, AzksParallelismConfig, HistoryParams, VersionFreshness, What
 use undertone_keys::sign::{SigningKey, Witness};
 use undertone_keys::{Secret, WallTime};
 use undertone_transparency::cosignature::Cosignature;
-use undertone_transparency::directory::marker_versions;
 use undertone_transparency::directory::wire::{HistoryProof, LookupProof};
+use undertone_transparency::directory::{AppendOnlyProof, marker_versions};
 use undertone_transparency::label;
 use undertone_transparency::log::{Bundle, Tile, TilePath, leaf_hash};
 use undertone_transparency::note::WitnessKey;
 
 use super::world::{Client, DOMAIN, Folder, audit, keys, loaded, open, publish, settings, user, value, wall_time};
-use crate::directory::akd_store::AkdStore;
-use crate::directory::storage::Storage;
+use crate::directory::akd_store::{AkdStore, Near};
+use crate::directory::storage::{Storage, View};
 use crate::directory::vrf::Vrf;
 use crate::directory::{Directory, DirectoryError, OpenError, Proof, Settings, Sqlite, StorageError};
 
@@ -102,7 +102,7 @@ async fn the_snapshot_the_storage_and_akd_give_the_same_proofs() {
             loaded(&directory).await;
         }
         // By now the VRF proofs come from the storage.
-        while !crate::directory::storage::View::unproven(&directory.storage().view().unwrap(), 1).unwrap().is_empty() {
+        while !directory.storage().view().unwrap().unproven(1).unwrap().is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         for n in 0..62 {
@@ -113,8 +113,9 @@ async fn the_snapshot_the_storage_and_akd_give_the_same_proofs() {
     }
 
     let storage = Arc::new(Sqlite::open(&folder.file()).unwrap());
+    let head = storage.own_view().unwrap().head().unwrap();
     let vrf = Vrf::new(keys(1, 2).vrf, 0, settings().threads).unwrap();
-    let manager = StorageManager::new_no_cache(AkdStore::new(storage));
+    let manager = StorageManager::new_no_cache(AkdStore::new(storage.clone(), Near::default(), head.as_ref(), &[]));
     type Akd = akd::Directory<WhatsAppV1Configuration, AkdStore<Sqlite>, Vrf>;
     let akd = Akd::new(manager.clone(), vrf.clone(), AzksParallelismConfig::disabled()).await.unwrap();
     let record = manager.get::<akd::Azks>(&akd::append_only_zks::DEFAULT_AZKS_KEY).await.unwrap();
@@ -125,10 +126,10 @@ async fn the_snapshot_the_storage_and_akd_give_the_same_proofs() {
         let mut further = Vec::new();
         for due in marker_versions(proof.version as u32) {
             if due != 1 << proof.version.ilog2() {
-                let vrf = vrf.proof(&label, VersionFreshness::Fresh, due);
-                let place = akd::NodeLabel::new(vrf.place, 256);
+                let proof = vrf.proof(&label, VersionFreshness::Fresh, due);
+                let place = vrf.evaluate(&AkdLabel(label.clone()), VersionFreshness::Fresh, due);
                 let leaf = azks.get_membership_proof::<WhatsAppV1Configuration, _>(&manager, place).await.unwrap();
-                further.push((vrf.proof.to_vec(), leaf));
+                further.push((proof.proof.to_vec(), leaf));
             }
         }
         let theirs = LookupProof::from_akd(&proof, &further).unwrap();
@@ -136,6 +137,9 @@ async fn the_snapshot_the_storage_and_akd_give_the_same_proofs() {
         let (proof, _) = akd.key_history(&AkdLabel(label), HistoryParams::Complete).await.unwrap();
         assert_eq!(Proof::Present(HistoryProof::from_akd(&proof).unwrap()), histories[n as usize]);
     }
+    let epoch = azks.latest_epoch;
+    let theirs = AppendOnlyProof::from_akd(&akd.audit(epoch - 1, epoch).await.unwrap().proofs[0]).unwrap();
+    assert_eq!(storage.view().unwrap().audit(epoch).unwrap().unwrap(), theirs.to_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
