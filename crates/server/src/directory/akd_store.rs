@@ -207,7 +207,9 @@ impl Near {
     pub(super) fn keep(&self, staged: &Staged) {
         let mut near = self.write();
         let nodes = staged.read.iter().chain(&staged.nodes).filter(|(label, _)| label.label_len <= NEAR);
-        nodes.for_each(|(label, node)| drop(near.insert(*label, node.clone())));
+        for (label, node) in nodes {
+            near.insert(*label, node.clone());
+        }
     }
 
     /// Forgets everything, where it is not certain what is stored.
