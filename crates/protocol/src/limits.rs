@@ -100,10 +100,12 @@ pub const RELAY_CONNECTIONS_PER_ADDRESS: usize = 256;
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that answers nothing for this long is removed (rule RLY-5: within 10 s).
 pub const LIVENESS: Duration = Duration::from_secs(8);
-/// Versions of an account's device list at most, but for such as revoke a device: all are kept, and an answer brings 1,024.
-pub const MAX_DEVICE_LISTS: u32 = 750;
-/// Bytes of all versions of an account's device list at most, but for such as revoke a device: an answer brings 3 MiB.
-pub const MAX_DEVICE_LIST_BYTES: u64 = 2 * 1024 * 1024;
+/// Versions of an account's device list at most, but for such as revoke a device: all are kept, and an answer brings 1,024. By
+/// the passphrase alone half as many.
+pub const MAX_DEVICE_LISTS: u32 = 900;
+/// Bytes of all versions of an account's device list at most, with those that it takes to revoke every device: an answer brings
+/// as many. By the passphrase alone half as many.
+pub const MAX_DEVICE_LIST_BYTES: u64 = 3 * 1024 * 1024;
 /// Devices of an account, revoked ones included, of which the passphrase alone adds the last: the sixteen places behind are for
 /// the recovery key, so that nobody who has stolen a passphrase uses an account up.
 pub const MAX_DEVICES_BY_PASSPHRASE: usize = 48;

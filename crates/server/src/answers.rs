@@ -46,10 +46,7 @@ impl<S: Accounts> Desk<S> {
                 let version = behind.and_then(|behind| proof.version.checked_sub(u32::try_from(behind).ok()?));
                 if let Some(version) = version {
                     // And who was there before: while any of those may act, an announcement waits (rule ID-7).
-                    if lists.len() == 1 && known == 0 && version > 1 {
-                        let before = self.lists(user, version.saturating_sub(2), version - 1).await?;
-                        lists.splice(..0, before);
-                    }
+                    self.who_was_before(user, &mut lists, proof.version, known).await?;
                     let newest = (version == proof.version).then_some(proof.epoch);
                     let Some(leaf) = self.announced(user, version, newest, &shown).await? else { return Ok(None) };
                     announced = Some(leaf);
@@ -69,6 +66,26 @@ impl<S: Accounts> Desk<S> {
             witnessed,
             announced,
         }))
+    }
+
+    /// Puts those in front whose place the first of these lists takes, for somebody who knows none: up to one that begins nothing.
+    async fn who_was_before(
+        &self,
+        user: &UserId,
+        lists: &mut Vec<Vec<u8>>,
+        newest: u32,
+        known: u32,
+    ) -> Result<(), AccountError> {
+        while known == 0 && lists.len() < MAX_LISTS {
+            let shown = u32::try_from(lists.len()).unwrap_or(u32::MAX);
+            let (Some(first), oldest) = (lists.first(), newest.saturating_sub(shown) + 1) else { return Ok(()) };
+            if oldest <= 1 || announcement(std::slice::from_ref(first)).is_none() {
+                return Ok(());
+            }
+            let before = self.lists(user, oldest - 2, oldest - 1).await?;
+            lists.splice(..0, before);
+        }
+        Ok(())
     }
 
     /// When the log first showed this version of a user's list, and, unless it is the newest, of `epoch`, that it was this one.

@@ -208,12 +208,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
     ) -> Result<Entered, RoomError> {
         let access = self.newest_for(&you.user, room).await?;
         let list = access.list();
-        let listed = list.listed(&you.user).ok_or(RoomError::Unknown)?;
-        // Who began anew under that name is somebody else, until those inside say otherwise.
-        if self.account(&you.user).await? != Some(listed.account) {
-            return Err(RoomError::Unknown);
-        }
-        let rights = listed.rights;
+        let rights = list.listed(&you.user).ok_or(RoomError::Unknown)?.rights;
         let protection = list.terms.protection;
         if protection == Protection::Hop && !self.hop {
             return Err(RoomError::Protection);
@@ -235,7 +230,11 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
     async fn newest_for(&self, user: &UserId, room: RoomId) -> Result<Access, RoomError> {
         let (_, stored) = self.store.newest_access(room).await?.ok_or(RoomError::Unknown)?;
         let access = Access::from_stored(&stored).map_err(|_| StoreError::Damaged)?;
-        access.list().listed(user).ok_or(RoomError::Unknown)?;
+        let listed = access.list().listed(user).ok_or(RoomError::Unknown)?;
+        // Who began anew under that name is somebody else, until those inside say otherwise.
+        if self.account(user).await? != Some(listed.account) {
+            return Err(RoomError::Unknown);
+        }
         Ok(access)
     }
 }

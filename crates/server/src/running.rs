@@ -310,7 +310,7 @@ async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
                 shared.board.expire();
                 shared.desk.expire();
                 // What was stored while the directory could not take it: whoever is revoked is to be seen as that.
-                if let Err(error) = shared.desk.catch_up().await {
+                if let Some(Err(error)) = stop.run_until_cancelled(shared.desk.publish_waiting()).await {
                     warn!(%error, "device lists are not published yet");
                 }
                 if clock.jumped(wall_time(), Instant::now()) {

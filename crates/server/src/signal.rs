@@ -83,7 +83,6 @@ pub async fn serve<S: Accounts>(
             break;
         }
         tokio::select! {
-            biased;
             () = stop.cancelled() => reason = Some(Reason::ShuttingDown),
             message = messages.recv() => match message {
                 Some(ToDevice::Closing { reason: why, .. }) => reason = Some(why),

@@ -111,7 +111,10 @@ impl Engine {
         }
         self.leave_if_in_room();
         self.echo_over(Outcome::Ended);
-        self.phone(now, undertone_call::Input::HangUp, rng);
+        // A call that nobody has heard of yet is not the one that is ended.
+        if !self.rings_unheard() {
+            self.phone(now, undertone_call::Input::HangUp, rng);
+        }
     }
 
     pub(super) fn phone(&mut self, now: Time, input: undertone_call::Input, rng: &mut impl rand_core::CryptoRng) {

@@ -90,7 +90,7 @@ impl<S: Accounts> Desk<S> {
     }
 
     /// When an announcement takes effect; published first, where it is not yet.
-    async fn effective(&self, waiting: &Waiting) -> Result<WallTime, AccountError> {
+    pub(super) async fn effective(&self, waiting: &Waiting) -> Result<WallTime, AccountError> {
         if let Some(at) = waiting.effective {
             return Ok(at);
         }

@@ -34,7 +34,7 @@ impl<S: Accounts> Desk<S> {
                 let announcement = stored(&waiting.list, &user)?;
                 list.keeps_on(&announcement, &known).map_err(|_| AccountError::Announced)?;
                 let shown = now.max(self.directory.shown().time());
-                if waiting.effective.is_some_and(|effective| shown.plus(IN_TIME) >= effective) {
+                if shown.plus(IN_TIME) >= self.effective(&waiting).await? {
                     return Err(AccountError::TooLate);
                 }
                 change.keeps = Some(waiting.list.version);

@@ -55,7 +55,11 @@ impl<S: Accounts> Desk<S> {
     /// devices are left to whoever has the recovery key.
     pub(super) async fn has_room(&self, user: &UserId, list: &DeviceList, by: Secret) -> Result<(), AccountError> {
         let (versions, bytes) = self.store.lists_size(user).await?;
-        let many = versions >= limits::MAX_DEVICE_LISTS || bytes >= limits::MAX_DEVICE_LIST_BYTES;
+        // What it takes to revoke every device of it, one after the other.
+        let revoking = list.active().count() + 1;
+        let all = bytes + u64::try_from(list.to_bytes().len() * revoking).unwrap_or(u64::MAX);
+        let half = if by == Secret::Passphrase { 2 } else { 1 };
+        let many = versions >= limits::MAX_DEVICE_LISTS / half || all > limits::MAX_DEVICE_LIST_BYTES / u64::from(half);
         let full = by == Secret::Passphrase && list.records().len() > limits::MAX_DEVICES_BY_PASSPHRASE;
         if many || full { Err(AccountError::TooManyChanges) } else { Ok(()) }
     }

@@ -20,7 +20,18 @@ impl<S: Accounts> Desk<S> {
     /// # Errors
     /// [`AccountError`].
     pub async fn catch_up(&self) -> Result<usize, AccountError> {
-        let waiting = self.store.unpublished(self.directory.shown().epoch()).await?;
+        self.publish_all(self.store.unpublished(self.directory.shown().epoch()).await?).await
+    }
+
+    /// Publishes what was stored while the directory could not take it: to be called every few seconds.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn publish_waiting(&self) -> Result<usize, AccountError> {
+        self.publish_all(self.store.not_published().await?).await
+    }
+
+    async fn publish_all(&self, waiting: Vec<(UserId, StoredList)>) -> Result<usize, AccountError> {
         // All at once: as many as can go into one epoch, and one epoch after the other.
         let count = waiting.len();
         let publish =
@@ -80,11 +91,13 @@ impl<S: Accounts> Desk<S> {
         let published = self.directory.publish(user, list.version, sha256(&[&list.list])).await;
         let epoch = published?.epoch;
         // Where this is lost, it is published once more, to no effect.
-        if let Err(error) = self.store.published(user, list.version, epoch).await {
-            tracing::warn!(%error, "that a list is published was not noted");
-        }
-        if let Some(board) = &self.board {
-            board.devices_changed(user);
+        match self.store.published(user, list.version, epoch).await {
+            Ok(()) => {
+                if let Some(board) = &self.board {
+                    board.devices_changed(user);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "that a list is published was not noted"),
         }
         Ok(epoch)
     }

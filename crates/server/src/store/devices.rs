@@ -90,6 +90,9 @@ pub trait Devices: Send + Sync + 'static {
     /// at a later epoch counts as never published from then on.
     fn unpublished(&self, epoch: u64) -> impl Future<Output = Result<Vec<(UserId, StoredList)>, StoreError>> + Send;
 
+    /// Lists that were never published, those of one user oldest first.
+    fn not_published(&self) -> impl Future<Output = Result<Vec<(UserId, StoredList)>, StoreError>> + Send;
+
     /// The key directory has this version of this user's list since this epoch.
     fn published(&self, user: &UserId, version: u32, epoch: u64)
     -> impl Future<Output = Result<(), StoreError>> + Send;

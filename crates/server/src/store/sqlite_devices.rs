@@ -148,6 +148,10 @@ impl Devices for Sqlite {
              WHERE device_lists.user = anew_waiting.user AND device_lists.version = anew_waiting.version AND published = 0)",
         );
         undated.execute(self.pool()).await?;
+        self.not_published().await
+    }
+
+    async fn not_published(&self) -> Result<Vec<(UserId, StoredList)>, StoreError> {
         let query =
             sqlx::query("SELECT user, version, list FROM device_lists WHERE published = 0 ORDER BY user, version");
         let rows = query.fetch_all(self.pool()).await?;

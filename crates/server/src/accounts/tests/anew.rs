@@ -156,3 +156,27 @@ async fn id_7_an_answer_shows_who_was_there_before_and_when_it_was_announced() {
     assert_eq!(beyond, None, "no further than what is shown");
     world.close().await;
 }
+
+/// Whoever has never seen an account that began anew twice in a row is shown who was there before the first time: without that
+/// nothing says whether anybody was left to object.
+#[tokio::test]
+async fn id_7_who_was_there_before_every_announcement_is_shown_to_a_newcomer() {
+    let world = World::new().await;
+    let (old, _) = world.register("ada").await;
+    let emptied = world.list(&old.user).await.revoke(&old.account, old.machine.id()).unwrap();
+    world.change(world.login(&old).await.unwrap(), &emptied, None).await.unwrap();
+    let token = world.admin_anew(&old.user).await;
+    assert!(
+        world.registers(&stranger(&old), Some(&token)).await.unwrap().token.is_some(),
+        "nobody is left to wait for"
+    );
+    let token = world.admin_anew(&old.user).await;
+    assert!(world.registers(&stranger(&old), Some(&token)).await.unwrap().token.is_none());
+    let answer = world.desk.prove(&old.user, 0, 0).await.unwrap();
+    let undertone_transparency::answer::Found::Present { lists, .. } = answer.found else { panic!("absent") };
+    let shown: Vec<_> = lists.iter().map(|list| list_of(list, &old.user)).collect();
+    assert_eq!(shown.iter().map(|list| list.version()).collect::<Vec<_>>(), [2, 3, 4]);
+    assert!(shown[0].begins_anew().is_none() && shown[1].begins_anew().is_some() && shown[2].begins_anew().is_some());
+    assert!(answer.announced.is_some());
+    world.close().await;
+}
