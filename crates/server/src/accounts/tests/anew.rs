@@ -173,7 +173,7 @@ async fn id_7_who_was_there_before_every_announcement_is_shown_to_a_newcomer() {
     let token = world.admin_anew(&old.user).await;
     assert!(world.registers(&stranger(&old), Some(&token)).await.unwrap().token.is_none());
     let answer = world.desk.prove(&old.user, 0, 0).await.unwrap();
-    let undertone_transparency::answer::Found::Present { lists, .. } = answer.found else { panic!("absent") };
+    let Found::Present { lists, .. } = answer.found else { panic!("absent") };
     let shown: Vec<_> = lists.iter().map(|list| list_of(list, &old.user)).collect();
     assert_eq!(shown.iter().map(|list| list.version()).collect::<Vec<_>>(), [2, 3, 4]);
     assert!(shown[0].begins_anew().is_none() && shown[1].begins_anew().is_some() && shown[2].begins_anew().is_some());
