@@ -164,7 +164,8 @@ impl From<AccountError> for Refusal {
             }
             AccountError::ExchangeOver => (StatusCode::GONE, code::EXCHANGE_OVER),
             AccountError::BadList => (StatusCode::CONFLICT, code::BAD_LIST),
-            AccountError::TooMany | AccountError::TooManyChanges => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
+            AccountError::TooMany => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
+            AccountError::TooManyChanges => (StatusCode::CONFLICT, code::TOO_MANY_CHANGES),
             AccountError::Directory(source) | AccountError::DirectoryFull(source) => {
                 error!(%source, "the key directory failed");
                 (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)

@@ -31,6 +31,7 @@ pub(super) fn of(word: &str) -> Option<&'static str> {
         code::BAD_ACCESS => "Others may have changed the room at the same moment: run it again.",
         code::PROTECTION => "Leave out `--protection hop`: everybody can have blind calls and rooms.",
         code::TOO_MANY => "Wait for a minute.",
+        code::TOO_MANY_CHANGES => "Waiting does not help: `--recovery` has more places, and revoking always goes on.",
         code::UNAVAILABLE => "Try again in a while; if it stays so, the operator has `undertone-server doctor`.",
         _ => return None,
     })

@@ -127,6 +127,8 @@ pub mod code {
     pub const PROTECTION: &str = "protection";
     /// Too many requests.
     pub const TOO_MANY: &str = "too_many";
+    /// The account's device list has changed too often, or has too many devices.
+    pub const TOO_MANY_CHANGES: &str = "too_many_changes";
     /// The server cannot do it now.
     pub const UNAVAILABLE: &str = "unavailable";
 }

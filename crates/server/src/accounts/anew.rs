@@ -104,7 +104,7 @@ impl<S: Accounts> Desk<S> {
     }
 
     /// Lets those accounts begin anew whose time has come by the clock of the log, which is what everybody else goes by too
-    /// (`now`: the time of the newest leaf shown). To be called at the start and every few seconds. How many did.
+    /// (`now`: the time of the newest leaf shown). To be called every few seconds, once the clock has settled. How many did.
     ///
     /// # Errors
     /// The last [`AccountError`]; one account that fails keeps no other from it.
