@@ -7,6 +7,7 @@ use undertone_client::native::{
 use undertone_client::{DeviceList, UserId};
 
 use crate::arguments::{Login, Register};
+use crate::console::Console;
 use crate::output::Output;
 use crate::secrets::{self, Typed};
 use crate::{Done, devices, pairing};
@@ -168,7 +169,7 @@ pub(crate) async fn logout(client: &Client, output: &Output) -> Result<Done, Cli
     Ok(Done::Well)
 }
 
-pub(crate) fn whoami(client: &Client, output: &Output) -> Result<Done, ClientError> {
+pub(crate) async fn whoami(client: &Client, console: &Console) -> Result<Done, ClientError> {
     let me = client.whoami()?;
     let object = json!({
         "user": me.address.user.as_str(), "device": me.address.device.to_string(), "label": me.label,
@@ -184,7 +185,7 @@ pub(crate) fn whoami(client: &Client, output: &Output) -> Result<Done, ClientErr
         me.server,
         me.server_key
     );
-    output.result(&object, &text);
+    console.result(&object, &text).await;
     Ok(Done::Well)
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use undertone_client::native::{About, Alarm, CheckedEvidence, Client, ClientError, LogAudit, check_evidence};
 
 use crate::Done;
+use crate::console::Console;
 use crate::output::Output;
 
 /// Minutes after which a log that shows nothing newer is behind (rule KT-8).
@@ -66,7 +67,7 @@ pub(crate) fn evidence(file: &Path, output: &Output) -> Result<Done, ClientError
     Ok(Done::Faulty)
 }
 
-pub(crate) async fn own(client: &Client, home: &str, output: &Output) -> Result<Done, ClientError> {
+pub(crate) async fn own(client: &Client, home: &str, console: &Console) -> Result<Done, ClientError> {
     let audit = client.self_audit().await?;
     let versions: Vec<Value> = audit
         .versions
@@ -90,13 +91,13 @@ pub(crate) async fn own(client: &Client, home: &str, output: &Output) -> Result<
     );
     if audit.alarms.is_empty() {
         text.push_str("\n\nEverything in it is known to this device.");
-        output.result(&object, &text);
+        console.result(&object, &text).await;
         return Ok(Done::Well);
     }
     for alarm in &audit.alarms {
         text.push_str(&format!("\n\n{}", alarm_text(alarm, home)));
     }
-    output.result(&object, &text);
+    console.result(&object, &text).await;
     Ok(Done::Undecided)
 }
 

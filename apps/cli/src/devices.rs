@@ -1,53 +1,57 @@
 //! `devices`: those of the account, who let them in, and changes to them.
 
 use serde_json::{Value, json};
+use undertone_client::native::errand::Errand;
 use undertone_client::native::{Client, ClientError, calendar};
 use undertone_client::{Agreement, DeviceId, DeviceList, DeviceRecord};
 
 use crate::Done;
-use crate::arguments::Devices;
+use crate::console::Console;
 use crate::output::Output;
 use crate::pairing;
-use crate::secrets::{Typed, confirm};
+use crate::secrets::confirm;
 
 /// Digits of an id that name a device at least.
 const MIN_PREFIX: usize = 4;
 
-pub(crate) async fn run(client: &Client, command: Option<&Devices>, output: &Output) -> Result<Done, ClientError> {
-    match command {
-        None | Some(Devices::List) => list(client, *output).await?,
-        Some(Devices::Add { code, yes }) => add(client, code, *yes, *output).await?,
-        Some(Devices::Rename { label, unlock }) => {
+pub(crate) async fn run(client: &Client, errand: &Errand, console: &Console) -> Result<Done, ClientError> {
+    match errand {
+        Errand::Devices => list(client, console).await?,
+        Errand::LetIn { code } => add(client, code, console).await?,
+        Errand::Rename { label } => {
             let me = client.whoami()?;
-            let list = client.rename(label, Typed::ask(*unlock)?.unlock()).await?;
+            let list = client.rename(label, console.unlock(false).await?.unlock()).await?;
             let label = client.whoami()?.label;
             let device = me.address.device.to_string();
             let object = json!({ "event": "renamed", "device": device, "label": label, "version": list.version() });
-            output.result(&object, &format!("This device is called {label:?} now, and was {:?}.", me.label));
+            console.result(&object, &format!("This device is called {label:?} now, and was {:?}.", me.label)).await;
         }
-        Some(Devices::Revoke { device, yes, unlock }) => {
+        Errand::Revoke { device } => {
             let (list, here) = (client.devices().await?, client.whoami()?.address.device);
             let record = find(&list, device)?;
-            confirm(*yes, &revoke_question(record, here), "y")?;
-            let list = client.revoke(record.device, Typed::ask(*unlock)?.unlock()).await?;
-            tell_revoked(record, here, &list, *output);
+            console.confirm(revoke_question(record, here), "y").await?;
+            let list = client.revoke(record.device, console.unlock(false).await?.unlock()).await?;
+            tell_revoked(record, here, &list, console).await;
         }
-        Some(Devices::Keep { unlock }) => {
-            let list = client.keep(Typed::ask(*unlock)?.unlock()).await?;
-            output.result(
-                &json!({ "event": "kept", "version": list.version() }),
-                "The announcement is taken back: your account keeps its key and its devices. Whoever made it had a token of the \
-                 operator's; ask them who that was. A passphrase that others may know is changed by \
-                 `undertone login NAME --recovery` on a new home.",
-            );
+        Errand::Keep => {
+            let list = client.keep(console.unlock(false).await?.unlock()).await?;
+            console
+                .result(
+                    &json!({ "event": "kept", "version": list.version() }),
+                    "The announcement is taken back: your account keeps its key and its devices. Whoever made it had a token of the \
+                     operator's; ask them who that was. A passphrase that others may know is changed by `undertone passphrase change`.",
+                )
+                .await;
         }
-        Some(Devices::Accept { device }) => accept(client, device, *output).await?,
+        Errand::Accept { device } => accept(client, device, console).await?,
+        // None of them is about devices.
+        _ => return Ok(Done::Badly),
     }
     Ok(Done::Well)
 }
 
 /// Ends the alarm about a device that the account's history has shown, or about its being revoked.
-async fn accept(client: &Client, name: &str, output: Output) -> Result<(), ClientError> {
+async fn accept(client: &Client, name: &str, console: &Console) -> Result<(), ClientError> {
     // What the history has up to now, so that this device knows what it accepts.
     client.self_audit().await?;
     let list = client.devices().await?;
@@ -55,16 +59,18 @@ async fn accept(client: &Client, name: &str, output: Output) -> Result<(), Clien
     let record = one_of(&records, name)?.ok_or_else(|| ClientError::NoSuchDevice(name.to_owned()))?;
     client.accept_device(record.device)?;
     let object = json!({ "event": "accepted", "device": record.device.to_string(), "label": record.label });
-    output.result(&object, &format!("{:?} ({}) is known to you: its alarm has ended.", record.label, record.device));
+    console
+        .result(&object, &format!("{:?} ({}) is known to you: its alarm has ended.", record.label, record.device))
+        .await;
     Ok(())
 }
 
-async fn list(client: &Client, output: Output) -> Result<(), ClientError> {
+async fn list(client: &Client, console: &Console) -> Result<(), ClientError> {
     let here = client.whoami()?.address.device;
     let list = client.devices().await?;
     let devices: Vec<Value> = list.records().iter().map(|record| object(&list, record, here)).collect();
     let lines: Vec<String> = list.records().iter().map(|record| line(&list, record, here)).collect();
-    output.result(&json!({ "version": list.version(), "devices": devices }), &lines.join("\n"));
+    console.result(&json!({ "version": list.version(), "devices": devices }), &lines.join("\n")).await;
     Ok(())
 }
 
@@ -101,20 +107,19 @@ fn line(list: &DeviceList, record: &DeviceRecord, here: DeviceId) -> String {
     )
 }
 
-async fn add(client: &Client, code: &str, yes: bool, output: Output) -> Result<(), ClientError> {
+async fn add(client: &Client, code: &str, console: &Console) -> Result<(), ClientError> {
     let user = client.whoami()?.address.user;
     let question = format!(
         "This lets the device with that code into the account of {}: it will hear and speak in your name. Go on only if you \
          read the code from a device of yours, just now. Let it in? [y/N]",
         user.display()
     );
-    confirm(yes, &question, "y")?;
+    console.confirm(question, "y").await?;
     let device = client.let_in(pairing::bare(code)).await?;
     let object = json!({ "event": "let_in", "user": user.as_str(), "device": device.to_string() });
-    output.result(
-        &object,
-        &format!("The device {device} may join. It goes on by itself there; `undertone devices` shows it when it has."),
-    );
+    let text =
+        format!("The device {device} may join. It goes on by itself there; `undertone devices` shows it when it has.");
+    console.result(&object, &text).await;
     Ok(())
 }
 
@@ -126,7 +131,7 @@ fn revoke_question(record: &DeviceRecord, here: DeviceId) -> String {
     )
 }
 
-fn tell_revoked(record: &DeviceRecord, here: DeviceId, list: &DeviceList, output: Output) {
+async fn tell_revoked(record: &DeviceRecord, here: DeviceId, list: &DeviceList, console: &Console) {
     let this = record.device == here;
     let object = json!({
         "event": "revoked", "device": record.device.to_string(), "label": record.label, "this": this,
@@ -140,7 +145,7 @@ fn tell_revoked(record: &DeviceRecord, here: DeviceId, list: &DeviceList, output
             .to_owned(),
         (true, left) => format!("This device is revoked and its keys are gone. {left} of the account's may still act."),
     };
-    output.result(&object, &text);
+    console.result(&object, &text).await;
 }
 
 /// Names those who will be cut off, and asks whether that is meant.

@@ -6,8 +6,6 @@ use undertone_client::RecoveryKey;
 use undertone_client::native::{ClientError, HomeError, MIN_PASSPHRASE, Pins, Unlock};
 use undertone_client::secret::SecretBytes;
 
-use crate::arguments::UnlockOptions;
-
 fn io(source: std::io::Error) -> ClientError {
     HomeError::Io { path: "passphrase".into(), source }.into()
 }
@@ -45,9 +43,14 @@ pub(crate) fn new_passphrase(stdin: bool) -> Result<SecretBytes, ClientError> {
     if first.as_slice() == again.as_slice() { Ok(first) } else { Err(ClientError::PassphrasesDiffer) }
 }
 
+/// The recovery key, as it is typed.
+pub(crate) fn recovery_text(stdin: bool) -> Result<SecretBytes, ClientError> {
+    if stdin { line().map_err(io) } else { typed("Recovery key: ") }
+}
+
 /// The recovery key, in any case and spacing.
 pub(crate) fn recovery_key(stdin: bool) -> Result<RecoveryKey, ClientError> {
-    let text = if stdin { line().map_err(io)? } else { typed("Recovery key: ")? };
+    let text = recovery_text(stdin)?;
     // What is no text is no key either.
     let text = std::str::from_utf8(text.as_slice()).unwrap_or_default();
     Ok(RecoveryKey::parse(text)?)
@@ -60,14 +63,6 @@ pub(crate) enum Typed {
 }
 
 impl Typed {
-    /// For a change: the passphrase stays as it is.
-    pub(crate) fn ask(options: UnlockOptions) -> Result<Self, ClientError> {
-        if options.recovery || options.recovery_stdin {
-            return Ok(Self::Recovery(recovery_key(options.recovery_stdin)?, None));
-        }
-        passphrase(options.passphrase_stdin).map(Self::Passphrase)
-    }
-
     pub(crate) const fn unlock(&self) -> Unlock<'_> {
         match self {
             Self::Passphrase(passphrase) => Unlock::Passphrase(passphrase),

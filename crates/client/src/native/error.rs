@@ -14,6 +14,7 @@ use undertone_transparency::verify::Accusation;
 
 use super::advice;
 use super::config::ConfigError;
+use super::errand::NoOwner;
 use super::home::HomeError;
 use super::rooms::RoomFault;
 use super::sound::SoundError;
@@ -319,6 +320,19 @@ pub enum ClientError {
     /// Something about a room.
     #[error(transparent)]
     Room(#[from] RoomFault),
+    /// Another process owns the home, and does not run this for it (rule STO-1).
+    #[error("another undertone process is using {}, and {why}: end it, or choose another --home", home.display())]
+    Taken {
+        /// The home.
+        home: PathBuf,
+        /// Why it does not.
+        why: NoOwner,
+    },
+    /// The process that owns the home went away in the middle of it.
+    #[error(
+        "the process that uses this home went away before this was done: look what has become of it, and run it again"
+    )]
+    OwnerGone,
     /// The driver has stopped.
     #[error("the connection was closed")]
     Stopped,

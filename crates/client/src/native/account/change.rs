@@ -1,7 +1,5 @@
 //! Changing an account's devices without adding one: revoking, renaming, taking an announcement back (rules ID-6, ID-7).
 
-use std::sync::Arc;
-
 use undertone_keys::DeviceId;
 use undertone_keys::device_list::DeviceList;
 use undertone_protocol::rest::{Bytes, ChangeDevices};
@@ -12,7 +10,7 @@ use super::open::{Opened, Unlock, open};
 use crate::native::directory::Directory;
 use crate::native::enrolment;
 use crate::native::error::ClientError;
-use crate::native::home::{DeviceSecrets, Home};
+use crate::native::home::DeviceSecrets;
 
 /// What is to become of an account's devices.
 #[derive(Clone, Copy, Debug)]
@@ -27,18 +25,18 @@ pub(in crate::native) enum Change<'a> {
 
 /// Makes the change; the list that it led to, as the directory proves it, or as it was signed where this device can ask no more.
 pub(in crate::native) async fn change(
-    home: &Arc<Home>,
+    directory: &Directory,
     unlock: Unlock<'_>,
     change: Change<'_>,
 ) -> Result<DeviceList, ClientError> {
     unlock.check()?;
+    let home = directory.home();
     let own = home.device()?.ok_or(ClientError::NotLoggedIn)?;
     if let Change::Rename(label) = change
         && enrolment::label(label).trim().is_empty()
     {
         return Err(ClientError::NoLabel);
     }
-    let directory = Directory::open(home.clone()).await?;
     // What is signed here must follow the newest list there is, and not one that a server would like to be followed.
     let proven = directory.own_devices().await?;
     let (pin, connector, user) = (directory.pin().clone(), directory.connector().await, own.address.user.clone());
