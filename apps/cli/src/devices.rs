@@ -1,9 +1,11 @@
 //! `devices`: those of the account, who let them in, and changes to them.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use undertone_client::native::errand::Errand;
 use undertone_client::native::{Client, ClientError, calendar};
-use undertone_client::{Agreement, DeviceId, DeviceList, DeviceRecord};
+use undertone_client::{Agreement, DeviceId, DeviceList, DeviceRecord, label};
 
 use crate::Done;
 use crate::console::Console;
@@ -58,9 +60,9 @@ async fn accept(client: &Client, name: &str, console: &Console) -> Result<(), Cl
     let records: Vec<&DeviceRecord> = list.records().iter().collect();
     let record = one_of(&records, name)?.ok_or_else(|| ClientError::NoSuchDevice(name.to_owned()))?;
     client.accept_device(record.device)?;
-    let object = json!({ "event": "accepted", "device": record.device.to_string(), "label": record.label });
+    let object = json!({ "event": "accepted", "device": record.device.to_string(), "label": called(record) });
     console
-        .result(&object, &format!("{:?} ({}) is known to you: its alarm has ended.", record.label, record.device))
+        .result(&object, &format!("\"{}\" ({}) is known to you: its alarm has ended.", called(record), record.device))
         .await;
     Ok(())
 }
@@ -74,13 +76,18 @@ async fn list(client: &Client, console: &Console) -> Result<(), ClientError> {
     Ok(())
 }
 
+/// What a device is called, as it is shown: its owner chose it, and whoever looks may be somebody else.
+fn called(record: &DeviceRecord) -> Cow<'_, str> {
+    label::shown(&record.label)
+}
+
 fn status(list: &DeviceList, record: &DeviceRecord) -> &'static str {
     if list.is_revoked(record.device) { "revoked" } else { "active" }
 }
 
 fn object(list: &DeviceList, record: &DeviceRecord, here: DeviceId) -> Value {
     json!({
-        "device": record.device.to_string(), "label": record.label, "status": status(list, record),
+        "device": record.device.to_string(), "label": called(record), "status": status(list, record),
         "created": record.created.as_unix(), "this": record.device == here,
         "let_in_by": list.let_in_by(record).map(|by| by.to_string()),
         "agreement": match record.static_key().map(|key| key.kind()) {
@@ -92,15 +99,15 @@ fn object(list: &DeviceList, record: &DeviceRecord, here: DeviceId) -> Value {
 }
 
 fn line(list: &DeviceList, record: &DeviceRecord, here: DeviceId) -> String {
-    let name = |by: DeviceId| list.records().iter().find(|other| other.device == by).map(|by| by.label.clone());
+    let named = |by: DeviceId| list.records().iter().find(|other| other.device == by).map(called);
     let let_in = match list.let_in_by(record) {
-        Some(by) => format!(", let in by {}", name(by).unwrap_or_else(|| by.to_string())),
+        Some(by) => format!(", let in by {}", named(by).unwrap_or_else(|| by.to_string().into())),
         None => String::new(),
     };
     let mark = if record.device == here { "  (this one)" } else { "" };
     format!(
         "{:16}  {}  {:7}  made {}{let_in}{mark}",
-        record.label,
+        called(record),
         record.device,
         status(list, record),
         calendar::utc(record.created)
@@ -126,20 +133,23 @@ async fn add(client: &Client, code: &str, console: &Console) -> Result<(), Clien
 fn revoke_question(record: &DeviceRecord, here: DeviceId) -> String {
     let which = if record.device == here { "this very device, " } else { "" };
     format!(
-        "This revokes {which}{:?} ({}), for good: its calls end, and it can act for you no more. Revoke it? [y/N]",
-        record.label, record.device
+        "This revokes {which}\"{}\" ({}), for good: its calls end, and it can act for you no more. Revoke it? [y/N]",
+        called(record),
+        record.device
     )
 }
 
 async fn tell_revoked(record: &DeviceRecord, here: DeviceId, list: &DeviceList, console: &Console) {
     let this = record.device == here;
     let object = json!({
-        "event": "revoked", "device": record.device.to_string(), "label": record.label, "this": this,
+        "event": "revoked", "device": record.device.to_string(), "label": called(record), "this": this,
         "version": list.version(),
     });
     let left = list.active().count();
     let text = match (this, left) {
-        (false, _) => format!("{:?} is revoked: it can act for you no more. Its keys are of no use to whoever has it.", record.label),
+        (false, _) => {
+            format!("\"{}\" is revoked: it can act for you no more. Its keys are of no use to whoever has it.", called(record))
+        }
         (true, 0) => "This device is revoked and its keys are gone. It was the account's last one: `undertone login NAME` brings \
                       the account back, with the passphrase or with --recovery."
             .to_owned(),
@@ -151,9 +161,11 @@ async fn tell_revoked(record: &DeviceRecord, here: DeviceId, list: &DeviceList, 
 /// Names those who will be cut off, and asks whether that is meant.
 pub(crate) fn cut_off(list: &DeviceList, yes: bool, output: Output) -> bool {
     let devices: Vec<Value> =
-        list.active().map(|record| json!({ "device": record.device.to_string(), "label": record.label })).collect();
-    let lines: Vec<String> =
-        list.active().map(|record| format!("  {:16}  made {}", record.label, calendar::utc(record.created))).collect();
+        list.active().map(|record| json!({ "device": record.device.to_string(), "label": called(record) })).collect();
+    let lines: Vec<String> = list
+        .active()
+        .map(|record| format!("  {:16}  made {}", called(record), calendar::utc(record.created)))
+        .collect();
     output.event(
         &json!({ "event": "cutting_off", "devices": devices }),
         &format!("No device lets this one in, so all of these are revoked, for good:\n\n{}\n", lines.join("\n")),
@@ -170,7 +182,7 @@ fn find<'l>(list: &'l DeviceList, name: &str) -> Result<&'l DeviceRecord, Client
     let revoked = list.records().iter().find(|record| is_it(record, name));
     Err(revoked.map_or_else(
         || ClientError::NoSuchDevice(name.to_owned()),
-        |revoked| ClientError::Revoked(format!("{:?}", revoked.label)),
+        |revoked| ClientError::Revoked(format!("\"{}\"", called(revoked))),
     ))
 }
 
@@ -193,5 +205,7 @@ fn one_of<'l>(records: &[&'l DeviceRecord], name: &str) -> Result<Option<&'l Dev
 
 fn is_it(record: &DeviceRecord, name: &str) -> bool {
     let prefix = name.to_ascii_lowercase();
-    record.label == name || (prefix.len() >= MIN_PREFIX && record.device.to_string().starts_with(&prefix))
+    record.label == name
+        || label::shown(&record.label) == name
+        || (prefix.len() >= MIN_PREFIX && record.device.to_string().starts_with(&prefix))
 }

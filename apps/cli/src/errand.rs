@@ -11,10 +11,10 @@ use undertone_client::native::{Client, ClientError, HomeError};
 
 pub(crate) use owner::{Errands, report};
 
-use crate::arguments::{Audit, Command, Devices, Peer, UnlockOptions};
+use crate::arguments::{Audit, Command, Devices, Passphrase, Peer, UnlockOptions};
 use crate::console::{Answers, Console};
 use crate::output::Output;
-use crate::{Done, account, audit, devices, peer};
+use crate::{Done, account, audit, devices, passphrase, peer};
 
 /// So long a process that finds its home taken waits for the other one to end, or to take errands.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -40,6 +40,11 @@ pub(crate) fn of(command: &Command, home: &str) -> Option<(Errand, Answers)> {
             Devices::Keep { unlock } => unlocked(Errand::Keep, unlock),
             Devices::Accept { device } => plain(Errand::Accept { device: device.clone() }),
         },
+        Command::Passphrase { command } => match command {
+            Passphrase::Change { unlock } => unlocked(Errand::ChangePassphrase, unlock),
+            Passphrase::Off { recovery_stdin } => unlocked(Errand::PassphraseOff, &by_recovery(*recovery_stdin)),
+            Passphrase::On { recovery_stdin } => unlocked(Errand::PassphraseOn, &by_recovery(*recovery_stdin)),
+        },
         Command::Peer { command } => plain(match command {
             Peer::Show { name, proof, save } => {
                 let save = save.as_ref().map(|file| file.to_string_lossy().into_owned());
@@ -58,6 +63,10 @@ pub(crate) fn of(command: &Command, home: &str) -> Option<(Errand, Answers)> {
     }
 }
 
+const fn by_recovery(recovery_stdin: bool) -> UnlockOptions {
+    UnlockOptions { passphrase_stdin: false, recovery: true, recovery_stdin }
+}
+
 /// Runs an errand in the process that owns the home.
 pub(crate) async fn run(client: &Client, errand: &Errand, console: &Console) -> Result<Done, ClientError> {
     match errand {
@@ -72,7 +81,9 @@ pub(crate) async fn run(client: &Client, errand: &Errand, console: &Console) -> 
             peer::run(client, errand, console).await
         }
         Errand::AuditSelf { home } => audit::own(client, home, console).await,
-        Errand::ChangePassphrase | Errand::PassphraseOff | Errand::PassphraseOn => Err(ClientError::Stopped),
+        Errand::ChangePassphrase | Errand::PassphraseOff | Errand::PassphraseOn => {
+            passphrase::run(client, errand, console).await
+        }
     }
 }
 

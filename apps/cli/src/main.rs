@@ -23,6 +23,7 @@ mod errand;
 mod live;
 mod output;
 mod pairing;
+mod passphrase;
 mod peer;
 mod proof;
 mod room;
@@ -170,6 +171,7 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         | Command::Sound
         | Command::Whoami
         | Command::Devices { .. }
+        | Command::Passphrase { .. }
         | Command::Peer { .. }
         | Command::Audit { command: Audit::Evidence { .. } | Audit::Own } => Ok(Done::Well),
     }

@@ -56,6 +56,40 @@ pub(crate) fn recovery_key(stdin: bool) -> Result<RecoveryKey, ClientError> {
     Ok(RecoveryKey::parse(text)?)
 }
 
+/// A token that somebody was handed: where it comes from was said with `option`, and the environment has it in `variable`.
+pub(crate) fn token(
+    option: &'static str,
+    said: Option<&str>,
+    variable: &str,
+    plain: bool,
+) -> Result<Option<SecretBytes>, ClientError> {
+    let of_the_environment = || std::env::var(variable).ok().filter(|token| !token.is_empty()).map(String::into_bytes);
+    let asked = || if std::io::stdin().is_terminal() { typed("Token: ") } else { line().map_err(io) };
+    match said {
+        None => Ok(None),
+        Some("") => of_the_environment().map(SecretBytes::new).map_or_else(asked, Ok).map(Some),
+        Some("-") => asked().map(Some),
+        Some(said) => match said.strip_prefix('@') {
+            Some(file) => std::fs::read(file)
+                .map(|bytes| Some(SecretBytes::new(bytes)))
+                .map_err(|source| HomeError::Io { path: file.into(), source }.into()),
+            None if plain => {
+                eprintln!(
+                    "undertone: a token on the command line can be read by everybody on this machine; use `{option} -`, \
+                     `{option} @FILE` or {variable}"
+                );
+                Ok(Some(SecretBytes::new(said.as_bytes().to_vec())))
+            }
+            None => Err(ClientError::TokenSeen(option)),
+        },
+    }
+}
+
+/// A token as text, without what stands around it.
+pub(crate) fn token_text(token: Option<&SecretBytes>) -> Option<&str> {
+    token.map(|token| std::str::from_utf8(token.as_slice()).unwrap_or_default().trim())
+}
+
 /// What opens the account key, as it was typed.
 pub(crate) enum Typed {
     Passphrase(SecretBytes),

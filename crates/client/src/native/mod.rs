@@ -35,6 +35,8 @@ use rand_core::UnwrapErr;
 use undertone_call::Local;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
+use undertone_keys::recovery::RecoveryKey;
+use undertone_keys::secret::SecretBytes;
 use undertone_keys::{DeviceId, UserId, WallTime, pairing};
 use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
@@ -50,7 +52,7 @@ pub use home::{DeviceSecrets, Home, HomeError, KeyPlace, ServerPin};
 pub use log_audit::LogAudit;
 pub use online::{Loudness, Online, Status, TapReport};
 pub use proof::{Cosigned, Entry, Growth, Proof};
-pub use rooms::{Invitee, RoomBook, RoomFault, RoomView};
+pub use rooms::{Invitee, LostRoom, RoomBook, RoomFault, RoomView};
 pub use self_audit::{AuditedVersion, SelfAudit};
 pub use sound::Sound;
 pub use token::TokenFault;
@@ -249,6 +251,24 @@ impl Client {
     pub async fn revoke(&self, device: DeviceId, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
         let directory = self.directory().await?;
         account::change(&directory, unlock, account::Change::Revoke(device)).await
+    }
+
+    /// Sets another passphrase (rule ID-6).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_passphrase(&self, unlock: Unlock<'_>, new: &SecretBytes) -> Result<(), ClientError> {
+        let directory = self.directory().await?;
+        account::set_passphrase(&directory, unlock, new).await
+    }
+
+    /// Switches the way by a passphrase off: the recovery key alone opens the account from now on (rule ID-6).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn switch_passphrase_off(&self, key: &RecoveryKey) -> Result<(), ClientError> {
+        let directory = self.directory().await?;
+        account::switch_passphrase_off(&directory, key).await
     }
 
     /// Takes an announcement to begin the account anew back (rule ID-7).

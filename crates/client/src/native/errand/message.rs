@@ -163,9 +163,11 @@ impl Errand {
             | Self::ChangePassphrase
             | Self::PassphraseOff
             | Self::PassphraseOn => Vec::new(),
-            Self::LetIn { code: text } | Self::Accept { device: text } => vec![text],
-            Self::AuditSelf { home: text } => vec![text],
-            Self::Rename { label: text } | Self::Revoke { device: text } => vec![text],
+            Self::LetIn { code: text }
+            | Self::Accept { device: text }
+            | Self::Rename { label: text }
+            | Self::Revoke { device: text }
+            | Self::AuditSelf { home: text } => vec![text],
             Self::ShowPeer { name, save, .. } => [name].into_iter().chain(save).map(String::as_str).collect(),
             Self::TrustPeer { name, fingerprint, .. } | Self::VerifyPeer { name, fingerprint } => {
                 vec![name, fingerprint]
