@@ -1,15 +1,21 @@
 //! `register`, `login`, `logout`, `whoami`, `doctor`.
 
 use serde_json::json;
+use undertone_client::label::shown;
 use undertone_client::native::{
     Client, ClientError, Entrance, KeyPlace, Login as LoginRequest, Registered, Registration, calendar,
 };
 use undertone_client::{DeviceList, UserId};
 
 use crate::arguments::{Login, Register};
+use crate::console::Console;
 use crate::output::Output;
 use crate::secrets::{self, Typed};
 use crate::{Done, devices, pairing};
+
+/// Where an invite may stand, and a token of the operator's by which an account begins anew.
+const INVITE: &str = "UNDERTONE_INVITE";
+const ANEW: &str = "UNDERTONE_ANEW";
 
 /// Where this device's key lies.
 fn key_object(place: &KeyPlace) -> serde_json::Value {
@@ -49,6 +55,11 @@ pub(crate) async fn register(
 ) -> Result<Done, ClientError> {
     must_be_free(client)?;
     must_be_a_name(&options.name)?;
+    // Said with the option, or there in the environment without it.
+    let of_the_environment = std::env::var_os(INVITE).is_some_and(|token| !token.is_empty()) && options.anew.is_none();
+    let said = options.invite.as_deref().or_else(|| of_the_environment.then_some(""));
+    let invite = secrets::token("--invite", said, INVITE, true)?;
+    let anew = secrets::token("--anew", options.anew.as_deref(), ANEW, false)?;
     let passphrase = secrets::new_passphrase(options.place.passphrase_stdin)?;
     if !output.is_json() {
         eprintln!("Making keys and stretching the passphrase ...");
@@ -58,8 +69,8 @@ pub(crate) async fn register(
         name: &options.name,
         passphrase: &passphrase,
         label: &options.place.label,
-        invite: options.invite.as_deref(),
-        anew: options.anew.as_deref(),
+        invite: secrets::token_text(invite.as_ref()),
+        anew: secrets::token_text(anew.as_ref()),
         key: options.place.key(),
     };
     let registered = client.register(registration).await?;
@@ -119,7 +130,8 @@ pub(crate) async fn login(client: &Client, options: &Login, output: &Output) -> 
     let typed = if options.recovery || options.recovery_stdin {
         let key = secrets::recovery_key(options.recovery_stdin)?;
         let stdin = options.recovery_stdin || options.place.passphrase_stdin;
-        Typed::Recovery(key, Some(secrets::new_passphrase(stdin)?))
+        let new = if options.keep_passphrase { None } else { Some(secrets::new_passphrase(stdin)?) };
+        Typed::Recovery(key, new)
     } else {
         Typed::Passphrase(secrets::passphrase(options.place.passphrase_stdin)?)
     };
@@ -168,23 +180,23 @@ pub(crate) async fn logout(client: &Client, output: &Output) -> Result<Done, Cli
     Ok(Done::Well)
 }
 
-pub(crate) fn whoami(client: &Client, output: &Output) -> Result<Done, ClientError> {
+pub(crate) async fn whoami(client: &Client, console: &Console) -> Result<Done, ClientError> {
     let me = client.whoami()?;
     let object = json!({
-        "user": me.address.user.as_str(), "device": me.address.device.to_string(), "label": me.label,
+        "user": me.address.user.as_str(), "device": me.address.device.to_string(), "label": shown(&me.label),
         "account_key": me.account, "server": me.server, "server_key": me.server_key, "key": key_object(&me.key),
     });
     let text = format!(
         "{} on device {} ({})\ndevice key   {}\naccount key  {}\nserver       {}\nserver key   {}",
         me.address.user.display(),
         me.address.device,
-        me.label,
+        shown(&me.label),
         key_text(&me.key),
         me.account,
         me.server,
         me.server_key
     );
-    output.result(&object, &text);
+    console.result(&object, &text).await;
     Ok(Done::Well)
 }
 

@@ -7,9 +7,11 @@ use undertone_client::native::{KeyChoice, TokenPlace};
 use undertone_client::{LegacyPolicy, Protection};
 
 mod devices;
+mod passphrase;
 mod room;
 
 pub(crate) use devices::{DEVICES_EXAMPLES, Devices, UnlockOptions};
+pub(crate) use passphrase::{PASSPHRASE_EXAMPLES, Passphrase};
 pub(crate) use room::{JoinRoom, ROOM_EXAMPLES, RoleOption, Room};
 
 /// Calls that the server carries and cannot hear.
@@ -47,12 +49,12 @@ pub(crate) enum Command {
     /// Make an account; this device is its first. With --anew: begin one anew whose passphrase and recovery key are lost.
     #[command(after_help = "Examples:
   undertone register ada
-  undertone register ada --server calls.example.org:4433 --invite 1f0c...
+  undertone register ada --server calls.example.org:4433 --invite -      the invite is asked for
   undertone register ada --token card           the device's key is made on a token and stays there
   undertone register ada --agreement rsa         for what has RSA-2048 alone
   echo 'a long passphrase' | undertone register ada --passphrase-stdin
 
-  undertone register ada --anew 1f0c...          passphrase, recovery key and all are lost, and the operator knows you
+  undertone register ada --anew -                passphrase, recovery key and all are lost, and the operator gave you a token
 
 The recovery key is shown once. Write it down: with it `undertone login ada --recovery` brings the account back on the day
 when every device is lost, or the passphrase.")]
@@ -62,6 +64,7 @@ when every device is lost, or the passphrase.")]
   undertone login ada
   undertone --home ~/second login ada --label \"second laptop\"
   undertone login ada --recovery                 the passphrase is lost: the recovery key sets a new one
+  undertone login ada --recovery --keep-passphrase    it is switched off, and stays so
   undertone login ada --alone                    every other device is lost: they are revoked
 
 It shows a code and waits: type that on a device that is there already, `undertone devices add CODE`. Where the account has
@@ -76,6 +79,12 @@ none, nobody is asked.")]
     Devices {
         #[command(subcommand)]
         command: Option<Devices>,
+    },
+    /// Change the account's passphrase, or switch it off.
+    #[command(after_help = PASSPHRASE_EXAMPLES)]
+    Passphrase {
+        #[command(subcommand)]
+        command: Passphrase,
     },
     /// Show and decide about the keys of others.
     Peer {
@@ -243,12 +252,15 @@ impl From<LegacyOption> for LegacyPolicy {
 pub(crate) struct Register {
     /// The name wanted: `ada`, or `ada@domain`.
     pub(crate) name: String,
-    /// An invite token, where the server wants one.
-    #[arg(long)]
+    /// An invite token, where the server wants one: `-` asks for it or takes it from the first line of stdin, `@FILE` reads it from a file.
+    /// Without this option it comes from UNDERTONE_INVITE, if that is set. The token itself works too, and everybody on this machine
+    /// can read it there.
+    #[arg(long, value_name = "-|@FILE")]
     pub(crate) invite: Option<String>,
     /// Begin the account anew, with a token of the operator's: under another account key, which everybody who knows you has to
-    /// accept. While a device of it may still act this is announced for 72 hours, in which it can be taken back there.
-    #[arg(long, value_name = "TOKEN", conflicts_with = "invite")]
+    /// accept. While a device of it may still act this is announced for 72 hours, in which it can be taken back there. `-` asks for the
+    /// token or takes it from the first line of stdin, `@FILE` reads it from a file; with neither it comes from UNDERTONE_ANEW.
+    #[arg(long, value_name = "-|@FILE", num_args = 0..=1, default_missing_value = "", conflicts_with = "invite")]
     pub(crate) anew: Option<String>,
     #[command(flatten)]
     pub(crate) place: Place,
@@ -264,6 +276,9 @@ pub(crate) struct Login {
     /// The same, from two lines of stdin: the recovery key, and behind it the new passphrase.
     #[arg(long)]
     pub(crate) recovery_stdin: bool,
+    /// With the recovery key: set no passphrase. The one there is stays, or stays switched off.
+    #[arg(long)]
+    pub(crate) keep_passphrase: bool,
     /// Every device that is there is lost, so that none can let this one in: they are revoked.
     #[arg(long)]
     pub(crate) alone: bool,

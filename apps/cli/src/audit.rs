@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use undertone_client::label::shown;
 use undertone_client::native::{About, Alarm, CheckedEvidence, Client, ClientError, LogAudit, check_evidence};
 
 use crate::Done;
+use crate::console::Console;
 use crate::output::Output;
 
 /// Minutes after which a log that shows nothing newer is behind (rule KT-8).
@@ -66,7 +68,7 @@ pub(crate) fn evidence(file: &Path, output: &Output) -> Result<Done, ClientError
     Ok(Done::Faulty)
 }
 
-pub(crate) async fn own(client: &Client, home: &str, output: &Output) -> Result<Done, ClientError> {
+pub(crate) async fn own(client: &Client, home: &str, console: &Console) -> Result<Done, ClientError> {
     let audit = client.self_audit().await?;
     let versions: Vec<Value> = audit
         .versions
@@ -90,13 +92,13 @@ pub(crate) async fn own(client: &Client, home: &str, output: &Output) -> Result<
     );
     if audit.alarms.is_empty() {
         text.push_str("\n\nEverything in it is known to this device.");
-        output.result(&object, &text);
+        console.result(&object, &text).await;
         return Ok(Done::Well);
     }
     for alarm in &audit.alarms {
         text.push_str(&format!("\n\n{}", alarm_text(alarm, home)));
     }
-    output.result(&object, &text);
+    console.result(&object, &text).await;
     Ok(Done::Undecided)
 }
 
@@ -123,11 +125,11 @@ pub(crate) fn unproven(reason: &str, proof: bool, output: Output) {
 fn alarm_object(alarm: &Alarm) -> Value {
     match alarm {
         Alarm::DeviceAdded { device, label, by } => json!({
-            "alarm": "device_added", "device": device.to_string(), "label": label,
+            "alarm": "device_added", "device": device.to_string(), "label": shown(label),
             "let_in_by": by.map(|by| by.to_string()),
         }),
         Alarm::DeviceRevoked { device, label } => {
-            json!({ "alarm": "device_revoked", "device": device.to_string(), "label": label })
+            json!({ "alarm": "device_revoked", "device": device.to_string(), "label": shown(label) })
         }
         Alarm::Anew { account, effective } => json!({
             "alarm": "account_begins_anew", "account_key": account,
@@ -144,13 +146,15 @@ fn alarm_text(alarm: &Alarm, home: &str) -> String {
                 |by| format!("It was let in by {by}."),
             );
             format!(
-                "YOUR ACCOUNT HAS A DEVICE THAT THIS ONE DOES NOT KNOW: {device} ({label:?}). {by}\nIf it is yours: `undertone{home} \
-                 devices accept {device}`. If not: `undertone{home} devices revoke {device}`, and change your passphrase."
+                "YOUR ACCOUNT HAS A DEVICE THAT THIS ONE DOES NOT KNOW: {device} (\"{}\"). {by}\nIf it is yours: `undertone{home} \
+                 devices accept {device}`. If not: `undertone{home} devices revoke {device}`, and change your passphrase.",
+                shown(label)
             )
         }
         Alarm::DeviceRevoked { device, label } => format!(
-            "A DEVICE OF YOUR ACCOUNT WAS REVOKED: {device} ({label:?}).\nIf that was you: `undertone{home} devices accept {device}`. \
-             If not, somebody holds your passphrase or recovery key: change your passphrase."
+            "A DEVICE OF YOUR ACCOUNT WAS REVOKED: {device} (\"{}\").\nIf that was you: `undertone{home} devices accept {device}`. \
+             If not, somebody holds your passphrase or recovery key: change your passphrase.",
+            shown(label)
         ),
         Alarm::Anew { account, effective } => {
             let when = effective.map_or_else(

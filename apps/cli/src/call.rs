@@ -14,6 +14,7 @@ use crate::arguments::{Answer, Call, LegacyOption, ProtectionOption, SoundOption
 use crate::conversation::{
     Mouth, check_tap, next_signal, offline, signal_stream, sleep_until, sound, status_object, words,
 };
+use crate::errand::{Errands, report as report_errand};
 use crate::live::{Key, Live, call_parts};
 use crate::output::Output;
 use crate::peer::standing;
@@ -138,6 +139,7 @@ async fn follow(
     let mut draw = tokio::time::interval(Duration::from_millis(100));
     draw.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut ticks = 0_u64;
+    let mut errands = Errands::open(client);
     let (mut interrupt, mut terminate) = (signal_stream(true), signal_stream(false));
     let done = loop {
         let end = progress.counts_from.zip(options.seconds).map(|(from, seconds)| from + Duration::from_secs(seconds));
@@ -246,6 +248,10 @@ async fn follow(
                     output.event(&json!({ "event": "verified", "user": info.peer.user.as_str() }), &text);
                 },
             },
+            notice = errands.next() => {
+                if let Some(live) = &live { live.clear(); }
+                report_errand(&notice, output);
+            }
             _ = draw.tick(), if progress.began.is_some() => {
                 ticks += 1;
                 progress.mouth.mind(&online).await?;
@@ -266,6 +272,7 @@ async fn follow(
         }
     };
     drop(live);
+    errands.close().await;
     online.stop().await;
     Ok(done)
 }

@@ -1,71 +1,84 @@
 //! `devices`: those of the account, who let them in, and changes to them.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
+use undertone_client::native::errand::Errand;
 use undertone_client::native::{Client, ClientError, calendar};
-use undertone_client::{Agreement, DeviceId, DeviceList, DeviceRecord};
+use undertone_client::{Agreement, DeviceId, DeviceList, DeviceRecord, label};
 
 use crate::Done;
-use crate::arguments::Devices;
+use crate::console::Console;
 use crate::output::Output;
 use crate::pairing;
-use crate::secrets::{Typed, confirm};
+use crate::secrets::confirm;
 
 /// Digits of an id that name a device at least.
 const MIN_PREFIX: usize = 4;
 
-pub(crate) async fn run(client: &Client, command: Option<&Devices>, output: &Output) -> Result<Done, ClientError> {
-    match command {
-        None | Some(Devices::List) => list(client, *output).await?,
-        Some(Devices::Add { code, yes }) => add(client, code, *yes, *output).await?,
-        Some(Devices::Rename { label, unlock }) => {
+pub(crate) async fn run(client: &Client, errand: &Errand, console: &Console) -> Result<Done, ClientError> {
+    match errand {
+        Errand::Devices => list(client, console).await?,
+        Errand::LetIn { code } => add(client, code, console).await?,
+        Errand::Rename { label } => {
             let me = client.whoami()?;
-            let list = client.rename(label, Typed::ask(*unlock)?.unlock()).await?;
+            let list = client.rename(label, console.unlock(false).await?.unlock()).await?;
             let label = client.whoami()?.label;
             let device = me.address.device.to_string();
             let object = json!({ "event": "renamed", "device": device, "label": label, "version": list.version() });
-            output.result(&object, &format!("This device is called {label:?} now, and was {:?}.", me.label));
+            console.result(&object, &format!("This device is called {label:?} now, and was {:?}.", me.label)).await;
         }
-        Some(Devices::Revoke { device, yes, unlock }) => {
+        Errand::Revoke { device } => {
             let (list, here) = (client.devices().await?, client.whoami()?.address.device);
             let record = find(&list, device)?;
-            confirm(*yes, &revoke_question(record, here), "y")?;
-            let list = client.revoke(record.device, Typed::ask(*unlock)?.unlock()).await?;
-            tell_revoked(record, here, &list, *output);
+            console.confirm(revoke_question(record, here), "y").await?;
+            let list = client.revoke(record.device, console.unlock(false).await?.unlock()).await?;
+            tell_revoked(record, here, &list, console).await;
         }
-        Some(Devices::Keep { unlock }) => {
-            let list = client.keep(Typed::ask(*unlock)?.unlock()).await?;
-            output.result(
-                &json!({ "event": "kept", "version": list.version() }),
-                "The announcement is taken back: your account keeps its key and its devices. Whoever made it had a token of the \
-                 operator's; ask them who that was. A passphrase that others may know is changed by \
-                 `undertone login NAME --recovery` on a new home.",
-            );
+        Errand::Keep => {
+            let list = client.keep(console.unlock(false).await?.unlock()).await?;
+            console
+                .result(
+                    &json!({ "event": "kept", "version": list.version() }),
+                    "The announcement is taken back: your account keeps its key and its devices. Whoever made it had a token of the \
+                     operator's; ask them who that was. A passphrase that others may know is changed by `undertone passphrase change`.",
+                )
+                .await;
         }
-        Some(Devices::Accept { device }) => accept(client, device, *output).await?,
+        Errand::Accept { device } => accept(client, device, console).await?,
+        // None of them is about devices.
+        _ => return Ok(Done::Badly),
     }
     Ok(Done::Well)
 }
 
 /// Ends the alarm about a device that the account's history has shown, or about its being revoked.
-async fn accept(client: &Client, name: &str, output: Output) -> Result<(), ClientError> {
+async fn accept(client: &Client, name: &str, console: &Console) -> Result<(), ClientError> {
     // What the history has up to now, so that this device knows what it accepts.
     client.self_audit().await?;
     let list = client.devices().await?;
     let records: Vec<&DeviceRecord> = list.records().iter().collect();
     let record = one_of(&records, name)?.ok_or_else(|| ClientError::NoSuchDevice(name.to_owned()))?;
     client.accept_device(record.device)?;
-    let object = json!({ "event": "accepted", "device": record.device.to_string(), "label": record.label });
-    output.result(&object, &format!("{:?} ({}) is known to you: its alarm has ended.", record.label, record.device));
+    let object = json!({ "event": "accepted", "device": record.device.to_string(), "label": called(record) });
+    console
+        .result(&object, &format!("\"{}\" ({}) is known to you: its alarm has ended.", called(record), record.device))
+        .await;
     Ok(())
 }
 
-async fn list(client: &Client, output: Output) -> Result<(), ClientError> {
+async fn list(client: &Client, console: &Console) -> Result<(), ClientError> {
     let here = client.whoami()?.address.device;
     let list = client.devices().await?;
     let devices: Vec<Value> = list.records().iter().map(|record| object(&list, record, here)).collect();
     let lines: Vec<String> = list.records().iter().map(|record| line(&list, record, here)).collect();
-    output.result(&json!({ "version": list.version(), "devices": devices }), &lines.join("\n"));
+    console.result(&json!({ "version": list.version(), "devices": devices }), &lines.join("\n")).await;
     Ok(())
+}
+
+/// What a device is called, as it is shown: its owner chose it, and whoever looks may be somebody else.
+fn called(record: &DeviceRecord) -> Cow<'_, str> {
+    label::shown(&record.label)
 }
 
 fn status(list: &DeviceList, record: &DeviceRecord) -> &'static str {
@@ -74,7 +87,7 @@ fn status(list: &DeviceList, record: &DeviceRecord) -> &'static str {
 
 fn object(list: &DeviceList, record: &DeviceRecord, here: DeviceId) -> Value {
     json!({
-        "device": record.device.to_string(), "label": record.label, "status": status(list, record),
+        "device": record.device.to_string(), "label": called(record), "status": status(list, record),
         "created": record.created.as_unix(), "this": record.device == here,
         "let_in_by": list.let_in_by(record).map(|by| by.to_string()),
         "agreement": match record.static_key().map(|key| key.kind()) {
@@ -86,69 +99,73 @@ fn object(list: &DeviceList, record: &DeviceRecord, here: DeviceId) -> Value {
 }
 
 fn line(list: &DeviceList, record: &DeviceRecord, here: DeviceId) -> String {
-    let name = |by: DeviceId| list.records().iter().find(|other| other.device == by).map(|by| by.label.clone());
+    let named = |by: DeviceId| list.records().iter().find(|other| other.device == by).map(called);
     let let_in = match list.let_in_by(record) {
-        Some(by) => format!(", let in by {}", name(by).unwrap_or_else(|| by.to_string())),
+        Some(by) => format!(", let in by {}", named(by).unwrap_or_else(|| by.to_string().into())),
         None => String::new(),
     };
     let mark = if record.device == here { "  (this one)" } else { "" };
     format!(
         "{:16}  {}  {:7}  made {}{let_in}{mark}",
-        record.label,
+        called(record),
         record.device,
         status(list, record),
         calendar::utc(record.created)
     )
 }
 
-async fn add(client: &Client, code: &str, yes: bool, output: Output) -> Result<(), ClientError> {
+async fn add(client: &Client, code: &str, console: &Console) -> Result<(), ClientError> {
     let user = client.whoami()?.address.user;
     let question = format!(
         "This lets the device with that code into the account of {}: it will hear and speak in your name. Go on only if you \
          read the code from a device of yours, just now. Let it in? [y/N]",
         user.display()
     );
-    confirm(yes, &question, "y")?;
+    console.confirm(question, "y").await?;
     let device = client.let_in(pairing::bare(code)).await?;
     let object = json!({ "event": "let_in", "user": user.as_str(), "device": device.to_string() });
-    output.result(
-        &object,
-        &format!("The device {device} may join. It goes on by itself there; `undertone devices` shows it when it has."),
-    );
+    let text =
+        format!("The device {device} may join. It goes on by itself there; `undertone devices` shows it when it has.");
+    console.result(&object, &text).await;
     Ok(())
 }
 
 fn revoke_question(record: &DeviceRecord, here: DeviceId) -> String {
     let which = if record.device == here { "this very device, " } else { "" };
     format!(
-        "This revokes {which}{:?} ({}), for good: its calls end, and it can act for you no more. Revoke it? [y/N]",
-        record.label, record.device
+        "This revokes {which}\"{}\" ({}), for good: its calls end, and it can act for you no more. Revoke it? [y/N]",
+        called(record),
+        record.device
     )
 }
 
-fn tell_revoked(record: &DeviceRecord, here: DeviceId, list: &DeviceList, output: Output) {
+async fn tell_revoked(record: &DeviceRecord, here: DeviceId, list: &DeviceList, console: &Console) {
     let this = record.device == here;
     let object = json!({
-        "event": "revoked", "device": record.device.to_string(), "label": record.label, "this": this,
+        "event": "revoked", "device": record.device.to_string(), "label": called(record), "this": this,
         "version": list.version(),
     });
     let left = list.active().count();
     let text = match (this, left) {
-        (false, _) => format!("{:?} is revoked: it can act for you no more. Its keys are of no use to whoever has it.", record.label),
+        (false, _) => {
+            format!("\"{}\" is revoked: it can act for you no more. Its keys are of no use to whoever has it.", called(record))
+        }
         (true, 0) => "This device is revoked and its keys are gone. It was the account's last one: `undertone login NAME` brings \
                       the account back, with the passphrase or with --recovery."
             .to_owned(),
         (true, left) => format!("This device is revoked and its keys are gone. {left} of the account's may still act."),
     };
-    output.result(&object, &text);
+    console.result(&object, &text).await;
 }
 
 /// Names those who will be cut off, and asks whether that is meant.
 pub(crate) fn cut_off(list: &DeviceList, yes: bool, output: Output) -> bool {
     let devices: Vec<Value> =
-        list.active().map(|record| json!({ "device": record.device.to_string(), "label": record.label })).collect();
-    let lines: Vec<String> =
-        list.active().map(|record| format!("  {:16}  made {}", record.label, calendar::utc(record.created))).collect();
+        list.active().map(|record| json!({ "device": record.device.to_string(), "label": called(record) })).collect();
+    let lines: Vec<String> = list
+        .active()
+        .map(|record| format!("  {:16}  made {}", called(record), calendar::utc(record.created)))
+        .collect();
     output.event(
         &json!({ "event": "cutting_off", "devices": devices }),
         &format!("No device lets this one in, so all of these are revoked, for good:\n\n{}\n", lines.join("\n")),
@@ -165,7 +182,7 @@ fn find<'l>(list: &'l DeviceList, name: &str) -> Result<&'l DeviceRecord, Client
     let revoked = list.records().iter().find(|record| is_it(record, name));
     Err(revoked.map_or_else(
         || ClientError::NoSuchDevice(name.to_owned()),
-        |revoked| ClientError::Revoked(format!("{:?}", revoked.label)),
+        |revoked| ClientError::Revoked(format!("\"{}\"", called(revoked))),
     ))
 }
 
@@ -188,5 +205,7 @@ fn one_of<'l>(records: &[&'l DeviceRecord], name: &str) -> Result<Option<&'l Dev
 
 fn is_it(record: &DeviceRecord, name: &str) -> bool {
     let prefix = name.to_ascii_lowercase();
-    record.label == name || (prefix.len() >= MIN_PREFIX && record.device.to_string().starts_with(&prefix))
+    record.label == name
+        || label::shown(&record.label) == name
+        || (prefix.len() >= MIN_PREFIX && record.device.to_string().starts_with(&prefix))
 }

@@ -16,11 +16,14 @@ mod arguments;
 mod audit;
 mod bench;
 mod call;
+mod console;
 mod conversation;
 mod devices;
+mod errand;
 mod live;
 mod output;
 mod pairing;
+mod passphrase;
 mod peer;
 mod proof;
 mod room;
@@ -35,6 +38,7 @@ use undertone_client::native::{Client, ClientError, ExitClass};
 use undertone_client::trust::TrustError;
 
 use crate::arguments::{Audit, Cli, Command};
+use crate::console::Console;
 use crate::output::Output;
 
 /// How a command ended, other than by an error of the client's.
@@ -48,6 +52,31 @@ enum Done {
     Undecided,
     /// Exit code 4: a proof was checked, and fails.
     Faulty,
+    /// As the process that owns the home said.
+    Code(u8),
+}
+
+/// The exit code of a command that said all it had to say.
+const fn run_code(done: Done) -> u8 {
+    match done {
+        Done::Well => 0,
+        Done::Badly => 1,
+        Done::Undecided => 3,
+        Done::Faulty => 4,
+        Done::Code(code) => code,
+    }
+}
+
+/// The exit code of a command that failed, the word for programs and the sentence for people.
+fn failure(error: &ClientError) -> (u8, &'static str, String) {
+    let (code, word) = match error.class() {
+        ExitClass::Failed => (1, "failed"),
+        ExitClass::Usage => (2, "usage"),
+        ExitClass::PeerChanged => (3, "peer_changed"),
+        ExitClass::ProofFailed => (4, "proof_failed"),
+        ExitClass::Unreachable => (5, "unreachable"),
+    };
+    (code, word, advice(error))
 }
 
 fn main() -> ExitCode {
@@ -70,19 +99,10 @@ fn main() -> ExitCode {
     });
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     match result {
-        Ok(Done::Well) => ExitCode::SUCCESS,
-        Ok(Done::Badly) => ExitCode::FAILURE,
-        Ok(Done::Undecided) => ExitCode::from(3),
-        Ok(Done::Faulty) => ExitCode::from(4),
+        Ok(done) => ExitCode::from(run_code(done)),
         Err(error) => {
-            let (code, word) = match error.class() {
-                ExitClass::Failed => (1, "failed"),
-                ExitClass::Usage => (2, "usage"),
-                ExitClass::PeerChanged => (3, "peer_changed"),
-                ExitClass::ProofFailed => (4, "proof_failed"),
-                ExitClass::Unreachable => (5, "unreachable"),
-            };
-            output.failure(word, &advice(&error));
+            let (code, word, message) = failure(&error);
+            output.failure(word, &message);
             ExitCode::from(code)
         }
     }
@@ -127,25 +147,32 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         _ => {}
     }
     let pins = std::sync::Arc::new(secrets::PinPrompt { stdin: cli.pin_stdin });
+    if let Some((errand, answers)) = errand::of(&cli.command, &cli.home_words()) {
+        return match errand::open_or_ask(&cli.home(), (&errand, answers), *output).await? {
+            Ok(client) => errand::run(&client.with_pins(pins), &errand, &Console::Here(*output, answers)).await,
+            Err(done) => Ok(done),
+        };
+    }
     let client = Client::open(&cli.home())?.with_pins(pins);
     match &cli.command {
         Command::Register(options) => account::register(&client, options, &cli.home_words(), output).await,
         Command::Login(options) => account::login(&client, options, output).await,
         Command::Logout => account::logout(&client, output).await,
-        Command::Whoami => account::whoami(&client, output),
-        Command::Devices { command } => devices::run(&client, command.as_ref(), output).await,
-        Command::Peer { command } => peer::run(&client, command, output).await,
         Command::Call(options) => call::call(&client, options, output).await,
         Command::Answer(options) => call::answer(&client, options, output).await,
         Command::Room { command } => room::run(&client, command, output).await,
         Command::Doctor => account::doctor(&client, output).await,
         Command::Bench => bench::bench(&client, output).await,
-        Command::Audit { command: Audit::Own } => audit::own(&client, &cli.home_words(), output).await,
         Command::Audit { command: Audit::Log { from_start, server } } => {
             audit::log(&client, server.as_deref(), *from_start, output).await
         }
-        Command::Completions { .. } | Command::Sound | Command::Audit { command: Audit::Evidence { .. } } => {
-            Ok(Done::Well)
-        }
+        // These were seen to before.
+        Command::Completions { .. }
+        | Command::Sound
+        | Command::Whoami
+        | Command::Devices { .. }
+        | Command::Passphrase { .. }
+        | Command::Peer { .. }
+        | Command::Audit { command: Audit::Evidence { .. } | Audit::Own } => Ok(Done::Well),
     }
 }

@@ -28,6 +28,11 @@ impl Output {
         }
     }
 
+    /// One result of another process: one line for programs, text for people.
+    pub(crate) fn shown(self, object: &str, text: &str) {
+        line(&if self.json { object.to_owned() } else { wrapped(text, width()) });
+    }
+
     /// One event: an object for programs, and for people a line on stderr, if there is one for them.
     pub(crate) fn event(self, object: &Value, text: &str) {
         if self.json {

@@ -3,57 +3,51 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use undertone_client::native::errand::Errand;
 use undertone_client::native::{Client, ClientError, Proof};
 use undertone_client::trust::{Attested, Verdict};
 use undertone_client::{PeerTrust, Standing};
 
 use crate::Done;
-use crate::arguments::Peer;
-use crate::output::Output;
+use crate::console::Console;
 use crate::proof;
 
-pub(crate) async fn run(client: &Client, command: &Peer, output: &Output) -> Result<Done, ClientError> {
-    let trust = match command {
-        Peer::Show { name, proof: false, save: None } => client.peer(&client.user(name)?).await?,
-        Peer::Show { name, proof, save } => {
+pub(crate) async fn run(client: &Client, errand: &Errand, console: &Console) -> Result<Done, ClientError> {
+    let trust = match errand {
+        Errand::ShowPeer { name, proof: false, save: None } => client.peer(&client.user(name)?).await?,
+        Errand::ShowPeer { name, proof, save } => {
             let (trust, checked) = client.peer_with_proof(&client.user(name)?).await?;
             if let Some(file) = save {
-                checked.save(file)?;
+                checked.save(Path::new(file))?;
             }
-            show_proof(&trust, proof.then_some(&checked), save.as_deref(), output);
+            show_proof(&trust, proof.then_some(&checked), save.as_deref(), console).await;
             return Ok(Done::Well);
         }
-        Peer::Trust { name, accept, refuse } => {
-            let user = client.user(name)?;
-            match (accept, refuse) {
-                (Some(fingerprint), _) => client.decide(&user, fingerprint, true)?,
-                (None, Some(fingerprint)) => client.decide(&user, fingerprint, false)?,
-                (None, None) => client.peer(&user).await?,
-            }
-        }
-        Peer::Verify { name, fingerprint } => client.verified(&client.user(name)?, fingerprint)?,
+        Errand::TrustPeer { name, fingerprint, accept } => client.decide(&client.user(name)?, fingerprint, *accept)?,
+        Errand::VerifyPeer { name, fingerprint } => client.verified(&client.user(name)?, fingerprint)?,
+        // None of them is about a peer.
+        _ => return Ok(Done::Badly),
     };
-    output.result(&object(&trust), &text(&trust));
+    console.result(&object(&trust), &text(&trust)).await;
     Ok(Done::Well)
 }
 
 /// What is known of somebody with the proof behind it, where it is asked for.
-fn show_proof(trust: &PeerTrust, checked: Option<&Proof>, saved: Option<&Path>, output: &Output) {
+async fn show_proof(trust: &PeerTrust, checked: Option<&Proof>, saved: Option<&str>, console: &Console) {
     let (mut object, mut text) = (object(trust), text(trust));
     if let Value::Object(fields) = &mut object {
         fields.extend(checked.map(|checked| ("proof".to_owned(), proof::object(checked))));
-        fields.extend(saved.map(|file| ("saved".to_owned(), file.display().to_string().into())));
+        fields.extend(saved.map(|file| ("saved".to_owned(), file.into())));
     }
     if let Some(checked) = checked {
         text = format!("{text}\n\n{}", proof::text(checked));
     }
     if let Some(file) = saved {
-        let file = file.display();
         text = format!(
             "{text}\n\nThe proof is in {file}: `undertone audit evidence {file}` checks it again, for anybody."
         );
     }
-    output.result(&object, &text);
+    console.result(&object, &text).await;
 }
 
 /// The word for a standing.

@@ -4,7 +4,7 @@ mod join;
 mod people;
 
 use serde_json::{Value, json};
-use undertone_client::native::{Client, ClientError, Invitee, RoomBook, RoomView};
+use undertone_client::native::{Client, ClientError, Invitee, LostRoom, RoomBook, RoomFault, RoomView};
 use undertone_client::{AccessList, Protection, Rights};
 
 use crate::Done;
@@ -65,7 +65,10 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
             changed(&rooms, room, output, async |rooms, id| rooms.kick(id, name).await).await?;
         }
         Room::Leave { room } => {
-            let view = rooms.find(room).await?;
+            let view = match rooms.find(room).await {
+                Err(ClientError::Room(RoomFault::Unknown(name))) => return close_lost(&rooms, &name, *output).await,
+                found => found?,
+            };
             let access = rooms.leave(view.access.list().room).await?;
             let closed = access.list().is_closed();
             let text = if closed { "The room is closed for good." } else { "You are not on the room's list any more." };
@@ -76,17 +79,45 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
             output.result(&object, text);
         }
         Room::List => {
-            let views = rooms.list().await?;
+            let (views, lost) = rooms.list_all().await?;
             let me = client.whoami()?.address.user;
             let objects: Vec<Value> = views.iter().map(shown).collect();
-            let texts: Vec<String> = views.iter().map(|view| text(view, &me)).collect();
+            let texts: Vec<String> =
+                views.iter().map(|view| text(view, &me)).chain(lost.iter().map(lost_text)).collect();
+            let lost: Vec<Value> = lost.iter().map(|lost| lost_object("lost", lost)).collect();
             let none = "There is no room that you may come into. Make one: undertone room create NAME --invite NAME";
             let text = if texts.is_empty() { none.to_owned() } else { texts.join("\n\n") };
-            output.result(&json!({ "rooms": objects }), &text);
+            output.result(&json!({ "rooms": objects, "lost": lost }), &text);
         }
         Room::Join(_) => {}
     }
     Ok(Done::Well)
+}
+
+/// Closes a room that was made before its maker began anew.
+async fn close_lost(rooms: &RoomBook, name: &str, output: Output) -> Result<Done, ClientError> {
+    let Some(closed) = rooms.close_lost(name).await? else {
+        return Err(RoomFault::Unknown(name.to_owned()).into());
+    };
+    let mut object = lost_object("room_left", &closed);
+    if let Value::Object(map) = &mut object {
+        map.insert("closed".into(), true.into());
+    }
+    output.result(&object, "The room is closed for good.");
+    Ok(Done::Well)
+}
+
+fn lost_object(event: &str, lost: &LostRoom) -> Value {
+    json!({ "event": event, "room": lost.room.to_string(), "name": lost.name })
+}
+
+fn lost_text(lost: &LostRoom) -> String {
+    let id: String = lost.room.to_string().chars().take(8).collect();
+    format!(
+        "{}  ({id}, yours from before your account began anew)\n  nobody can change it or hold its keys any more: `undertone room leave \
+         {id}` closes it",
+        lost.name
+    )
 }
 
 /// Changes a room's list and shows the new one.

@@ -6,8 +6,6 @@ use undertone_client::RecoveryKey;
 use undertone_client::native::{ClientError, HomeError, MIN_PASSPHRASE, Pins, Unlock};
 use undertone_client::secret::SecretBytes;
 
-use crate::arguments::UnlockOptions;
-
 fn io(source: std::io::Error) -> ClientError {
     HomeError::Io { path: "passphrase".into(), source }.into()
 }
@@ -45,12 +43,51 @@ pub(crate) fn new_passphrase(stdin: bool) -> Result<SecretBytes, ClientError> {
     if first.as_slice() == again.as_slice() { Ok(first) } else { Err(ClientError::PassphrasesDiffer) }
 }
 
+/// The recovery key, as it is typed.
+pub(crate) fn recovery_text(stdin: bool) -> Result<SecretBytes, ClientError> {
+    if stdin { line().map_err(io) } else { typed("Recovery key: ") }
+}
+
 /// The recovery key, in any case and spacing.
 pub(crate) fn recovery_key(stdin: bool) -> Result<RecoveryKey, ClientError> {
-    let text = if stdin { line().map_err(io)? } else { typed("Recovery key: ")? };
+    let text = recovery_text(stdin)?;
     // What is no text is no key either.
     let text = std::str::from_utf8(text.as_slice()).unwrap_or_default();
     Ok(RecoveryKey::parse(text)?)
+}
+
+/// A token that somebody was handed: where it comes from was said with `option`, and the environment has it in `variable`.
+pub(crate) fn token(
+    option: &'static str,
+    said: Option<&str>,
+    variable: &str,
+    plain: bool,
+) -> Result<Option<SecretBytes>, ClientError> {
+    let of_the_environment = || std::env::var(variable).ok().filter(|token| !token.is_empty()).map(String::into_bytes);
+    let asked = || if std::io::stdin().is_terminal() { typed("Token: ") } else { line().map_err(io) };
+    match said {
+        None => Ok(None),
+        Some("") => of_the_environment().map(SecretBytes::new).map_or_else(asked, Ok).map(Some),
+        Some("-") => asked().map(Some),
+        Some(said) => match said.strip_prefix('@') {
+            Some(file) => std::fs::read(file)
+                .map(|bytes| Some(SecretBytes::new(bytes)))
+                .map_err(|source| HomeError::Io { path: file.into(), source }.into()),
+            None if plain => {
+                eprintln!(
+                    "undertone: a token on the command line can be read by everybody on this machine; use `{option} -`, \
+                     `{option} @FILE` or {variable}"
+                );
+                Ok(Some(SecretBytes::new(said.as_bytes().to_vec())))
+            }
+            None => Err(ClientError::TokenSeen(option)),
+        },
+    }
+}
+
+/// A token as text, without what stands around it.
+pub(crate) fn token_text(token: Option<&SecretBytes>) -> Option<&str> {
+    token.map(|token| std::str::from_utf8(token.as_slice()).unwrap_or_default().trim())
 }
 
 /// What opens the account key, as it was typed.
@@ -60,14 +97,6 @@ pub(crate) enum Typed {
 }
 
 impl Typed {
-    /// For a change: the passphrase stays as it is.
-    pub(crate) fn ask(options: UnlockOptions) -> Result<Self, ClientError> {
-        if options.recovery || options.recovery_stdin {
-            return Ok(Self::Recovery(recovery_key(options.recovery_stdin)?, None));
-        }
-        passphrase(options.passphrase_stdin).map(Self::Passphrase)
-    }
-
     pub(crate) const fn unlock(&self) -> Unlock<'_> {
         match self {
             Self::Passphrase(passphrase) => Unlock::Passphrase(passphrase),

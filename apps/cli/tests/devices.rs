@@ -120,6 +120,12 @@ fn id_6_a_device_joins_when_one_that_is_there_lets_it_in() {
     labels.sort();
     assert_eq!(labels, [pair("phone", "active"), pair("slate", "active"), pair("terminal", "active")]);
     assert_eq!(json(&bob.run(&["peer", "show", "ada"]).unwrap())["state"], "pinned");
+    // Names hide nothing.
+    let hidden = tablet.with_passphrase(PASSPHRASE, &["devices", "rename", "sla\u{202e}te"]).unwrap();
+    says(&hidden, 2, &["nobody sees", "u{202e}"]);
+    let fresh = new(&server, "fresh");
+    let hidden = fresh.with_passphrase(PASSPHRASE, &["login", "ada", "--label", "pho\u{200b}ne"]).unwrap();
+    says(&hidden, 2, &["nobody sees"]);
 }
 
 /// A revoked device hears of it at once, wherever it is, and every command says what to do.
@@ -265,6 +271,12 @@ fn anew_token(server: &ServerProcess, user: &str) -> String {
     token.unwrap_or_else(|| panic!("{printed} {}", String::from_utf8_lossy(&output.stderr))).to_owned()
 }
 
+/// Begins an account anew with a token on stdin, and the passphrase behind it.
+fn begins_anew(home: &Terminal, passphrase: &str, token: &str) -> Output {
+    let mut command = home.command(&["register", "ada", "--anew", "-", "--passphrase-stdin"]).unwrap();
+    process::run(&mut command, &format!("{token}\n{passphrase}\n")).unwrap()
+}
+
 /// Rule ID-7: while a device may still act, beginning anew is announced, and taken back by whoever has what opens the account.
 #[test]
 fn id_7_beginning_anew_is_announced_and_can_be_taken_back() {
@@ -273,8 +285,10 @@ fn id_7_beginning_anew_is_announced_and_can_be_taken_back() {
     let before = json(&ada.run(&["whoami"]).unwrap());
     let thief = new(&server, "thief");
     let token = anew_token(&server, "ada");
-    let words = ["register", "ada", "--anew", token.as_str()];
-    let announced = thief.with_passphrase("a passphrase of theirs", &words).unwrap();
+    // A token that everybody on this machine can read is not taken.
+    let seen = thief.with_passphrase("a passphrase of theirs", &["register", "ada", "--anew", &token]).unwrap();
+    says(&seen, 2, &["command line", "--anew -"]);
+    let announced = begins_anew(&thief, "a passphrase of theirs", &token);
     says(&announced, 0, &["announced", "recovery_key"]);
     let announced = json(&announced);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -306,8 +320,9 @@ fn id_7_beginning_anew_is_announced_and_can_be_taken_back() {
 
     // Once more, and this time somebody without a device takes it back.
     let token = anew_token(&server, "ada");
-    let words = ["register", "ada", "--anew", token.as_str()];
-    says(&thief.with_passphrase("a passphrase of theirs", &words).unwrap(), 0, &["announced"]);
+    let mut again = thief.command(&["register", "ada", "--anew", "--passphrase-stdin"]).unwrap();
+    again.env("UNDERTONE_ANEW", &token);
+    says(&process::run(&mut again, "a passphrase of theirs\n").unwrap(), 0, &["announced"]);
     let laptop = new(&server, "laptop");
     let words = ["login", "ada", "--keep", "--alone", "--yes", "--label", "laptop"];
     says(&laptop.with_passphrase(PASSPHRASE, &words).unwrap(), 0, &["logged_in"]);
@@ -323,13 +338,28 @@ fn id_7_kt_10_an_account_begun_anew_is_a_changed_key_that_stops_calls_until_a_pe
     let ada = registered(&server, "ada");
     let bob = registered(&server, "bob");
     let known = json(&bob.run(&["peer", "show", "ada"]).unwrap())["account_key"].clone();
+    let room = json(&ada.run(&["room", "create", "team", "--invite", "bob"]).unwrap());
+    assert_eq!(json(&bob.run(&["room", "list"]).unwrap())["rooms"][0]["name"], "team");
     says(&ada.with_passphrase(PASSPHRASE, &["devices", "revoke", "terminal", "--yes"]).unwrap(), 0, &["revoked"]);
     let token = anew_token(&server, "ada");
     let again = new(&server, "again");
-    let made = again.with_passphrase("another passphrase", &["register", "ada", "--anew", &token]).unwrap();
+    let file = server.join("token");
+    std::fs::write(&file, format!("{token}\n")).unwrap();
+    let from = format!("@{}", file.display());
+    let made = again.with_passphrase("another passphrase", &["register", "ada", "--anew", &from]).unwrap();
     says(&made, 0, &["registered", "recovery_key"]);
     assert_ne!(json(&made)["account_key"], known);
     assert_eq!(devices(&again), [pair("terminal", "active")]);
+    // Her room from before is hers to close, and nothing else.
+    let listed = json(&again.run(&["room", "list"]).unwrap());
+    assert_eq!((&listed["rooms"], &listed["lost"][0]["room"]), (&Value::Array(vec![]), &room["room"]));
+    says(&again.run(&["room", "invite", "team", "bob"]).unwrap(), 1, &["no room"]);
+    says(&bob.run(&["room", "list"]).unwrap(), 0, &["team"]);
+    let closed = again.run(&["room", "leave", "team"]).unwrap();
+    says(&closed, 0, &["room_left"]);
+    assert_eq!((&json(&closed)["closed"], &json(&closed)["room"]), (&true.into(), &room["room"]));
+    assert_eq!(json(&again.run(&["room", "list"]).unwrap())["lost"], Value::Array(vec![]));
+    assert_eq!(json(&bob.run(&["room", "list"]).unwrap())["rooms"], Value::Array(vec![]));
     // Rule KT-10: calls stop until a person decides about the key.
     let known = known.as_str().unwrap();
     let refused = bob.run(&["call", "ada", "--no-devices"]).unwrap();

@@ -54,6 +54,7 @@ pub mod digest;
 pub mod envelope;
 pub mod hkdf;
 pub mod hpke;
+pub mod label;
 pub mod labels;
 pub mod legacy;
 pub mod name;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use opaque_ke::ServerLogin;
 use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::legacy::{self, LegacyPublicKey};
-use undertone_keys::{RequestId, UserId};
+use undertone_keys::{DeviceId, RequestId, UserId};
 use undertone_protocol::Origin;
 use undertone_protocol::opaque::Suite;
 
@@ -128,6 +128,8 @@ impl Step {
 struct Exchange {
     user: UserId,
     origin: Origin,
+    /// The device of this account whose token came with it: strangers' places are none of its own.
+    device: Option<DeviceId>,
     until: Instant,
     step: Step,
 }
@@ -176,7 +178,8 @@ impl Exchanges {
         let (id, origin, now) = (RequestId::random(rng), Origin::of(address), Instant::now());
         let mut open = self.open();
         open.retain(|_, exchange| exchange.until > now);
-        let count = |pick: &dyn Fn(&Exchange) -> bool| open.values().filter(|exchange| pick(exchange)).count();
+        let strangers = || open.values().filter(|exchange| exchange.device.is_none());
+        let count = |pick: &dyn Fn(&Exchange) -> bool| strangers().filter(|exchange| pick(exchange)).count();
         // Many people may sit behind one address. One person logs in to one account from one place; that others try
         // from elsewhere must not keep them out.
         let here = count(&|other| other.user == *user && other.origin.is_same_network(&origin));
@@ -185,7 +188,7 @@ impl Exchanges {
         let around = count(&|other| other.origin.is_near(&origin));
         let account = count(&|other| other.user == *user);
         let each = self.most_each;
-        if open.len() >= self.most
+        if strangers().count() >= self.most
             || here >= each
             || near >= USER_NEAR * each
             || place >= PLACE * each
@@ -194,7 +197,32 @@ impl Exchanges {
         {
             return Err(TooMany);
         }
-        open.insert(id, Exchange { user: user.clone(), origin, until: now + self.lifetime, step: Step::Spent });
+        let until = now + self.lifetime;
+        open.insert(id, Exchange { user: user.clone(), origin, device: None, until, step: Step::Spent });
+        Ok(Place { exchanges: self, id })
+    }
+
+    /// The same for a device that has shown its token, about its own account: it has as many places as a stranger from one place, and
+    /// nobody else can use them up.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn reserve_own(
+        &self,
+        rng: &mut impl rand_core::CryptoRng,
+        user: &UserId,
+        device: DeviceId,
+        address: IpAddr,
+    ) -> Result<Place<'_>, TooMany> {
+        let (id, origin, now) = (RequestId::random(rng), Origin::of(address), Instant::now());
+        let mut open = self.open();
+        open.retain(|_, exchange| exchange.until > now);
+        let own = open.values().filter(|exchange| exchange.device == Some(device)).count();
+        if own >= self.most_each || open.values().filter(|exchange| exchange.device.is_some()).count() >= self.most {
+            return Err(TooMany);
+        }
+        let (user, device, until) = (user.clone(), Some(device), now + self.lifetime);
+        open.insert(id, Exchange { user, origin, device, until, step: Step::Spent });
         Ok(Place { exchanges: self, id })
     }
 
@@ -331,6 +359,32 @@ mod tests {
             }
         }
         assert!(exchanges.reserve(rng, &user(0), HOME).is_err());
+    }
+
+    /// However many strangers try at an account, or at the server, from however many networks: its own devices can still change it.
+    #[test]
+    fn dos_1_strangers_cannot_use_up_the_places_of_an_accounts_own_devices() {
+        let rng = &mut SeededRng::new(1);
+        let exchanges = Exchanges::new(40, 2, Duration::from_secs(60));
+        let (phone, laptop) = (DeviceId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
+        for n in 0..200_u8 {
+            let _ = exchanges.reserve(rng, &user(0), IpAddr::from([n, 1, 1, 1]));
+        }
+        assert!(exchanges.reserve(rng, &user(0), IpAddr::from([250, 1, 1, 1])).is_err());
+        for n in 0..200_u8 {
+            let _ = exchanges.reserve(rng, &user(usize::from(n)), IpAddr::from([n, 1, 1, 1]));
+        }
+        assert!(exchanges.reserve(rng, &user(999), HOME).is_err(), "all are taken");
+        let own = |exchanges: &Exchanges, rng: &mut SeededRng, device| {
+            exchanges.reserve_own(rng, &user(0), device, HOME).map(drop).is_ok()
+        };
+        assert!(own(&exchanges, rng, phone) && own(&exchanges, rng, phone));
+        assert!(!own(&exchanges, rng, phone), "a thief of a device guesses no faster");
+        assert!(own(&exchanges, rng, laptop), "and keeps no other one out");
+        // Nor do a device's own count for others.
+        let quiet = Exchanges::new(2, 2, Duration::from_secs(60));
+        assert!(own(&quiet, rng, phone) && own(&quiet, rng, laptop) && !own(&quiet, rng, phone));
+        assert!(quiet.reserve(rng, &user(0), HOME).is_ok());
     }
 
     #[test]

@@ -30,7 +30,7 @@ use undertone_protocol::rest::{
 use undertone_protocol::{VERSION, limits};
 use utoipa::OpenApi;
 
-use crate::accounts::{AccountError, Desk};
+use crate::accounts::{AccountError, Asker, Desk};
 use crate::budget::Spending;
 use crate::listener::Place;
 use crate::rooms::{RoomDesk, RoomError};
@@ -79,6 +79,7 @@ pub struct Shared<S> {
         rooms::above,
         rooms::take,
         rooms::enter,
+        rooms::close,
         log::checkpoint,
         log::tile,
         log::audit,
@@ -111,6 +112,7 @@ pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/rooms", get(rooms::list::<S>))
         .route("/v1/rooms/{room}/access", get(rooms::above::<S>).post(rooms::take::<S>))
         .route("/v1/rooms/{room}/enter", post(rooms::enter::<S>))
+        .route("/v1/rooms/{room}/close", post(rooms::close::<S>))
         .route("/v1/signal", get(open_signal::<S>))
         .route("/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION.as_str())))
         .merge(log)
@@ -153,7 +155,7 @@ impl IntoResponse for Refusal {
 impl From<AccountError> for Refusal {
     fn from(refused: AccountError) -> Self {
         let (status, code) = match &refused {
-            AccountError::Malformed(_) => (StatusCode::BAD_REQUEST, code::BAD_REQUEST),
+            AccountError::Malformed(_) | AccountError::HiddenLabel => (StatusCode::BAD_REQUEST, code::BAD_REQUEST),
             AccountError::NameTaken => (StatusCode::CONFLICT, code::NAME_TAKEN),
             AccountError::OtherDomain(_) => (StatusCode::BAD_REQUEST, code::OTHER_DOMAIN),
             AccountError::Invite | AccountError::NoAnew => (StatusCode::FORBIDDEN, code::INVITE),
@@ -262,9 +264,11 @@ async fn register_finish<S: Accounts>(
 async fn login_start<S: Accounts>(
     State(shared): Desks<S>,
     Extension(peer): Peer,
+    headers: HeaderMap,
     Body(body): Body<LoginStart>,
 ) -> Result<Json<LoginChallenge>, Refusal> {
-    Ok(Json(shared.desk.login_start(body, peer.ip()).await?))
+    let asker = Asker { address: peer.ip(), token: bearer(&shared, &headers).await? };
+    Ok(Json(shared.desk.login_start(body, asker).await?))
 }
 
 /// Complete a login.
@@ -283,9 +287,11 @@ async fn login_finish<S: Accounts>(
 async fn recover_start<S: Accounts>(
     State(shared): Desks<S>,
     Extension(peer): Peer,
+    headers: HeaderMap,
     Body(body): Body<RecoverStart>,
 ) -> Result<Json<RecoverChallenge>, Refusal> {
-    Ok(Json(shared.desk.recover_start(body, peer.ip()).await?))
+    let asker = Asker { address: peer.ip(), token: bearer(&shared, &headers).await? };
+    Ok(Json(shared.desk.recover_start(body, asker).await?))
 }
 
 /// Complete a login with the recovery key.
@@ -332,8 +338,15 @@ async fn identity<S: Accounts>(shared: &Shared<S>, token: &Token) -> Result<Veri
 }
 
 async fn authorize<S: Accounts>(shared: &Shared<S>, headers: &HeaderMap) -> Result<Token, Refusal> {
+    bearer(shared, headers).await?.ok_or_else(Refusal::unauthorized)
+}
+
+/// The device whose token came with a request, if one did that is good.
+async fn bearer<S: Accounts>(shared: &Shared<S>, headers: &HeaderMap) -> Result<Option<Token>, Refusal> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).and_then(AccessToken::parse);
-    let token = token.ok_or_else(Refusal::unauthorized)?;
-    shared.desk.store().token(&token.hash()).await?.ok_or_else(Refusal::unauthorized)
+    match token {
+        Some(token) => Ok(shared.desk.store().token(&token.hash()).await?),
+        None => Ok(None),
+    }
 }

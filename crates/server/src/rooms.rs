@@ -3,6 +3,8 @@
 //! The server checks what it can: that a list is signed by the very device that brings it, follows the one before it and
 //! makes a change that its signer may make. Members check the same themselves and believe no list on the server's word.
 
+use std::collections::HashMap;
+
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use undertone_keys::device_list::ClaimedList;
@@ -169,6 +171,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
     /// [`RoomError`].
     pub async fn list(&self, user: &UserId) -> Result<Vec<RoomShown>, RoomError> {
         let rooms = self.store.rooms_of(user).await?;
+        let mut lost = self.lost(user).await?;
         let ids: Vec<RoomId> = rooms.iter().map(|(room, _)| *room).collect();
         let present = match &self.relay {
             Some(relay) if !ids.is_empty() => relay.present(ids).await.unwrap_or_default(),
@@ -179,9 +182,49 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
             let mut users = present.next().unwrap_or_default();
             users.sort_unstable();
             users.dedup();
-            RoomShown { room: room.to_string(), version, present: users.into_iter().map(Name).collect() }
+            let lost = lost.remove(&room);
+            RoomShown { room: room.to_string(), version, present: users.into_iter().map(Name).collect(), lost }
         });
         Ok(shown.collect())
+    }
+
+    /// The rooms that this user made under an account key from before they began anew, and what they are called.
+    async fn lost(&self, user: &UserId) -> Result<HashMap<RoomId, String>, RoomError> {
+        let account = self.account(user).await?;
+        let mut lost = HashMap::new();
+        for room in self.store.open_rooms_of(user).await? {
+            if let Some((_, stored)) = self.store.newest_access(room).await? {
+                let access = Access::from_stored(&stored).map_err(|_| StoreError::Damaged)?;
+                if access.list().listed(user).map(|listed| listed.account) != account {
+                    lost.insert(room, access.list().name.clone());
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Closes a room whose maker began anew, and so can sign nothing there any more: whoever holds that name now. Nobody else could
+    /// end it, and it counts among their rooms. Its members are put out and told; they keep what they know of it.
+    ///
+    /// # Errors
+    /// [`RoomError`]; a room that its maker can still sign for is closed by a list that says so.
+    pub async fn close(&self, board: &Switchboard, room: RoomId, user: &UserId) -> Result<(), RoomError> {
+        let (version, stored) = self.store.newest_access(room).await?.ok_or(RoomError::Unknown)?;
+        let access = Access::from_stored(&stored).map_err(|_| StoreError::Damaged)?;
+        let list = access.list();
+        if list.creator != *user || list.is_closed() {
+            return Err(RoomError::Unknown);
+        }
+        if list.listed(user).map(|listed| listed.account) == self.account(user).await? {
+            return Err(refused("whoever made this room can close it by its list: `undertone room leave`"));
+        }
+        self.store.close_room(room, version).await?;
+        let told: Vec<UserId> = list.members.iter().map(|listed| listed.user.clone()).collect();
+        if let Some(relay) = &self.relay {
+            relay.expel(room, told.clone());
+        }
+        board.room_changed(user, &told, room, version);
+        Ok(())
     }
 
     /// A page of the versions above one, for somebody who is on the newest.

@@ -54,10 +54,28 @@ pub const TARGETS: &[Target] = &[
     ("evidence", directory::evidence),
     ("account_history", directory::history),
     ("log_evidence", directory::log_evidence),
+    ("errand", errand),
 ];
 
 pub(crate) fn same(kind: &str, written: &[u8], read: &[u8]) {
     assert!(written == read, "{kind}: what was accepted is written differently");
+}
+
+/// What the owner of a home and a second process say to each other.
+fn errand(bytes: &[u8]) {
+    use undertone_client::native::errand::{Answer, Errand, Greeting, Reply};
+    if let Ok(greeting) = Greeting::from_bytes(bytes) {
+        same("greeting", &greeting.to_bytes(), bytes);
+    }
+    if let Ok(errand) = Errand::from_bytes(bytes) {
+        same("errand", &errand.to_bytes(), bytes);
+    }
+    if let Ok(reply) = Reply::from_bytes(bytes) {
+        same("reply", &reply.to_bytes(), bytes);
+    }
+    if let Ok(answer) = Answer::from_bytes(bytes) {
+        same("answer", &answer.to_bytes(), bytes);
+    }
 }
 
 fn media_header(bytes: &[u8]) {

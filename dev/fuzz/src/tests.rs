@@ -54,6 +54,7 @@ proptest! {
 fn the_corpus_has_good_inputs() {
     use undertone_call::room::{EpochSecret, KeySignal};
     use undertone_call::signal::Signal;
+    use undertone_client::native::errand::Errand;
     use undertone_keys::agreement::{DeviceKey, SoftwareKey};
     use undertone_keys::cbor;
     use undertone_keys::choice::Agreement;
@@ -169,6 +170,7 @@ fn the_corpus_has_good_inputs() {
         ("legacy_key", legacy_key),
         ("control_stream", [hello.frame().unwrap(), ToRelay::Leave.frame().unwrap()].concat()),
         ("relay", hello.frame().unwrap()[2..].to_vec()),
+        ("errand", Errand::TrustPeer { name: "bob".into(), fingerprint: "1f0c5 a7e".into(), accept: true }.to_bytes()),
     ];
     let inputs: Vec<(&str, Vec<u8>)> = inputs.into_iter().chain(of_the_directory(&list)).collect();
     assert_eq!(inputs.len(), TARGETS.len());

@@ -76,7 +76,7 @@ it may still act, that is announced for 72 hours, and this takes it back.")]
 }
 
 /// What opens the account key for a change.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct UnlockOptions {
     /// Read the passphrase from the first line of stdin instead of asking.
     #[arg(long, conflicts_with_all = ["recovery", "recovery_stdin"])]

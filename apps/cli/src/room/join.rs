@@ -16,6 +16,7 @@ use crate::arguments::{JoinRoom, RoleOption};
 use crate::conversation::{
     Mouth, check_tap, next_signal, offline, signal_stream, sleep_until, sound, status_object, words,
 };
+use crate::errand::{Errands, report as report_errand};
 use crate::live::{Key, Live, clock, quality, you};
 use crate::output::Output;
 use crate::peer::standing;
@@ -69,6 +70,7 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
     let mut draw = tokio::time::interval(Duration::from_millis(100));
     draw.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (mut ticks, mut interrupt, mut terminate) = (0_u64, signal_stream(true), signal_stream(false));
+    let mut errands = Errands::open(client);
     let done = loop {
         let until = |from: Instant, seconds| from + Duration::from_secs(seconds);
         let end = inside.counts_from.zip(options.sound.seconds).map(|(from, seconds)| until(from, seconds));
@@ -124,6 +126,10 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
                 // Nobody will say any more.
                 None => commands = None,
             },
+            notice = errands.next() => {
+                live.clear();
+                report_errand(&notice, output);
+            }
             _ = draw.tick(), if inside.began.is_some() => {
                 ticks += 1;
                 inside.mouth.mind(&online).await?;
@@ -137,6 +143,7 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
         }
     };
     drop(live);
+    errands.close().await;
     online.stop().await;
     Ok(done)
 }

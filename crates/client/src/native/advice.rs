@@ -10,11 +10,13 @@ pub(super) fn of(word: &str) -> Option<&'static str> {
         }
         code::NAME_TAKEN => {
             "If the name is yours, `undertone login NAME` adds this device to it. Whoever has lost passphrase, recovery key and \
-             devices can ask the operator for a token and begin anew with `undertone register NAME --anew TOKEN`."
+             devices can ask the operator for a token and begin anew with `undertone register NAME --anew -`."
         }
         code::OTHER_DOMAIN => "Leave out what stands behind the @, or name that server with --server.",
         code::INVITE => "The operator makes a token with `undertone-server admin invite`; each is good once.",
-        code::WRONG_CREDENTIALS => "Where the passphrase is lost, --recovery takes the recovery key instead.",
+        code::WRONG_CREDENTIALS => {
+            "Where the passphrase is lost or switched off, --recovery takes the recovery key instead."
+        }
         code::UNAUTHORIZED => {
             "This device was logged out, or another of the account's devices has revoked it. `undertone logout` clears this home; \
              `undertone login NAME` makes it a new device then."

@@ -124,6 +124,13 @@ impl Directory {
         rest::post_for_nothing(connector.tcp().await?, connector.address(), &path, &self.token, &body).await
     }
 
+    /// Closes a room that this user made before they began anew.
+    pub(crate) async fn close_room(&self, room: RoomId) -> Result<(), ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/v1/rooms/{room}/close");
+        rest::post_empty(connector.tcp().await?, connector.address(), &path, &self.token).await
+    }
+
     /// A grant for a room.
     pub(crate) async fn enter(&self, room: RoomId) -> Result<Signed, NotEntered> {
         let entered: Result<Entered, ClientError> = async {

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use undertone_keys::label::shown;
+
 use super::config::ClientConfig;
 use super::connector::Connector;
 use super::error::ClientError;
@@ -36,7 +38,11 @@ pub(super) async fn examine(home: &Home) -> Vec<Finding> {
     });
     match home.device() {
         Ok(Some(device)) => {
-            findings.push(finding("account", true, format!("{} on device {}", device.address.user, device.label)));
+            findings.push(finding(
+                "account",
+                true,
+                format!("{} on device {}", device.address.user, shown(&device.label)),
+            ));
         }
         Ok(None) => {
             findings.push(finding("account", false, "none: run `undertone register NAME` or `undertone login NAME`"));

@@ -12,7 +12,7 @@ use undertone_keys::record::DeviceRecord;
 use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::sign::{Account, Device, Signed, SigningKey, VerifyingKey};
 use undertone_keys::static_key::{Answer, Question, StaticKey};
-use undertone_keys::{DeviceId, Secret, UserId, WallTime, cbor};
+use undertone_keys::{DeviceId, Secret, UserId, WallTime, cbor, label};
 use undertone_protocol::rest::Bytes;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -25,8 +25,14 @@ use super::{rng, wall_time};
 const MAX_LABEL: usize = 16;
 
 /// What a person calls a device, as far as it can be one's label.
-pub(super) fn label(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()
+///
+/// # Errors
+/// [`ClientError::HiddenLabel`] where it has characters that nobody sees.
+pub(super) fn label(text: &str) -> Result<String, ClientError> {
+    if !label::is_plain(text) {
+        return Err(ClientError::HiddenLabel(label::shown(text).into_owned()));
+    }
+    Ok(text.chars().take(MAX_LABEL).collect())
 }
 
 /// Fresh keys of a device that is not part of an account yet.
@@ -56,8 +62,8 @@ impl NewDevice {
         pins: &dyn Pins,
     ) -> Result<(Self, Holder), ClientError> {
         let id = *DeviceId::of(identity.public()).as_bytes();
+        let label = self::label(label)?;
         let (key, holder) = StoredKey::generate(choice, id, pins)?;
-        let label = self::label(label);
         let record = DeviceRecord::new(user.clone(), *identity.public(), holder.public(), wall_time(), label);
         Ok((Self { identity, key, record }, holder))
     }

@@ -14,6 +14,7 @@ use undertone_transparency::verify::Accusation;
 
 use super::advice;
 use super::config::ConfigError;
+use super::errand::NoOwner;
 use super::home::HomeError;
 use super::rooms::RoomFault;
 use super::sound::SoundError;
@@ -216,6 +217,9 @@ pub enum ClientError {
     /// A label with nothing in it.
     #[error("a device's name has at least one letter; it is cut after 16")]
     NoLabel,
+    /// A label that hides something.
+    #[error("a device's name has no characters that nobody sees, or that turn the text around, as {0:?} has")]
+    HiddenLabel(String),
     /// The configuration file.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -319,6 +323,25 @@ pub enum ClientError {
     /// Something about a room.
     #[error(transparent)]
     Room(#[from] RoomFault),
+    /// A token stood on the command line.
+    #[error(
+        "a token on the command line can be read by everybody on this machine: `{0} -` asks for it or takes it from a line of stdin, \
+         `{0} @FILE` reads it from a file"
+    )]
+    TokenSeen(&'static str),
+    /// Another process owns the home, and does not run this for it (rule STO-1).
+    #[error("another undertone process is using {}, and {why}: end it, or choose another --home", home.display())]
+    Taken {
+        /// The home.
+        home: PathBuf,
+        /// Why it does not.
+        why: NoOwner,
+    },
+    /// The process that owns the home went away in the middle of it.
+    #[error(
+        "the process that uses this home went away before this was done: look what has become of it, and run it again"
+    )]
+    OwnerGone,
     /// The driver has stopped.
     #[error("the connection was closed")]
     Stopped,
@@ -369,6 +392,8 @@ impl ClientError {
             | Self::Code
             | Self::AmbiguousDevice { .. }
             | Self::NoLabel
+            | Self::HiddenLabel(_)
+            | Self::TokenSeen(_)
             | Self::Config(_)
             | Self::Recovery(_) => ExitClass::Usage,
             Self::Room(fault) => fault.class(),

@@ -11,6 +11,7 @@ mod directory;
 mod doctor;
 mod driver;
 mod enrolment;
+pub mod errand;
 mod error;
 mod home;
 mod links;
@@ -27,13 +28,15 @@ pub mod sound;
 mod token;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use undertone_call::Local;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
+use undertone_keys::recovery::RecoveryKey;
+use undertone_keys::secret::SecretBytes;
 use undertone_keys::{DeviceId, UserId, WallTime, pairing};
 use undertone_transparency::PeerTrust;
 use undertone_transparency::trust::TrustError;
@@ -42,13 +45,14 @@ pub use account::{Entrance, Login, MIN_PASSPHRASE, Registered, Registration, Unl
 pub use audit::{About, CheckedEvidence, Fault, check_evidence};
 pub use config::{ClientConfig, ConfigError, ConfigFault};
 pub use device_key::{KeyChoice, NoPins, Pins, TokenPlace};
+use directory::Directory;
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
 pub use home::{DeviceSecrets, Home, HomeError, KeyPlace, ServerPin};
 pub use log_audit::LogAudit;
 pub use online::{Loudness, Online, Status, TapReport};
 pub use proof::{Cosigned, Entry, Growth, Proof};
-pub use rooms::{Invitee, RoomBook, RoomFault, RoomView};
+pub use rooms::{Invitee, LostRoom, RoomBook, RoomFault, RoomView};
 pub use self_audit::{AuditedVersion, SelfAudit};
 pub use sound::Sound;
 pub use token::TokenFault;
@@ -71,6 +75,8 @@ pub(crate) fn wall_time() -> WallTime {
 pub struct Client {
     home: Arc<Home>,
     pins: Arc<dyn Pins>,
+    /// The way to the server that is in use: what one command saw of the log, the next one must follow.
+    directory: Arc<Mutex<Weak<Directory>>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -102,7 +108,29 @@ impl Client {
     /// # Errors
     /// [`HomeError`], [`HomeError::InUse`] among them.
     pub fn open(folder: &Path) -> Result<Self, HomeError> {
-        Ok(Self { home: Arc::new(Home::open(folder)?), pins: Arc::new(NoPins) })
+        Ok(Self { home: Arc::new(Home::open(folder)?), pins: Arc::new(NoPins), directory: Arc::default() })
+    }
+
+    /// Takes errands of other processes that find this home taken; see [`errand`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn counter(&self) -> std::io::Result<errand::Counter> {
+        errand::Counter::open(&self.home)
+    }
+
+    /// The way to the server: the one that a connection of this device uses, if there is one.
+    async fn directory(&self) -> Result<Arc<Directory>, ClientError> {
+        let known = || self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_use = known().upgrade();
+        if let (Some(directory), Some(token)) = (in_use, self.home.token()?)
+            && directory.token().hash() == token.hash()
+        {
+            return Ok(directory);
+        }
+        let directory = Arc::new(Directory::open(self.home.clone()).await?);
+        *known() = Arc::downgrade(&directory);
+        Ok(directory)
     }
 
     /// Asks for the PIN there where this device's key lies, or is to lie, on a token.
@@ -158,7 +186,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn devices(&self) -> Result<DeviceList, ClientError> {
-        let directory = directory::Directory::open(self.home.clone()).await?;
+        let directory = self.directory().await?;
         directory.own_devices().await
     }
 
@@ -168,7 +196,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; [`ClientError::Proof`] where the server's proof of it fails.
     pub async fn self_audit(&self) -> Result<SelfAudit, ClientError> {
-        let directory = directory::Directory::open(self.home.clone()).await?;
+        let directory = self.directory().await?;
         self_audit::walk(&directory).await
     }
 
@@ -202,7 +230,7 @@ impl Client {
     /// [`ClientError::Code`] where it is no code, and others.
     pub async fn let_in(&self, code: &str) -> Result<DeviceId, ClientError> {
         let device = pairing::parse(code).ok_or(ClientError::Code)?;
-        let directory = directory::Directory::open(self.home.clone()).await?;
+        let directory = self.directory().await?;
         account::give(&directory, device).await?;
         Ok(device)
     }
@@ -212,7 +240,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn rename(&self, label: &str, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
-        account::change(&self.home, unlock, account::Change::Rename(label)).await
+        let directory = self.directory().await?;
+        account::change(&directory, unlock, account::Change::Rename(label)).await
     }
 
     /// Revokes a device for good. One that revokes itself is forgotten by its home.
@@ -220,7 +249,26 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn revoke(&self, device: DeviceId, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
-        account::change(&self.home, unlock, account::Change::Revoke(device)).await
+        let directory = self.directory().await?;
+        account::change(&directory, unlock, account::Change::Revoke(device)).await
+    }
+
+    /// Sets another passphrase (rule ID-6).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_passphrase(&self, unlock: Unlock<'_>, new: &SecretBytes) -> Result<(), ClientError> {
+        let directory = self.directory().await?;
+        account::set_passphrase(&directory, unlock, new).await
+    }
+
+    /// Switches the way by a passphrase off: the recovery key alone opens the account from now on (rule ID-6).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn switch_passphrase_off(&self, key: &RecoveryKey) -> Result<(), ClientError> {
+        let directory = self.directory().await?;
+        account::switch_passphrase_off(&directory, key).await
     }
 
     /// Takes an announcement to begin the account anew back (rule ID-7).
@@ -228,7 +276,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::NothingAnnounced`] where there is none, and others.
     pub async fn keep(&self, unlock: Unlock<'_>) -> Result<DeviceList, ClientError> {
-        account::change(&self.home, unlock, account::Change::Keep).await
+        let directory = self.directory().await?;
+        account::change(&directory, unlock, account::Change::Keep).await
     }
 
     /// A user by full or bare name; a bare name is one on this account's server.
@@ -246,7 +295,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn peer(&self, user: &UserId) -> Result<PeerTrust, ClientError> {
-        let directory = directory::Directory::open(self.home.clone()).await?;
+        let directory = self.directory().await?;
         match directory.resolve(user).await {
             Ok(_) | Err(ClientError::Trust(TrustError::Changed { .. } | TrustError::Refused { .. })) => {
                 self.known_peer(user)?.ok_or(ClientError::UnknownPeer)
@@ -260,7 +309,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn peer_with_proof(&self, user: &UserId) -> Result<(PeerTrust, Proof), ClientError> {
-        let directory = directory::Directory::open(self.home.clone()).await?;
+        let directory = self.directory().await?;
         let (devices, evidence) = directory.proven(user).await?;
         let trust = self.known_peer(user)?.ok_or(ClientError::UnknownPeer)?;
         Ok((trust, Proof::new(&devices, evidence, directory.pin())?))
@@ -315,7 +364,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn rooms(&self) -> Result<RoomBook, ClientError> {
         let signer = self.signer()?;
-        let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
+        let directory = self.directory().await?;
         Ok(RoomBook::new(directory, signer))
     }
 
@@ -332,7 +381,7 @@ impl Client {
     pub async fn connect(&self) -> Result<Online, ClientError> {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
         let rooms::Signer { address, identity, account } = self.signer()?;
-        let directory = Arc::new(directory::Directory::open(self.home.clone()).await?);
+        let directory = self.directory().await?;
         let pins = self.pins.clone();
         // A person may take their time over a PIN, and a token over itself.
         let opened = tokio::task::spawn_blocking(move || device.key.open(&*pins)).await;

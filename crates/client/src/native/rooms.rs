@@ -7,7 +7,7 @@ use std::sync::Arc;
 use undertone_call::room::access::{Disbelief, believe};
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, SigningKey, VerifyingKey};
-use undertone_keys::{RoomId, UserId};
+use undertone_keys::{RoomId, UserId, label};
 use undertone_protocol::access::{AccessError, FORMAT};
 use undertone_protocol::rest::code;
 use undertone_protocol::{Access, AccessList, ClaimedAccess, Listed, Protection, Rights, Terms};
@@ -82,6 +82,16 @@ pub struct RoomView {
     pub present: Vec<UserId>,
 }
 
+/// A room that this user made under an account key from before they began anew: nobody can sign for them there any more. The server's
+/// word, and nothing but closing it hangs on that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostRoom {
+    /// Its id.
+    pub room: RoomId,
+    /// What it is called.
+    pub name: String,
+}
+
 /// Somebody who is to be on a room's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitee {
@@ -120,10 +130,23 @@ impl RoomBook {
     /// # Errors
     /// [`ClientError`], [`RoomFault::Disbelief`] where a list does not hold.
     pub async fn list(&self) -> Result<Vec<RoomView>, ClientError> {
-        let mut views = Vec::new();
+        Ok(self.list_all().await?.0)
+    }
+
+    /// The same, and those that this user made before they began anew.
+    ///
+    /// # Errors
+    /// See [`RoomBook::list`].
+    pub async fn list_all(&self) -> Result<(Vec<RoomView>, Vec<LostRoom>), ClientError> {
+        let (mut views, mut lost) = (Vec::new(), Vec::new());
         for shown in self.directory.rooms().await?.rooms {
             let bad = || ClientError::BadAnswer(self.directory.pin().address.clone());
-            let access = match self.access(RoomId::parse(&shown.room).ok_or_else(bad)?).await {
+            let room = RoomId::parse(&shown.room).ok_or_else(bad)?;
+            if let Some(name) = shown.lost {
+                lost.push(LostRoom { room, name: label::shown(&name).into_owned() });
+                continue;
+            }
+            let access = match self.access(room).await {
                 Ok(access) => access,
                 // One room that does not hold is no reason not to show the others; whoever asks for it hears why.
                 Err(error @ (ClientError::Room(_) | ClientError::Trust(_) | ClientError::List(_))) => {
@@ -137,7 +160,24 @@ impl RoomBook {
                 views.push(RoomView { access, present: shown.present.into_iter().map(|name| name.0).collect() });
             }
         }
-        Ok(views)
+        Ok((views, lost))
+    }
+
+    /// Closes a room that this user made before they began anew, by its name or the beginning of its id. `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ClientError`], [`RoomFault::Ambiguous`].
+    pub async fn close_lost(&self, name: &str) -> Result<Option<LostRoom>, ClientError> {
+        let (_, mut lost) = self.list_all().await?;
+        let starts = |room: &LostRoom| name.len() >= 4 && room.room.to_string().starts_with(name);
+        lost.retain(|room| room.name == name || starts(room));
+        if lost.len() > 1 {
+            let ids: Vec<String> = lost.iter().map(|room| room.room.to_string().chars().take(8).collect()).collect();
+            return Err(RoomFault::Ambiguous { name: name.to_owned(), ids: ids.join(", ") }.into());
+        }
+        let Some(room) = lost.pop() else { return Ok(None) };
+        self.directory.close_room(room.room).await?;
+        Ok(Some(room))
     }
 
     /// The room of this name, or whose id begins like this.

@@ -41,16 +41,20 @@ impl fmt::Debug for Enrolled {
 }
 
 /// Changes the device list without adding a device: revokes some, gives one another name, or keeps an account that is
-/// announced to begin anew. With the present list it only takes another passphrase.
+/// announced to begin anew. With the present list it only takes another passphrase, or none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeDevices {
     /// From [`LoggedIn`](super::LoggedIn).
     pub exchange: String,
     /// The next device list.
     pub list: Bytes,
-    /// Another passphrase, in an exchange that the recovery key opened.
+    /// Another passphrase, in an exchange that the recovery key opened, or that the passphrase did and a device of the account brings
+    /// with its token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passphrase: Option<NewPassphrase>,
+    /// From now on the account has no passphrase; in an exchange that the recovery key opened.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub passphrase_off: bool,
 }
 
 /// A device lets another one into its account.

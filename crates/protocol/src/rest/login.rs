@@ -35,6 +35,9 @@ pub struct LoginFinish {
     /// The RSA key of a device that has no other, as SPKI: its challenge is wrapped to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legacy_key: Option<Bytes>,
+    /// OPAQUE registration request of another passphrase, for a [`NewPassphrase`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_passphrase: Option<Bytes>,
 }
 
 /// Begins a login with the recovery key, where the passphrase is lost.
@@ -84,9 +87,13 @@ pub struct LoggedIn {
     pub announced: Option<Bytes>,
     /// A P-256 key to prove possession against, or, for an RSA key, what is wrapped to it (rule ID-2).
     pub challenge: Bytes,
+    /// The OPAQUE registration response, where [`LoginFinish`] had a request of another passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_passphrase: Option<Bytes>,
 }
 
-/// Another passphrase in the place of the one before. Taken only where the recovery key was shown.
+/// Another passphrase in the place of the one before. Taken where the recovery key was shown, or where a device of the account
+/// changes it that has the one before.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NewPassphrase {
     /// OPAQUE registration upload.

@@ -19,10 +19,12 @@
 //! | `GET /v1/rooms` | - | [`Rooms`] |
 //! | `GET /v1/rooms/{room}/access?above={version}` | - | [`AccessVersions`] |
 //! | `POST /v1/rooms/{room}/access` | [`NewAccess`] | nothing |
+//! | `POST /v1/rooms/{room}/close` | - | nothing |
 //! | `POST /v1/rooms/{room}/enter` | - | [`Entered`] |
 //! | `GET /v1/signal` | - | WebSocket, see [`crate::signal`] |
 //!
-//! From `GET /v1/users` on all want `Authorization: Bearer` with a device's token. Errors are [`Problem`].
+//! From `GET /v1/users` on all want `Authorization: Bearer` with a device's token. `login/start`, `recover/start` and `devices/change` may
+//! have one of the same account: its attempts have places of their own. Errors are [`Problem`].
 
 mod devices;
 mod login;

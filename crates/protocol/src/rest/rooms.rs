@@ -14,6 +14,10 @@ pub struct RoomShown {
     pub version: u32,
     /// Whose devices are in it now, a user once for each. The relay's word: proof is for those inside.
     pub present: Vec<Name>,
+    /// What it is called, where this user made it under an account key from before they began anew: nobody can sign for them there any
+    /// more, and nothing is left but to close it (`POST /v1/rooms/{room}/close`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
 }
 
 /// The rooms that a user may come into.

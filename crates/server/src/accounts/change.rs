@@ -5,26 +5,33 @@ use undertone_keys::device_list::DeviceList;
 use undertone_keys::record::DeviceRecord;
 use undertone_protocol::rest::ChangeDevices;
 
-use super::devices::{another_passphrase, gone, revoked};
+use super::devices::{gone, plain_labels, revoked};
 use super::proof::{read_list, stored};
-use super::{AccountError, Desk};
-use crate::exchanges::{Kind, Step};
-use crate::store::{Accounts, Change, StoredList};
+use super::{AccountError, Desk, passphrase};
+use crate::exchanges::{Kind, Secret, Step};
+use crate::store::{Accounts, Change, Passphrase, StoredList, Token};
 
 /// So long before an account begins anew it can be kept: who keeps it must be in the log before that.
 const IN_TIME: u64 = 60;
 
 impl<S: Accounts> Desk<S> {
-    /// Takes a list that changes what is there, after a login; with the list in force, another passphrase alone.
+    /// Takes a list that changes what is there, after a login; with the list in force, another passphrase or none alone. `bearer` is the
+    /// device that brings it, where it has shown its token.
     ///
     /// # Errors
     /// [`AccountError`].
-    pub async fn change(&self, request: ChangeDevices, now: WallTime) -> Result<(), AccountError> {
+    pub async fn change(
+        &self,
+        request: ChangeDevices,
+        bearer: Option<&Token>,
+        now: WallTime,
+    ) -> Result<(), AccountError> {
         let taken = self.exchanges.take(&request.exchange, Kind::Enrol);
         let Some((user, place, Step::Enrol { opened, .. })) = taken else {
             return Err(AccountError::ExchangeOver);
         };
-        let passphrase = another_passphrase(opened, request.passphrase)?;
+        let own = bearer.is_some_and(|token| token.user == user);
+        let passphrase = new_passphrase(&request, opened.by, own)?;
         let known = self.in_force(&user).await?;
         let list = read_list(&request.list.0, &user)?;
         let mut change = Change { on: known.version(), passphrase, ..Change::default() };
@@ -39,7 +46,10 @@ impl<S: Accounts> Desk<S> {
                 }
                 change.keeps = Some(waiting.list.version);
             }
-            None => changes(&list, &known)?,
+            None => {
+                changes(&list, &known)?;
+                plain_labels(&list, Some(&known))?;
+            }
         }
         change.revoked = revoked(&list);
         if list.hash() != known.hash() {
@@ -52,6 +62,18 @@ impl<S: Accounts> Desk<S> {
         place.release();
         self.publish(&user).await?;
         Ok(())
+    }
+}
+
+/// What is to be stored of a passphrase. Whoever has the recovery key may set another one, or switch it off. Whoever has the passphrase
+/// alone may not: one who guessed it could lock the owner out. A device of the account that has it may set another.
+fn new_passphrase(request: &ChangeDevices, by: Secret, own: bool) -> Result<Option<Passphrase>, AccountError> {
+    match (&request.passphrase, request.passphrase_off) {
+        (None, false) => Ok(None),
+        (Some(_), true) => Err(AccountError::Malformed("another passphrase, or none: not both")),
+        (None, true) if by == Secret::Recovery => Ok(Some(Passphrase::off())),
+        (Some(new), false) if by == Secret::Recovery || own => passphrase(new.clone()).map(Some),
+        (Some(_), false) | (None, true) => Err(AccountError::NotRecovered),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A device joins an account (rules ID-2, ID-6).
 
 use undertone_keys::device_list::DeviceList;
-use undertone_keys::{AccessToken, DeviceId, UserId, WallTime};
+use undertone_keys::record::DeviceRecord;
+use undertone_keys::{AccessToken, DeviceId, UserId, WallTime, label};
 use undertone_protocol::limits;
 use undertone_protocol::rest::{Enrol, Enrolled, NewPassphrase};
 
@@ -39,6 +40,7 @@ impl<S: Accounts> Desk<S> {
                 return Err(AccountError::Announced);
             }
             joins(&list, &known, device)?;
+            plain_labels(&list, Some(&known))?;
             self.has_room(&user, &list, opened.by).await?;
             change.list = Some(StoredList { version: list.version(), list: request.list.0 });
         }
@@ -94,6 +96,16 @@ fn joins(list: &DeviceList, known: &DeviceList, device: DeviceId) -> Result<(), 
     let one_more = kept && list.records().len() == known.records().len() + 1;
     let is_new = !known.records().iter().any(|record| record.device == device);
     if one_more && is_new && list.begins_anew().is_none() { Ok(()) } else { Err(AccountError::BadList) }
+}
+
+/// No name hides anything, but for such as stood there before names were looked at.
+pub(super) fn plain_labels(list: &DeviceList, known: Option<&DeviceList>) -> Result<(), AccountError> {
+    let old = |record: &DeviceRecord| {
+        let mut records = known.into_iter().flat_map(DeviceList::records);
+        records.any(|old| old.device == record.device && old.label == record.label)
+    };
+    let plain = list.records().iter().all(|record| label::is_plain(&record.label) || old(record));
+    if plain { Ok(()) } else { Err(AccountError::HiddenLabel) }
 }
 
 /// The devices that may not act by a list.

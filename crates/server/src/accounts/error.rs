@@ -32,8 +32,14 @@ pub enum AccountError {
     #[error("this is no token for this account to begin anew: ask the server's operator for one (`admin anew NAME`)")]
     NoAnew,
     /// Only the recovery key sets another passphrase.
-    #[error("another passphrase is set with the recovery key alone")]
+    #[error(
+        "another passphrase is set with the recovery key, or with the present one on a device of the account, and switched off with \
+         the recovery key alone"
+    )]
     NotRecovered,
+    /// A device's name hides something.
+    #[error("a device's name has characters that nobody sees, or that turn the text around: leave them out")]
+    HiddenLabel,
     /// The account is announced to begin anew.
     #[error(
         "this account is announced to begin anew, and nothing else of it changes before that: if it was not you, run \

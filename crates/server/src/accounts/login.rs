@@ -1,27 +1,31 @@
 //! Coming into an account with its passphrase (rule ID-6).
 
-use std::net::IpAddr;
 use std::time::Instant;
 
-use opaque_ke::{CredentialFinalization, CredentialRequest, ServerLogin, ServerRegistration};
+use opaque_ke::{CredentialFinalization, CredentialRequest, RegistrationRequest, ServerLogin, ServerRegistration};
 use undertone_keys::UserId;
 use undertone_protocol::opaque::{Rng, Suite};
 use undertone_protocol::rest::{Bytes, LoggedIn, LoginChallenge, LoginFinish, LoginStart};
 
 use super::proof::challenge;
-use super::{AccountError, Desk, rng};
+use super::{AccountError, Asker, Desk, rng};
 use crate::exchanges::{Kind, Opened, Place, Secret, Step};
-use crate::store::{Accounts, StoreError};
+use crate::store::{Account, Accounts, StoreError};
 
 impl<S: Accounts> Desk<S> {
-    /// Begins a login. Names that do not exist get an answer that cannot be told from another's.
+    /// Begins a login. Names that do not exist, and accounts whose passphrase is switched off, get an answer that cannot be told from
+    /// another's, and fail at the end like a wrong passphrase.
     ///
     /// # Errors
     /// [`AccountError`].
-    pub async fn login_start(&self, request: LoginStart, address: IpAddr) -> Result<LoginChallenge, AccountError> {
+    pub async fn login_start(
+        &self,
+        request: LoginStart,
+        asker: impl Into<Asker>,
+    ) -> Result<LoginChallenge, AccountError> {
         let user = request.user.0;
-        let place = self.exchanges.reserve(&mut rng(), &user, address)?;
-        let account = self.store.account(&user).await?;
+        let place = self.place(&user, &asker.into())?;
+        let account = self.store.account(&user).await?.filter(Account::has_passphrase);
         let file = account
             .as_ref()
             .map(|account| ServerRegistration::<Suite>::deserialize(&account.opaque))
@@ -55,6 +59,10 @@ impl<S: Accounts> Desk<S> {
         if self.store.account(&user).await?.is_none_or(|now| now.opaque != account.opaque) {
             return Err(AccountError::WrongCredentials);
         }
+        let new_passphrase = match &request.new_passphrase {
+            Some(request) => Some(self.registration(&user, request)?),
+            None => None,
+        };
         let legacy_key = request.legacy_key.as_ref();
         let opened = self.opened(&user, place, Secret::Passphrase, account.by_passphrase, legacy_key).await?;
         // And since then: what the old one opened is over.
@@ -62,7 +70,14 @@ impl<S: Accounts> Desk<S> {
             drop(self.exchanges.take(&opened.exchange, Kind::Enrol));
             return Err(AccountError::WrongCredentials);
         }
-        Ok(opened)
+        Ok(LoggedIn { new_passphrase, ..opened })
+    }
+
+    /// The answer to an OPAQUE registration request of another passphrase.
+    pub(super) fn registration(&self, user: &UserId, request: &Bytes) -> Result<Bytes, AccountError> {
+        let message = RegistrationRequest::deserialize(&request.0)?;
+        let started = ServerRegistration::<Suite>::start(&self.setup, message, user.as_str().as_bytes())?;
+        Ok(Bytes(started.message.serialize().to_vec()))
     }
 
     /// The account is open: what is needed to add a device, or to change the list.
@@ -84,6 +99,7 @@ impl<S: Accounts> Desk<S> {
             list: Bytes(list.list),
             announced: waiting.map(|waiting| Bytes(waiting.list.list)),
             challenge: public,
+            new_passphrase: None,
         })
     }
 }

@@ -20,6 +20,7 @@ mod register;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use getrandom::SysRng;
@@ -36,13 +37,28 @@ pub use error::AccountError;
 
 use crate::config::{Limits, Registration};
 use crate::directory::Directory;
-use crate::exchanges::Exchanges;
-use crate::store::{Accounts, Passphrase};
+use crate::exchanges::{Exchanges, Place, TooMany};
+use crate::store::{Accounts, Passphrase, Token};
 use crate::switchboard::Switchboard;
 use consent::Consents;
 
 /// Bytes of a wrapped account key at most.
 const MAX_WRAPPED: usize = 256;
+
+/// Who begins a login: from where, and with which device's token, if with any.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// From where.
+    pub address: IpAddr,
+    /// A token that is good, of whichever account.
+    pub token: Option<Token>,
+}
+
+impl From<IpAddr> for Asker {
+    fn from(address: IpAddr) -> Self {
+        Self { address, token: None }
+    }
+}
 
 /// The account desk. Switchboard and relay are named behind it, by [`Desk::with_board`] and [`Desk::with_relay`].
 #[derive(Debug)]
@@ -124,6 +140,14 @@ impl<S: Accounts> Desk<S> {
     pub fn expire(&self) {
         self.exchanges.expire();
         self.consents.expire();
+    }
+
+    /// A place for a login, among the account's own where it is a device of it that asks (rule DOS-1).
+    fn place(&self, user: &UserId, asker: &Asker) -> Result<Place<'_>, TooMany> {
+        match asker.token.as_ref().filter(|token| token.user == *user) {
+            Some(token) => self.exchanges.reserve_own(&mut rng(), user, token.device, asker.address),
+            None => self.exchanges.reserve(&mut rng(), user, asker.address),
+        }
     }
 
     fn parameters<'a>(&'a self, user: &'a UserId) -> ServerLoginParameters<'a, 'a> {

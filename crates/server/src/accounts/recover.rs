@@ -1,15 +1,11 @@
 //! Coming into an account with its recovery key, where the passphrase is lost (rule ID-6).
 
-use std::net::IpAddr;
-
-use opaque_ke::{RegistrationRequest, ServerRegistration};
 use rand_core::Rng as _;
 use undertone_keys::recovery::is_signed_in;
 use undertone_keys::sign::{Recovery, Signature, VerifyingKey};
-use undertone_protocol::opaque::Suite;
 use undertone_protocol::rest::{Bytes, LoggedIn, RecoverChallenge, RecoverFinish, RecoverStart};
 
-use super::{AccountError, Desk, rng};
+use super::{AccountError, Asker, Desk, rng};
 use crate::exchanges::{Kind, Secret, Step};
 use crate::store::Accounts;
 
@@ -21,17 +17,15 @@ impl<S: Accounts> Desk<S> {
     pub async fn recover_start(
         &self,
         request: RecoverStart,
-        address: IpAddr,
+        asker: impl Into<Asker>,
     ) -> Result<RecoverChallenge, AccountError> {
         let user = request.user.0;
-        let place = self.exchanges.reserve(&mut rng(), &user, address)?;
+        let place = self.place(&user, &asker.into())?;
         let account = self.store.account(&user).await?;
-        let message = RegistrationRequest::deserialize(&request.request.0)?;
-        let started = ServerRegistration::<Suite>::start(&self.setup, message, user.as_str().as_bytes())?;
+        let response = self.registration(&user, &request.request)?;
         let mut nonce = [0; 32];
         rng().fill_bytes(&mut nonce);
         let exchange = place.wait_for(Step::Recover { nonce, account: account.map(Box::new) });
-        let response = Bytes(started.message.serialize().to_vec());
         Ok(RecoverChallenge { exchange: exchange.to_string(), nonce: Bytes(nonce.to_vec()), response })
     }
 

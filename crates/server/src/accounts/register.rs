@@ -8,6 +8,7 @@ use undertone_keys::{AccessToken, UserId, WallTime};
 use undertone_protocol::opaque::Suite;
 use undertone_protocol::rest::{Bytes, Enrolled, NewPassphrase, RegisterChallenge, RegisterFinish, RegisterStart};
 
+use super::devices::plain_labels;
 use super::proof::{challenge, possession, read_list};
 use super::{AccountError, Desk, MAX_WRAPPED, passphrase, rng};
 use crate::config::Registration;
@@ -77,6 +78,7 @@ impl<S: Accounts> Desk<S> {
             [record] if (list.version() == 1) != matches!(permit, Permit::Anew(_)) => record,
             _ => return Err(AccountError::BadList),
         };
+        plain_labels(&list, None)?;
         possession(&challenge, record, &list, &request.possession.0)?;
         let invite = match permit {
             Permit::Open => None,

@@ -11,7 +11,7 @@ use undertone_protocol::rest::{
 };
 use undertone_protocol::signal::Reason;
 
-use super::{Body, Desks, Refusal, authorize};
+use super::{Body, Desks, Refusal, authorize, bearer};
 use crate::accounts::AccountError;
 use crate::budget::Spending;
 use crate::signal::wall_time;
@@ -31,9 +31,11 @@ pub async fn enrol<S: Accounts>(State(shared): Desks<S>, Body(body): Body<Enrol>
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub async fn change<S: Accounts>(
     State(shared): Desks<S>,
+    headers: HeaderMap,
     Body(body): Body<ChangeDevices>,
 ) -> Result<StatusCode, Refusal> {
-    to_its_end(async move { shared.desk.change(body, wall_time()).await }).await?;
+    let bearer = bearer(&shared, &headers).await?;
+    to_its_end(async move { shared.desk.change(body, bearer.as_ref(), wall_time()).await }).await?;
     info!("an account's devices were changed");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -83,3 +83,16 @@ pub async fn enter<S: Accounts + Rooms>(
     let you = Address { user: token.user, device: token.device };
     Ok(Json(shared.rooms.enter(&shared.board, id(&room)?, &you, identity, wall_time()).await?))
 }
+
+/// Close a room that one made before one began anew.
+#[utoipa::path(post, path = "/v1/rooms/{room}/close", params(("room" = String, Path)),
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub async fn close<S: Accounts + Rooms>(
+    State(shared): Desks<S>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    let token = allowed(&shared, &headers).await?;
+    shared.rooms.close(&shared.board, id(&room)?, &token.user).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

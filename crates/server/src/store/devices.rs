@@ -25,6 +25,14 @@ pub struct Passphrase {
     pub by_passphrase: Vec<u8>,
 }
 
+impl Passphrase {
+    /// The account has none, and nothing of it is kept (rule ID-6): both parts are empty.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self { opaque: Vec::new(), by_passphrase: Vec::new() }
+    }
+}
+
 /// A change of a user's devices, with everything that changes with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
@@ -34,7 +42,7 @@ pub struct Change {
     pub list: Option<StoredList>,
     /// The token of a device, in the place of any it had.
     pub token: Option<Token>,
-    /// Another passphrase.
+    /// Another passphrase, or [`Passphrase::off`].
     pub passphrase: Option<Passphrase>,
     /// Devices that the list revokes: their tokens go.
     pub revoked: Vec<DeviceId>,

@@ -51,6 +51,9 @@ pub(crate) async fn run(store: &impl Accounts) {
     );
     let stored = store.account(&zoe).await.unwrap().unwrap();
     assert_eq!((stored.opaque, stored.by_passphrase), (passphrase.opaque, passphrase.by_passphrase));
+    let none = Change { on: 2, passphrase: Some(Passphrase::off()), ..Change::default() };
+    store.change(&zoe, none, at(100)).await.unwrap();
+    assert!(!store.account(&zoe).await.unwrap().unwrap().has_passphrase(), "nothing of it is kept");
     let late = Change { revoked: vec![device(102)], passphrase: Some(secrets(9).passphrase), token: None, ..change };
     assert!(matches!(store.change(&zoe, late, at(101)).await, Err(StoreError::Conflict)));
     assert!(store.token(&[102; 32]).await.unwrap().is_some());

@@ -18,7 +18,7 @@ use undertone_keys::{DeviceId, UserId, WallTime};
 pub struct Account {
     /// Whose.
     pub user: UserId,
-    /// OPAQUE password file.
+    /// OPAQUE password file; empty where the passphrase is switched off.
     pub opaque: Vec<u8>,
     /// The account key, wrapped under the export key.
     pub by_passphrase: Vec<u8>,
@@ -28,6 +28,14 @@ pub struct Account {
     pub recovery: Option<[u8; 32]>,
     /// When it was made.
     pub created: WallTime,
+}
+
+impl Account {
+    /// Whether it can be opened by a passphrase.
+    #[must_use]
+    pub const fn has_passphrase(&self) -> bool {
+        !self.opaque.is_empty()
+    }
 }
 
 /// A device's token.

@@ -42,6 +42,13 @@ pub trait Rooms: Send + Sync + 'static {
     /// The rooms that this user may come into, and the newest version of each, ascending.
     fn rooms_of(&self, user: &UserId) -> impl Future<Output = Result<Vec<(RoomId, u32)>, StoreError>> + Send;
 
+    /// Closes a room without a list that says so, and forgets its lists; its id stays barred. [`StoreError::Conflict`] where another version
+    /// than this is the newest, or it is closed.
+    fn close_room(&self, room: RoomId, version: u32) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The open rooms that this user has made.
+    fn open_rooms_of(&self, creator: &UserId) -> impl Future<Output = Result<Vec<RoomId>, StoreError>> + Send;
+
     /// How many open rooms this user has made.
     fn rooms_made(&self, creator: &UserId) -> impl Future<Output = Result<u32, StoreError>> + Send;
 
@@ -115,5 +122,17 @@ pub(crate) mod conformance {
         assert_eq!(store.rooms_made(&ada).await.unwrap(), 1);
         assert_eq!(store.access_bytes(&ada).await.unwrap(), 200, "its last version is kept, and bars its id");
         assert!(matches!(store.append_access(access(one, 1, &["ada@x"])).await, Err(StoreError::Conflict)));
+
+        // Or without a list that says so.
+        assert_eq!(store.open_rooms_of(&ada).await.unwrap(), [two]);
+        assert!(matches!(store.close_room(two, 2).await, Err(StoreError::Conflict)), "not the newest");
+        store.close_room(two, 1).await.unwrap();
+        assert!(matches!(store.close_room(two, 1).await, Err(StoreError::Conflict)), "closed already");
+        assert_eq!((store.rooms_of(&bob).await.unwrap(), store.open_rooms_of(&ada).await.unwrap()), (vec![], vec![]));
+        assert_eq!(store.newest_access(two).await.unwrap(), None);
+        for version in [1, 2] {
+            let again = store.append_access(access(two, version, &["ada@x"])).await;
+            assert!(matches!(again, Err(StoreError::Conflict)), "its id is barred");
+        }
     }
 }

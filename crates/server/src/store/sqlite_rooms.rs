@@ -24,6 +24,14 @@ impl Rooms for Sqlite {
         if newest.unwrap_or(0).checked_add(1) != Some(access.version) {
             return Err(StoreError::Conflict);
         }
+        // What was closed stays so, also where nobody's list says it.
+        let barred: Option<bool> = sqlx::query_scalar("SELECT closed FROM rooms WHERE room = ?")
+            .bind(room)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if barred == Some(true) {
+            return Err(StoreError::Conflict);
+        }
         let closed = access.members.is_empty();
         sqlx::query(
             "INSERT INTO rooms (room, version, creator, closed) VALUES (?, ?, ?, ?)
@@ -105,6 +113,26 @@ impl Rooms for Sqlite {
             Ok((RoomId::from_bytes(id(&room)?), row.try_get("version")?))
         };
         rows.into_iter().map(room).collect()
+    }
+
+    async fn close_room(&self, room: RoomId, version: u32) -> Result<(), StoreError> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let room = room.as_bytes().as_slice();
+        let close = sqlx::query("UPDATE rooms SET closed = 1 WHERE room = ? AND version = ? AND closed = 0");
+        if close.bind(room).bind(version).execute(&mut *transaction).await?.rows_affected() != 1 {
+            return Err(StoreError::Conflict);
+        }
+        for forget in ["DELETE FROM room_access WHERE room = ?", "DELETE FROM room_members WHERE room = ?"] {
+            sqlx::query(forget).bind(room).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn open_rooms_of(&self, creator: &UserId) -> Result<Vec<RoomId>, StoreError> {
+        let query = sqlx::query_scalar("SELECT room FROM rooms WHERE creator = ? AND closed = 0 ORDER BY room");
+        let rooms: Vec<Vec<u8>> = query.bind(creator.as_str()).fetch_all(self.pool()).await?;
+        rooms.iter().map(|room| Ok(RoomId::from_bytes(id(room)?))).collect()
     }
 
     async fn rooms_made(&self, creator: &UserId) -> Result<u32, StoreError> {

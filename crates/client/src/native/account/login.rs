@@ -14,7 +14,7 @@ use super::register::Registered;
 use super::settle::enrol;
 use super::{anew, change, consent};
 use crate::native::device_key::{Holder, KeyChoice, Pins};
-use crate::native::enrolment::{NewDevice, Pending};
+use crate::native::enrolment::{self, NewDevice, Pending};
 use crate::native::error::ClientError;
 use crate::native::home::Home;
 use crate::native::rng;
@@ -65,6 +65,7 @@ pub(in crate::native) async fn login(
     pins: &dyn Pins,
 ) -> Result<Registered, ClientError> {
     login.unlock.check()?;
+    enrolment::label(login.label)?;
     let met = meet(home, login.server, login.name).await?;
     // An earlier attempt may have been taken, and only its answer lost.
     let earlier = home.pending()?;
@@ -79,7 +80,7 @@ pub(in crate::native) async fn login(
     };
     let device = earlier.as_ref().map(|pending| &pending.device).or_else(|| early.as_ref().map(|(device, _)| device));
     let legacy_key = device.and_then(NewDevice::legacy_key);
-    let again = || open(&met, login.unlock, legacy_key.clone());
+    let again = || open(&met, login.unlock, legacy_key.clone(), None);
     let mut opened = again().await.map_err(|error| anew::not_yet(error, earlier.as_ref()))?;
     if login.keep && opened.announced.is_some() {
         change::keep(&met, opened).await?;

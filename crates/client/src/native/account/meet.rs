@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use undertone_keys::UserId;
+use undertone_keys::{AccessToken, UserId};
 
 use crate::native::connector::Connector;
 use crate::native::error::ClientError;
@@ -14,6 +14,8 @@ pub(super) struct Met {
     pub(super) pin: ServerPin,
     pub(super) connector: Connector,
     pub(super) user: UserId,
+    /// Of this device, where it is one of the account: strangers do not use up its places (rule DOS-1).
+    pub(super) token: Option<AccessToken>,
 }
 
 /// Looks who the server is, for a home without an account. One that knows it already insists on the same one.
@@ -43,12 +45,13 @@ pub(super) async fn meet(home: &Home, server: &str, name: &str) -> Result<Met, C
         pin.keep_newer_of(&known);
     }
     let user = UserId::parse(name, &statement.domain).map_err(ClientError::Name)?;
-    Ok(Met { pin, connector, user })
+    Ok(Met { pin, connector, user, token: None })
 }
 
 impl Met {
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
-        rest::post(self.connector.tcp().await?, self.connector.address(), path, None, body).await
+        let token = self.token.as_ref();
+        rest::post(self.connector.tcp().await?, self.connector.address(), path, token, body).await
     }
 
     /// The same for what the server may take its time to answer.
@@ -62,7 +65,8 @@ impl Met {
 
     /// The same for no answer.
     pub(super) async fn post_for_nothing(&self, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
-        rest::post_for_nothing(self.connector.tcp().await?, self.connector.address(), path, None, body).await
+        let token = self.token.as_ref();
+        rest::post_for_nothing(self.connector.tcp().await?, self.connector.address(), path, token, body).await
     }
 
     /// The server's answer is none.

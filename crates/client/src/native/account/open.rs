@@ -1,6 +1,9 @@
 //! Opening the account key: it lies on no device, and is here for as long as it takes to sign a list (rule ID-6).
 
-use opaque_ke::{ClientLogin, ClientLoginFinishParameters, CredentialResponse};
+use opaque_ke::{
+    ClientLogin, ClientLoginFinishParameters, ClientRegistration, ClientRegistrationFinishParameters,
+    ClientRegistrationStartResult, CredentialResponse, RegistrationResponse,
+};
 use undertone_keys::account::AccountWrap;
 use undertone_keys::device_list::{ClaimedList, DeviceList, ListError};
 use undertone_keys::recovery::RecoveryKey;
@@ -24,7 +27,7 @@ pub enum Unlock<'a> {
     Recovery {
         /// The key.
         key: &'a RecoveryKey,
-        /// A passphrase that takes the place of the one there is. A login by the recovery key always sets one.
+        /// A passphrase that takes the place of the one there is. Without one it stays as it is, or off.
         passphrase: Option<&'a SecretBytes>,
     },
 }
@@ -62,10 +65,16 @@ pub(super) struct Opened {
     pub(super) passphrase: Option<NewPassphrase>,
 }
 
-pub(super) async fn open(met: &Met, unlock: Unlock<'_>, legacy_key: Option<Bytes>) -> Result<Opened, ClientError> {
+/// Opens the account; with `another` passphrase, which is to take the place of the one there is.
+pub(super) async fn open(
+    met: &Met,
+    unlock: Unlock<'_>,
+    legacy_key: Option<Bytes>,
+    another: Option<&SecretBytes>,
+) -> Result<Opened, ClientError> {
     match unlock {
-        Unlock::Passphrase(passphrase) => by_passphrase(met, passphrase.as_slice(), legacy_key).await,
-        Unlock::Recovery { key, passphrase } => recover::open(met, key, passphrase, legacy_key).await,
+        Unlock::Passphrase(passphrase) => by_passphrase(met, passphrase.as_slice(), legacy_key, another).await,
+        Unlock::Recovery { key, passphrase } => recover::open(met, key, another.or(passphrase), legacy_key).await,
     }
 }
 
@@ -73,6 +82,7 @@ pub(super) async fn by_passphrase(
     met: &Met,
     passphrase: &[u8],
     legacy_key: Option<Bytes>,
+    another: Option<&SecretBytes>,
 ) -> Result<Opened, ClientError> {
     let Met { pin, user, .. } = met;
     let started = ClientLogin::<Suite>::start(&mut Rng(&mut rng()), passphrase).map_err(failed)?;
@@ -88,11 +98,54 @@ pub(super) async fn by_passphrase(
         .finish(&mut Rng(&mut rng()), passphrase, response, parameters)
         .map_err(|_| ClientError::WrongCredentials)?;
     let finalization = Bytes(finished.message.serialize().to_vec());
-    let finish = LoginFinish { exchange: challenge.exchange, finalization, legacy_key };
+    let another = another.map(Another::begin).transpose()?;
+    let new_passphrase = another.as_ref().map(Another::request);
+    let finish = LoginFinish { exchange: challenge.exchange, finalization, legacy_key, new_passphrase };
     let logged_in: LoggedIn = met.post("/v1/login/finish", &finish).await?;
     let wrap = AccountWrap::from_export_key(&finished.export_key, user);
     let account = wrap.unwrap(&logged_in.account.0).map_err(|_| met.bad())?;
-    Opened::check(met, logged_in, account, None)
+    let new = match (another, &logged_in.new_passphrase) {
+        (Some(another), Some(response)) => Some(another.finish(met, &response.0, &account)?),
+        (Some(_), None) => return Err(met.bad()),
+        (None, _) => None,
+    };
+    Opened::check(met, logged_in, account, new)
+}
+
+/// A passphrase that takes the place of another one: the half of its OPAQUE registration that stays here.
+pub(super) struct Another<'p> {
+    typed: &'p SecretBytes,
+    started: ClientRegistrationStartResult<Suite>,
+}
+
+impl<'p> Another<'p> {
+    pub(super) fn begin(typed: &'p SecretBytes) -> Result<Self, ClientError> {
+        let started = ClientRegistration::<Suite>::start(&mut Rng(&mut rng()), typed.as_slice()).map_err(failed)?;
+        Ok(Self { typed, started })
+    }
+
+    pub(super) fn request(&self) -> Bytes {
+        Bytes(self.started.message.serialize().to_vec())
+    }
+
+    /// What the server is to keep of it: OPAQUE's upload, and the account key under its export key.
+    pub(super) fn finish(
+        self,
+        met: &Met,
+        response: &[u8],
+        account: &SigningKey<Account>,
+    ) -> Result<NewPassphrase, ClientError> {
+        let Met { pin, user, .. } = met;
+        let response = RegistrationResponse::deserialize(response).map_err(|_| met.bad())?;
+        let stretching = stretching().map_err(failed)?;
+        let names = identifiers(user.as_str().as_bytes(), pin.domain.as_bytes());
+        let parameters = ClientRegistrationFinishParameters::new(names, Some(&stretching));
+        let finished = self.started.state.finish(&mut Rng(&mut rng()), self.typed.as_slice(), response, parameters);
+        let finished = finished.map_err(failed)?;
+        let wrap = AccountWrap::from_export_key(&finished.export_key, user);
+        let account = Bytes(wrap.wrap(&mut rng(), account));
+        Ok(NewPassphrase { upload: Bytes(finished.message.serialize().to_vec()), account })
+    }
 }
 
 impl Opened {

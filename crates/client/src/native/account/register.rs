@@ -13,7 +13,7 @@ use super::meet::{Met, failed, meet};
 use super::settle::{enrol, settle};
 use super::{anew, open};
 use crate::native::device_key::{KeyChoice, Pins};
-use crate::native::enrolment::{NewDevice, Pending};
+use crate::native::enrolment::{self, NewDevice, Pending};
 use crate::native::error::ClientError;
 use crate::native::home::Home;
 use crate::native::rng;
@@ -63,6 +63,7 @@ pub(in crate::native) async fn register(
     pins: &dyn Pins,
 ) -> Result<Registered, ClientError> {
     open::new_passphrase(registration.passphrase)?;
+    enrolment::label(registration.label)?;
     let met = meet(home, registration.server, registration.name).await?;
     let passphrase = registration.passphrase.as_slice();
     let earlier = home.pending()?;
@@ -147,7 +148,7 @@ async fn resume(
     (pending, choice): (Pending, &KeyChoice),
     pins: &dyn Pins,
 ) -> Result<Option<Registered>, ClientError> {
-    let opened = match open::by_passphrase(met, passphrase, pending.device.legacy_key()).await {
+    let opened = match open::by_passphrase(met, passphrase, pending.device.legacy_key(), None).await {
         // Whoever has a token may begin anew once more: the server says whether the first attempt stands.
         Err(error @ ClientError::WrongCredentials) if anew.is_none() && pending.list.begins_anew().is_some() => {
             return Err(anew::not_yet(error, Some(&pending)));

@@ -2,5 +2,6 @@
 
 mod anew;
 mod joining;
+mod passphrase;
 mod recovery;
 mod world;

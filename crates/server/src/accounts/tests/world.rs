@@ -152,6 +152,10 @@ impl World {
     }
 
     pub(super) async fn login(&self, person: &Person) -> Result<LoggedIn, AccountError> {
+        self.login_with(person, None).await
+    }
+
+    async fn login_with(&self, person: &Person, new_passphrase: Option<Bytes>) -> Result<LoggedIn, AccountError> {
         let started = ClientLogin::<Suite>::start(&mut Rng(&mut rng()), &person.passphrase).unwrap();
         let request = Bytes(started.message.serialize().to_vec());
         let challenge = self.desk.login_start(LoginStart { user: Name(person.user.clone()), request }, HOME).await?;
@@ -161,7 +165,7 @@ impl World {
         let finished = started.state.finish(&mut Rng(&mut rng()), &person.passphrase, response, parameters);
         let Ok(finished) = finished else { return Err(AccountError::WrongCredentials) };
         let finalization = Bytes(finished.message.serialize().to_vec());
-        let finish = LoginFinish { exchange: challenge.exchange, finalization, legacy_key: None };
+        let finish = LoginFinish { exchange: challenge.exchange, finalization, legacy_key: None, new_passphrase };
         let logged_in = self.desk.login_finish(finish).await?;
         let opened = AccountWrap::from_export_key(&finished.export_key, &person.user).unwrap(&logged_in.account.0);
         assert_eq!(opened.unwrap().public(), person.account.public());
@@ -218,8 +222,34 @@ impl World {
         list: &DeviceList,
         passphrase: Option<NewPassphrase>,
     ) -> Result<(), AccountError> {
-        let change = ChangeDevices { exchange: logged_in.exchange, list: Bytes(list.to_bytes()), passphrase };
-        self.desk.change(change, wall_time()).await
+        let (exchange, list) = (logged_in.exchange, Bytes(list.to_bytes()));
+        let change = ChangeDevices { exchange, list, passphrase, passphrase_off: false };
+        self.desk.change(change, None, wall_time()).await
+    }
+
+    /// Switches the passphrase off.
+    pub(super) async fn switch_off(&self, logged_in: LoggedIn, list: &DeviceList) -> Result<(), AccountError> {
+        let (exchange, list) = (logged_in.exchange, Bytes(list.to_bytes()));
+        let change = ChangeDevices { exchange, list, passphrase: None, passphrase_off: true };
+        self.desk.change(change, None, wall_time()).await
+    }
+
+    /// Sets another passphrase by the present one, as the device with this token, or as nobody's.
+    pub(super) async fn renew(
+        &self,
+        person: &Person,
+        passphrase: &[u8],
+        bearer: Option<&Token>,
+    ) -> Result<(), AccountError> {
+        let started = ClientRegistration::<Suite>::start(&mut Rng(&mut rng()), passphrase).unwrap();
+        let request = Bytes(started.message.serialize().to_vec());
+        let logged_in = self.login_with(person, Some(request)).await?;
+        let other = Person { passphrase: passphrase.to_vec(), ..person.again() };
+        let (upload, account) = other.uploads(started.state, &logged_in.new_passphrase.unwrap().0);
+        let (exchange, list) = (logged_in.exchange, logged_in.list);
+        let passphrase = Some(NewPassphrase { upload, account });
+        let change = ChangeDevices { exchange, list, passphrase, passphrase_off: false };
+        self.desk.change(change, bearer, wall_time()).await
     }
 
     /// Whether a token is good, and whose it is.
