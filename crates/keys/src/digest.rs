@@ -1,4 +1,4 @@
-//! SHA-256 over several slices, and length-prefixed hashing for transcripts.
+//! SHA-256 and SHA-512 over several slices, and length-prefixed hashing for transcripts.
 
 use crate::labels::Label;
 use crate::primitives;
@@ -7,6 +7,12 @@ use crate::primitives;
 #[must_use]
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     primitives::sha256(parts)
+}
+
+/// SHA-512 over the concatenation of `parts`.
+#[must_use]
+pub fn sha512(parts: &[&[u8]]) -> [u8; 64] {
+    primitives::sha512(parts)
 }
 
 /// SHA-256 over `label || 0x00` and each part behind its length as a 64-bit big-endian number: no two lists of

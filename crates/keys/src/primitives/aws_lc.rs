@@ -49,6 +49,14 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     context.finish().as_ref().try_into().unwrap_or_default()
 }
 
+pub(crate) fn sha512(parts: &[&[u8]]) -> [u8; 64] {
+    let mut context = digest::Context::new(&digest::SHA512);
+    parts.iter().for_each(|part| context.update(part));
+    let mut hash = [0; 64];
+    hash.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
+
 pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]], out: &mut [u8; 64]) {
     mac(hmac::HMAC_SHA256, key, parts, out);
 }

@@ -44,6 +44,12 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+pub(crate) fn sha512(parts: &[&[u8]]) -> [u8; 64] {
+    let mut hash = Sha512::new();
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finalize().into()
+}
+
 pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]], out: &mut [u8; 64]) {
     if let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) {
         parts.iter().for_each(|part| mac.update(part));

@@ -175,6 +175,7 @@ fn both_sets_give_the_same_answers() {
         rustcrypto::hmac_sha256(&bytes[..usize::from(n)], &[&message, &bytes], &mut b);
         assert_eq!(a, b);
         assert_eq!(aws_lc::sha256(&[&message, &bytes]), rustcrypto::sha256(&[&message, &bytes]));
+        assert_eq!(aws_lc::sha512(&[&message, &bytes]), rustcrypto::sha512(&[&message, &bytes]));
     }
 }
 

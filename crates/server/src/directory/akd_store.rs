@@ -7,7 +7,7 @@
 //! fills before a commit and stays filled when that fails. [`Near`] is filled after one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use akd::errors::StorageError as AkdError;
 use akd::storage::types::{
@@ -28,6 +28,8 @@ use super::tree::shown;
 
 /// Nodes with labels of so many bits at most are kept in memory: 32,767 at most, which take some 10 MB.
 const NEAR: u32 = 14;
+/// Parts of what was read.
+const PARTS: usize = 16;
 
 /// The storage with an epoch in front of it that is not committed.
 pub(super) struct AkdStore<S>(Arc<Inner<S>>);
@@ -39,14 +41,19 @@ struct Inner<S> {
     azks: Azks,
     /// The newest versions of the labels that are in the epoch.
     newest: FxHashMap<Vec<u8>, Option<Version>>,
-    staged: Mutex<Staged>,
+    staged: RwLock<Staged>,
+    /// Nodes as they are stored, in parts that have locks of their own: the threads that insert work on different sides of
+    /// the tree. `akd` reads most of them two or three times on the way to an epoch.
+    read: [Mutex<ByLabel>; PARTS],
     /// What went wrong last, as `akd` passes on nothing but texts.
     failure: Mutex<Option<StorageError>>,
 }
 
 /// The nodes near the root as they are stored: nearly every epoch reads them all. Clones share one.
 #[derive(Clone, Default)]
-pub(super) struct Near(Arc<RwLock<FxHashMap<NodeLabel, TreeNode>>>);
+pub(super) struct Near(Arc<RwLock<ByLabel>>);
+
+type ByLabel = FxHashMap<NodeLabel, TreeNode>;
 
 /// An epoch as `akd` handed it over.
 #[derive(Debug, Default)]
@@ -54,11 +61,11 @@ pub(super) struct Staged {
     /// Epoch and count of nodes.
     pub(super) azks: Option<Azks>,
     /// Every node that changed.
-    pub(super) nodes: FxHashMap<NodeLabel, TreeNode>,
+    pub(super) nodes: ByLabel,
     /// The new versions, by label.
     pub(super) versions: Vec<(Vec<u8>, Version)>,
-    /// Nodes as they are stored. `akd` reads most of them two or three times on the way to an epoch.
-    read: FxHashMap<NodeLabel, TreeNode>,
+    /// The nodes that were read for it, in parts.
+    read: Vec<ByLabel>,
 }
 
 impl<S> Clone for AkdStore<S> {
@@ -74,23 +81,27 @@ impl<S: Storage> AkdStore<S> {
         let (epoch, num_nodes) = head.map_or((0, 1), |head| (head.epoch, head.nodes));
         let azks = Azks { latest_epoch: epoch, num_nodes };
         let newest = due.iter().map(|due| (due.label.clone(), due.before)).collect();
-        let (staged, failure) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { storage, near, azks, newest, staged, failure }))
+        let (staged, read, failure) = Default::default();
+        Self(Arc::new(Inner { storage, near, azks, newest, staged, read, failure }))
     }
 
     /// Takes the epoch away from in front of the storage, to be committed.
     pub(super) fn take(&self) -> Staged {
-        std::mem::take(&mut *self.staged())
+        let mut staged = std::mem::take(&mut *self.0.staged.write().unwrap_or_else(PoisonError::into_inner));
+        let parts = self.0.read.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner));
+        staged.read = parts.map(|mut part| std::mem::take(&mut *part)).collect();
+        staged
     }
 
-    /// The proof that the staged epoch only added, from what `akd` read and wrote to make it.
-    pub(super) fn added(&self) -> Result<AppendOnlyProof, StorageError> {
-        let (staged, near) = (self.staged(), self.0.near.read());
+    /// The proof that the epoch taken away only added, from what `akd` read and wrote to make it.
+    pub(super) fn added(&self, staged: &Staged) -> Result<AppendOnlyProof, StorageError> {
+        let near = self.0.near.read();
         let epoch = staged.azks.as_ref().ok_or(StorageError::Conflict)?.latest_epoch;
         let (mut unchanged, mut inserted) = (Vec::new(), Vec::new());
         let mut due = vec![NodeLabel::root()];
         while let Some(label) = due.pop() {
-            let known = staged.nodes.get(&label).or_else(|| staged.read.get(&label)).or_else(|| near.get(&label));
+            let read = || staged.read.get(part(&label)).and_then(|read| read.get(&label));
+            let known = staged.nodes.get(&label).or_else(read).or_else(|| near.get(&label));
             let stored = if known.is_none() { Some(self.stored(&label)?) } else { None };
             let node = known.or(stored.as_ref()).ok_or(StorageError::Damaged)?;
             if node.last_epoch < epoch {
@@ -110,22 +121,8 @@ impl<S: Storage> AkdStore<S> {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn staged(&self) -> MutexGuard<'_, Staged> {
-        self.0.staged.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stage(&self, record: DbRecord) -> Result<(), StorageError> {
-        let mut staged = self.staged();
-        match record {
-            DbRecord::Azks(azks) => staged.azks = Some(azks),
-            DbRecord::TreeNode(node) => drop(staged.nodes.insert(node.label, node.latest_node)),
-            DbRecord::ValueState(ValueState { value, version, epoch, username, .. }) => {
-                let version = u32::try_from(version).map_err(|_| StorageError::Conflict)?;
-                let value = value.0.try_into().map_err(|_| StorageError::Conflict)?;
-                staged.versions.push((username.0, Version { version, epoch, value, vrf: None }));
-            }
-        }
-        Ok(())
+    fn staged(&self) -> RwLockReadGuard<'_, Staged> {
+        self.0.staged.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn azks(&self) -> Azks {
@@ -136,17 +133,19 @@ impl<S: Storage> AkdStore<S> {
     }
 
     fn node(&self, label: &NodeLabel) -> Result<TreeNode, StorageError> {
-        {
-            let staged = self.staged();
-            if let Some(node) = staged.nodes.get(label).or_else(|| staged.read.get(label)) {
-                return Ok(node.clone());
-            }
+        if let Some(node) = self.staged().nodes.get(label) {
+            return Ok(node.clone());
         }
         if let Some(node) = self.0.near.read().get(label) {
             return Ok(node.clone());
         }
+        let part = self.0.read.get(part(label)).ok_or(StorageError::Damaged)?;
+        let read = || part.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = read().get(label) {
+            return Ok(node.clone());
+        }
         let node = self.stored(label)?;
-        self.staged().read.insert(*label, node.clone());
+        read().insert(*label, node.clone());
         Ok(node)
     }
 
@@ -206,7 +205,7 @@ impl Near {
     /// Takes over what a committed epoch read and wrote.
     pub(super) fn keep(&self, staged: &Staged) {
         let mut near = self.write();
-        let nodes = staged.read.iter().chain(&staged.nodes).filter(|(label, _)| label.label_len <= NEAR);
+        let nodes = staged.read.iter().flatten().chain(&staged.nodes).filter(|(label, _)| label.label_len <= NEAR);
         for (label, node) in nodes {
             near.insert(*label, node.clone());
         }
@@ -235,7 +234,9 @@ impl<S: Storage> Database for AkdStore<S> {
     async fn batch_set(&self, records: Vec<DbRecord>, state: DbSetState) -> Result<(), AkdError> {
         match state {
             DbSetState::TransactionCommit => {
-                records.into_iter().try_for_each(|record| self.stage(record)).map_err(|error| self.failed(error))
+                let mut staged = self.0.staged.write().unwrap_or_else(PoisonError::into_inner);
+                let staged = records.into_iter().try_for_each(|record| stage(record, &mut staged));
+                staged.map_err(|error| self.failed(error))
             }
             // Nothing is written outside of an epoch.
             DbSetState::General => Err(self.failed(StorageError::Conflict)),
@@ -281,6 +282,26 @@ impl<S: Storage> Database for AkdStore<S> {
         }
         Ok(found)
     }
+}
+
+/// Takes over a record of an epoch.
+fn stage(record: DbRecord, staged: &mut Staged) -> Result<(), StorageError> {
+    match record {
+        DbRecord::Azks(azks) => staged.azks = Some(azks),
+        DbRecord::TreeNode(node) => drop(staged.nodes.insert(node.label, node.latest_node)),
+        DbRecord::ValueState(ValueState { value, version, epoch, username, .. }) => {
+            let version = u32::try_from(version).map_err(|_| StorageError::Conflict)?;
+            let value = value.0.try_into().map_err(|_| StorageError::Conflict)?;
+            staged.versions.push((username.0, Version { version, epoch, value, vrf: None }));
+        }
+    }
+    Ok(())
+}
+
+/// The part in which a node is kept: by the first bits of its label, as the tree is shared out by them.
+fn part(label: &NodeLabel) -> usize {
+    let [first, ..] = label.label_val;
+    usize::from(first) * PARTS / 256
 }
 
 /// The tree before its first epoch.

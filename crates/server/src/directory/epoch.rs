@@ -22,7 +22,7 @@ use super::queue::Due;
 use super::settings::Settings;
 use super::shown::{Shown, Unsigned, WithLeaf};
 use super::snapshot::Snapshot;
-use super::storage::{Batch, Head, LogLeaf, LogOf, NewEpoch, Storage, StorageError, Version, View};
+use super::storage::{Batch, Head, LogLeaf, LogOf, NewEpoch, NodeRow, Storage, StorageError, Version, View};
 use super::tree::Stored;
 use super::vrf::Vrf;
 
@@ -92,32 +92,34 @@ impl<S: Storage> Steps<S> {
     ) -> Result<Shown, DirectoryError> {
         let made = self.make(due, before, now).await;
         match &made {
-            Ok((_, staged)) => self.near.keep(staged),
+            Ok((_, staged, _)) => self.near.keep(staged),
             // It may be durable all the same.
             Err(_) => self.near.forget(),
         }
-        let (unsigned, staged) = made?;
-        let tree = before.and_then(|before| before.tree.as_ref()).and_then(|tree| self.grow(tree, &staged));
+        let (unsigned, _, tree) = made?;
         Ok(unsigned.sign(&self.origin, &self.log_key, tree))
     }
 
-    /// Makes an epoch durable.
+    /// Makes an epoch durable, and the tree that is shown after that.
     async fn make(
         &self,
         due: &[Due],
         before: Option<&Shown>,
         now: WallTime,
-    ) -> Result<(Unsigned, Staged), DirectoryError> {
+    ) -> Result<(Unsigned, Staged, Option<Arc<Snapshot>>), DirectoryError> {
         let head = self.storage.own_view()?.head()?;
         // Nothing of an epoch that fails stays: it has its store to itself.
         let store = AkdStore::new(self.storage.clone(), self.near.clone(), head.as_ref(), due);
         let EpochHash(number, root) = self.publish(&store, due, before.map_or(0, Shown::epoch)).await?;
+        let (staged, shared) = (store.take(), self.threads.get() > 1 && due.len() >= SHARED_FROM);
         // Now, as it is small now: once later epochs have touched the tree, it names every node they did.
-        let audit = store.added()?.to_bytes();
-        let staged = store.take();
+        let audit = || store.added(&staged).map(|proof| proof.to_bytes());
+        let (audit, changed) = beside(shared, audit, || staged.nodes.values().map(codec::row).collect());
         let leaf = Leaf { epoch: number, root, vrf_key: self.vrf_key, time: later(now, before.map(Shown::time), 0) };
-        let epoch = new_epoch(number, root, audit, &staged)?;
-        Ok((self.commit(Some(epoch), leaf, before)?, staged))
+        let epoch = new_epoch(number, root, audit?, changed, &staged)?;
+        let tree = || before.and_then(|before| before.tree.as_ref()).and_then(|tree| self.grow(tree, &staged));
+        let (tree, unsigned) = beside(shared, tree, || self.commit(Some(epoch), leaf, before));
+        Ok((unsigned?, staged, tree))
     }
 
     /// The newest leaf again, with a newer time (rule KT-8).
@@ -185,16 +187,27 @@ impl<S: Storage> Steps<S> {
     }
 }
 
-fn new_epoch(number: u64, root: Hash, audit: Vec<u8>, staged: &Staged) -> Result<NewEpoch, StorageError> {
-    let azks = staged.azks.as_ref().filter(|azks| azks.latest_epoch == number).ok_or(StorageError::Conflict)?;
-    Ok(NewEpoch {
-        number,
-        root,
-        nodes: azks.num_nodes,
-        changed: staged.nodes.values().map(codec::row).collect(),
-        versions: staged.versions.clone(),
-        audit,
+/// Does both, one on a thread of its own where that is worth while.
+fn beside<A: Send, B>(shared: bool, there: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
+    if !shared {
+        return (there(), here());
+    }
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(there);
+        let here = here();
+        (thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here)
     })
+}
+
+fn new_epoch(
+    number: u64,
+    root: Hash,
+    audit: Vec<u8>,
+    changed: Vec<NodeRow>,
+    staged: &Staged,
+) -> Result<NewEpoch, StorageError> {
+    let azks = staged.azks.as_ref().filter(|azks| azks.latest_epoch == number).ok_or(StorageError::Conflict)?;
+    Ok(NewEpoch { number, root, nodes: azks.num_nodes, changed, versions: staged.versions.clone(), audit })
 }
 
 /// The time of a leaf: never before that of the one before it, and `more` seconds after it at least.

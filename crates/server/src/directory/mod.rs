@@ -22,6 +22,7 @@
 //! [`Directory::publish`] waits in a bounded channel for its epoch, at most about a second. Look-ups take a connection
 //! of a bounded pool and run on blocking threads.
 
+mod ahead;
 mod akd_store;
 mod clock;
 mod codec;

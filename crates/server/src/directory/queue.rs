@@ -55,6 +55,11 @@ impl Queue {
         self.waiting.is_empty()
     }
 
+    /// The first `most` labels and versions that wait.
+    pub(super) fn waiting(&self, most: usize) -> Vec<(Vec<u8>, u32)> {
+        self.waiting.iter().take(most).map(|change| (change.label.clone(), change.version)).collect()
+    }
+
     /// Everything that waits is told that it waits in vain.
     pub(super) fn fail(&mut self, error: DirectoryError) {
         self.waiting.drain(..).for_each(|change| answer(change.reply, Err(error)));

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,14 +27,22 @@ const WRITER_CACHE: i64 = 64 << 10;
 const READER_CACHE: i64 = 4 << 10;
 /// Bytes to which the write-ahead log is cut after it was longer, as it is in a bulk load.
 const LOG_LEFT: i64 = 64 << 20;
+/// Pages of the log (64 MiB) at which a commit brings them to their places itself. Mostly [`Storage::tidy`] was there before.
+const LOG_PAGES: i64 = 16_384;
+/// Nodes written, each on a page of its own at the worst, from which on it is worth while to tidy.
+const UNTIDY: usize = 1_000;
 /// Statements a connection keeps prepared.
 const STATEMENTS: usize = 32;
 
 /// The directory's database.
 pub struct Sqlite {
     path: PathBuf,
-    writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    /// Behind the readers, as it is closed last: only a connection that may write brings the log to its place and takes it
+    /// away. Left behind, it is read as a whole by the next start.
+    writer: Mutex<Connection>,
+    /// Nodes written since it was tidy.
+    untidy: AtomicUsize,
 }
 
 impl Sqlite {
@@ -50,8 +59,10 @@ impl Sqlite {
         writer.pragma_update(None, "synchronous", "FULL")?;
         writer.pragma_update(None, "cache_size", -WRITER_CACHE)?;
         writer.pragma_update(None, "journal_size_limit", LOG_LEFT)?;
+        writer.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         schema::migrate(&mut writer)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::new(Vec::new()) })
+        let (writer, readers) = (Mutex::new(writer), Mutex::default());
+        Ok(Self { path: path.to_owned(), writer, readers, untidy: AtomicUsize::new(0) })
     }
 
     /// Reads the whole file for damage and says at which epoch it is. Changes nothing, and may be done beside a running
@@ -149,6 +160,16 @@ impl Storage for Sqlite {
         drop(self.writing());
     }
 
+    /// A checkpoint, which waits for no reader. Within a commit it would be waited for.
+    fn tidy(&self) -> Result<(), StorageError> {
+        if self.untidy.load(Ordering::Relaxed) < UNTIDY {
+            return Ok(());
+        }
+        self.writing()?.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        self.untidy.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
         let mut connection = self.writing()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -169,7 +190,10 @@ impl Storage for Sqlite {
             subtree.execute(params![level, integer(*number)?, hash])?;
         }
         drop((leaf, subtree));
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        let changed = batch.epoch.as_ref().map_or(1, |epoch| epoch.changed.len());
+        self.untidy.fetch_add(changed, Ordering::Relaxed);
+        Ok(())
     }
 
     fn keep_proofs(&self, proofs: &[(u64, VrfPair)]) -> Result<(), StorageError> {
@@ -196,9 +220,9 @@ fn add_epoch(connection: &Connection, epoch: &NewEpoch) -> Result<(), StorageErr
     // In the order of the table: neighbours go to one page while it is at hand.
     let mut changed: Vec<_> = epoch.changed.iter().collect();
     changed.sort_unstable_by(|a, b| a.label.cmp(&b.label));
-    let mut node = connection.prepare_cached(
-        "INSERT INTO node (label, node) VALUES (?, ?) ON CONFLICT (label) DO UPDATE SET node = excluded.node",
-    )?;
+    // In a table with one index and nothing that hangs on it, REPLACE writes where it finds, while an upsert looks for the
+    // place up to three times.
+    let mut node = connection.prepare_cached("INSERT OR REPLACE INTO node (label, node) VALUES (?, ?)")?;
     for row in changed {
         node.execute(params![row.label, row.node])?;
     }

@@ -184,6 +184,14 @@ pub trait Storage: Send + Sync + 'static {
     /// Ends what [`Storage::begin_reading`] began, if nothing did yet.
     fn end_reading(&self) {}
 
+    /// Does what could wait so far and changes nothing of what there is, such as bringing what is durable to its place.
+    ///
+    /// # Errors
+    /// Those of the database.
+    fn tidy(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Takes the next step.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use akd::ecvrf::{Proof, VRFExpandedPrivateKey, VRFKeyStorage, VRFPrivateKey, VRFPublicKey, VrfError};
@@ -17,12 +18,19 @@ use undertone_keys::Secret;
 use undertone_keys::digest::sha256;
 use undertone_transparency::log::Hash;
 
+use super::ahead::Places;
 use super::storage::{VrfPair, VrfProof};
 
 /// Labels for which it is worth while to start threads.
 const SHARED_FROM: usize = 16;
+/// Labels that a thread takes at once: some are known already, so equal shares would be unequal work.
+const SHARE: usize = 16;
 
-type Leaf = (Vec<u8>, bool, u64);
+/// A leaf that has a place: label, whether it is the fresh one, version.
+pub(super) type Leaf = (Vec<u8>, bool, u64);
+
+/// A leaf as `akd` asks for its place, with the value that it passes through.
+type Asked = (AkdLabel, VersionFreshness, u64, AkdValue);
 
 /// The VRF with its key. Clones share one.
 #[derive(Clone)]
@@ -36,6 +44,8 @@ struct Inner {
     commitment_key: Secret<32>,
     threads: NonZeroUsize,
     known: Mutex<Known>,
+    /// Of the epoch that is made next.
+    ahead: Mutex<Places>,
 }
 
 /// Two generations: what is used stays, what was not used for a whole generation goes.
@@ -58,6 +68,7 @@ impl Vrf {
             seed,
             threads,
             known: Mutex::new(Known { most, young: HashMap::new(), old: HashMap::new() }),
+            ahead: Mutex::default(),
         })))
     }
 
@@ -85,6 +96,11 @@ impl Vrf {
     /// Remembers a proof that the storage has, for the epoch that is about to ask for its place.
     pub(super) fn know(&self, label: &[u8], freshness: VersionFreshness, version: u64, proof: VrfProof) {
         self.known().put((label.to_vec(), freshness == VersionFreshness::Fresh, version), proof);
+    }
+
+    /// Takes over places that were worked out for the epoch which is made next.
+    pub(super) fn expect(&self, places: Places) {
+        *self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
     /// Both proofs of a published version, to be kept by the storage.
@@ -186,34 +202,40 @@ impl VRFKeyStorage for Vrf {
     }
 
     /// Blocks: only the writer publishes, on its own thread.
-    async fn get_node_labels<TC: Configuration>(
-        &self,
-        labels: &[(AkdLabel, VersionFreshness, u64, AkdValue)],
-    ) -> Result<Vec<((AkdLabel, VersionFreshness, u64, AkdValue), NodeLabel)>, VrfError> {
+    async fn get_node_labels<TC: Configuration>(&self, labels: &[Asked]) -> Result<Vec<(Asked, NodeLabel)>, VrfError> {
         let Inner { expanded, public, threads, .. } = &*self.0;
-        let evaluate = |labels: &[(AkdLabel, VersionFreshness, u64, AkdValue)]| {
-            let place = |leaf: &(AkdLabel, VersionFreshness, u64, AkdValue)| {
-                let (label, freshness, version, _) = leaf;
-                let known = (label.0.clone(), *freshness == VersionFreshness::Fresh, *version);
-                let known = self.known().get(&known);
-                let known = known.and_then(|proof| self.place(&proof));
-                let place = known.unwrap_or_else(|| {
-                    Self::get_node_label_with_expanded_key::<TC>(expanded, public, label, *freshness, *version)
-                });
-                (leaf.clone(), place)
+        let ahead = std::mem::take(&mut *self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner));
+        let place = |asked: &Asked| {
+            let (label, freshness, version, _) = asked;
+            let leaf = (label.0.clone(), *freshness == VersionFreshness::Fresh, *version);
+            let known = || {
+                // Not in one expression, which would keep the lock for the work.
+                let proof = self.known().get(&leaf);
+                proof.and_then(|proof| self.place(&proof))
             };
-            labels.iter().map(place).collect::<Vec<_>>()
+            let place = ahead.get(&leaf).copied().or_else(known).unwrap_or_else(|| {
+                Self::get_node_label_with_expanded_key::<TC>(expanded, public, label, *freshness, *version)
+            });
+            (asked.clone(), place)
         };
-        if labels.len() < SHARED_FROM {
-            return Ok(evaluate(labels));
+        if labels.len() < SHARED_FROM || threads.get() == 1 {
+            return Ok(labels.iter().map(place).collect());
         }
-        let share = labels.len().div_ceil(threads.get());
+        let taken = AtomicUsize::new(0);
+        let work = || {
+            let shares = std::iter::from_fn(|| {
+                let from = taken.fetch_add(SHARE, Ordering::Relaxed);
+                labels.get(from..).map(|rest| rest.get(..SHARE).unwrap_or(rest)).filter(|share| !share.is_empty())
+            });
+            shares.flatten().map(place).collect::<Vec<_>>()
+        };
         std::thread::scope(|scope| {
-            let evaluate = &evaluate;
-            let threads: Vec<_> = labels.chunks(share).map(|labels| scope.spawn(move || evaluate(labels))).collect();
-            let results = threads.into_iter().map(|thread| thread.join());
-            let results: Result<Vec<_>, _> = results.collect();
-            results.map(|places| places.concat()).map_err(|_| VrfError::SigningKey("a thread failed".into()))
+            let others: Vec<_> = (1..threads.get()).map(|_| scope.spawn(work)).collect();
+            let mut places = work();
+            for other in others {
+                places.extend(other.join().map_err(|_| VrfError::SigningKey("a thread failed".into()))?);
+            }
+            Ok(places)
         })
     }
 }
@@ -252,6 +274,14 @@ mod tests {
         assert_eq!(places.len(), labels.len());
         for ((label, freshness, version, _), place) in &places {
             assert_eq!(*place, vrf.evaluate(label, *freshness, *version));
+        }
+        // What was worked out ahead is taken as it is, once.
+        let marked = NodeLabel::new([9; 32], 256);
+        vrf.expect(Places::from([((7_u64.to_be_bytes().to_vec(), true, 7), marked)]));
+        for due in [1, 0] {
+            let places = vrf.get_node_labels::<WhatsAppV1Configuration>(&labels).now_or_never().unwrap().unwrap();
+            assert_eq!(places.iter().filter(|(_, place)| *place == marked).count(), due);
+            assert_eq!(places.len(), labels.len());
         }
     }
 

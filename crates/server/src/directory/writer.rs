@@ -4,6 +4,7 @@
 //! |---|---|
 //! | epoch | [`Settings::epoch_interval`] after the last epoch, if something waits; at once after a pause |
 //! | heartbeat | [`Settings::heartbeat`] after the last leaf, whatever waits |
+//! | tidying | [`TIDY`] after the last leaf, the storage does what could wait |
 //! | retry | a heartbeat that failed, as on a full disk, is tried again after [`RETRY`] |
 //!
 //! With nothing else to do it makes the VRF proofs of versions that have none yet, a few at a time.
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use super::ahead::Ahead;
 use super::clock::Clock;
 use super::epoch::Steps;
 use super::error::DirectoryError;
@@ -27,6 +29,8 @@ use super::vrf::Vrf;
 
 /// After a heartbeat failed.
 const RETRY: Duration = Duration::from_secs(5);
+/// Between one epoch and the next there is more time than this, but for a bulk load.
+const TIDY: Duration = Duration::from_millis(100);
 /// How long it is waited for those who come behind others, and how often at most.
 const GATHERING: Duration = Duration::from_micros(50);
 /// See [`GATHERING`].
@@ -56,6 +60,10 @@ pub(super) struct Writer<S: Storage> {
     next_epoch: Instant,
     /// A leaf at the latest then.
     next_leaf: Instant,
+    /// The storage is tidied then.
+    next_tidying: Option<Instant>,
+    /// Places of what waits for the epoch after the one that is made.
+    ahead: Option<Ahead>,
     /// Whether there may be versions without VRF proofs.
     unproven: bool,
 }
@@ -88,6 +96,8 @@ impl<S: Storage> Writer<S> {
             queue: Queue::default(),
             next_epoch: now,
             next_leaf,
+            next_tidying: None,
+            ahead: None,
             unproven,
         };
         Ok((writer, receiver))
@@ -98,6 +108,7 @@ impl<S: Storage> Writer<S> {
         self.load();
         loop {
             let due = if self.queue.is_empty() { self.next_leaf } else { self.next_leaf.min(self.next_epoch) };
+            let due = self.next_tidying.map_or(due, |tidying| tidying.min(due));
             tokio::select! {
                 biased;
                 order = orders.recv(), if self.queue.len() < self.settings.queue.get() => match order {
@@ -118,6 +129,9 @@ impl<S: Storage> Writer<S> {
             }
             if Instant::now() >= self.next_leaf {
                 self.heartbeat();
+            }
+            if self.next_tidying.is_some_and(|tidying| Instant::now() >= tidying) {
+                self.tidy();
             }
         }
     }
@@ -162,14 +176,22 @@ impl<S: Storage> Writer<S> {
 
     async fn publish_due(&mut self) {
         if let Err(error) = self.catch_up() {
+            self.ahead = None;
             return self.queue.fail(error.into());
         }
         let due = match self.storage.own_view() {
             Ok(view) => self.queue.take(self.settings.epoch_changes.get(), &view),
-            Err(error) => return self.queue.fail(error.into()),
+            Err(error) => {
+                self.ahead = None;
+                return self.queue.fail(error.into());
+            }
         };
         if due.is_empty() {
             return;
+        }
+        self.vrf.expect(self.ahead.take().map(Ahead::finish).unwrap_or_default());
+        if !self.queue.is_empty() && self.settings.threads.get() > 1 {
+            self.ahead = Ahead::start(&self.vrf, self.queue.waiting(self.settings.epoch_changes.get()));
         }
         let before = self.shown.borrow().clone();
         let now = self.clock.time(Instant::now());
@@ -204,7 +226,8 @@ impl<S: Storage> Writer<S> {
 
     /// Shows what is durable and signed, from here on.
     fn show(&mut self, shown: Shown) {
-        self.next_leaf = Instant::now() + self.settings.heartbeat();
+        let now = Instant::now();
+        (self.next_leaf, self.next_tidying) = (now + self.settings.heartbeat(), Some(now + TIDY));
         self.shown.send_replace(Arc::new(shown));
     }
 
@@ -234,6 +257,13 @@ impl<S: Storage> Writer<S> {
                 info!(epoch = leaf.epoch, took = ?started.elapsed(), "the key directory's tree is in memory");
             }
             Err(error) => error!(%error, "the key directory's tree could not be brought into memory"),
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.next_tidying = None;
+        if let Err(error) = self.storage.tidy() {
+            warn!(%error, "the key directory's database could not be tidied");
         }
     }
 

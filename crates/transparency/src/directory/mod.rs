@@ -29,8 +29,8 @@
 //! version is kept back from the tree; the owner's self-audit does (rule KT-11).
 //!
 //! # Relation to `akd_core`
-//! From `akd_core` come the hashes (`Configuration`), the labels and the VRF. Its verifiers are not called: its check
-//! of absence is incomplete, and its errors are texts. The integration tests hold every verifier here against `akd`'s
+//! From `akd_core` come the hashes (`Configuration`) and the labels. Its verifiers are not called: its check
+//! of absence is incomplete, its errors are texts, and its VRF verifies at half the speed. The integration tests hold every verifier here against `akd`'s
 //! own on honest and on altered proofs; [`LookupProof::to_akd`] and its likes are there for that.
 
 pub mod guard;
@@ -40,6 +40,7 @@ mod absence;
 mod akd_form;
 mod append_only;
 mod claim;
+mod ecvrf;
 mod history;
 mod lookup;
 mod node;

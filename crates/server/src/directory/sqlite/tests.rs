@@ -75,6 +75,47 @@ fn a_database_without_room_writes_nothing_and_takes_everything_when_there_is_som
     assert_eq!(storage.view().unwrap().head().unwrap().unwrap().epoch, 2);
 }
 
+/// Commits leave it to that, and where it was called little was written it leaves it to a later one.
+#[test]
+fn tidying_brings_what_is_durable_to_its_place() {
+    let folder = Folder::new("tidy");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    let copy = folder.0.join("copy.db");
+    // What the file has without its log.
+    let placed = || {
+        fs::copy(folder.file(), &copy).unwrap();
+        Sqlite::open(&copy).and_then(|copy| Ok(copy.view()?.head()?.map_or(0, |head| head.epoch))).unwrap_or(0)
+    };
+    storage.commit(&epoch(1, 2_000)).unwrap();
+    assert_eq!(placed(), 0);
+    storage.tidy().unwrap();
+    assert_eq!(placed(), 1);
+    storage.commit(&epoch(2, 10)).unwrap();
+    storage.tidy().unwrap();
+    assert_eq!(placed(), 1);
+    // A reader does not keep it from its work, and sees what it saw.
+    let view = storage.view().unwrap();
+    let before = view.head().unwrap();
+    storage.commit(&epoch(3, 2_000)).unwrap();
+    storage.tidy().unwrap();
+    assert_eq!(view.head().unwrap(), before);
+    assert_eq!(storage.view().unwrap().head().unwrap().unwrap().epoch, 3);
+    drop(view);
+    drop(storage);
+    assert_eq!(Sqlite::examine(&folder.file()), Ok(3));
+}
+
+#[test]
+fn a_closed_directory_is_one_file() {
+    let folder = Folder::new("closed");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    storage.commit(&epoch(1, 10)).unwrap();
+    drop((storage.view().unwrap(), storage.view().unwrap()));
+    drop(storage);
+    let left: Vec<_> = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["directory.db"]);
+}
+
 #[test]
 fn a_file_of_a_later_server_is_left_alone() {
     let folder = Folder::new("newer");
