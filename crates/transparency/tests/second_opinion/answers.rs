@@ -412,11 +412,7 @@ fn lies(cases: &mut Cases<'_>) {
     late.clock = asker.clock - 301;
     denied(cases, "a directory ahead of the clock", &late, &honest, "KT-8");
     for (name, rule, leaf) in [
-        (
-            "time that goes back",
-            "KT-8",
-            Leaf { time: WallTime::from_unix(server.clock - 1), ..server.leaf() },
-        ),
+        ("time that goes back", "KT-8", Leaf { time: WallTime::from_unix(server.clock - 1), ..server.leaf() }),
         ("epoch that goes back", "KT-3", Leaf { epoch: 1, root: server.world.roots[1], ..server.leaf() }),
     ] {
         let mut log = server.log.clone();
