@@ -24,6 +24,11 @@ from auditor.source import Folder, Server
 from auditor.vrf import PublicKey
 
 
+def moment(text: str) -> answer.NewestAt:
+    epoch, _, time_then = text.partition(":")
+    return answer.NewestAt(int(epoch), int(time_then))
+
+
 def arguments() -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--log-key", required=True, metavar="VKEY", help="the log's verifier key: name+id+key")
@@ -48,6 +53,9 @@ def arguments() -> argparse.Namespace:
     command.add_argument("--vrf-key", required=True, metavar="HEX")
     command.add_argument("--seen", type=Path, help="what the asker had seen of the log (--state)")
     command.add_argument("--known", type=Path, help="the newest device list that the asker knew")
+    command.add_argument(
+        "--newest", type=moment, metavar="EPOCH:UNIX", help="up to when that list was the newest, by an earlier answer"
+    )
     command.add_argument("--age", type=int, default=600, metavar="SECONDS", help="how old the directory may be (600)")
     return parser.parse_args()
 
@@ -101,7 +109,7 @@ def audit_answer(given: argparse.Namespace) -> None:
     user = f"{name}@{given.domain}"
     newest = lists.parse(given.known.read_bytes(), user) if given.known else None
     key = PublicKey(bytes.fromhex(given.vrf_key))
-    question = answer.Question(given.domain, name, key, known, newest, given.age)
+    question = answer.Question(given.domain, name, key, known, newest, given.newest, given.age)
     proven = answer.verify(given.file.read_bytes(), question)
     show(user=user)
     if proven.found:

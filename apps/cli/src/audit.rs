@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use undertone_client::label::shown;
-use undertone_client::native::{About, Alarm, CheckedEvidence, Client, ClientError, LogAudit, check_evidence};
+use undertone_client::native::{
+    About, Alarm, CheckedEvidence, Client, ClientError, LogAudit, calendar, check_evidence,
+};
 
 use crate::Done;
 use crate::console::Console;
@@ -37,7 +39,7 @@ pub(crate) fn evidence(file: &Path, output: &Output) -> Result<Done, ClientError
         About::Log(Some(witness)) => format!("read by the witness {witness}"),
         About::Log(None) => "read by a device that audited the log".to_owned(),
     };
-    let head = format!("key directory of {domain}, log key {log}\n{what} at {}", at.as_unix());
+    let head = format!("key directory of {domain}, log key {log}\n{what} at {}", calendar::utc(at));
     let Some(fault) = fault else {
         output.result(&object, &format!("{head}\n\nEverything in this file holds: it accuses nobody."));
         return Ok(Done::Well);
@@ -159,7 +161,7 @@ fn alarm_text(alarm: &Alarm, home: &str) -> String {
         Alarm::Anew { account, effective } => {
             let when = effective.map_or_else(
                 || "It may be in force already, or the server does not show since when it was announced.".to_owned(),
-                |at| format!("It is in force from {} (unix time) on, unless you object before.", at.as_unix()),
+                |at| format!("It is in force from {} on, unless you object before.", calendar::utc(at)),
             );
             format!(
                 "YOUR ACCOUNT IS TO BEGIN ANEW UNDER ANOTHER KEY: {account}. {when}\nIf that is not you: `undertone{home} devices keep`, \

@@ -2,7 +2,7 @@
 
 use undertone_keys::UserId;
 use undertone_keys::device_list::ClaimedList;
-use undertone_transparency::answer::{Answer, Found, Hashes, LeafOf, MAX_LISTS, MAX_OLDER, Older};
+use undertone_transparency::answer::{Answer, Found, Hashes, Head, LeafOf, MAX_LISTS, MAX_OLDER, Older};
 use undertone_transparency::checkpoint::SignedCheckpoint;
 use undertone_transparency::history::{HistoryAnswer, Lists};
 
@@ -34,7 +34,6 @@ impl<S: Accounts> Desk<S> {
     async fn prove_now(&self, user: &UserId, seen: u64, known: u32) -> Result<Option<Answer>, AccountError> {
         let looked_up = self.directory().lookup(user).await?;
         let shown = looked_up.shown;
-        let consistency = self.directory().consistency(seen, shown.size()).await?;
         let mut announced = None;
         let found = match looked_up.proof {
             Proof::Absent(proof) => Found::Absent(proof),
@@ -54,18 +53,22 @@ impl<S: Accounts> Desk<S> {
                 Found::Present { lists, proof: Box::new(proof) }
             }
         };
-        let (newest, witnessed) = self.witnessed(&shown).await?;
-        Ok(Some(Answer {
+        Ok(Some(Answer { head: self.head(seen, &shown).await?, found, announced }))
+    }
+
+    /// The newest state of the log, for somebody who has seen `seen` leaves of it.
+    async fn head(&self, seen: u64, shown: &Shown) -> Result<Head, AccountError> {
+        let consistency = self.directory().consistency(seen, shown.size()).await?;
+        let (newest, witnessed) = self.witnessed(shown).await?;
+        Ok(Head {
             checkpoint: newest.to_bytes(),
             // Whoever has seen more than there is has seen another log, or this one before it lost something: they will
             // say so, and there is nothing to be said for it.
             consistency: Hashes(consistency.unwrap_or_default()),
             leaf: shown.inclusion.entry.clone(),
             inclusion: Hashes(shown.inclusion.proof.clone()),
-            found,
             witnessed,
-            announced,
-        }))
+        })
     }
 
     /// Puts those in front whose place the first of these lists takes, for somebody who knows none: up to one that begins nothing.
@@ -122,21 +125,11 @@ impl<S: Accounts> Desk<S> {
     /// [`AccountError`].
     pub async fn history(&self, user: &UserId, seen: u64, from: u32) -> Result<HistoryAnswer, AccountError> {
         let found = self.directory().history(user, from).await?;
-        let shown = found.shown;
-        let (newest, witnessed) = self.witnessed(&shown).await?;
+        let head = self.head(seen, &found.shown).await?;
         // Whoever has a token has an account, and an account is in the directory before its first token.
         let Proof::Present(proof) = found.proof else { return Err(AccountError::Store(StoreError::Damaged)) };
-        let consistency = self.directory().consistency(seen, shown.size()).await?;
         let lists = self.lists(user, from.clamp(1, proof.latest), proof.latest).await?;
-        Ok(HistoryAnswer {
-            checkpoint: newest.to_bytes(),
-            consistency: Hashes(consistency.unwrap_or_default()),
-            leaf: shown.inclusion.entry.clone(),
-            inclusion: Hashes(shown.inclusion.proof.clone()),
-            proof,
-            witnessed,
-            lists: Lists(lists),
-        })
+        Ok(HistoryAnswer { head, proof, lists: Lists(lists) })
     }
 
     /// The checkpoint shown, with its witnesses' lines, and older ones with the lines of those who have not come so far.

@@ -71,6 +71,21 @@ pub enum Accusation {
         /// The directory's.
         proven: u32,
     },
+    /// KT-6: a version is said to have been published when an earlier one was still the newest.
+    #[error(
+        "version {version} of the device list stands in the directory as published in epoch {published}, and in epoch {newest} \
+         version {known} was still the newest"
+    )]
+    Backdated {
+        /// The later version.
+        version: u32,
+        /// In which epoch it is said to have been published.
+        published: u64,
+        /// The version known.
+        known: u32,
+        /// An epoch in which that was proven to be the newest.
+        newest: u64,
+    },
     /// ID-7: the account begins anew, and since when is not proven.
     #[error("the account begins anew, and since when is not proven by the log")]
     Announcement,
@@ -104,7 +119,7 @@ impl Accusation {
             | Self::History(HistoryError::Claim(ClaimError::Vrf(_)))
             | Self::Absence(AbsenceError(ClaimError::Vrf(_))) => "KT-5",
             Self::History(_) => "KT-11",
-            Self::Lookup(_) | Self::Absence(_) | Self::Denied(_) => "KT-6",
+            Self::Lookup(_) | Self::Absence(_) | Self::Denied(_) | Self::Backdated { .. } => "KT-6",
             Self::OtherList | Self::List(_) | Self::Version { .. } | Self::OldList { .. } => "KT-7",
             Self::Order(order) => order.rule(),
             Self::Stale { .. } | Self::Ahead { .. } => "KT-8",

@@ -19,7 +19,6 @@ use undertone_keys::cbor::{self, Malformed};
 
 use crate::directory::wire::Update;
 use crate::directory::{AbsenceProof, LookupProof};
-use crate::head::Head;
 use crate::log::Hash;
 
 /// Bytes of an answer at most: sixty-four device lists with all their records are far from it.
@@ -31,31 +30,62 @@ pub const MAX_OLDER: usize = 8;
 /// Hashes of a proof about the log at most: two for each of its 64 levels, and one.
 pub const MAX_HASHES: usize = 129;
 
-/// The answer, not yet believed.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Answer {
+/// The part of every answer that is about the log, not yet believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
     /// The newest checkpoint, as a note.
-    #[cbor(n(0), with = "minicbor::bytes")]
     pub checkpoint: Vec<u8>,
     /// That the log only grew since the size asked for.
-    #[n(1)]
     pub consistency: Hashes,
     /// The last leaf.
-    #[cbor(n(2), with = "minicbor::bytes")]
     pub leaf: Vec<u8>,
     /// That it is the last leaf.
-    #[n(3)]
     pub inclusion: Hashes,
-    /// What the directory says.
-    #[n(4)]
-    pub found: Found,
     /// Older checkpoints that witnesses cosigned, where they have not all cosigned the newest; absent where there is none.
-    #[n(5)]
     pub witnessed: Option<Vec<Older>>,
+}
+
+/// The answer, not yet believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The newest state of the log.
+    pub head: Head,
+    /// What the directory says.
+    pub found: Found,
     /// When the last of the lists that begins the account anew was published, if one does (rule ID-7).
-    #[n(6)]
     pub announced: Option<LeafOf>,
+}
+
+/// The CBOR map of every answer: the head's fields stand in one with the others.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Fields<F, M> {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    checkpoint: Vec<u8>,
+    #[n(1)]
+    consistency: Hashes,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    leaf: Vec<u8>,
+    #[n(3)]
+    inclusion: Hashes,
+    #[n(4)]
+    found: F,
+    #[n(5)]
+    witnessed: Option<Vec<Older>>,
+    #[n(6)]
+    more: M,
+}
+
+impl<F, M> Fields<F, M> {
+    pub(crate) fn join(head: Head, found: F, more: M) -> Self {
+        let Head { checkpoint, consistency, leaf, inclusion, witnessed } = head;
+        Self { checkpoint, consistency, leaf, inclusion, found, witnessed, more }
+    }
+
+    pub(crate) fn split(self) -> (Head, F, M) {
+        let Self { checkpoint, consistency, leaf, inclusion, found, witnessed, more } = self;
+        (Head { checkpoint, consistency, leaf, inclusion, witnessed }, found, more)
+    }
 }
 
 /// An older checkpoint, and that the newest one grew from it. CBOR map.
@@ -115,22 +145,23 @@ impl Answer {
         if bytes.len() > MAX_BYTES { Err(Malformed) } else { cbor::decode(bytes) }
     }
 
-    /// The part about the log.
-    #[must_use]
-    pub fn head(&self) -> Head<'_> {
-        Head {
-            checkpoint: &self.checkpoint,
-            consistency: &self.consistency.0,
-            leaf: &self.leaf,
-            inclusion: &self.inclusion.0,
-            witnessed: self.witnessed.as_deref().unwrap_or_default(),
-        }
-    }
-
     /// The deterministic encoding.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         cbor::encode(self)
+    }
+}
+
+impl<C> Encode<C> for Answer {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
+        Fields::join(self.head.clone(), &self.found, &self.announced).encode(e, context)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Answer {
+    fn decode(d: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
+        let (head, found, announced) = Fields::decode(d, context)?.split();
+        Ok(Self { head, found, announced })
     }
 }
 

@@ -1,12 +1,12 @@
 //! The lists that an answer shows, each behind the one before, and which of them is in force (rules KT-7, ID-7).
 
-use undertone_keys::WallTime;
 use undertone_keys::device_list::{DeviceList, ListError};
 
 use crate::accusation::Accusation;
 use crate::answer::Answer;
 use crate::directory::{Lookup, VrfKey, verify_version};
 use crate::head::Provenance;
+use crate::known::{KnownList, NewestAt};
 use crate::leaf::Leaf;
 use crate::log::verify_inclusion;
 use crate::seen::Seen;
@@ -59,15 +59,30 @@ pub(crate) struct Shown<'a> {
     pub(crate) provenance: &'a Provenance,
     /// What was seen of the log before this answer.
     pub(crate) seen: Option<&'a Seen>,
+    /// What was known of the user before this answer.
+    pub(crate) known: Option<&'a KnownList>,
+}
+
+/// The list in force.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) list: DeviceList,
+    /// That another account key is to take its place.
+    pub(crate) announced: Option<Announced>,
+    /// Up to when it was the newest, if that is known.
+    pub(crate) newest: Option<NewestAt>,
 }
 
 impl Shown<'_> {
     /// Which list of a chain is in force: the newest, or, while an announcement to begin anew waits, the one before it (rule
     /// ID-7). Nothing of a new key is in force that did not wait. Of several announcements the last has to have waited, and the
     /// list before the first is in force until then: none of them makes way for the next.
-    pub(crate) fn in_force(&self, chain: Chain) -> Result<(DeviceList, Option<Announced>), Accusation> {
+    ///
+    /// An announcement that was put into an epoch in which the list known was still the newest does not wait any less: the time
+    /// runs from a moment at which this device had looked.
+    pub(crate) fn in_force(&self, chain: Chain) -> Result<InForce, Accusation> {
         let newest = chain.newest.ok_or(Accusation::OtherList)?;
-        let Some((announcement, _)) = chain.anew.last() else { return Ok((newest, None)) };
+        let Some((announcement, _)) = chain.anew.last() else { return Ok(self.newest(newest)) };
         let mut waits = None;
         for (_, before) in &chain.anew {
             let before = before.as_ref().ok_or(Accusation::Announcement)?;
@@ -76,19 +91,33 @@ impl Shown<'_> {
             }
         }
         // Nobody is left to object.
-        let Some(before) = waits else { return Ok((newest, None)) };
-        let effective = self.announced_at(announcement).ok_or(Accusation::Announcement)?.plus(ANEW);
+        let Some(before) = waits else { return Ok(self.newest(newest)) };
+        let leaf = self.announced_in(announcement).ok_or(Accusation::Announcement)?;
+        if let Some(known) = self.known {
+            known.comes_before_leaf(announcement.version(), &leaf)?;
+        }
+        let effective = leaf.time.plus(ANEW);
         if self.provenance.seen().time() >= effective {
-            return Ok((newest, None));
+            return Ok(self.newest(newest));
         }
         if announcement.version() != newest.version() {
             return Err(Accusation::Announcement);
         }
-        Ok((before, Some(Announced { account: *newest.account(), effective })))
+        // It was the newest until the one behind it came. Of several, each may be taken back and leave an earlier one.
+        let next = announcement.version() == before.version().saturating_add(1);
+        let until = next.then(|| NewestAt { epoch: leaf.epoch.saturating_sub(1), time: leaf.time });
+        let announced = Some(Announced { account: *newest.account(), effective });
+        Ok(InForce { list: before, announced, newest: until.or(self.known.and_then(|known| known.newest)) })
     }
 
-    /// When the log first showed this list, if that is proven.
-    fn announced_at(&self, announcement: &DeviceList) -> Option<WallTime> {
+    /// Nothing came behind this one.
+    fn newest(&self, list: DeviceList) -> InForce {
+        let leaf = self.provenance.seen().leaf();
+        InForce { list, announced: None, newest: Some(NewestAt { epoch: leaf.epoch, time: leaf.time }) }
+    }
+
+    /// The leaf with which the log first showed this list, if that is proven.
+    fn announced_in(&self, announcement: &DeviceList) -> Option<Leaf> {
         let shown = self.answer.announced.as_ref()?;
         let (seen, version) = (self.provenance.seen(), announcement.version());
         let published = match &shown.version {
@@ -106,6 +135,6 @@ impl Shown<'_> {
         if let Some(before) = self.seen.filter(|before| shown.index >= before.size()) {
             leaf.follows(before.leaf()).ok()?;
         }
-        (leaf.epoch == published).then_some(leaf.time)
+        (leaf.epoch == published).then_some(leaf)
     }
 }

@@ -18,7 +18,7 @@ use undertone_keys::sign::{Server, SigningKey};
 
 use crate::log::{BadProof, EMPTY_ROOT, Hash, verify_consistency};
 use crate::note::{
-    BadName, BadNote, BadNoteSignature, KeyName, LogKey, Note, NoteSignature, decode_base64, encode_base64,
+    BadName, BadNote, BadNoteSignature, KeyId, KeyName, LogKey, Note, NoteSignature, decode_base64, encode_base64,
 };
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ impl SignedCheckpoint {
             return Err(CheckpointError::Origin);
         }
         key.signed(&self.note)?;
-        Ok(VerifiedCheckpoint(self))
+        Ok(VerifiedCheckpoint { shown: self, key: key.id() })
     }
 }
 
@@ -171,7 +171,11 @@ impl fmt::Display for SignedCheckpoint {
 /// A checkpoint that the log's pinned key signed (rule KT-1). It is what the log says, which is not yet true: two
 /// devices may be told different things until rules KT-2 and KT-13 are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedCheckpoint(SignedCheckpoint);
+pub struct VerifiedCheckpoint {
+    shown: SignedCheckpoint,
+    /// Whose line was verified.
+    key: KeyId,
+}
 
 /// Why a checkpoint does not follow the last one seen (rule KT-4). [`Self::SameSizeOtherRoot`] convicts the log by two
 /// signatures of its own; [`Self::NotConsistent`] does so once no proof can be had, and a smaller one may have been sent again by
@@ -212,38 +216,39 @@ impl VerifiedCheckpoint {
     /// Which log.
     #[must_use]
     pub const fn origin(&self) -> &KeyName {
-        &self.0.claimed.origin
+        &self.shown.claimed.origin
     }
 
     /// Leaves in the tree.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.0.claimed.size
+        self.shown.claimed.size
     }
 
     /// The root of the tree.
     #[must_use]
     pub const fn root(&self) -> &Hash {
-        &self.0.claimed.root
+        &self.shown.claimed.root
     }
 
     /// The text that the log signed and witnesses cosign.
     #[must_use]
     pub fn text(&self) -> &str {
-        self.0.note.text()
+        self.shown.note.text()
     }
 
     /// The checkpoint with all signatures as it came, to be stored, passed on or kept as evidence.
     #[must_use]
     pub const fn signed(&self) -> &SignedCheckpoint {
-        &self.0
+        &self.shown
     }
 
-    /// The same without the lines of witnesses: what one device passes on to another.
+    /// The same with the one line that was verified and no other, whatever name the others bear: what one device passes on to
+    /// another.
     #[must_use]
     pub fn by_log_alone(&self) -> SignedCheckpoint {
-        let SignedCheckpoint { note, claimed } = &self.0;
-        SignedCheckpoint { note: note.of(&claimed.origin), claimed: claimed.clone() }
+        let SignedCheckpoint { note, claimed } = &self.shown;
+        SignedCheckpoint { note: note.of(&claimed.origin, self.key), claimed: claimed.clone() }
     }
 
     /// Compares with the `last` checkpoint seen of this log (rule KT-4); `proof` is the consistency proof between

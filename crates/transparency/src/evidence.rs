@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode};
 use undertone_keys::cbor::{self, Malformed};
-use undertone_keys::device_list::{ClaimedList, DeviceList};
+use undertone_keys::device_list::ClaimedList;
 use undertone_keys::digest::labelled_sha256;
 use undertone_keys::sign::{Server, VerifyingKey};
 use undertone_keys::{UserId, WallTime};
@@ -15,6 +15,7 @@ use undertone_keys::{UserId, WallTime};
 use crate::answer::Answer;
 use crate::checkpoint::{SignedCheckpoint, origin};
 use crate::history::{History, HistoryAnswer, HistoryQuestion};
+use crate::known::{KnownList, NewestAt};
 use crate::note::{LogKey, WitnessKey};
 use crate::policy::Witnesses;
 use crate::seen::Seen;
@@ -68,6 +69,23 @@ pub struct Evidence {
     /// True where the answer is of the own account's history, from the list above on (rule KT-11).
     #[n(13)]
     history: Option<bool>,
+    /// An epoch in which the list above was the newest, as the device has seen it proven.
+    #[n(14)]
+    newest_in: Option<u64>,
+    /// The log's time then; none where the history was asked for.
+    #[n(15)]
+    newest_time: Option<WallTime>,
+}
+
+/// Which directory evidence of a device is about, and when that looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About<'a> {
+    /// The domain of the directory.
+    pub domain: &'a str,
+    /// The pinned key of its log.
+    pub log: &'a VerifyingKey<Server>,
+    /// By the clock of the device.
+    pub at: WallTime,
 }
 
 /// What holds, where evidence accuses nobody.
@@ -93,22 +111,24 @@ impl Evidence {
             witnesses: pins.witnesses.keys().iter().map(ToString::to_string).collect(),
             user: user.clone(),
             seen: seen.map(Seen::to_bytes),
-            known: known.map(DeviceList::to_bytes),
+            known: known.map(|known| known.list.to_bytes()),
             at: now,
             begins: purpose == Purpose::Begin,
             answer: answer.to_vec(),
             insisted: pins.witnesses.insists().then_some(true),
             history: None,
+            newest_in: known.and_then(|known| known.newest).map(|newest| newest.epoch),
+            newest_time: known.and_then(|known| known.newest).map(|newest| newest.time),
         }
     }
 
     /// Keeps a question about the own account's history and the answer to it that did not hold.
     #[must_use]
     pub fn of_history(question: &HistoryQuestion<'_>, answer: &[u8]) -> Self {
-        let HistoryQuestion { pins, seen, from, now } = *question;
-        let purpose = Purpose::Begin;
-        let question = Question { pins, user: from.user(), seen, known: Some(from), now, purpose };
-        Self { history: Some(true), ..Self::new(&question, answer) }
+        let HistoryQuestion { pins, seen, from, newest_in, now } = *question;
+        let (known, purpose) = (KnownList::new(from.clone()), Purpose::Begin);
+        let question = Question { pins, user: from.user(), seen, known: Some(&known), now, purpose };
+        Self { history: Some(true), newest_in, ..Self::new(&question, answer) }
     }
 
     /// The file's contents.
@@ -142,6 +162,8 @@ impl Evidence {
         let seen = self.seen.as_deref().map(|bytes| Seen::from_bytes(bytes, &self.domain, &self.log)).transpose()?;
         let read = |bytes: &Vec<u8>| ClaimedList::from_bytes(bytes)?.verify(&self.user);
         let known = self.known.as_ref().map(read).transpose().map_err(|_| Malformed)?;
+        let newest = self.newest_in.zip(self.newest_time).map(|(epoch, time)| NewestAt { epoch, time });
+        let known = known.map(|list| KnownList { list, newest });
         let purpose = if self.begins { Purpose::Begin } else { Purpose::Show };
         let question = Question {
             pins: &pins,
@@ -154,8 +176,9 @@ impl Evidence {
         if !self.is_of_history() {
             return Ok(question.verify(&self.answer).map(Held::Answer));
         }
-        let from = known.as_ref().ok_or(Malformed)?;
-        let question = HistoryQuestion { pins: &pins, seen: seen.as_ref(), from, now: self.at };
+        let from = &known.as_ref().ok_or(Malformed)?.list;
+        let question =
+            HistoryQuestion { pins: &pins, seen: seen.as_ref(), from, newest_in: self.newest_in, now: self.at };
         Ok(question.verify(&self.answer).map(|history| Held::History(Box::new(history))))
     }
 
@@ -166,9 +189,9 @@ impl Evidence {
             return false;
         };
         let checkpoint = if self.is_of_history() {
-            HistoryAnswer::from_bytes(&self.answer).map(|answer| answer.checkpoint)
+            HistoryAnswer::from_bytes(&self.answer).map(|answer| answer.head.checkpoint)
         } else {
-            Answer::from_bytes(&self.answer).map(|answer| answer.checkpoint)
+            Answer::from_bytes(&self.answer).map(|answer| answer.head.checkpoint)
         };
         let shown = checkpoint.ok().and_then(|checkpoint| {
             let name = origin(&self.domain).ok()?;
@@ -186,16 +209,10 @@ impl Evidence {
         labelled_sha256(crate::labels::EVIDENCE, &parts)
     }
 
-    /// The domain of the directory that is accused.
+    /// Which directory it is about.
     #[must_use]
-    pub fn domain(&self) -> &str {
-        &self.domain
-    }
-
-    /// The key of its log.
-    #[must_use]
-    pub const fn log(&self) -> &VerifyingKey<Server> {
-        &self.log
+    pub fn about(&self) -> About<'_> {
+        About { domain: &self.domain, log: &self.log, at: self.at }
     }
 
     /// Whether the own account's history was asked for (rule KT-11).
@@ -208,12 +225,6 @@ impl Evidence {
     #[must_use]
     pub const fn user(&self) -> &UserId {
         &self.user
-    }
-
-    /// When, by the clock of the device that asked.
-    #[must_use]
-    pub const fn at(&self) -> WallTime {
-        self.at
     }
 
     /// The answer as it came.

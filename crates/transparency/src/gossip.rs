@@ -11,6 +11,7 @@ use undertone_keys::sign::{Server, VerifyingKey};
 
 use crate::answer::Hashes;
 use crate::checkpoint::{CheckpointError, NotFollowing, SignedCheckpoint, VerifiedCheckpoint, origin};
+use crate::evidence::About;
 use crate::log::Hash;
 use crate::note::{BadNote, LogKey};
 
@@ -161,22 +162,10 @@ impl Divergence {
         labelled_sha256(crate::labels::DIVERGENCE, &[self.domain.as_bytes(), &self.seen, &self.told])
     }
 
-    /// The domain of the directory that is accused.
+    /// Which directory it is about.
     #[must_use]
-    pub fn domain(&self) -> &str {
-        &self.domain
-    }
-
-    /// The key of its log.
-    #[must_use]
-    pub const fn log(&self) -> &VerifyingKey<Server> {
-        &self.log
-    }
-
-    /// When, by the clock of the device that compared.
-    #[must_use]
-    pub const fn at(&self) -> WallTime {
-        self.at
+    pub fn about(&self) -> About<'_> {
+        About { domain: &self.domain, log: &self.log, at: self.at }
     }
 }
 

@@ -6,10 +6,10 @@ use undertone_keys::digest::sha256;
 use undertone_keys::sign::{Server, VerifyingKey};
 
 use crate::accusation::Accusation;
-use crate::answer::{MAX_OLDER, Older};
+use crate::answer::{Head, MAX_OLDER, Older};
 use crate::checkpoint::{CheckpointError, SignedCheckpoint, VerifiedCheckpoint, origin};
 use crate::leaf::Leaf;
-use crate::log::{Hash, verify_inclusion};
+use crate::log::verify_inclusion;
 use crate::note::LogKey;
 use crate::policy::{TooFew, Witnessed, Witnesses};
 use crate::seen::Seen;
@@ -52,21 +52,6 @@ pub struct Provenance {
     pub(crate) witnessed: Witnessed,
 }
 
-/// The part of an answer that is about the log, not yet believed.
-#[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
-    /// The newest checkpoint, as a note.
-    pub checkpoint: &'a [u8],
-    /// That the log only grew since the size asked for.
-    pub consistency: &'a [Hash],
-    /// The last leaf.
-    pub leaf: &'a [u8],
-    /// That it is the last leaf.
-    pub inclusion: &'a [Hash],
-    /// Older checkpoints that witnesses cosigned.
-    pub witnessed: &'a [Older],
-}
-
 impl Pins {
     /// Checks the head of an answer by everything but the clock: rules KT-1 to KT-4 and KT-14, and that the log's order holds.
     /// `seen` is what was seen of the log before.
@@ -75,16 +60,16 @@ impl Pins {
     /// The first [`Accusation`].
     pub fn head(
         &self,
-        head: &Head<'_>,
+        head: &Head,
         seen: Option<&Seen>,
         now: WallTime,
         purpose: Purpose,
     ) -> Result<Provenance, Accusation> {
-        let checkpoint = self.signed(head.checkpoint)?;
-        let witnessed = self.witnessed(&checkpoint, head.witnessed, now, purpose)?;
+        let checkpoint = self.signed(&head.checkpoint)?;
+        let witnessed = self.witnessed(&checkpoint, head.witnessed.as_deref().unwrap_or_default(), now, purpose)?;
         let leaf = self.last_leaf(head, &checkpoint)?;
         if let Some(seen) = seen {
-            checkpoint.follows(seen.checkpoint(), head.consistency)?;
+            checkpoint.follows(seen.checkpoint(), &head.consistency.0)?;
             leaf.follows(seen.leaf())?;
         }
         Ok(Provenance { seen: Seen::new(checkpoint, leaf), witnessed })
@@ -125,10 +110,10 @@ impl Pins {
 
     /// Rules KT-3 and KT-14: the leaf is the last one, of a directory with the pinned VRF key. An earlier leaf, though it is in
     /// the log, would show an old directory.
-    fn last_leaf(&self, head: &Head<'_>, checkpoint: &VerifiedCheckpoint) -> Result<Leaf, Accusation> {
-        let leaf = Leaf::from_bytes(head.leaf).map_err(|_| Accusation::Leaf)?;
+    fn last_leaf(&self, head: &Head, checkpoint: &VerifiedCheckpoint) -> Result<Leaf, Accusation> {
+        let leaf = Leaf::from_bytes(&head.leaf).map_err(|_| Accusation::Leaf)?;
         let last = checkpoint.size().checked_sub(1).ok_or(Accusation::Leaf)?;
-        verify_inclusion(last, checkpoint.size(), &leaf.hash(), head.inclusion, checkpoint.root())?;
+        verify_inclusion(last, checkpoint.size(), &leaf.hash(), &head.inclusion.0, checkpoint.root())?;
         if leaf.vrf_key == sha256(&[&self.vrf]) { Ok(leaf) } else { Err(Accusation::VrfKey) }
     }
 }

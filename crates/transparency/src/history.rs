@@ -19,37 +19,22 @@ use undertone_keys::cbor::{self, Malformed};
 use undertone_keys::device_list::{ClaimedList, DeviceList};
 
 use crate::accusation::Accusation;
-use crate::answer::{Hashes, MAX_BYTES, MAX_LISTS, Older};
+use crate::answer::{Fields, Head, MAX_BYTES, MAX_LISTS};
 use crate::chain::Chain;
 use crate::directory::{HistoryProof, Lookup, VrfKey, verify_history};
-use crate::head::{Head, Pins, Provenance, Purpose};
+use crate::head::{Pins, Provenance, Purpose};
+use crate::known::later;
 use crate::label;
 use crate::seen::Seen;
 
 /// The answer, not yet believed. Nothing of it is signed as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryAnswer {
-    /// The newest checkpoint, as a note.
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pub checkpoint: Vec<u8>,
-    /// That the log only grew since the size asked for.
-    #[n(1)]
-    pub consistency: Hashes,
-    /// The last leaf.
-    #[cbor(n(2), with = "minicbor::bytes")]
-    pub leaf: Vec<u8>,
-    /// That it is the last leaf.
-    #[n(3)]
-    pub inclusion: Hashes,
+    /// The newest state of the log.
+    pub head: Head,
     /// The versions.
-    #[n(4)]
     pub proof: HistoryProof,
-    /// Older checkpoints that witnesses cosigned, where they have not all cosigned the newest; absent where there is none.
-    #[n(5)]
-    pub witnessed: Option<Vec<Older>>,
     /// The lists behind the version asked for, oldest first.
-    #[n(6)]
     pub lists: Lists,
 }
 
@@ -66,6 +51,8 @@ pub struct HistoryQuestion<'a> {
     pub seen: Option<&'a Seen>,
     /// The newest list of the account that this device has checked: the history begins with it.
     pub from: &'a DeviceList,
+    /// An epoch in which that list was the newest, if one is known: every later version was published in a later one.
+    pub newest_in: Option<u64>,
     /// The wall clock.
     pub now: WallTime,
 }
@@ -95,18 +82,6 @@ impl HistoryAnswer {
         if bytes.len() > MAX_BYTES { Err(Malformed) } else { cbor::decode(bytes) }
     }
 
-    /// The part about the log.
-    #[must_use]
-    pub fn head(&self) -> Head<'_> {
-        Head {
-            checkpoint: &self.checkpoint,
-            consistency: &self.consistency.0,
-            leaf: &self.leaf,
-            inclusion: &self.inclusion.0,
-            witnessed: self.witnessed.as_deref().unwrap_or_default(),
-        }
-    }
-
     /// The deterministic encoding.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -122,7 +97,7 @@ impl HistoryQuestion<'_> {
     /// The first [`Accusation`]. The answer and everything in this question are the evidence for it.
     pub fn verify(&self, answer: &[u8]) -> Result<History, Accusation> {
         let answer = HistoryAnswer::from_bytes(answer).map_err(|_| Accusation::Malformed)?;
-        let provenance = self.pins.head(&answer.head(), self.seen, self.now, Purpose::Begin)?;
+        let provenance = self.pins.head(&answer.head, self.seen, self.now, Purpose::Begin)?;
         let key = VrfKey::from_bytes(&self.pins.vrf).map_err(|_| Accusation::VrfKey)?;
         let (label, leaf) = (label::devices(self.from.user()), *provenance.seen().leaf());
         let from = self.from.version();
@@ -155,6 +130,7 @@ impl HistoryQuestion<'_> {
             if list.version() != version.version {
                 return Err(Accusation::Version { list: list.version(), proven: version.version });
             }
+            later(from, self.newest_in, version.version, version.epoch)?;
             chain.add(list.clone())?;
             versions.push(Version { list, epoch: version.epoch });
         }
@@ -169,10 +145,31 @@ impl History {
         &self.versions
     }
 
+    /// The last epoch in which this version was the newest; none where it is not among these.
+    #[must_use]
+    pub fn newest_in(&self, version: u32) -> Option<u64> {
+        let place = self.versions.iter().position(|shown| shown.list.version() == version)?;
+        let next = self.versions.get(place.saturating_add(1));
+        Some(next.map_or(self.provenance.epoch(), |next| next.epoch.saturating_sub(1)))
+    }
+
     /// From which state of the directory they were proven.
     #[must_use]
     pub const fn provenance(&self) -> &Provenance {
         &self.provenance
+    }
+}
+
+impl<C> Encode<C> for HistoryAnswer {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
+        Fields::join(self.head.clone(), &self.proof, &self.lists).encode(e, context)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for HistoryAnswer {
+    fn decode(d: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
+        let (head, proof, lists) = Fields::decode(d, context)?.split();
+        Ok(Self { head, proof, lists })
     }
 }
 

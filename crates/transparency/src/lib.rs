@@ -29,6 +29,7 @@ pub mod follow;
 pub mod gossip;
 pub mod head;
 pub mod history;
+pub mod known;
 pub mod label;
 pub mod labels;
 pub mod leaf;

@@ -92,9 +92,10 @@ impl Note {
         &self.signatures
     }
 
-    /// The same with the lines of this name alone.
-    pub(crate) fn of(&self, name: &KeyName) -> Self {
-        let signatures = self.signatures.iter().filter(|line| line.name == *name).cloned().collect();
+    /// The same with the line of this key alone.
+    pub(crate) fn of(&self, name: &KeyName, id: KeyId) -> Self {
+        let is_its = |line: &&NoteSignature| line.name == *name && line.id == id;
+        let signatures = self.signatures.iter().find(is_its).cloned().into_iter().collect();
         Self { text: self.text.clone(), signatures }
     }
 

@@ -37,12 +37,21 @@ pub enum BadPolicy {
 pub struct Witnessed {
     /// How many had to cosign.
     pub threshold: usize,
-    /// Who did, each with the newest time of theirs.
-    pub witnesses: Vec<(KeyName, WallTime)>,
-    /// How many leaves the log had which each of them saw, in the same order.
-    pub sizes: Vec<u64>,
+    /// Who did, each once.
+    pub witnesses: Vec<Cosigner>,
     /// The lines that did not count and are not the log's own, in the order of the note.
     pub ignored: Vec<Ignored>,
+}
+
+/// A witness that cosigned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigner {
+    /// Its name.
+    pub name: KeyName,
+    /// When, by its own clock: the newest time of its lines.
+    pub time: WallTime,
+    /// Leaves of the log that it saw.
+    pub size: u64,
 }
 
 /// A line that did not count.
@@ -154,11 +163,9 @@ impl Witnesses {
             };
             ignored.extend(why.map(|why| Ignored { name: line.name.clone(), id: line.id, why }));
         }
-        let names = self.keys.iter().map(|key| key.name().clone());
-        let witnesses = names.zip(times).filter_map(|(name, time)| Some((name, time?))).collect();
-        let witnesses: Vec<(KeyName, WallTime)> = witnesses;
-        let (threshold, sizes) = (self.threshold, vec![checkpoint.size(); witnesses.len()]);
-        let witnessed = Witnessed { threshold, witnesses, sizes, ignored };
+        let (names, size) = (self.keys.iter().map(|key| key.name().clone()), checkpoint.size());
+        let witnesses = names.zip(times).filter_map(|(name, time)| Some(Cosigner { name, time: time?, size }));
+        let witnessed = Witnessed { threshold: self.threshold, witnesses: witnesses.collect(), ignored };
         if !witnessed.is_enough() { Err(TooFew(witnessed)) } else { Ok(witnessed) }
     }
 }
@@ -192,18 +199,16 @@ impl Witnessed {
     #[must_use]
     pub fn since(mut self, now: WallTime, most: u64) -> Self {
         let lately = |time: WallTime| time >= now || now.distance(time) <= most;
-        let kept = self.witnesses.into_iter().zip(self.sizes).filter(|((_, time), _)| lately(*time));
-        (self.witnesses, self.sizes) = kept.unzip();
+        self.witnesses.retain(|witness| lately(witness.time));
         self
     }
 
     /// Together with what was found below an earlier checkpoint: who cosigned both counts once, with the later one.
     #[must_use]
     pub fn and(mut self, earlier: Self) -> Self {
-        for ((name, time), size) in earlier.witnesses.into_iter().zip(earlier.sizes) {
-            if !self.names().any(|known| *known == name) {
-                self.witnesses.push((name, time));
-                self.sizes.push(size);
+        for witness in earlier.witnesses {
+            if !self.names().any(|known| *known == witness.name) {
+                self.witnesses.push(witness);
             }
         }
         self
@@ -213,7 +218,7 @@ impl Witnessed {
     /// fewer. `None` without any.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
-        let mut sizes = self.sizes.clone();
+        let mut sizes: Vec<u64> = self.witnesses.iter().map(|witness| witness.size).collect();
         sizes.sort_unstable_by(|a, b| b.cmp(a));
         sizes.truncate(self.threshold.max(1));
         sizes.pop()
@@ -227,19 +232,7 @@ impl Witnessed {
 
     /// Who cosigned.
     pub fn names(&self) -> impl Iterator<Item = &KeyName> {
-        self.witnesses.iter().map(|(name, _)| name)
-    }
-
-    /// The oldest of the cosignatures that count; `None` without any.
-    #[must_use]
-    pub fn oldest(&self) -> Option<WallTime> {
-        self.witnesses.iter().map(|(_, time)| *time).min()
-    }
-
-    /// The newest of the cosignatures that count; `None` without any.
-    #[must_use]
-    pub fn newest(&self) -> Option<WallTime> {
-        self.witnesses.iter().map(|(_, time)| *time).max()
+        self.witnesses.iter().map(|witness| &witness.name)
     }
 }
 

@@ -7,6 +7,7 @@ use undertone_keys::sign::{Server, SigningKey, VerifyingKey};
 use undertone_keys::testing::SeededRng;
 
 use crate::checkpoint::{Checkpoint, VerifiedCheckpoint, origin};
+use crate::known::NewestAt;
 use crate::leaf::Leaf;
 use crate::note::LogKey;
 use crate::policy::Witnessed;
@@ -44,7 +45,8 @@ pub fn proven_in(list: &DeviceList, branch: u8) -> VerifiedDevices {
     let name = origin(list.user().domain()).expect("a user's domain is one");
     let signed = Checkpoint { origin: name.clone(), size: 1, root: leaf.hash() }.sign(&key);
     let checkpoint: VerifiedCheckpoint = signed.verify(&LogKey::new(name, *key.public())).expect("it was signed");
-    let witnessed = Witnessed { threshold: 0, witnesses: Vec::new(), sizes: Vec::new(), ignored: Vec::new() };
+    let witnessed = Witnessed { threshold: 0, witnesses: Vec::new(), ignored: Vec::new() };
+    let newest = Some(NewestAt { epoch: leaf.epoch, time: leaf.time });
     let provenance = Provenance { seen: Seen::new(checkpoint, leaf), witnessed };
-    VerifiedDevices { list: list.clone(), announced: None, published: 1, provenance }
+    VerifiedDevices { list: list.clone(), announced: None, published: 1, newest, provenance }
 }

@@ -18,6 +18,7 @@ use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Account, VerifyingKey};
 use undertone_keys::{DeviceId, UserId, WallTime};
 
+use crate::known::{KnownList, NewestAt};
 pub use crate::verify::Attested;
 use crate::verify::VerifiedDevices;
 
@@ -102,6 +103,9 @@ pub struct PeerTrust {
     /// The state of the directory that proved what was shown last.
     #[n(5)]
     attested: Option<Attested>,
+    /// Up to when that list was the newest; none in records from before that was kept.
+    #[n(6)]
+    newest: Option<NewestAt>,
 }
 
 /// Why a peer is not trusted now.
@@ -171,6 +175,7 @@ impl PeerTrust {
             decisions: Vec::new(),
             downgraded: None,
             attested: Some(devices.attested()),
+            newest: devices.newest_at(),
         }
     }
 
@@ -213,6 +218,8 @@ impl PeerTrust {
     fn trust(&mut self, standing: Standing, devices: &VerifiedDevices) -> Result<TrustedPeer, TrustError> {
         let list = devices.list();
         self.advance(list)?;
+        let newest = devices.newest_at();
+        self.newest = self.newest.zip(newest).map(|(before, now)| before.or_later(now)).or(newest).or(self.newest);
         self.state = State::Trusted(standing, *list.account());
         let downgraded = self.downgraded.clone().unwrap_or_default();
         let checkpoint = devices.provenance().seen().checkpoint().by_log_alone().to_bytes();
@@ -311,7 +318,14 @@ impl PeerTrust {
         }
     }
 
-    /// The newest list of the trusted key, for a look-up to go on from. `None` where what is stored cannot be read.
+    /// The newest list of the trusted key and up to when it was the newest, for a look-up to go on from. `None` where what is
+    /// stored cannot be read.
+    #[must_use]
+    pub fn known(&self) -> Option<KnownList> {
+        Some(KnownList { list: self.list()?, newest: self.newest })
+    }
+
+    /// The newest list of the trusted key. `None` where what is stored cannot be read.
     #[must_use]
     pub fn list(&self) -> Option<DeviceList> {
         ClaimedList::from_bytes(&self.list).and_then(|claimed| claimed.verify(&self.user)).ok()

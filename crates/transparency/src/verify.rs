@@ -14,9 +14,10 @@ use undertone_keys::{UserId, WallTime};
 
 pub use crate::accusation::Accusation;
 use crate::answer::{Answer, Found};
-use crate::chain::{Chain, Shown};
+use crate::chain::{Chain, InForce, Shown};
 use crate::directory::{VrfKey, verify_absence, verify_lookup};
-pub use crate::head::{AHEAD, FRESH, Head, Pins, Provenance, Purpose, SHOWABLE, WITNESSED_WITHIN};
+pub use crate::head::{AHEAD, FRESH, Pins, Provenance, Purpose, SHOWABLE, WITNESSED_WITHIN};
+use crate::known::{KnownList, NewestAt};
 use crate::label;
 use crate::seen::Seen;
 
@@ -32,8 +33,8 @@ pub struct Question<'a> {
     pub user: &'a UserId,
     /// What this device saw last of the log: a later checkpoint must follow it.
     pub seen: Option<&'a Seen>,
-    /// The newest list of this user that this device knows.
-    pub known: Option<&'a DeviceList>,
+    /// The newest list of this user that this device knows, and up to when it was the newest.
+    pub known: Option<&'a KnownList>,
     /// The wall clock.
     pub now: WallTime,
     /// What for.
@@ -55,6 +56,7 @@ pub struct VerifiedDevices {
     pub(crate) list: DeviceList,
     pub(crate) announced: Option<Announced>,
     pub(crate) published: u64,
+    pub(crate) newest: Option<NewestAt>,
     pub(crate) provenance: Provenance,
 }
 
@@ -119,7 +121,7 @@ impl Question<'_> {
     /// The first [`Accusation`]. The answer and everything in this question are the evidence for it.
     pub fn verify(&self, answer: &[u8]) -> Result<Proven, Accusation> {
         let answer = Answer::from_bytes(answer).map_err(|_| Accusation::Malformed)?;
-        let provenance = self.pins.head(&answer.head(), self.seen, self.now, self.purpose)?;
+        let provenance = self.pins.head(&answer.head, self.seen, self.now, self.purpose)?;
         let key = VrfKey::from_bytes(&self.pins.vrf).map_err(|_| Accusation::VrfKey)?;
         let (place, leaf) = (label::devices(self.user), *provenance.seen().leaf());
         let proven = match &answer.found {
@@ -134,6 +136,9 @@ impl Question<'_> {
                 let found = verify_lookup(&key, &leaf.root, leaf.epoch, &place, proof)?;
                 let chain = self.chain(lists, found.version, &found.value)?;
                 let published = found.epoch;
+                if let Some(known) = self.known {
+                    known.comes_before(found.version, published)?;
+                }
                 let shown = Shown {
                     answer: &answer,
                     key: &key,
@@ -141,10 +146,11 @@ impl Question<'_> {
                     found,
                     provenance: &provenance,
                     seen: self.seen,
+                    known: self.known,
                 };
-                let (list, announced) = shown.in_force(chain)?;
+                let InForce { list, announced, newest } = shown.in_force(chain)?;
                 let provenance = provenance.clone();
-                Proven::Devices(Box::new(VerifiedDevices { list, announced, published, provenance }))
+                Proven::Devices(Box::new(VerifiedDevices { list, announced, published, newest, provenance }))
             }
         };
         provenance.is_fresh(self.now, self.purpose)?;
@@ -153,10 +159,11 @@ impl Question<'_> {
 
     /// Rule KT-7: the newest list is the one that the directory names, and all that are shown follow each other.
     fn chain(&self, lists: &[Vec<u8>], version: u32, value: &[u8; 32]) -> Result<Chain, Accusation> {
-        if let Some(known) = self.known.map(DeviceList::version).filter(|known| version < *known) {
+        let known = self.known.map(|known| &known.list);
+        if let Some(known) = known.map(DeviceList::version).filter(|known| version < *known) {
             return Err(Accusation::OldList { known, proven: version });
         }
-        let mut chain = Chain::new(self.known.cloned());
+        let mut chain = Chain::new(known.cloned());
         for bytes in lists {
             chain.add(ClaimedList::from_bytes(bytes)?.verify(self.user)?)?;
         }
@@ -168,6 +175,17 @@ impl Question<'_> {
             return Err(Accusation::Version { list: newest.version(), proven: version });
         }
         Ok(chain)
+    }
+}
+
+impl Proven {
+    /// From which state of the directory it was proven.
+    #[must_use]
+    pub const fn provenance(&self) -> &Provenance {
+        match self {
+            Self::Devices(devices) => devices.provenance(),
+            Self::Absent(provenance) => provenance,
+        }
     }
 }
 
@@ -188,6 +206,13 @@ impl VerifiedDevices {
     #[must_use]
     pub const fn published(&self) -> u64 {
         self.published
+    }
+
+    /// Up to when the list in force was the newest: until now, or until another one was announced behind it. None where several
+    /// were, and nothing was known before.
+    #[must_use]
+    pub const fn newest_at(&self) -> Option<NewestAt> {
+        self.newest
     }
 
     /// From which state of the directory it was proven.

@@ -113,7 +113,7 @@ pub(crate) fn history(bytes: &[u8]) {
     let key = SigningKey::<Server>::generate(rng);
     let pins =
         Pins { domain: "localhost".into(), log: *key.public(), vrf: sha256(&[b"none"]), witnesses: Witnesses::none() };
-    let question = HistoryQuestion { pins: &pins, seen: None, from: &from, now };
+    let question = HistoryQuestion { pins: &pins, seen: None, from: &from, newest_in: None, now };
     assert!(question.verify(bytes).is_err(), "believed on nobody's word");
     if let Ok(answer) = HistoryAnswer::from_bytes(bytes) {
         same("history answer", &answer.to_bytes(), bytes);

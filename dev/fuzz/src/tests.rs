@@ -191,7 +191,7 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
     use undertone_keys::WallTime;
     use undertone_keys::sign::{Server, SigningKey, Witness};
     use undertone_keys::testing::SeededRng;
-    use undertone_transparency::answer::{Answer, Found, Hashes, LeafOf, Older};
+    use undertone_transparency::answer::{Answer, Found, Hashes, Head, LeafOf, Older};
     use undertone_transparency::checkpoint::{Checkpoint, origin};
     use undertone_transparency::cosignature::Cosignature;
     use undertone_transparency::directory::wire::Update;
@@ -200,6 +200,7 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
     use undertone_transparency::evidence::Evidence;
     use undertone_transparency::follow::{Check, Progress};
     use undertone_transparency::history::{HistoryAnswer, Lists};
+    use undertone_transparency::known::{KnownList, NewestAt};
     use undertone_transparency::leaf::Leaf;
     use undertone_transparency::note::{LogKey, WitnessKey};
     use undertone_transparency::policy::Witnesses;
@@ -230,18 +231,21 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
     let proof_bytes = proof.to_bytes();
     let update =
         Update { epoch: 1, value: list.hash(), nonce: [5; 32], existence: proof.existence.clone(), superseded: None };
-    let history = HistoryAnswer {
+    let head = Head {
         checkpoint: checkpoint.to_bytes(),
         consistency: Hashes::default(),
         leaf: leaf.to_bytes(),
         inclusion: Hashes::default(),
+        witnessed: Some(vec![Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }]),
+    };
+    let history = HistoryAnswer {
+        head: head.clone(),
         proof: HistoryProof {
             latest: 1,
             updates: vec![update],
             past: Vec::new(),
             future: vec![proof.freshness.clone()],
         },
-        witnessed: Some(vec![Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }]),
         lists: Lists(vec![list.to_bytes()]),
     };
     // Of a log whose key signed none of it.
@@ -250,19 +254,17 @@ fn of_the_directory(list: &undertone_keys::device_list::DeviceList) -> [(&'stati
     let accused = Check::begin(&Progress::new(other), Some(&witness_key), &checkpoint.to_bytes(), now).unwrap_err();
     let found = Found::Present { proof: Box::new(proof), lists: vec![list.to_bytes()] };
     let answer = Answer {
-        checkpoint: checkpoint.to_bytes(),
-        consistency: Hashes::default(),
-        leaf: leaf.to_bytes(),
-        inclusion: Hashes::default(),
+        head,
         found,
-        witnessed: Some(vec![Older { checkpoint: checkpoint.to_bytes(), consistency: Hashes::default() }]),
         announced: Some(LeafOf { index: 0, leaf: leaf.to_bytes(), inclusion: Hashes::default(), version: None }),
     };
     let answer = answer.to_bytes();
     let witnesses = Witnesses::new(1, vec![witness_key]).unwrap();
     let pins = Pins { domain: "localhost".into(), log: *key.public(), vrf: [6; 32], witnesses };
     let (user, purpose) = (list.user(), Purpose::Begin);
-    let question = Question { pins: &pins, user, seen: None, known: Some(list), now, purpose };
+    let newest = Some(NewestAt { epoch: 1, time: now });
+    let known = KnownList { list: list.clone(), newest };
+    let question = Question { pins: &pins, user, seen: None, known: Some(&known), now, purpose };
     [
         ("directory_answer", answer.clone()),
         ("directory_proofs", proof_bytes),

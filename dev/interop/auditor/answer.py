@@ -6,7 +6,7 @@ from hashlib import sha256
 from . import cbor, lists, merkle
 from .fault import Fault, Malformed
 from .leaf import Leaf, disorder
-from .log import Expectations, Seen, check_growth
+from .log import Expectations, check_growth
 from .lookup import Absence, Directory, Found, Lookup, Update, user_label
 from .note import Checkpoint, check_witnesses, verify_checkpoint
 from .vrf import PublicKey
@@ -69,6 +69,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class NewestAt:
+    """An epoch of the directory in which a list was its user's newest, and the log's time then."""
+
+    epoch: int
+    time: int
+
+
+@dataclass(frozen=True)
 class Question:
     """Who is asked about, and what is known beforehand. `age` is how many seconds old the directory may be."""
 
@@ -77,6 +85,8 @@ class Question:
     vrf_key: PublicKey
     known: Expectations
     newest: lists.DeviceList | None
+    # Up to when that list was the newest, if an earlier answer has shown that.
+    newest_at: NewestAt | None
     age: int
 
     def user(self) -> str:
@@ -122,8 +132,9 @@ def verify(data: bytes, question: Question) -> Proven:
     else:
         found = directory.look_up(answer.proof)
         anew = _check_lists(answer.lists, found, question)
+        _check_published(found.version, found.published, question)
         if anew:
-            _check_announced(answer, anew, found, leaf, checkpoint, directory, known.seen)
+            _check_announced(answer, anew, found, leaf, checkpoint, directory, question)
     _check_age(leaf, known.now, question.age)
     return Proven(checkpoint, witnesses, leaf, found)
 
@@ -163,7 +174,7 @@ def _check_announced(
     last: Leaf,
     shown: Checkpoint,
     directory: Directory,
-    seen: Seen | None,
+    question: Question,
 ) -> None:
     """Rule ID-7: since when it is announced that the account begins anew, and that nothing of the new key came before."""
     # None of several makes way for the next: the last has to have waited.
@@ -190,11 +201,24 @@ def _check_announced(
         raise Fault("ID-7", f"the leaf of the announcement: {error}") from error
     if root != shown.root or leaf.epoch != published:
         raise Fault("ID-7", f"leaf {index} is not the one of epoch {published}")
+    seen = question.known.seen
     late = seen and index >= seen.checkpoint.size and disorder(seen.leaf, leaf, neighbours=False)
     if late or disorder(leaf, last, neighbours=False):
         raise Fault("ID-7", f"leaf {index} is out of order")
+    _check_published(announcement.version, leaf.epoch, question)
+    looked = question.newest_at
+    if looked and question.newest and announcement.version > question.newest.version and leaf.time < looked.time:
+        raise Fault("KT-8", f"leaf {index} has time {leaf.time}, and the list before was the newest at {looked.time}")
     if last.time < leaf.time + ANEW and announcement.version != found.version:
         raise Fault("ID-7", f"the new key has a list before {leaf.time + ANEW}, when it may have one")
+
+
+def _check_published(version: int, published: int, question: Question) -> None:
+    """Rule KT-6: a version behind the one known was published after the epoch in which that was the newest."""
+    known, looked = question.newest, question.newest_at
+    if known and looked and version > known.version and published <= looked.epoch:
+        what = f"version {version} is said to have been published in epoch {published}"
+        raise Fault("KT-6", f"{what}, and version {known.version} was the newest in epoch {looked.epoch}")
 
 
 def _check_grown(before: Checkpoint, shown: Checkpoint, proof: list[bytes]) -> None:

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use undertone_keys::cbor::Malformed;
 use undertone_keys::{UserId, WallTime};
-use undertone_transparency::evidence::{Evidence, MAX_BYTES};
+use undertone_transparency::evidence::{self, Evidence, MAX_BYTES};
 use undertone_transparency::follow;
 use undertone_transparency::gossip::Divergence;
 
@@ -75,9 +75,9 @@ pub fn check_evidence(path: &Path) -> Result<CheckedEvidence, ClientError> {
         sentence: accusation.to_string(),
         convicts: evidence.convicts(),
     });
-    let (domain, log, user) = (words(evidence.domain()), evidence.log().fingerprint(), evidence.user().clone());
+    let user = evidence.user().clone();
     let about = if evidence.is_of_history() { About::History(user) } else { About::Devices(user) };
-    Ok(CheckedEvidence { domain, log, about, at: evidence.at(), fault })
+    Ok(of_device(evidence.about(), about, fault))
 }
 
 /// What a device has kept that was shown another log than its peer (rule KT-13).
@@ -87,8 +87,13 @@ fn of_two(evidence: &Divergence) -> Result<CheckedEvidence, Malformed> {
         sentence: wrong.to_string(),
         convicts: evidence.convicts(),
     });
-    let (domain, log) = (words(evidence.domain()), evidence.log().fingerprint());
-    Ok(CheckedEvidence { domain, log, about: About::Divergence, at: evidence.at(), fault })
+    Ok(of_device(evidence.about(), About::Divergence, fault))
+}
+
+/// What a device has kept that trusts a directory.
+fn of_device(directory: evidence::About<'_>, about: About, fault: Option<Fault>) -> CheckedEvidence {
+    let evidence::About { domain, log, at } = directory;
+    CheckedEvidence { domain: words(domain), log: log.fingerprint(), about, at, fault }
 }
 
 /// What somebody who read a log has kept. Rule and sentence are theirs; whether it convicts is found out here.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, RwLock};
+use futures_util::future::join_all;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard, RwLock, Semaphore};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::sign::Signed;
 use undertone_keys::{AccessToken, RoomId, UserId, WallTime};
@@ -15,16 +16,17 @@ use undertone_transparency::checkpoint::NotFollowing;
 use undertone_transparency::evidence::Evidence;
 use undertone_transparency::gossip::{Divergence, Lies, Told};
 use undertone_transparency::history::History;
+use undertone_transparency::known::KnownList;
 use undertone_transparency::log::Hash;
 use undertone_transparency::seen::Seen;
 use undertone_transparency::trust::TrustError;
-use undertone_transparency::verify::{Purpose, Question, VerifiedDevices};
+use undertone_transparency::verify::{Purpose, VerifiedDevices};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 use super::connector::Connector;
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
-use super::lookup::Lookup;
+use super::lookup::{Asked, Lookup, there};
 use super::{rest, wall_time};
 use crate::engine::NotEntered;
 
@@ -37,9 +39,17 @@ pub(crate) struct Directory {
     connector: RwLock<Connector>,
     /// Who wrote and is not pinned yet.
     strangers: Mutex<HashMap<UserId, PeerTrust>>,
-    /// What was seen last of the log. One look-up at a time: of two answers at once, each would have to follow the other.
+    /// What was seen last of the log. One answer is checked at a time: each has to follow the one before.
     seen: AsyncMutex<Option<Seen>>,
+    /// Look-ups under way.
+    lookups: Semaphore,
 }
+
+/// What was seen last of the log, while nobody else checks an answer.
+type Turn<'a> = MutexGuard<'a, Option<Seen>>;
+
+/// Users who are asked about at the same time, at most: everybody on a room's list is looked up when it is entered.
+const LOOKUPS_AT_ONCE: usize = 8;
 
 /// How long a server is given that is busy, each time that it is asked for a proof.
 const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
@@ -54,7 +64,8 @@ impl Directory {
         };
         let (pin, connector) = meet_again(&home, pin).await?;
         let seen = AsyncMutex::new(home.seen(&pin)?);
-        Ok(Self { home, pin, token, connector: RwLock::new(connector), strangers: Mutex::default(), seen })
+        let (connector, lookups) = (RwLock::new(connector), Semaphore::new(LOOKUPS_AT_ONCE));
+        Ok(Self { home, pin, token, connector, strangers: Mutex::default(), seen, lookups })
     }
 
     /// The present way to the server.
@@ -82,7 +93,7 @@ impl Directory {
     /// Somebody who wrote to this device. A first contact is pinned in memory alone: until an invite has held, an envelope
     /// is no reason to write what a server says of somebody to the disk.
     pub(crate) async fn resolve_sender(&self, user: &UserId) -> Result<TrustedPeer, ClientError> {
-        let devices = self.fetch(user, Purpose::Begin).await?;
+        let (devices, _, _turn) = self.fetch(user, Purpose::Begin).await?;
         if self.home.peer(user)?.is_some() {
             return self.observe(user, &devices);
         }
@@ -153,27 +164,48 @@ impl Directory {
         &self.home
     }
 
-    async fn fetch(&self, user: &UserId, purpose: Purpose) -> Result<VerifiedDevices, ClientError> {
-        Ok(self.fetch_and(user, purpose, |_, _| ()).await?.0)
-    }
-
-    async fn fetch_and<T>(
+    /// What is proven of a user's devices, and everything that the check was made of. While the turn is held no other answer is
+    /// checked: what follows from this one is remembered before what follows from a later one.
+    async fn fetch(
         &self,
         user: &UserId,
         purpose: Purpose,
-        keep: impl FnOnce(&Question<'_>, &[u8]) -> T + Send,
-    ) -> Result<(VerifiedDevices, T), ClientError> {
-        let mut seen = self.seen.lock().await;
-        let known = self.home.peer(user)?.and_then(|peer| peer.list());
-        let connector = self.connector().await;
-        let lookup = Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector: &connector };
-        lookup.devices_and(user, purpose, known.as_ref(), &mut seen, keep).await
+    ) -> Result<(VerifiedDevices, Evidence, Turn<'_>), ClientError> {
+        let _place = self.lookups.acquire().await.map_err(|_| ClientError::Stopped)?;
+        let (known, connector) = (self.known(user)?, self.connector().await);
+        let (lookup, asked) = (self.lookup(&connector), Asked { user, known: known.as_ref(), purpose });
+        let before = self.seen.lock().await.clone();
+        let answer = lookup.ask(asked, before.as_ref()).await?;
+        let mut turn = self.seen.lock().await;
+        let (mut proven, mut evidence) = lookup.check(asked, before.as_ref(), &answer)?;
+        let order = Order::of(proven.provenance().seen(), before.as_ref(), turn.as_ref());
+        if order != Order::Holds {
+            let again = order == Order::AskAgain;
+            let answer = if again { lookup.ask(asked, turn.as_ref()).await? } else { answer };
+            (proven, evidence) = lookup.check(asked, turn.as_ref(), &answer)?;
+        }
+        lookup.remember(&mut turn, proven.provenance().seen())?;
+        Ok((there(user, proven)?, evidence, turn))
+    }
+
+    fn lookup<'a>(&'a self, connector: &'a Connector) -> Lookup<'a> {
+        Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector }
+    }
+
+    /// What a look-up of this user goes on from: what is pinned of them, or what a stranger has shown in this run. Each list of
+    /// theirs has to follow the one before (rule KT-7), whether it was written down or not.
+    fn known(&self, user: &UserId) -> Result<Option<KnownList>, ClientError> {
+        if let Some(peer) = self.home.peer(user)? {
+            return Ok(peer.known());
+        }
+        let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(strangers.get(user).and_then(PeerTrust::known))
     }
 
     /// What is proven of a user's devices, and everything that the check was made of. What was seen of them is remembered,
     /// also where this device does not trust their key; who asks for a proof wants to see it then more than ever.
     pub(crate) async fn proven(&self, user: &UserId) -> Result<(VerifiedDevices, Evidence), ClientError> {
-        let (devices, evidence) = self.fetch_and(user, Purpose::Begin, Evidence::new).await?;
+        let (devices, evidence, _turn) = self.fetch(user, Purpose::Begin).await?;
         match self.observe(user, &devices) {
             Ok(_) | Err(ClientError::Trust(TrustError::Changed { .. } | TrustError::Refused { .. })) => {
                 Ok((devices, evidence))
@@ -191,7 +223,7 @@ impl Directory {
         if newer(&*self.seen.lock().await) {
             // The peer has seen more: what they saw is there for everybody to see.
             let me = self.home.device()?.ok_or(ClientError::NotLoggedIn)?.address.user;
-            self.fetch(&me, Purpose::Begin).await?;
+            drop(self.fetch(&me, Purpose::Begin).await?);
         }
         let seen = self.seen.lock().await.clone().ok_or(ClientError::Told)?;
         let seen = seen.checkpoint();
@@ -241,7 +273,13 @@ impl Directory {
 
     /// A user's devices, if this device trusts their account key. What was seen is remembered either way.
     pub(crate) async fn resolve(&self, user: &UserId) -> Result<TrustedPeer, ClientError> {
-        self.observe(user, &self.fetch(user, Purpose::Begin).await?)
+        let (devices, _, _turn) = self.fetch(user, Purpose::Begin).await?;
+        self.observe(user, &devices)
+    }
+
+    /// The same of several users, at most [`LOOKUPS_AT_ONCE`] at the same time; in their order.
+    pub(crate) async fn resolve_all(&self, users: &[UserId]) -> Vec<Result<TrustedPeer, ClientError>> {
+        join_all(users.iter().map(|user| self.resolve(user))).await
     }
 
     fn observe(&self, user: &UserId, devices: &VerifiedDevices) -> Result<TrustedPeer, ClientError> {
@@ -256,19 +294,28 @@ impl Directory {
     /// Every version of the own account's list from the newest that was checked on (rule KT-11).
     pub(crate) async fn own_history(&self) -> Result<History, ClientError> {
         let user = self.home.device()?.ok_or(ClientError::NotLoggedIn)?.address.user;
-        let mut seen = self.seen.lock().await;
         let from = self.home.audited(&user)?.ok_or(ClientError::NotLoggedIn)?;
-        // What a look-up has shown meanwhile must stand in the history too.
-        let known = self.home.peer(&user)?.and_then(|own| own.list());
-        let connector = self.connector().await;
-        let lookup = Lookup { home: &self.home, pin: &self.pin, token: &self.token, connector: &connector };
-        lookup.history(&from, known.as_ref(), &mut seen).await
+        // What a look-up has shown until now must stand in the history too.
+        let (known, connector) = (self.known(&user)?, self.connector().await);
+        let lookup = self.lookup(&connector);
+        let before = self.seen.lock().await.clone();
+        let answer = lookup.ask_history(from.list.version(), before.as_ref()).await?;
+        let mut turn = self.seen.lock().await;
+        let mut history = lookup.check_history(&from, known.as_ref(), before.as_ref(), &answer)?;
+        let order = Order::of(history.provenance().seen(), before.as_ref(), turn.as_ref());
+        if order != Order::Holds {
+            let again = order == Order::AskAgain;
+            let answer = if again { lookup.ask_history(from.list.version(), turn.as_ref()).await? } else { answer };
+            history = lookup.check_history(&from, known.as_ref(), turn.as_ref(), &answer)?;
+        }
+        lookup.remember(&mut turn, history.provenance().seen())?;
+        Ok(history)
     }
 
     /// When the own account begins anew, where somebody has announced that and the server shows when (rule ID-7).
     pub(crate) async fn announced(&self) -> Option<WallTime> {
         let user = self.home.device().ok()??.address.user;
-        let devices = self.fetch(&user, Purpose::Show).await.ok()?;
+        let (devices, ..) = self.fetch(&user, Purpose::Show).await.ok()?;
         devices.announced().map(|announced| announced.effective)
     }
 
@@ -276,9 +323,33 @@ impl Directory {
     /// has accepted.
     pub(crate) async fn own_devices(&self) -> Result<DeviceList, ClientError> {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
-        let devices = self.fetch(&device.address.user, Purpose::Begin).await?;
+        let (devices, _, _turn) = self.fetch(&device.address.user, Purpose::Begin).await?;
         self.observe(&device.address.user, &devices)?;
         Ok(devices.list().clone())
+    }
+}
+
+/// How an answer, which holds against what was seen when it was asked for, lies to what was seen since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// No other answer came first, or both are of one state of the log.
+    Holds,
+    /// Two trees of one size: that is for a check against the other to accuse (rule KT-4).
+    Contradicts,
+    /// They are of two states of the log, and only a new answer shows how these lie to each other.
+    AskAgain,
+}
+
+impl Order {
+    fn of(shown: &Seen, before: Option<&Seen>, now: Option<&Seen>) -> Self {
+        let Some(now) = now.filter(|now| Some(*now) != before) else { return Self::Holds };
+        if now.size() != shown.size() {
+            Self::AskAgain
+        } else if now.checkpoint().root() == shown.checkpoint().root() {
+            Self::Holds
+        } else {
+            Self::Contradicts
+        }
     }
 }
 
@@ -295,4 +366,35 @@ async fn meet_again(home: &Home, mut pin: ServerPin) -> Result<(ServerPin, Conne
         home.put_server(&pin)?;
     }
     Ok((pin, connector))
+}
+
+#[cfg(test)]
+mod tests {
+    use undertone_keys::agreement::{DeviceKey, SoftwareKey};
+    use undertone_keys::record::DeviceRecord;
+    use undertone_keys::sign::SigningKey;
+    use undertone_keys::testing::SeededRng;
+    use undertone_transparency::testing::proven_in;
+
+    use super::*;
+
+    /// Of several answers under way, each has to follow the one that was checked before it.
+    #[test]
+    fn kt_4_an_answer_that_another_has_overtaken_is_held_against_it() {
+        let rng = &mut SeededRng::new(1);
+        let (account, identity, user) =
+            (SigningKey::generate(rng), SigningKey::generate(rng), UserId::parse("ada", "x").unwrap());
+        let agreement = SoftwareKey::generate(rng);
+        let now = WallTime::from_unix(1);
+        let record = DeviceRecord::new(user.clone(), *identity.public(), *agreement.public(), now, "phone".into());
+        let list = DeviceList::first(&account, &user, record.sign(&identity)).unwrap();
+        let seen = |branch| proven_in(&list, branch).provenance().seen().clone();
+        let (one, same, fork) = (seen(1), seen(1), seen(2));
+        assert_eq!(Order::of(&one, None, None), Order::Holds);
+        assert_eq!(Order::of(&one, Some(&same), Some(&same)), Order::Holds);
+        assert_eq!(Order::of(&one, None, Some(&same)), Order::Holds, "both are of one state");
+        assert_eq!(Order::of(&fork, None, Some(&one)), Order::Contradicts);
+        // What stood there when it was asked for was checked with it.
+        assert_eq!(Order::of(&fork, Some(&one), Some(&one)), Order::Holds);
+    }
 }

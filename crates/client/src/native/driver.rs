@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -22,7 +23,7 @@ use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLin
 use super::measure::Probe;
 use super::online::{Command, Loudness, Status, TapReport};
 use super::rooms::RoomBook;
-use super::self_audit::SelfAuditor;
+use super::self_audit::{Raised, SelfAuditor};
 use super::sound::{Sound, SoundPath};
 use super::{rng, wall_time};
 use crate::audio::FRAME_MS;
@@ -66,6 +67,9 @@ pub(super) struct Driver {
     answers: JoinSet<Input>,
     /// Walks through the account's history.
     audits: SelfAuditor,
+    /// What is about the account and found no room among the events that nobody has read: an alarm is told again until it is
+    /// heard.
+    unheard: VecDeque<Raised>,
     /// Pins under way to the disk.
     keeping: JoinSet<()>,
     sound: Option<SoundPath>,
@@ -89,6 +93,7 @@ impl Driver {
             home,
             signal: SignalLink::start(directory.clone(), signal_out),
             audits: SelfAuditor::new(directory.clone()),
+            unheard: VecDeque::new(),
             directory,
             book,
             key,
@@ -116,6 +121,7 @@ impl Driver {
         let mut ticks = tokio::time::interval(Duration::from_millis(u64::from(FRAME_MS)));
         // Sound has to keep its rate: what was missed is made up for at once, but for a stall.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let out = self.shown.out.clone();
         loop {
             let wait = self.engine.poll_timeout().map_or(Duration::from_secs(3600), |at| at.since(self.now()));
             let sounding = self.sound.as_ref().is_some_and(SoundPath::is_running);
@@ -131,7 +137,15 @@ impl Driver {
                 Some(event) = self.relay_events.recv() => self.relay_event(event),
                 Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
                 Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
-                events = self.audits.next() => events.into_iter().for_each(|event| self.tell(event)),
+                raised = self.audits.next() => raised.into_iter().for_each(|raised| self.raise(raised)),
+                room = out.reserve(), if !self.unheard.is_empty() => match room {
+                    Ok(room) => {
+                        if let Some(raised) = self.unheard.pop_front() {
+                            room.send(raised.into());
+                        }
+                    }
+                    Err(_) => self.unheard.clear(),
+                },
                 due = ticks.tick(), if sounding => {
                     self.sound_tick();
                     if due.elapsed() > STALL {
@@ -467,6 +481,7 @@ impl Driver {
                 }
             }
             Event::Online => self.audits.connected(),
+            Event::Offline { .. } => self.audits.disconnected(),
             Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
                 self.finish_sound();
             }
@@ -490,6 +505,14 @@ impl Driver {
         let noise = matches!(event, Event::Rejected { .. }) && self.shown.out.capacity() < EVENTS / 2;
         if noise || self.shown.out.try_send(event).is_err() {
             debug!("an event was dropped: nobody reads them");
+        }
+    }
+
+    /// The same of what is about the account: it is not dropped, and waits until there is room.
+    fn raise(&mut self, raised: Raised) {
+        let full = matches!(self.shown.out.try_send(raised.clone().into()), Err(TrySendError::Full(_)));
+        if full && !self.unheard.contains(&raised) {
+            self.unheard.push_back(raised);
         }
     }
 }

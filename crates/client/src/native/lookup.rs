@@ -1,17 +1,21 @@
-//! One look-up in the server's key directory: asked, checked (rules KT-1 to KT-8), remembered or kept as evidence.
+//! Questions to the server's key directory: asked, checked (rules KT-1 to KT-8, KT-11), believed or kept as evidence.
+//!
+//! Asking and checking are apart: several questions may be under way at once, and their answers are checked one after the other,
+//! each against the newest that was seen of the log.
 
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::{AccessToken, UserId};
 use undertone_protocol::rest::{AccountHistory, Devices};
 use undertone_transparency::evidence::Evidence;
 use undertone_transparency::history::{History, HistoryQuestion};
+use undertone_transparency::known::KnownList;
 use undertone_transparency::seen::Seen;
 use undertone_transparency::verify::{Accusation, Pins, Proven, Purpose, Question, VerifiedDevices};
 
 use super::config::ClientConfig;
 use super::connector::Connector;
 use super::error::ClientError;
-use super::home::{Home, ServerPin};
+use super::home::{Audited, Home, ServerPin};
 use super::{rest, wall_time};
 
 /// Somebody who asks a server about a user, and does not believe it.
@@ -23,84 +27,99 @@ pub(super) struct Lookup<'a> {
     pub(super) connector: &'a Connector,
 }
 
-impl Lookup<'_> {
-    /// What the directory proves of a user's devices. `seen` is what was seen of its log before, and is after it.
-    ///
-    /// A proof that fails is kept as evidence, and an error that nobody can override (rule KT-9).
-    pub(super) async fn devices(
-        &self,
-        user: &UserId,
-        purpose: Purpose,
-        known: Option<&DeviceList>,
-        seen: &mut Option<Seen>,
-    ) -> Result<VerifiedDevices, ClientError> {
-        Ok(self.devices_and(user, purpose, known, seen, |_, _| ()).await?.0)
-    }
+/// Whose devices are asked for, by somebody who knows a list of theirs already, or none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) user: &'a UserId,
+    pub(super) known: Option<&'a KnownList>,
+    pub(super) purpose: Purpose,
+}
 
-    /// The same, with what `keep` makes of the question and the answer to it that holds.
-    pub(super) async fn devices_and<T>(
-        &self,
-        user: &UserId,
-        purpose: Purpose,
-        known: Option<&DeviceList>,
-        seen: &mut Option<Seen>,
-        keep: impl FnOnce(&Question<'_>, &[u8]) -> T + Send,
-    ) -> Result<(VerifiedDevices, T), ClientError> {
+impl Lookup<'_> {
+    /// Asks for a user's devices, as somebody who has seen this much of the log.
+    pub(super) async fn ask(&self, asked: Asked<'_>, seen: Option<&Seen>) -> Result<Vec<u8>, ClientError> {
+        let Asked { user, known, .. } = asked;
         if user.domain() != self.pin.domain {
             return Err(ClientError::OtherDomain { user: user.display(), domain: self.pin.domain.clone() });
         }
-        let pins = self.pins()?;
         let path = format!(
             "/v1/users/{}/devices?seen={}&known={}",
             escaped(user.as_str()),
-            seen.as_ref().map_or(0, Seen::size),
-            known.map_or(0, DeviceList::version),
+            seen.map_or(0, Seen::size),
+            known.map_or(0, |known| known.list.version()),
         );
         let stream = self.connector.tcp().await?;
         let devices: Devices = rest::get_proof(stream, self.connector.address(), &path, self.token).await?;
-        let question = Question { pins: &pins, user, seen: seen.as_ref(), known, now: wall_time(), purpose };
-        match question.verify(&devices.answer.0) {
-            Ok(Proven::Devices(proven)) => {
-                let kept = keep(&question, &devices.answer.0);
-                self.remember(seen, proven.provenance().seen())?;
-                Ok((*proven, kept))
-            }
-            Ok(Proven::Absent(provenance)) => {
-                self.remember(seen, provenance.seen())?;
-                Err(ClientError::NoSuchUser(user.display()))
-            }
-            Err(accusation) => Err(self.accuse(&Evidence::new(&question, &devices.answer.0), accusation)),
+        Ok(devices.answer.0)
+    }
+
+    /// What the answer proves, and everything that the check was made of.
+    ///
+    /// A proof that fails is kept as evidence, and an error that nobody can override (rule KT-9).
+    pub(super) fn check(
+        &self,
+        Asked { user, known, purpose }: Asked<'_>,
+        seen: Option<&Seen>,
+        answer: &[u8],
+    ) -> Result<(Proven, Evidence), ClientError> {
+        let pins = self.pins()?;
+        let question = Question { pins: &pins, user, seen, known, now: wall_time(), purpose };
+        let evidence = Evidence::new(&question, answer);
+        match question.verify(answer) {
+            Ok(proven) => Ok((proven, evidence)),
+            Err(accusation) => Err(self.accuse(&evidence, accusation)),
         }
     }
 
-    /// Every version of the own account's list from one on (rule KT-11). The newest that a look-up has shown, if it was another,
-    /// has to be among them.
-    ///
-    /// A proof that fails is kept as evidence, and an error that nobody can override (rule KT-9).
-    pub(super) async fn history(
+    /// Both, for somebody who asks nothing else meanwhile. `seen` is what was seen of the log before, and is after it.
+    pub(super) async fn devices(
         &self,
-        from: &DeviceList,
-        known: Option<&DeviceList>,
+        asked: Asked<'_>,
         seen: &mut Option<Seen>,
-    ) -> Result<History, ClientError> {
-        let pins = self.pins()?;
-        let path = format!("/v1/account/history?seen={}&from={}", seen.as_ref().map_or(0, Seen::size), from.version());
+    ) -> Result<VerifiedDevices, ClientError> {
+        let answer = self.ask(asked, seen.as_ref()).await?;
+        let (proven, _) = self.check(asked, seen.as_ref(), &answer)?;
+        self.remember(seen, proven.provenance().seen())?;
+        there(asked.user, proven)
+    }
+
+    /// Asks for every version of the own account's list from one on (rule KT-11).
+    pub(super) async fn ask_history(&self, from: u32, seen: Option<&Seen>) -> Result<Vec<u8>, ClientError> {
+        let path = format!("/v1/account/history?seen={}&from={from}", seen.map_or(0, Seen::size));
         let stream = self.connector.tcp().await?;
         let shown: AccountHistory = rest::get_proof(stream, self.connector.address(), &path, self.token).await?;
-        let answer = &shown.answer.0;
-        let question = |from| HistoryQuestion { pins: &pins, seen: seen.as_ref(), from, now: wall_time() };
-        let verified = |from| {
-            let question = question(from);
-            question
-                .verify(answer)
-                .map_err(|accusation| Box::new((Evidence::of_history(&question, answer), accusation)))
+        Ok(shown.answer.0)
+    }
+
+    /// What that answer proves. The newest list that a look-up has shown, if it was another, has to be among these.
+    ///
+    /// A proof that fails is kept as evidence, and an error that nobody can override (rule KT-9).
+    pub(super) fn check_history(
+        &self,
+        from: &Audited,
+        known: Option<&KnownList>,
+        seen: Option<&Seen>,
+        answer: &[u8],
+    ) -> Result<History, ClientError> {
+        let pins = self.pins()?;
+        let verified = |from: &DeviceList, newest_in| {
+            let question = HistoryQuestion { pins: &pins, seen, from, newest_in, now: wall_time() };
+            let accused = |accusation| self.accuse(&Evidence::of_history(&question, answer), accusation);
+            question.verify(answer).map_err(accused)
         };
-        let later = known.filter(|known| known.version() > from.version());
-        let checked = later.map_or(Ok(()), |known| verified(known).map(drop)).and_then(|()| verified(from));
-        let accused = |accused: Box<(Evidence, Accusation)>| self.accuse(&accused.0, accused.1);
-        let history = checked.map_err(accused)?;
-        self.remember(seen, history.provenance().seen())?;
-        Ok(history)
+        if let Some(known) = known.filter(|known| known.list.version() > from.list.version()) {
+            verified(&known.list, known.newest.map(|newest| newest.epoch))?;
+        }
+        verified(&from.list, from.newest_in)
+    }
+
+    /// Remembers what was seen of the log.
+    pub(super) fn remember(&self, seen: &mut Option<Seen>, newer: &Seen) -> Result<(), ClientError> {
+        if seen.as_ref() != Some(newer) {
+            self.home.put_seen(self.pin, newer)?;
+            *seen = Some(newer.clone());
+        }
+        Ok(())
     }
 
     fn pins(&self) -> Result<Pins, ClientError> {
@@ -111,20 +130,20 @@ impl Lookup<'_> {
         Ok(Pins { domain: domain.clone(), log: *identity, vrf, witnesses: policy.witnesses })
     }
 
-    fn remember(&self, seen: &mut Option<Seen>, newer: &Seen) -> Result<(), ClientError> {
-        if seen.as_ref() != Some(newer) {
-            self.home.put_seen(self.pin, newer)?;
-            *seen = Some(newer.clone());
-        }
-        Ok(())
-    }
-
     fn accuse(&self, evidence: &Evidence, accusation: Accusation) -> ClientError {
         let kept = self.home.keep_evidence(evidence);
         if let Err(error) = &kept {
             tracing::error!(%error, "the evidence of a failed proof was not kept");
         }
         ClientError::Proof { accusation: Box::new(accusation), evidence: kept.ok() }
+    }
+}
+
+/// A user who is proven not to be there has no devices.
+pub(super) fn there(user: &UserId, proven: Proven) -> Result<VerifiedDevices, ClientError> {
+    match proven {
+        Proven::Devices(devices) => Ok(*devices),
+        Proven::Absent(_) => Err(ClientError::NoSuchUser(user.display())),
     }
 }
 

@@ -114,29 +114,30 @@ pub struct Entry {
 impl Proof {
     pub(super) fn new(devices: &VerifiedDevices, evidence: Evidence, pin: &ServerPin) -> Result<Self, ClientError> {
         let unreadable = |_: Malformed| ClientError::BadAnswer(pin.address.clone());
-        let Answer { consistency, inclusion, found, .. } = Answer::from_bytes(evidence.answer()).map_err(unreadable)?;
-        let name = origin(evidence.domain()).map_err(|_| ClientError::BadAnswer(pin.address.clone()))?;
+        let Answer { head, found, .. } = Answer::from_bytes(evidence.answer()).map_err(unreadable)?;
+        let about = evidence.about();
+        let name = origin(about.domain).map_err(|_| ClientError::BadAnswer(pin.address.clone()))?;
         let entry = Entry::new(devices, &evidence, &found).map_err(unreadable)?;
         let (seen, witnessed) = (devices.provenance().seen(), devices.provenance().witnessed());
-        let cosigned = witnessed.witnesses.iter().zip(&witnessed.sizes).map(|((name, at), size)| Cosigned {
-            name: name.to_string(),
-            at: *at,
-            size: *size,
+        let cosigned = witnessed.witnesses.iter().map(|witness| Cosigned {
+            name: witness.name.to_string(),
+            at: witness.time,
+            size: witness.size,
         });
         let growth = Growth {
             size: seen.size(),
             root: *seen.checkpoint().root(),
             seen: evidence.seen(),
-            consistency: consistency.0.len(),
+            consistency: head.consistency.0.len(),
             epoch: seen.leaf().epoch,
             directory: seen.leaf().root,
             time: seen.time(),
-            inclusion: inclusion.0.len(),
+            inclusion: head.inclusion.0.len(),
         };
         Ok(Self {
             user: evidence.user().clone(),
-            log_key: *evidence.log(),
-            log_verifier: LogKey::new(name, *evidence.log()).to_string(),
+            log_key: *about.log,
+            log_verifier: LogKey::new(name, *about.log).to_string(),
             vrf_key: pin.vrf,
             checkpoint: seen.checkpoint().text().to_owned(),
             witnesses: cosigned.collect(),
@@ -144,7 +145,7 @@ impl Proof {
             witnessed: witnessed.size(),
             growth,
             entry,
-            at: evidence.at(),
+            at: about.at,
             limit: FRESH,
             evidence,
         })

@@ -1,7 +1,6 @@
 //! The rooms of this account: lists that are fetched, checked version by version and remembered, and changes to them.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use undertone_call::room::access::{Disbelief, believe};
@@ -217,8 +216,8 @@ impl RoomBook {
     /// [`ClientError`].
     pub async fn access(&self, room: RoomId) -> Result<Access, ClientError> {
         let mut known = self.directory.home().access(room)?;
-        // Who signed one version mostly signed others.
-        let mut signers: HashMap<UserId, TrustedPeer> = HashMap::new();
+        // Who signed one version mostly signed others. Whoever cannot be looked up matters when their version is come to.
+        let mut signers: HashMap<UserId, Result<TrustedPeer, ClientError>> = HashMap::new();
         // Whether the newest of what was fetched was checked as such: a server may not hide behind "more to come" that
         // its signer may not act any more.
         let mut settled = true;
@@ -229,20 +228,25 @@ impl RoomBook {
             if more && count == 0 {
                 return Err(ClientError::BadAnswer(self.directory.pin().address.clone()));
             }
-            for (place, version) in page.versions.into_iter().enumerate() {
+            let mut versions = Vec::with_capacity(count);
+            for version in page.versions {
                 let claimed = ClaimedAccess::from_bytes(&version.0).map_err(Disbelief::Access);
                 let claimed = claimed.map_err(RoomFault::Disbelief)?;
                 if claimed.claimed().room != room {
                     return Err(RoomFault::Disbelief(AccessError::Chain.into()).into());
                 }
-                let user = claimed.claimed().signer.user.clone();
-                let signer = match signers.entry(user) {
-                    Entry::Occupied(entry) => entry.into_mut(),
-                    Entry::Vacant(entry) => {
-                        let peer = self.directory.resolve(entry.key()).await?;
-                        entry.insert(peer)
-                    }
-                };
+                versions.push(claimed);
+            }
+            let named: BTreeSet<&UserId> = versions.iter().map(|claimed| &claimed.claimed().signer.user).collect();
+            let new: Vec<UserId> = named.into_iter().filter(|user| !signers.contains_key(user)).cloned().collect();
+            let found = self.directory.resolve_all(&new).await;
+            signers.extend(new.into_iter().zip(found));
+            for (place, claimed) in versions.into_iter().enumerate() {
+                let user = &claimed.claimed().signer.user;
+                if let Some(error) = signers.get_mut(user).and_then(|found| found.as_mut().err()) {
+                    return Err(std::mem::replace(error, ClientError::Stopped));
+                }
+                let Some(Ok(signer)) = signers.get(user) else { return Err(ClientError::Stopped) };
                 settled = !more && place + 1 == count;
                 known = Some(believe(known.as_ref(), claimed, signer, settled).map_err(RoomFault::Disbelief)?);
             }
@@ -269,8 +273,7 @@ impl RoomBook {
         let creator = self.me.address.user.clone();
         let rights = Rights { speak: true, moderate: true };
         let mut members = vec![Listed { user: creator.clone(), account: self.me.account, rights }];
-        for invitee in invited {
-            let listed = self.listed(invitee).await?;
+        for listed in self.listed(invited).await? {
             if members.iter().any(|member| member.user == listed.user) {
                 return Err(RoomFault::Listed(listed.user.display()).into());
             }
@@ -303,7 +306,9 @@ impl RoomBook {
     /// # Errors
     /// [`ClientError`].
     pub async fn invite(&self, room: RoomId, invitee: &Invitee) -> Result<Access, ClientError> {
-        let listed = self.listed(invitee).await?;
+        let Some(listed) = self.listed(std::slice::from_ref(invitee)).await?.pop() else {
+            return Err(ClientError::Stopped);
+        };
         self.change(room, |list| {
             if list.members.contains(&listed) {
                 return Err(RoomFault::Listed(listed.user.display()));
@@ -365,11 +370,13 @@ impl RoomBook {
         Err(RoomFault::Contended.into())
     }
 
-    /// Somebody with the account key that this device trusts.
-    async fn listed(&self, invitee: &Invitee) -> Result<Listed, ClientError> {
-        let user = UserId::parse(&invitee.name, &self.directory.pin().domain).map_err(ClientError::Name)?;
-        let peer: TrustedPeer = self.directory.resolve(&user).await?;
-        Ok(Listed { user, account: *peer.account(), rights: invitee.rights })
+    /// These people, each with the account key that this device trusts; in their order.
+    async fn listed(&self, invited: &[Invitee]) -> Result<Vec<Listed>, ClientError> {
+        let domain = &self.directory.pin().domain;
+        let users = invited.iter().map(|invitee| UserId::parse(&invitee.name, domain).map_err(ClientError::Name));
+        let users: Vec<UserId> = users.collect::<Result<_, _>>()?;
+        let found = self.directory.resolve_all(&users).await.into_iter().zip(users).zip(invited);
+        found.map(|((peer, user), who)| Ok(Listed { user, account: *peer?.account(), rights: who.rights })).collect()
     }
 }
 

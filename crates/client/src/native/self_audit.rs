@@ -4,7 +4,7 @@
 //! A look-up shows what the server shows this device; a history shows everything that it could show to others. It is walked when
 //! the device connects, every hour while it is connected, at once when the server says that something changed, and when a
 //! person asks for it. What stands in it and was not known is an [`Alarm`], again at every start, until a person says that it
-//! was them.
+//! was them. That a server gives none is told as well: at once where none was proven for longer than it should take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,16 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::warn;
-use undertone_keys::DeviceId;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::sign::{Account, VerifyingKey};
+use undertone_keys::{DeviceId, WallTime};
 use undertone_transparency::history::History;
 use undertone_transparency::verify::Attested;
 
 use super::directory::Directory;
 use super::error::{ClientError, ExitClass};
-use super::home::{Home, KnownDevices};
+use super::home::{Audited, Home, KnownDevices};
+use super::{calendar, wall_time};
 use crate::engine::{Alarm, Event};
 
 /// How often the history is walked while the device is connected.
@@ -29,6 +30,11 @@ const EVERY: Duration = Duration::from_secs(60 * 60);
 const AGAIN: Duration = Duration::from_secs(60);
 /// After so many attempts in a row a person is told that there is no history to be had.
 const PATIENCE: u32 = 5;
+/// How long it may take beyond [`EVERY`] until a history was proven, with all attempts of a run. Whoever has seen none for longer
+/// than both is told at the first attempt that fails: a program that only ever runs for a minute makes no fifth.
+const MARGIN: Duration = Duration::from_secs(30 * 60);
+/// How long a server that this device is connected to may be silent when none was proven for so long, before that is told.
+const SILENCE: Duration = Duration::from_secs(5);
 /// Connections that break and come back are no reason to walk it again so soon.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -63,7 +69,8 @@ pub(super) async fn walk(directory: &Directory) -> Result<SelfAudit, ClientError
     // begin anew and was kept is walked through from before that.
     let mut ours = history.versions().iter().map(|version| &version.list).filter(|list| *list.account() == own);
     if let Some(newest) = ours.next_back() {
-        home.put_audited(newest)?;
+        let (list, newest_in) = (newest.clone(), history.newest_in(newest.version()));
+        home.put_walked(&Audited { list, newest_in }, wall_time())?;
     }
     let mut alarms = alarms(&history, &own, &home.known_devices()?);
     if let Some(Alarm::Anew { effective, .. }) = alarms.iter_mut().find(|alarm| matches!(alarm, Alarm::Anew { .. })) {
@@ -113,10 +120,68 @@ fn of_devices(list: &DeviceList, known: &KnownDevices) -> Vec<Alarm> {
 /// A person says that a device of the account is theirs, or that it was they who revoked it.
 pub(super) fn accept(home: &Home, device: DeviceId) -> Result<(), ClientError> {
     let own = home.device()?.ok_or(ClientError::NotLoggedIn)?;
-    let list =
-        home.audited(&own.address.user)?.filter(|list| list.records().iter().any(|record| record.device == device));
+    let list = home.audited(&own.address.user)?.map(|audited| audited.list);
+    let list = list.filter(|list| list.records().iter().any(|record| record.device == device));
     let list = list.ok_or_else(|| ClientError::UnknownDevice(device.to_string()))?;
     Ok(home.acknowledge(device, list.is_revoked(device))?)
+}
+
+/// Whether no history was proven for longer than it should take.
+fn is_overdue(walked: Option<WallTime>, now: WallTime) -> bool {
+    walked.is_none_or(|walked| now > walked.plus((EVERY + MARGIN).as_secs()))
+}
+
+/// What a person is told of the own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Raised {
+    /// Something that nobody here knows of.
+    Alarm(Alarm),
+    /// The history could not be checked.
+    Unproven {
+        /// Why, for people.
+        reason: String,
+        /// Whether there was a proof, and it failed.
+        proof: bool,
+    },
+}
+
+impl From<Raised> for Event {
+    fn from(raised: Raised) -> Self {
+        match raised {
+            Raised::Alarm(alarm) => Self::Account(alarm),
+            Raised::Unproven { reason, proof } => Self::Unproven { reason, proof },
+        }
+    }
+}
+
+/// What was told in this run, so that nothing is told twice.
+#[derive(Debug, Default)]
+struct Told {
+    alarms: Vec<Alarm>,
+    /// That the server gives no history.
+    unproven: bool,
+    /// How often in a row it gave none, whatever the reason.
+    misses: u32,
+}
+
+impl Told {
+    /// The history was walked.
+    fn walked(&mut self, alarms: Vec<Alarm>) -> Vec<Raised> {
+        let new: Vec<Raised> =
+            alarms.iter().filter(|alarm| !self.alarms.contains(alarm)).cloned().map(Raised::Alarm).collect();
+        *self = Self { alarms, unproven: false, misses: 0 };
+        new
+    }
+
+    /// There was none. `overdue` says since when, where that is too long.
+    fn missed(&mut self, why: &str, overdue: Option<&str>) -> Option<Raised> {
+        // A server that is busy for a moment hides nothing. One that goes on giving no history may, whatever it says.
+        self.misses = self.misses.saturating_add(1);
+        let tells = !self.unproven && (overdue.is_some() || self.misses >= PATIENCE);
+        self.unproven |= tells;
+        let since = overdue.map(|since| format!("; {since}")).unwrap_or_default();
+        tells.then(|| Raised::Unproven { reason: format!("{why}{since}"), proof: false })
+    }
 }
 
 /// Walks the history when it is time, beside everything else that a connected device does.
@@ -125,21 +190,30 @@ pub(super) struct SelfAuditor {
     walks: JoinSet<Result<SelfAudit, ClientError>>,
     due: Instant,
     ended: Option<Instant>,
-    told: Vec<Alarm>,
-    /// How often in a row the server gave no history, whatever the reason.
-    misses: u32,
+    /// Until when the server may be silent.
+    silent: Option<Instant>,
+    /// Whether the server answers other things.
+    online: bool,
+    told: Told,
 }
 
 impl SelfAuditor {
     /// Nothing is asked before [`Self::connected`].
     pub(super) fn new(directory: Arc<Directory>) -> Self {
-        Self { directory, walks: JoinSet::new(), due: Instant::now() + EVERY, ended: None, told: Vec::new(), misses: 0 }
+        let (due, told) = (Instant::now() + EVERY, Told::default());
+        Self { directory, walks: JoinSet::new(), due, ended: None, silent: None, online: false, told }
     }
 
     /// The device is connected, perhaps again: something may have happened meanwhile.
     pub(super) fn connected(&mut self) {
+        self.online = true;
         let earliest = self.ended.map_or_else(Instant::now, |ended| ended + PAUSE);
         self.due = self.due.min(earliest);
+    }
+
+    /// The server answers nothing: that it shows no history either says nothing.
+    pub(super) fn disconnected(&mut self) {
+        (self.online, self.silent) = (false, None);
     }
 
     /// The server says that something changed.
@@ -150,42 +224,52 @@ impl SelfAuditor {
     }
 
     /// Waits until a walk ends, and says what came of it. May be dropped at any point, and goes on when it is called again.
-    pub(super) async fn next(&mut self) -> Vec<Event> {
+    pub(super) async fn next(&mut self) -> Vec<Raised> {
         loop {
+            let silent = self.silent.unwrap_or(self.due);
             tokio::select! {
                 Some(done) = self.walks.join_next(), if !self.walks.is_empty() => {
-                    self.ended = Some(Instant::now());
+                    (self.ended, self.silent) = (Some(Instant::now()), None);
                     return self.tell(done.unwrap_or(Err(ClientError::Stopped)));
                 }
                 () = tokio::time::sleep_until(self.due), if self.walks.is_empty() => {
                     self.due = Instant::now() + EVERY;
+                    self.silent = self.overdue().map(|_| Instant::now() + SILENCE);
                     let directory = self.directory.clone();
                     self.walks.spawn(async move { walk(&directory).await });
+                }
+                () = tokio::time::sleep_until(silent), if self.silent.is_some() => {
+                    self.silent = None;
+                    let why = format!("no answer within {} seconds", SILENCE.as_secs());
+                    if let Some(event) = self.told.missed(&why, self.overdue().as_deref()) {
+                        return vec![event];
+                    }
                 }
             }
         }
     }
 
-    fn tell(&mut self, done: Result<SelfAudit, ClientError>) -> Vec<Event> {
-        let error = match done {
-            Ok(audit) => {
-                self.misses = 0;
-                let new = audit.alarms.iter().filter(|alarm| !self.told.contains(alarm)).cloned();
-                let events = new.map(Event::Account).collect();
-                self.told = audit.alarms;
-                return events;
+    /// Since when no history was proven, where that is too long and the server answers other things.
+    fn overdue(&self) -> Option<String> {
+        let walked = self.directory.home().walked().ok()?;
+        let overdue = self.online && is_overdue(walked, wall_time());
+        let since = |walked| format!("it was proven last at {}", calendar::utc(walked));
+        overdue.then(|| walked.map_or_else(|| "it was never proven to this device".to_owned(), since))
+    }
+
+    fn tell(&mut self, done: Result<SelfAudit, ClientError>) -> Vec<Raised> {
+        match done {
+            Ok(audit) => self.told.walked(audit.alarms),
+            Err(error) if error.class() == ExitClass::ProofFailed => {
+                vec![Raised::Unproven { reason: error.to_string(), proof: true }]
             }
-            Err(error) => error,
-        };
-        let proof = error.class() == ExitClass::ProofFailed;
-        if !proof {
-            warn!(%error, "the account's history was not walked");
-            self.misses += 1;
-            self.due = self.due.min(Instant::now() + AGAIN);
+            Err(error) => {
+                warn!(%error, "the account's history was not walked");
+                self.due = self.due.min(Instant::now() + AGAIN);
+                let overdue = self.overdue();
+                self.told.missed(&error.to_string(), overdue.as_deref()).into_iter().collect()
+            }
         }
-        // A server that is busy for a moment hides nothing. One that goes on giving no history may, whatever it says.
-        let tells = proof || self.misses == PATIENCE;
-        tells.then(|| Event::Unproven { reason: error.to_string(), proof }).into_iter().collect()
     }
 }
 
@@ -255,6 +339,40 @@ mod tests {
     }
 
     #[test]
+    fn kt_11_a_server_that_gives_no_history_is_told_of_at_once_where_none_was_proven_for_too_long() {
+        let (hour, now) = (EVERY.as_secs(), WallTime::from_unix(1_000_000));
+        let ago = |seconds| Some(WallTime::from_unix(1_000_000 - seconds));
+        assert!(is_overdue(None, now) && is_overdue(ago(hour + MARGIN.as_secs() + 1), now));
+        for seconds in [0, hour, hour + MARGIN.as_secs()] {
+            assert!(!is_overdue(ago(seconds), now), "{seconds}");
+        }
+        assert!(!is_overdue(Some(now.plus(hour)), now), "a clock that was set back");
+
+        let mut told = Told::default();
+        let busy = || Some(Raised::Unproven { reason: "busy".into(), proof: false });
+        let first = told.missed("busy", Some("long ago"));
+        assert_eq!(first, Some(Raised::Unproven { reason: "busy; long ago".into(), proof: false }));
+        for _ in 1..=PATIENCE {
+            assert_eq!(told.missed("busy", Some("long ago")), None, "it was told");
+        }
+        // It is not overdue any more: a moment hides nothing, and five in a row may.
+        assert_eq!(told.walked(Vec::new()), []);
+        let events: Vec<_> = (0..PATIENCE + 2).map(|_| told.missed("busy", None)).collect();
+        let expected: Vec<_> = (1..=PATIENCE + 2).map(|miss| if miss == PATIENCE { busy() } else { None }).collect();
+        assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn kt_11_an_alarm_is_raised_once_in_a_run_and_again_when_it_comes_back() {
+        let alarm = || Alarm::DeviceRevoked { device: DeviceId::from_bytes([1; 16]), label: "phone".into() };
+        let mut told = Told::default();
+        assert_eq!(told.walked(vec![alarm()]), [Raised::Alarm(alarm())]);
+        assert_eq!(told.walked(vec![alarm()]), []);
+        assert_eq!(told.walked(Vec::new()), []);
+        assert_eq!(told.walked(vec![alarm()]), [Raised::Alarm(alarm())]);
+    }
+
+    #[test]
     fn kt_11_a_home_that_becomes_a_device_knows_who_was_there() {
         let folder = std::env::temp_dir().join(format!("undertone-settled-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
@@ -271,11 +389,41 @@ mod tests {
         home.acknowledge(stranger, false).unwrap();
         let own = PeerTrust::pin(&undertone_transparency::testing::proven(&list));
         let pin = ServerPin::new("x:1".into(), &statement);
-        home.settle(&pin, &device.secrets(*list.account()), &AccessToken::random(&mut rng), &own).unwrap();
+        home.settle(&pin, &device.secrets(*list.account()), &AccessToken::random(&mut rng), &own, &list).unwrap();
         assert_eq!(home.known_devices().unwrap(), [(id, false)].into());
-        assert_eq!(home.audited(&user).unwrap(), Some(list));
+        assert_eq!(home.audited(&user).unwrap(), Some(Audited { list, newest_in: Some(1) }));
+        assert_eq!(home.walked().unwrap(), Some(WallTime::from_unix(1)));
         assert!(accept(&home, id).is_ok());
         assert!(matches!(accept(&home, stranger), Err(ClientError::UnknownDevice(_))));
+        drop(home);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// A server that publishes a device behind the list that was signed here, and at once: nobody here has seen that device.
+    #[test]
+    fn kt_11_who_came_behind_the_list_that_was_signed_here_is_not_known() {
+        let folder = std::env::temp_dir().join(format!("undertone-behind-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let home = Home::open(&folder).unwrap();
+        let mut rng = SeededRng::new(4);
+        let (account, user) = (SigningKey::generate(&mut rng), UserId::parse("ada", "x").unwrap());
+        let identity = *SigningKey::generate(&mut rng).public();
+        let created = WallTime::from_unix(1);
+        let statement = Statement { identity, domain: "x".into(), tls_key: [1; 32], created, vrf: [3; 32] };
+        let (device, _) = NewDevice::generate(&user, "laptop", &KeyChoice::P256, &NoPins).unwrap();
+        let id = *device.id();
+        let signed = DeviceList::first(&account, &user, device.signed_record()).unwrap();
+        let mut owner = Owner { rng, user: user.clone(), account };
+        let (_, ghost, record) = owner.device("ghost", None);
+        let proven = signed.with_alone(&owner.account, record).unwrap();
+        let own = PeerTrust::pin(&undertone_transparency::testing::proven(&proven));
+        let (pin, token) = (ServerPin::new("x:1".into(), &statement), AccessToken::random(&mut owner.rng));
+        home.settle(&pin, &device.secrets(*signed.account()), &token, &own, &signed).unwrap();
+        assert_eq!(home.known_devices().unwrap(), [(id, false)].into());
+        // When the signed one was the newest nobody has proven.
+        assert_eq!(home.audited(&user).unwrap(), Some(Audited { list: signed, newest_in: None }));
+        let seen = of_devices(&proven, &home.known_devices().unwrap());
+        assert!(seen.contains(&Alarm::DeviceAdded { device: ghost, label: "ghost".into(), by: None }));
         drop(home);
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -3,6 +3,8 @@
 use akd::HistoryParams;
 use undertone_keys::WallTime;
 use undertone_transparency::answer::Answer;
+use undertone_transparency::evidence::Evidence;
+use undertone_transparency::leaf::{Leaf, LeafOrder};
 use undertone_transparency::verify::{ANEW, Accusation};
 use undertone_transparency::{PeerTrust, Standing};
 
@@ -155,7 +157,7 @@ fn id_7_announcements_behind_each_other_all_wait() {
 fn id_7_a_leaf_that_is_put_in_late_is_no_old_one() {
     let (mut server, bob, asker, _) = announced();
     let announced = server.log.0.pop().unwrap();
-    server.log.0.push(undertone_transparency::leaf::Leaf { time: WallTime::from_unix(START - ANEW), ..announced });
+    server.log.0.push(Leaf { time: WallTime::from_unix(START - ANEW), ..announced });
     server.log.0.push(announced);
     let forged = answer(&server, &bob, &asker, server.log.size() - 2);
     assert_eq!(asker.ask(&bob, &forged), Err(Accusation::Announcement));
@@ -189,4 +191,113 @@ fn id_7_a_list_of_the_new_key_behind_the_announcement_does_not_shorten_the_wait(
         shown.announced.as_mut().unwrap().version = Some(Box::new(other));
         assert_eq!(asker.ask(&bob, &shown), Err(Accusation::Announcement));
     }
+}
+
+/// A server that rebuilds its directory: what it does not sign is not held against it, and only the log is.
+struct Rewritten {
+    server: Server,
+    bob: Person,
+    asker: Asker,
+}
+
+/// Bob is looked up for three days. Then the server, in another directory than the one it has shown, publishes that he begins anew
+/// in epoch 3, which the log has a leaf of that is three days old.
+fn rewritten() -> Rewritten {
+    let (mut server, mut bob, carol) = (Server::new(), Person::new("bob", 1), Person::new("carol", 2));
+    server.publish(&[&bob]);
+    server.publish(&[&carol]);
+    let mut asker = server.asker();
+    (server.clock, asker.clock) = (START + ANEW, START + ANEW);
+    server.log_epoch();
+    asker.learn(&bob, &server.answer(&bob, &asker));
+
+    let mut other = Server::new();
+    other.publish(&[&bob]);
+    bob.begin_anew();
+    other.publish(&[&bob]);
+    other.publish(&[&carol]);
+    server.world = other.world;
+    server.log_epoch();
+    Rewritten { server, bob, asker }
+}
+
+/// In which epoch a list was published the server writes into its directory as it likes, and nobody but those who read the whole
+/// log see that. Whoever looked since knows better.
+#[test]
+fn id_7_an_announcement_that_is_dated_back_before_the_last_look_does_not_shorten_the_wait() {
+    let Rewritten { mut server, mut bob, asker } = rewritten();
+    let forged = answer(&server, &bob, &asker, 2);
+    let accused = Accusation::Backdated { version: 2, published: 3, known: 1, newest: 3 };
+    assert_eq!((asker.ask(&bob, &forged), accused.rule()), (Err(accused.clone()), "KT-6"));
+    let evidence = Evidence::new(&asker.question(&bob.user), &forged.to_bytes());
+    let read = Evidence::from_bytes(&evidence.to_bytes()).unwrap();
+    assert_eq!((read.check().unwrap(), read.convicts()), (Err(accused.clone()), false));
+    // Without having looked there is nothing to hold against it: that is what the wait of a stranger rests on.
+    let mut forgot = asker.clone();
+    forgot.known.as_mut().unwrap().newest = None;
+    assert_eq!(forgot.learn(&bob, &forged).list(), bob.newest());
+
+    // A second list of the new key, which is published rightly, does not hide it.
+    let account = bob.begun.take().unwrap();
+    let device = bob.newest().records()[0].device;
+    bob.lists.push(bob.newest().revoke(&account, device).unwrap());
+    server.publish(&[&bob]);
+    let update = server.world.history(&bob.label(), HistoryParams::MostRecent(2)).updates[1].clone();
+    let mut behind = answer(&server, &bob, &asker, 2);
+    behind.announced.as_mut().unwrap().version = Some(Box::new(update));
+    assert_eq!(asker.ask(&bob, &behind), Err(accused));
+}
+
+/// The leaf of a later epoch with an older time, put into the log while this device looked others up.
+#[test]
+fn id_7_the_time_of_an_announcement_is_not_before_the_last_look() {
+    let (mut server, mut bob) = (Server::new(), Person::new("bob", 1));
+    server.publish(&[&bob]);
+    let mut asker = server.asker();
+    (server.clock, asker.clock) = (START + ANEW, START + ANEW);
+    server.log_epoch();
+    asker.learn(&bob, &server.answer(&bob, &asker));
+    bob.begin_anew();
+    server.publish(&[&bob]);
+    let honest = server.log.0.pop().unwrap();
+    server.log.0.push(Leaf { time: WallTime::from_unix(START), ..honest });
+    server.log.0.push(honest);
+    let before = asker.known.clone();
+    asker.seen = asker.clone().learn(&bob, &answer(&server, &bob, &asker, 4)).provenance().seen().clone().into();
+    assert_eq!(asker.known, before);
+    let times = [START + ANEW, START].map(WallTime::from_unix);
+    let order = LeafOrder::Time { before: times[0], after: times[1] };
+    assert_eq!(asker.ask(&bob, &answer(&server, &bob, &asker, 3)), Err(Accusation::Order(order)));
+    assert!(asker.ask(&bob, &answer(&server, &bob, &asker, 4)).is_ok());
+}
+
+/// An announcement that was shown once is held to the day it was shown with, however the directory is rebuilt afterwards.
+#[test]
+fn id_7_an_announcement_does_not_become_older_than_it_was_shown() {
+    let (mut server, mut bob, carol) = (Server::new(), Person::new("bob", 1), Person::new("carol", 2));
+    server.publish(&[&bob]);
+    let mut asker = server.asker();
+    asker.learn(&bob, &server.answer(&bob, &asker));
+    let looked = asker.known.as_ref().unwrap().newest.unwrap();
+    assert_eq!((looked.epoch, looked.time), (2, WallTime::from_unix(START)));
+    server.publish(&[&carol]);
+    (server.clock, asker.clock) = (START + ANEW - 1, START + ANEW - 1);
+    bob.begin_anew();
+    server.publish(&[&bob]);
+    let devices = asker.learn(&bob, &answer(&server, &bob, &asker, 3));
+    assert_eq!(devices.announced().unwrap().effective, WallTime::from_unix(START + 2 * ANEW - 1));
+    assert_eq!(asker.known.as_ref().unwrap().newest.unwrap().epoch, 3);
+    // Still the same a second later, and an hour later in a directory in which it came on the first day.
+    (server.clock, asker.clock) = (START + ANEW, START + ANEW);
+    server.log_epoch();
+    asker.learn(&bob, &answer(&server, &bob, &asker, 3));
+    let mut other = Server::new();
+    other.publish(&[&Person::new("bob", 1)]);
+    other.publish(&[&bob]);
+    other.publish(&[&carol]);
+    other.publish(&[&Person::new("dave", 3)]);
+    server.world = other.world;
+    server.log_epoch();
+    let accused = Accusation::Backdated { version: 2, published: 3, known: 1, newest: 3 };
+    assert_eq!(asker.ask(&bob, &answer(&server, &bob, &asker, 2)), Err(accused));
 }

@@ -3,7 +3,7 @@
 use akd::HistoryParams;
 use undertone_keys::WallTime;
 use undertone_keys::device_list::DeviceList;
-use undertone_transparency::answer::{Answer, Found};
+use undertone_transparency::answer::Found;
 use undertone_transparency::directory::guard::GuardError;
 use undertone_transparency::directory::{Claim, ClaimError, Freshness, HistoryError, HistoryProof, LookupProof};
 use undertone_transparency::evidence::{Evidence, Held};
@@ -16,10 +16,9 @@ use crate::world::{Fresh, Stale};
 /// What a server answers that has these lists and this proof to show.
 fn answer(server: &Server, asker: &Asker, proof: HistoryProof, lists: &[DeviceList]) -> HistoryAnswer {
     let found = Found::Absent(Box::new(server.world.absence("nobody")));
-    let Answer { checkpoint, consistency, leaf, inclusion, .. } =
-        server.answer_with(&server.log, asker.seen.as_ref(), found);
+    let head = server.answer_with(&server.log, asker.seen.as_ref(), found).head;
     let lists = Lists(lists.iter().map(DeviceList::to_bytes).collect());
-    HistoryAnswer { checkpoint, consistency, leaf, inclusion, proof, witnessed: None, lists }
+    HistoryAnswer { head, proof, lists }
 }
 
 /// What an honest one answers.
@@ -30,8 +29,17 @@ fn honest(server: &Server, person: &Person, asker: &Asker, from: usize) -> Histo
 }
 
 fn ask(asker: &Asker, from: &DeviceList, answer: &HistoryAnswer) -> Result<History, Accusation> {
+    ask_since(asker, (from, None), answer)
+}
+
+/// The same of somebody who has seen that this list was the newest in an epoch.
+fn ask_since(
+    asker: &Asker,
+    (from, newest_in): (&DeviceList, Option<u64>),
+    answer: &HistoryAnswer,
+) -> Result<History, Accusation> {
     let now = WallTime::from_unix(asker.clock);
-    let question = HistoryQuestion { pins: &asker.pins, seen: asker.seen.as_ref(), from, now };
+    let question = HistoryQuestion { pins: &asker.pins, seen: asker.seen.as_ref(), from, newest_in, now };
     let result = question.verify(&answer.to_bytes());
     // Whatever it is, a third party comes to the same.
     let evidence = Evidence::of_history(&question, &answer.to_bytes());
@@ -192,6 +200,21 @@ fn kt_11_a_version_that_the_owner_did_not_make_stands_in_the_history() {
     assert_eq!(history.versions().len(), 2);
 }
 
+/// A version that is put into the history where the owner has seen that there was none.
+#[test]
+fn kt_6_a_version_that_is_dated_back_before_the_last_walk_is_refused() {
+    let (mut server, mut bob, asker) = owner(2);
+    let before = ask(&asker, &bob.lists[0], &honest(&server, &bob, &asker, 1)).unwrap();
+    assert_eq!((before.newest_in(1), before.newest_in(2), before.newest_in(3)), (Some(2), Some(3), None));
+    bob.add_device();
+    server.publish(&[&bob]);
+    let answer = honest(&server, &bob, &asker, 2);
+    let from = &bob.lists[1];
+    assert!(ask_since(&asker, (from, Some(3)), &answer).is_ok());
+    let accused = Accusation::Backdated { version: 3, published: 4, known: 2, newest: 4 };
+    assert_eq!(ask_since(&asker, (from, Some(4)), &answer), Err(accused));
+}
+
 #[test]
 fn kt_8_a_history_of_yesterday_says_nothing_about_today() {
     let (server, bob, mut asker) = owner(2);
@@ -209,7 +232,7 @@ fn a_history_answer_has_one_form() {
         assert!(HistoryAnswer::from_bytes(&bytes[..cut]).is_err());
     }
     let (from, now) = (&bob.lists[0], WallTime::from_unix(asker.clock));
-    let question = HistoryQuestion { pins: &asker.pins, seen: asker.seen.as_ref(), from, now };
+    let question = HistoryQuestion { pins: &asker.pins, seen: asker.seen.as_ref(), from, newest_in: None, now };
     for bit in (0..bytes.len() * 8).step_by(97) {
         let mut changed = bytes.clone();
         changed[bit / 8] ^= 1 << (bit % 8);

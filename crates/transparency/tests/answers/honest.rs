@@ -84,7 +84,7 @@ fn kt_2_as_many_witnesses_as_are_asked_for() {
     server.clock = asker.clock;
     server.log_epoch();
     let mut later = server.answer(&bob, &asker);
-    later.witnessed = Some(vec![older(&server, answer.checkpoint.clone())]);
+    later.head.witnessed = Some(vec![older(&server, answer.head.checkpoint.clone())]);
     assert_eq!(asker.ask(&bob, &later).unwrap_err().rule(), "KT-2");
     asker.purpose = Purpose::Show;
     assert!(asker.ask(&bob, &later).is_ok());
@@ -98,9 +98,9 @@ fn kt_2_as_many_witnesses_as_are_asked_for() {
     let attested = asker.clone().learn(&bob, &later).attested();
     assert_eq!((attested.is_witnessed(), attested.leaves_since(), attested.witnesses.len()), (true, 1, 2));
     let mut later = server.answer(&bob, &asker);
-    later.witnessed = Some(vec![older(&server, answer.checkpoint); 9]);
+    later.head.witnessed = Some(vec![older(&server, answer.head.checkpoint); 9]);
     assert_eq!(asker.ask(&bob, &later).unwrap_err().rule(), "KT-1", "more than anybody needs");
-    later.witnessed = None;
+    later.head.witnessed = None;
     let attested = asker.learn(&bob, &later).attested();
     assert_eq!((attested.is_witnessed(), attested.threshold, attested.witnessed), (false, 2, None));
 }
@@ -126,14 +126,14 @@ fn kt_2_a_witnessed_checkpoint_of_a_forked_log_is_caught() {
     cosign(&server, &mut seen_by_witness, 1, START);
     server.publish(&[&Person::new("carol", 2)]);
     let mut answer = server.answer(&bob, &asker);
-    answer.witnessed = Some(vec![older(&server, seen_by_witness.checkpoint.clone())]);
+    answer.head.witnessed = Some(vec![older(&server, seen_by_witness.head.checkpoint.clone())]);
     assert_eq!(asker.ask(&bob, &answer).unwrap_err().rule(), "KT-4");
     // One that the log's key did not sign is none at all.
     let mut stranger = Server::new();
     stranger.key = undertone_keys::sign::SigningKey::generate(&mut undertone_keys::testing::SeededRng::new(5));
     stranger.publish(&[&bob]);
     let other = stranger.answer(&bob, &asker);
-    answer.witnessed = Some(vec![older(&server, other.checkpoint)]);
+    answer.head.witnessed = Some(vec![older(&server, other.head.checkpoint)]);
     assert_eq!(asker.ask(&bob, &answer).unwrap_err().rule(), "KT-1");
 }
 
@@ -193,7 +193,7 @@ fn kt_9_evidence_says_the_same_to_everybody() {
     let kept = Evidence::new(&asker.question(&bob.user), &answer.to_bytes()).to_bytes();
     let evidence = Evidence::from_bytes(&kept).unwrap();
     assert_eq!(evidence.check().unwrap(), Err(accusation));
-    assert_eq!((evidence.user(), evidence.domain()), (&bob.user, "example.org"));
+    assert_eq!((evidence.user(), evidence.about().domain), (&bob.user, "example.org"));
     // What holds accuses nobody, and what is no evidence is not read.
     let mut answer = server.answer(&bob, &asker);
     cosign(&server, &mut answer, 1, START);

@@ -5,6 +5,7 @@ use undertone_transparency::answer::{Answer, Found};
 use undertone_transparency::checkpoint::NotFollowing;
 use undertone_transparency::directory::{AbsenceProof, LookupProof};
 use undertone_transparency::evidence::Evidence;
+use undertone_transparency::known::KnownList;
 use undertone_transparency::leaf::LeafOrder;
 use undertone_transparency::verify::Accusation;
 
@@ -49,12 +50,12 @@ fn kt_3_a_leaf_that_is_not_the_last_shows_an_old_directory() {
     server.publish(&[&bob]);
     // The old directory's proofs and leaf under the new checkpoint: it is in the log, and not its end.
     let mut answer = server.answer(&bob, &asker);
-    (answer.leaf, answer.found) = (old.leaf, old.found);
+    (answer.head.leaf, answer.found) = (old.head.leaf, old.found);
     let log = &server.log;
     let Ok(inclusion) = undertone_transparency::log::prove_inclusion(log.size() - 2, log.size(), log);
-    answer.inclusion.0 = inclusion;
+    answer.head.inclusion.0 = inclusion;
     assert!(matches!(accused(&asker, &bob, &answer), Accusation::Inclusion(_)));
-    answer.leaf = b"no leaf".to_vec();
+    answer.head.leaf = b"no leaf".to_vec();
     assert_eq!(accused(&asker, &bob, &answer), Accusation::Leaf);
 }
 
@@ -77,7 +78,7 @@ fn kt_4_rollback_to_an_older_log() {
     assert!(kept.convicts(), "two signatures of the log's key say it");
     // Whatever else is wrong with the answer.
     let mut worse = answer;
-    worse.leaf = Vec::new();
+    worse.head.leaf = Vec::new();
     assert_eq!(accused(&asker, &bob, &worse), Accusation::Leaf);
     assert!(Evidence::new(&asker.question(&bob.user), &worse.to_bytes()).convicts());
 }
@@ -220,7 +221,7 @@ fn kt_7_old_list_replayed_as_a_newer_version() {
     server.log_epoch();
     for known in [None, Some(first.clone()), Some(bob.newest().clone())] {
         let mut asker = asker.clone();
-        asker.known = known;
+        asker.known = known.map(KnownList::new);
         for lists in [vec![], vec![first.to_bytes()], vec![bob.newest().to_bytes(), first.to_bytes()]] {
             let proof = Box::new(server.world.lookup(&label));
             let answer = server.answer_with(&server.log, asker.seen.as_ref(), Found::Present { proof, lists });

@@ -9,9 +9,10 @@ use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Account, Device, Server as ServerRole, SigningKey, Witness};
 use undertone_keys::testing::{SeededRng, let_in};
 use undertone_keys::{UserId, WallTime};
-use undertone_transparency::answer::{Answer, Found, Hashes, LeafOf};
+use undertone_transparency::answer::{Answer, Found, Hashes, Head, LeafOf};
 use undertone_transparency::checkpoint::{Checkpoint, SignedCheckpoint, origin};
 use undertone_transparency::cosignature::Cosignature;
+use undertone_transparency::known::KnownList;
 use undertone_transparency::label;
 use undertone_transparency::leaf::Leaf;
 use undertone_transparency::log::{Hash, Subtrees, node_hash, prove_consistency, prove_inclusion, root};
@@ -144,15 +145,14 @@ impl Server {
         let size = log.size();
         let Ok(consistency) = seen.map_or(Ok(Vec::new()), |seen| prove_consistency(seen.size(), size, log));
         let Ok(inclusion) = prove_inclusion(size - 1, size, log);
-        Answer {
+        let head = Head {
             checkpoint: self.checkpoint_of(log).to_bytes(),
             consistency: Hashes(consistency),
             leaf: log.0.last().unwrap().to_bytes(),
             inclusion: Hashes(inclusion),
-            found,
             witnessed: None,
-            announced: None,
-        }
+        };
+        Answer { head, found, announced: None }
     }
 
     /// The leaf at an index, as it is shown of the epoch in which an account began anew.
@@ -170,7 +170,7 @@ impl Server {
 
     /// What an honest server answers.
     pub(crate) fn answer(&self, person: &Person, asker: &Asker) -> Answer {
-        let known = asker.known.as_ref().map_or(0, |list| list.version() as usize);
+        let known = asker.known.as_ref().map_or(0, |known| known.list.version() as usize);
         self.answer_with(&self.log, asker.seen.as_ref(), self.present(person, known))
     }
 
@@ -191,7 +191,7 @@ impl Server {
 pub(crate) struct Asker {
     pub(crate) pins: Pins,
     pub(crate) seen: Option<Seen>,
-    pub(crate) known: Option<DeviceList>,
+    pub(crate) known: Option<KnownList>,
     pub(crate) clock: u64,
     pub(crate) purpose: Purpose,
 }
@@ -210,7 +210,7 @@ impl Asker {
     pub(crate) fn learn(&mut self, person: &Person, answer: &Answer) -> VerifiedDevices {
         let Proven::Devices(devices) = self.ask(person, answer).unwrap() else { panic!("absent") };
         self.seen = Some(devices.provenance().seen().clone());
-        self.known = Some(devices.list().clone());
+        self.known = Some(KnownList { list: devices.list().clone(), newest: devices.newest_at() });
         *devices
     }
 }
@@ -224,11 +224,11 @@ pub(crate) fn witness(n: u8) -> (SigningKey<Witness>, WitnessKey) {
 
 /// Has a witness cosign an answer's checkpoint.
 pub(crate) fn cosign(server: &Server, answer: &mut Answer, n: u8, at: u64) {
-    let mut signed = SignedCheckpoint::from_bytes(&answer.checkpoint).unwrap();
+    let mut signed = SignedCheckpoint::from_bytes(&answer.head.checkpoint).unwrap();
     let key = LogKey::new(origin("example.org").unwrap(), *server.key.public());
     let verified = signed.clone().verify(&key).unwrap();
     let (witness, public) = witness(n);
     let cosignature = Cosignature::sign(&verified, &witness, WallTime::from_unix(at)).unwrap();
     signed.push(cosignature.line(&public)).unwrap();
-    answer.checkpoint = signed.to_bytes();
+    answer.head.checkpoint = signed.to_bytes();
 }

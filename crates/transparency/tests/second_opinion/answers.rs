@@ -1,10 +1,11 @@
 //! Answers about users. The verdict of each is the Rust verifier's.
 
-use undertone_keys::UserId;
 use undertone_keys::sign::SigningKey;
 use undertone_keys::testing::SeededRng;
+use undertone_keys::{UserId, WallTime};
 use undertone_transparency::answer::{Answer, Found};
 use undertone_transparency::directory::{AbsenceProof, LookupProof, marker_versions};
+use undertone_transparency::known::{KnownList, NewestAt};
 use undertone_transparency::label;
 use undertone_transparency::leaf::Leaf;
 use undertone_transparency::log::prove_inclusion;
@@ -12,7 +13,7 @@ use undertone_transparency::verify::Proven;
 
 use crate::folders::grown;
 use crate::out::{Out, hex, log_key};
-use crate::server::{Asker, Person, Server};
+use crate::server::{Asker, Person, START, Server};
 use crate::world::{Fresh, Stale};
 
 struct Cases<'a> {
@@ -53,8 +54,11 @@ impl Cases<'_> {
             arguments.extend(["--seen".to_owned(), format!("@{file}.seen")]);
         }
         if let Some(known) = &asker.known {
-            self.out.write(&format!("{file}.known"), known.to_bytes());
+            self.out.write(&format!("{file}.known"), known.list.to_bytes());
             arguments.extend(["--known".to_owned(), format!("@{file}.known")]);
+            if let Some(NewestAt { epoch, time }) = known.newest {
+                arguments.extend(["--newest".to_owned(), format!("{epoch}:{}", time.as_unix())]);
+            }
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let shown = match &verdict {
@@ -159,13 +163,50 @@ fn anew(cases: &mut Cases<'_>) {
     behind.announced.as_mut().unwrap().version = Some(Box::new(update));
     judge("a list of the new key after the three days", &later, &behind, None);
 
+    // Whoever looked for three days holds that against an announcement that is dated back, by its epoch or by its leaf.
+    let (mut server, mut bob) = (Server::new(), Person::new("bob", 1));
+    let carol = Person::new("carol", 2);
+    server.publish(&[&bob]);
+    server.publish(&[&carol]);
+    let mut asker = server.asker();
+    server.clock += undertone_transparency::verify::ANEW;
+    asker.clock = server.clock;
+    server.log_epoch();
+    asker.learn(&bob, &server.answer(&bob, &asker));
+    let mut other = Server::new();
+    other.publish(&[&bob]);
+    bob.begin_anew();
+    other.publish(&[&bob]);
+    other.publish(&[&carol]);
+    let honest = std::mem::replace(&mut server.world, other.world);
+    server.log_epoch();
+    let mut forged = server.answer(&bob, &asker);
+    forged.announced = Some(server.leaf_at(2));
+    judge("begins anew, and was published before the last look", &asker, &forged, Some("KT-6"));
+    let mut forgot = asker.clone();
+    forgot.known.as_mut().unwrap().newest = None;
+    judge("begins anew, for somebody who knows not when they looked", &forgot, &forged, None);
+    server.log.0.pop();
+    server.world = honest;
+    server.publish(&[&bob]);
+    let rightly = server.log.0.pop().unwrap();
+    server.log.0.push(Leaf { time: WallTime::from_unix(START), ..rightly });
+    server.log.0.push(rightly);
+    let mut shown = server.answer(&bob, &asker);
+    let mut later = asker.clone();
+    shown.announced = Some(server.leaf_at(5));
+    later.seen = Some(later.clone().learn(&bob, &shown).provenance().seen().clone());
+    let mut shown = server.answer(&bob, &later);
+    shown.announced = Some(server.leaf_at(4));
+    judge("begins anew, with an older time than the last look's", &later, &shown, Some("KT-8"));
+
     // The same from the start, and taken back.
     let (mut server, mut bob) = (Server::new(), Person::new("bob", 1));
     server.publish(&[&bob]);
     bob.begin_anew();
     server.publish(&[&bob]);
     let mut asker = server.asker();
-    asker.known = Some(bob.lists[0].clone());
+    asker.known = Some(KnownList::new(bob.lists[0].clone()));
     let (before, announcement) = (bob.lists[0].clone(), bob.newest().clone());
     bob.lists.push(before.keep(&bob.account, &announcement).unwrap());
     server.publish(&[&bob]);
@@ -199,20 +240,20 @@ fn lies(cases: &mut Cases<'_>) {
     denied(cases, "answer signed by another key", &asker, &server.answer(&bob, &asker), "KT-1");
     server.key = own;
     let mut answer = honest.clone();
-    let at = answer.checkpoint.len() - 20;
-    answer.checkpoint[at] ^= 1;
+    let at = answer.head.checkpoint.len() - 20;
+    answer.head.checkpoint[at] ^= 1;
     denied(cases, "answer with a broken signature", &asker, &answer, "KT-1");
     // KT-3
     let mut answer = honest.clone();
-    (answer.leaf, answer.found) = (first_answer.leaf.clone(), first_answer.found.clone());
+    (answer.head.leaf, answer.found) = (first_answer.head.leaf.clone(), first_answer.found.clone());
     let Ok(inclusion) = prove_inclusion(server.log.size() - 2, server.log.size(), &server.log);
-    answer.inclusion.0 = inclusion;
+    answer.head.inclusion.0 = inclusion;
     denied(cases, "a leaf that is not the last", &asker, &answer, "KT-3");
     let mut answer = honest.clone();
-    answer.inclusion.0.push([0; 32]);
+    answer.head.inclusion.0.push([0; 32]);
     denied(cases, "an inclusion proof with a hash more", &asker, &answer, "KT-3");
     let mut answer = honest.clone();
-    answer.leaf.truncate(60);
+    answer.head.leaf.truncate(60);
     denied(cases, "a leaf cut off", &asker, &answer, "KT-3");
     // KT-4
     let mut ahead = asker.clone();
@@ -229,7 +270,7 @@ fn lies(cases: &mut Cases<'_>) {
     let answer = server.answer_with(&fork, asker.seen.as_ref(), server.present(&bob, 1));
     denied(cases, "answer from a forked log", &asker, &answer, "KT-4");
     let mut answer = honest.clone();
-    answer.consistency.0[0][0] ^= 1;
+    answer.head.consistency.0[0][0] ^= 1;
     denied(cases, "an altered consistency proof", &asker, &answer, "KT-4");
     // Whoever remembers nothing has nothing that the proof could be about: neither verifier reads it.
     let forgot = Asker { seen: None, ..asker.clone() };
@@ -243,10 +284,10 @@ fn lies(cases: &mut Cases<'_>) {
         )
         .unwrap();
     let mut answer = honest.clone();
-    answer.consistency.0.clear();
+    answer.head.consistency.0.clear();
     denied(cases, "no consistency proof", &asker, &answer, "KT-4");
     let mut answer = server.answer(&bob, &ahead);
-    answer.consistency.0.push([1; 32]);
+    answer.head.consistency.0.push([1; 32]);
     denied(cases, "a consistency proof of one log with itself", &ahead, &answer, "KT-4");
     // KT-5
     let answer = server.answer_with(&server.log, asker.seen.as_ref(), server.present(&Person::new("carol", 2), 0));
@@ -361,7 +402,7 @@ fn lies(cases: &mut Cases<'_>) {
     let found = Found::Present { proof: Box::new(server.world.lookup(&label)), lists: vec![old_list.to_bytes()] };
     denied(cases, "old list replayed", &anew, &server.answer_with(&server.log, None, found), "KT-7");
     let mut knows = anew.clone();
-    knows.known = Some(bob.newest().clone());
+    knows.known = Some(KnownList::new(bob.newest().clone()));
     denied(cases, "an older version than is known", &knows, &first_answer, "KT-7");
 
     // KT-8
@@ -371,11 +412,7 @@ fn lies(cases: &mut Cases<'_>) {
     late.clock = asker.clock - 301;
     denied(cases, "a directory ahead of the clock", &late, &honest, "KT-8");
     for (name, rule, leaf) in [
-        (
-            "time that goes back",
-            "KT-8",
-            Leaf { time: undertone_keys::WallTime::from_unix(server.clock - 1), ..server.leaf() },
-        ),
+        ("time that goes back", "KT-8", Leaf { time: WallTime::from_unix(server.clock - 1), ..server.leaf() }),
         ("epoch that goes back", "KT-3", Leaf { epoch: 1, root: server.world.roots[1], ..server.leaf() }),
     ] {
         let mut log = server.log.clone();

@@ -4,6 +4,7 @@ use undertone_keys::device_list::DeviceList;
 use undertone_keys::{AccessToken, DeviceId};
 use undertone_protocol::rest::{Bytes, Enrol, Enrolled};
 use undertone_transparency::PeerTrust;
+use undertone_transparency::known::KnownList;
 use undertone_transparency::trust::TrustError;
 use undertone_transparency::verify::Purpose;
 
@@ -15,7 +16,7 @@ use crate::native::device_key::Holder;
 use crate::native::enrolment::Pending;
 use crate::native::error::ClientError;
 use crate::native::home::Home;
-use crate::native::lookup::Lookup;
+use crate::native::lookup::{Asked, Lookup};
 
 /// Hands the list with the new device to the server. The device is in the home already.
 pub(super) async fn enrol(
@@ -51,9 +52,12 @@ pub(super) async fn settle(
     let (mut seen, lookup) = (home.seen(pin)?, Lookup { home, pin, token: &token, connector });
     // That its versions follow the list signed here is checked with it, and that it is this account's is checked here: nothing is
     // pinned yet that another key could be held against.
-    let devices = lookup.devices(list.user(), Purpose::Begin, Some(&list), &mut seen).await?;
-    is_ours(&list, devices.list(), device.id())?;
-    home.settle(pin, &device.secrets(*list.account()), &token, &PeerTrust::pin(&devices))?;
+    let known = KnownList::new(list);
+    let asked = Asked { user: known.list.user(), known: Some(&known), purpose: Purpose::Begin };
+    let devices = lookup.devices(asked, &mut seen).await?;
+    let list = &known.list;
+    is_ours(list, devices.list(), device.id())?;
+    home.settle(pin, &device.secrets(*list.account()), &token, &PeerTrust::pin(&devices), list)?;
     let (server_key, account) = (pin.identity.fingerprint(), list.account().fingerprint());
     Ok(Registered { user: list.user().clone(), recovery, server_key, account, effective: None })
 }

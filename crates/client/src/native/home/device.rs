@@ -1,6 +1,7 @@
 //! This device: who it is, its private keys, and how it comes into the home and goes (rule STO-2).
 
 use minicbor::{Decode, Encode};
+use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Account, Device, SigningKey, VerifyingKey};
 use undertone_keys::{AccessToken, Secret, cbor};
@@ -117,7 +118,9 @@ impl Home {
         Ok(self.get(TOKEN)?.and_then(|bytes| AccessToken::from_slice(&bytes)))
     }
 
-    /// Makes this home a device of an account: server, device, token and the pin of the own account, all at once.
+    /// Makes this home a device of an account: server, device, token and the pin of the own account, all at once. The devices that
+    /// its owner knows of are those in the list that was `signed` here. What the directory has shown behind it nobody here has
+    /// seen, and it is an alarm when the history is walked (rule KT-11).
     ///
     /// # Errors
     /// [`HomeError`].
@@ -127,6 +130,7 @@ impl Home {
         device: &DeviceSecrets,
         token: &AccessToken,
         own: &PeerTrust,
+        signed: &DeviceList,
     ) -> Result<(), HomeError> {
         let (agreement, legacy, token_record) = device.key.fields();
         let record = DeviceRecord {
@@ -143,7 +147,7 @@ impl Home {
         let peer = format!("{PEER}{}", own.user());
         // What was known of another account's devices, or of this one's before, is nothing that this device was shown.
         let forgotten = self.known_names()?;
-        let known = own.list().as_ref().map(super::known::first_known).unwrap_or_default();
+        let known = super::known::first_known(signed, own);
         let (server, own) = (cbor::encode(server), own.to_bytes());
         let mut records: Vec<(&str, Option<&[u8]>)> = forgotten.iter().map(|name| (name.as_str(), None)).collect();
         records.extend(known.iter().map(|(name, bytes)| (name.as_str(), Some(bytes.as_slice()))));

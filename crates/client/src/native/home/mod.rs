@@ -10,7 +10,7 @@ mod server;
 mod store;
 
 pub use device::{DeviceSecrets, KeyPlace};
-pub(super) use known::KnownDevices;
+pub(super) use known::{Audited, KnownDevices};
 pub use server::ServerPin;
 pub use store::{Home, HomeError};
 

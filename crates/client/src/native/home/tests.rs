@@ -76,3 +76,23 @@ fn kt_14_a_pin_does_not_go_back_to_a_replaced_tls_key() {
     again.keep_newer_of(&pin(&present));
     assert!(again.is_replaced(&stolen));
 }
+
+#[test]
+fn kt_9_evidence_is_there_as_a_whole_or_not_at_all_under_its_full_digest() {
+    let folder = Folder::new("evidence");
+    let home = Home::open(&folder.0).unwrap();
+    let path = home.keep_as_evidence(false, &[0xAB; 32], b"what was answered").unwrap();
+    assert_eq!(path.file_name().unwrap().to_str().unwrap(), format!("answer-{}.evidence", "ab".repeat(32)));
+    assert_eq!(fs::read(&path).unwrap(), b"what was answered");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // What differs in its last byte alone is something else.
+    let mut other = [0xAB; 32];
+    other[31] = 0;
+    assert_ne!(home.keep_as_evidence(false, &other, b"something else").unwrap(), path);
+
+    // One that was being written when the machine stopped is written once more, and counts for nothing.
+    let cut = path.with_file_name(format!("answer-{}.evidence.partial", "cd".repeat(32)));
+    fs::write(&cut, b"what w").unwrap();
+    let whole = home.keep_as_evidence(false, &[0xCD; 32], b"what was answered then").unwrap();
+    assert_eq!((fs::read(&whole).unwrap().as_slice(), cut.exists()), (b"what was answered then".as_slice(), false));
+}
