@@ -21,6 +21,7 @@ use super::home::Home;
 use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
 use super::measure::Probe;
 use super::online::{Command, Loudness, Status, TapReport};
+use super::open_questions::OpenQuestions;
 use super::rooms::RoomBook;
 use super::self_audit::SelfAuditor;
 use super::sound::{Sound, SoundPath};
@@ -66,6 +67,8 @@ pub(super) struct Driver {
     answers: JoinSet<Input>,
     /// Walks through the account's history.
     audits: SelfAuditor,
+    /// Proofs that the server owes.
+    questions: OpenQuestions,
     /// Pins under way to the disk.
     keeping: JoinSet<()>,
     sound: Option<SoundPath>,
@@ -89,6 +92,7 @@ impl Driver {
             home,
             signal: SignalLink::start(directory.clone(), signal_out),
             audits: SelfAuditor::new(directory.clone()),
+            questions: OpenQuestions::new(directory.clone()),
             directory,
             book,
             key,
@@ -132,6 +136,7 @@ impl Driver {
                 Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
                 Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
                 events = self.audits.next() => events.into_iter().for_each(|event| self.tell(event)),
+                events = self.questions.next() => events.into_iter().for_each(|event| self.tell(event)),
                 due = ticks.tick(), if sounding => {
                     self.sound_tick();
                     if due.elapsed() > STALL {
@@ -399,10 +404,10 @@ impl Driver {
                         Input::Resolved { user, peer }
                     });
                 }
-                Output::Compare { number, told } => {
+                Output::Compare { number, peer, told } => {
                     let directory = self.directory.clone();
                     self.answers.spawn(async move {
-                        let compared = match directory.compare(&told).await {
+                        let compared = match directory.compare(&told, &peer).await {
                             Ok(()) => Compared::Agrees,
                             Err(ClientError::Told) => Compared::Untrue,
                             Err(error) if error.class() == ExitClass::ProofFailed => {
@@ -466,7 +471,10 @@ impl Driver {
                     sound.run();
                 }
             }
-            Event::Online => self.audits.connected(),
+            Event::Online => {
+                self.audits.connected();
+                self.questions.connected();
+            }
             Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
                 self.finish_sound();
             }

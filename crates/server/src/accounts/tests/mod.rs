@@ -2,5 +2,6 @@
 
 mod anew;
 mod joining;
+mod racing;
 mod recovery;
 mod world;
