@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use undertone_client::label::shown;
 use undertone_client::native::{
-    About, Alarm, CheckedEvidence, Client, ClientError, LogAudit, calendar, check_evidence,
+    About, Alarm, CheckedEvidence, Client, ClientError, LogAudit, Owed, calendar, check_evidence,
 };
+use undertone_client::{CallId, UserId};
 
 use crate::Done;
 use crate::console::Console;
@@ -81,6 +82,7 @@ pub(crate) async fn own(client: &Client, home: &str, console: &Console) -> Resul
         "event": "self_audit", "versions": versions, "epoch": audit.attested.epoch, "log_size": audit.attested.size,
         "at": audit.attested.time.as_unix(), "witnessed": audit.attested.is_witnessed(),
         "alarms": audit.alarms.iter().map(alarm_object).collect::<Vec<_>>(),
+        "owed": audit.owed.iter().map(owed_object).collect::<Vec<_>>(),
     });
     let (first, last) = (audit.versions.first(), audit.versions.last());
     let numbers = first.zip(last).map_or_else(String::new, |(first, last)| match (first.version, last.version) {
@@ -92,6 +94,9 @@ pub(crate) async fn own(client: &Client, home: &str, console: &Console) -> Resul
          this state is among these.\nNot proven: that everybody sees this log. Witnesses and the people you call compare that.",
         audit.attested.epoch, audit.attested.size
     );
+    for owed in &audit.owed {
+        text.push_str(&format!("\n\n{}", owed_text(owed)));
+    }
     if audit.alarms.is_empty() {
         text.push_str("\n\nEverything in it is known to this device.");
         console.result(&object, &text).await;
@@ -122,6 +127,40 @@ pub(crate) fn unproven(reason: &str, proof: bool, output: Output) {
         "The server does not say which devices it shows as yours"
     };
     output.event(&object, &format!("{why}: {reason}. Others may be shown devices that are not."));
+}
+
+/// A peer was shown another log.
+pub(crate) fn disproved(call: Option<CallId>, peer: &UserId, reason: &str, output: Output) {
+    let call_text = call.map(|call| call.to_string());
+    let object = json!({ "event": "disproved", "call": call_text, "peer": peer.as_str(), "reason": reason });
+    let what = if call.is_some() { "No call with" } else { "Found out since, about a call with" };
+    output.event(&object, &format!("{what} {}: {reason}.", peer.display()));
+}
+
+/// The server owes a proof for too long.
+pub(crate) fn owed(owed: &Owed, output: Output) {
+    let mut object = owed_object(owed);
+    if let Value::Object(map) = &mut object {
+        map.insert("event".into(), "proof_owed".into());
+    }
+    output.event(&object, &owed_text(owed));
+}
+
+fn owed_object(owed: &Owed) -> Value {
+    json!({
+        "peer": owed.peer.as_str(), "size": owed.size, "since": owed.since.as_unix(), "overdue": owed.overdue,
+    })
+}
+
+fn owed_text(owed: &Owed) -> String {
+    let Owed { peer, size, since, overdue } = owed;
+    let late = if *overdue { " THAT IS LONGER THAN AN HONEST SERVER WOULD TAKE." } else { "" };
+    format!(
+        "Open since {}: the server has not shown that its log is the one that {} was shown with {size} leaves.{late} It is asked \
+         again whenever this device connects, and every hour.",
+        calendar::utc(*since),
+        peer.display()
+    )
 }
 
 fn alarm_object(alarm: &Alarm) -> Value {

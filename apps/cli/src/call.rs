@@ -213,7 +213,8 @@ async fn follow(
                         let well = outcome == Outcome::Ended || (waiting.decline && outcome == Outcome::Declined);
                         break if well { Done::Well } else { Done::Badly };
                     }
-                    Event::Disproved { .. } => break Done::Faulty,
+                    // A call whose keys both sides have confirmed, and may have compared, goes on.
+                    Event::Disproved { ref call, .. } if call.is_some() || progress.info.is_none() => break Done::Faulty,
                     // Whoever was revoked has no call any more, whatever the relay has heard of it.
                     Event::Offline { reason: Some(Reason::Revoked) } => break Done::Badly,
                     // The server will not have this device again; without a call there is nothing to wait for.
@@ -372,10 +373,8 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         Event::RoomEntered(_) | Event::Room { .. } | Event::Muted { .. } => {}
         Event::Account(alarm) => crate::audit::alarm(alarm, output),
         Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
-        Event::Disproved { peer, reason } => {
-            let object = json!({ "event": "disproved", "peer": peer.as_str(), "reason": reason });
-            output.event(&object, &format!("No call with {}: {reason}.", peer.display()));
-        }
+        Event::Disproved { call, peer, reason } => crate::audit::disproved(*call, peer, reason, output),
+        Event::Owed(owed) => crate::audit::owed(owed, output),
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }

@@ -50,7 +50,7 @@ pub use undertone_keys::device_list::DeviceList;
 pub use undertone_keys::envelope::Address;
 pub use undertone_keys::record::DeviceRecord;
 pub use undertone_keys::recovery::RecoveryKey;
-pub use undertone_keys::{DeviceId, RoomId, UserId, WallTime, label, secret};
+pub use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime, label, secret};
 pub use undertone_protocol::rest::Bytes;
 pub use undertone_protocol::signal::Reason;
 pub use undertone_protocol::{Access, AccessList, Listed, Protection, Rights};

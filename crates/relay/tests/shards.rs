@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use getrandom::SysRng;
 use live::{Live, Member};
+use rand_core::UnwrapErr;
 use undertone_keys::RoomId;
+use undertone_keys::sign::{Device, SigningKey};
 use undertone_protocol::Protection;
 use undertone_protocol::control::{Refusal, ToMember};
 use undertone_relay::Limits;
@@ -88,6 +91,33 @@ async fn rooms_of_all_shards_are_heard_from_any_port() {
         u64::from(ROOMS - 1) * 2 - 2,
         "a revoked device is out, wherever its room is, and it alone"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn call_6_a_revoked_device_that_is_in_rooms_of_both_shards_leaves_both() {
+    let live = Live::start(2, Limits::default());
+    let device = SigningKey::<Device>::generate(&mut UnwrapErr(SysRng));
+    let (mut lost, mut others) = (Vec::new(), Vec::new());
+    for n in 0..4 {
+        lost.push(live.enter_as(&device, [127, 0, 0, 1], "ada", room(n), Protection::Blind).await);
+        others.push(live.enter(&format!("bob{n}"), room(n), Protection::Blind).await);
+    }
+    live.stats_when(|stats| stats.members == 8).await;
+    let counts = live.relay.counts();
+    let members = || counts.shards().iter().map(|stats| stats.members).collect::<Vec<u64>>();
+    assert_eq!(members(), [4, 4], "it is in two rooms of each");
+    counts.revoke(&[lost[0].who.clone()]);
+    let stats = live.stats_when(|stats| stats.members == 4).await;
+    assert_eq!((stats.members, members()), (4, vec![2, 2]));
+    for member in &mut lost {
+        let mut said = false;
+        while let Some(message) = member.told.recv().await {
+            said |= matches!(message, ToMember::Refused { reason: Refusal::Revoked, .. });
+        }
+        assert!(said, "it is told why");
+    }
+    let present = counts.present((0..4).map(room).collect()).await.unwrap();
+    assert!(present.iter().all(|users| users.iter().all(|user| user.as_str() != "ada@x")), "{present:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

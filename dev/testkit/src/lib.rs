@@ -21,6 +21,7 @@ mod speech_path;
 pub mod terminal;
 pub mod tls;
 pub mod tones;
+mod two_faces;
 mod witness;
 
 pub use folder::Folder;
@@ -29,6 +30,7 @@ pub use process::Process;
 pub use server::{ServerProcess, TestServer};
 pub use speech_path::{Heard, talk_through};
 pub use terminal::Terminal;
+pub use two_faces::{Face, Proofs, TwoFaces};
 pub use witness::{Look, Witness};
 
 use std::path::PathBuf;

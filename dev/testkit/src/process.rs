@@ -203,6 +203,11 @@ impl Process {
         self.events.iter().rev().find(|line| is(line, event))
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits until it has ended by itself; its exit code, `None` if a signal ended it.
     ///
     /// # Errors

@@ -215,6 +215,25 @@ impl ServerProcess {
         Ok(())
     }
 
+    /// Another server with a copy of this one's data, keys and all, at another port: from here on the two are told different
+    /// things. This one must not run.
+    ///
+    /// # Errors
+    /// The file system's own, and what kept the other from being ready.
+    pub fn fork(&self, name: &str) -> anyhow::Result<Self> {
+        anyhow::ensure!(self.process.is_none(), "a running server's data change while they are copied");
+        let mut fork = Self { witnesses: self.witnesses.clone(), ..Self::prepared(name)? };
+        std::fs::create_dir(fork.data())?;
+        for entry in std::fs::read_dir(self.data())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), fork.data().join(entry.file_name()))?;
+            }
+        }
+        fork.start_again()?;
+        Ok(fork)
+    }
+
     /// Ends it without asking: SIGKILL.
     ///
     /// # Errors

@@ -20,6 +20,17 @@ pub async fn connect(
     server: &TestServer,
     version: &'static SupportedProtocolVersion,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_to(&server.address(), version).await
+}
+
+/// The same to an address.
+///
+/// # Errors
+/// What the handshake came to.
+pub async fn connect_to(
+    address: &str,
+    version: &'static SupportedProtocolVersion,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[version])
@@ -27,7 +38,7 @@ pub async fn connect(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
         .with_no_client_auth();
-    let stream = TcpStream::connect(server.address()).await?;
+    let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

@@ -1,11 +1,20 @@
 //! A witness of a server's log: `undertone-server witness`, as somebody else than its operator runs it.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use rustls::version::TLS13;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use undertone_keys::sign::{SigningKey, Witness as Cosigner};
+use undertone_keys::{Secret, WallTime};
+use undertone_transparency::checkpoint::SignedCheckpoint;
+use undertone_transparency::cosignature::Cosignature;
+use undertone_transparency::note::{LogKey, WitnessKey};
 
 use crate::process::{program, result, run};
+use crate::tls;
 
 /// A witness with a key and a memory of its own, which looks when it is told to.
 #[derive(Clone, Debug)]
@@ -53,6 +62,39 @@ impl Witness {
         let events = String::from_utf8_lossy(&output.stdout).lines().flat_map(serde_json::from_str).collect();
         Ok(Look { cosigned: output.status.success(), events })
     }
+
+    /// Cosigns the newest checkpoint with a clock that is `age` behind, whatever it has seen: what is left on the server of a
+    /// witness that went down so long ago. Its own key is `key`.
+    ///
+    /// # Errors
+    /// When the server refuses the line.
+    pub async fn leave_line_of(&self, key: &str, age: Duration) -> anyhow::Result<()> {
+        let seed = std::fs::read(&self.key)?;
+        let signer = SigningKey::<Cosigner>::from_seed(Secret::from_slice(&seed).context("no witness's key")?);
+        let key: WitnessKey = key.parse()?;
+        let (log, address) = (self.log_key.parse::<LogKey>()?, self.log.trim_start_matches("https://"));
+        let note = request(address, "GET /log/checkpoint", "").await?;
+        let checkpoint = SignedCheckpoint::from_bytes(note.as_bytes())?.verify(&log)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let at = WallTime::from_unix(now.saturating_sub(age).as_secs());
+        let line = Cosignature::sign(&checkpoint, &signer, at)?.line(&key);
+        request(address, &format!("POST /log/cosignature?size={}", checkpoint.size()), &line.to_string()).await?;
+        Ok(())
+    }
+}
+
+/// One request to a server, and the body of its answer.
+async fn request(address: &str, what: &str, body: &str) -> anyhow::Result<String> {
+    let mut stream = tls::connect_to(address, &TLS13).await?;
+    let head =
+        format!("{what} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8(answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    anyhow::ensure!(head.starts_with("HTTP/1.1 2"), "{what} is answered with {answer}");
+    Ok(body.to_owned())
 }
 
 impl Look {

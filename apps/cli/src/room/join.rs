@@ -316,10 +316,8 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
         ),
         Event::Account(alarm) => crate::audit::alarm(alarm, output),
         Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
-        Event::Disproved { peer, reason } => {
-            let object = json!({ "event": "disproved", "peer": peer.as_str(), "reason": reason });
-            output.event(&object, &format!("No call with {}: {reason}.", peer.display()));
-        }
+        Event::Disproved { call, peer, reason } => crate::audit::disproved(*call, peer, reason, output),
+        Event::Owed(owed) => crate::audit::owed(owed, output),
         Event::Rejected { reason } => {
             output.event(&json!({ "event": "rejected", "reason": reason }), &format!("Refused: {reason}."));
         }

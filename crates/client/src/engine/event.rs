@@ -139,18 +139,36 @@ pub enum Event {
         proof: bool,
     },
     /// The server shows a peer another log of its key directory than this device, or cannot prove that it is one (rule KT-13). Nobody can
-    /// override that; what the call came to follows.
+    /// override that; what the call came to follows, where one waited for it.
     Disproved {
+        /// Which call waited; none where the server has answered long after it.
+        call: Option<CallId>,
         /// With whom it was compared.
         peer: UserId,
         /// What is wrong, for people.
         reason: String,
     },
+    /// The server owes a proof that a peer is shown the log that this device is shown, for longer than an honest one would, and answers
+    /// other questions meanwhile (rule KT-13).
+    Owed(Owed),
     /// Something was refused that no call came of.
     Rejected {
         /// Why, for the log.
         reason: String,
     },
+}
+
+/// A proof that the server owes this device: that its log is the one that a peer was shown (rule KT-13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Who was shown the other state of the log.
+    pub peer: UserId,
+    /// How many leaves that had.
+    pub size: u64,
+    /// Since when, by this device's clock.
+    pub since: WallTime,
+    /// Whether that is so long that an honest server would have answered.
+    pub overdue: bool,
 }
 
 /// Something in the history of one's own account that nobody here has acknowledged (rule KT-11).

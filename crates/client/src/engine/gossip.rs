@@ -20,7 +20,7 @@ pub enum Compared {
     Disagrees(String),
     /// What the peer says it was shown is not signed by the log: theirs is the fault, and not the server's.
     Untrue,
-    /// The server does not answer.
+    /// The server does not answer, or is too busy to. Whoever compares keeps what was told, and asks again.
     Unavailable,
 }
 
@@ -66,8 +66,9 @@ impl Engine {
     fn compare(&mut self, now: Time, call: CallId, peer: Address, told: Vec<u8>, then: Then) {
         let number = self.next_comparison;
         self.next_comparison += 1;
+        let user = peer.user.clone();
         self.comparing = Some(Comparing { number, call, peer, then, deadline: now + COMPARING });
-        self.outputs.push_back(Output::Compare { number, told });
+        self.outputs.push_back(Output::Compare { number, peer: user, told });
     }
 
     /// Something else has happened to the call meanwhile. Whether it was one that nobody has been asked about yet.
@@ -96,7 +97,8 @@ impl Engine {
                 };
             }
             Compared::Disagrees(reason) => {
-                self.event(Event::Disproved { peer: comparing.peer.user.clone(), reason });
+                let (call, peer) = (Some(comparing.call), comparing.peer.user.clone());
+                self.event(Event::Disproved { call, peer, reason });
                 Outcome::RefusedByProof
             }
             Compared::Untrue => {
@@ -104,7 +106,7 @@ impl Engine {
                 Outcome::RefusedByPolicy
             }
             Compared::Unavailable => {
-                self.reject("the server did not show that it shows both sides one key directory");
+                self.reject("the server did not show that it shows both sides one key directory; it is asked again");
                 Outcome::Offline
             }
         };

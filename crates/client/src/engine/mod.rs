@@ -34,7 +34,7 @@ use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
 use echo::Sounding;
-pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, RoomInfo, Side};
+pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, RoomInfo, Side};
 pub use gossip::Compared;
 use gossip::Comparing;
 use media::Media;
@@ -179,6 +179,8 @@ pub enum Output {
     Compare {
         /// To be repeated.
         number: u64,
+        /// Who was shown it.
+        peer: UserId,
         /// The peer's checkpoint, as a note.
         told: Vec<u8>,
     },

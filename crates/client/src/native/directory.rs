@@ -1,8 +1,9 @@
 //! Looking users up: what the server says, as far as this device believes it.
 
+mod gossip;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, RwLock, Semaphore};
@@ -11,13 +12,9 @@ use undertone_keys::sign::Signed;
 use undertone_keys::{AccessToken, RoomId, UserId, WallTime};
 use undertone_protocol::Access;
 use undertone_protocol::rest::{AccessVersions, Bytes, Entered, NewAccess, Rooms, code};
-use undertone_transparency::answer::MAX_HASHES;
-use undertone_transparency::checkpoint::NotFollowing;
 use undertone_transparency::evidence::Evidence;
-use undertone_transparency::gossip::{Divergence, Lies, Told};
 use undertone_transparency::history::History;
 use undertone_transparency::known::KnownList;
-use undertone_transparency::log::Hash;
 use undertone_transparency::seen::Seen;
 use undertone_transparency::trust::TrustError;
 use undertone_transparency::verify::{Purpose, VerifiedDevices};
@@ -51,8 +48,6 @@ type Turn<'a> = MutexGuard<'a, Option<Seen>>;
 /// Users who are asked about at the same time, at most: everybody on a room's list is looked up when it is entered.
 const LOOKUPS_AT_ONCE: usize = 8;
 
-/// How long a server is given that is busy, each time that it is asked for a proof.
-const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// Strangers kept in mind at the same time.
 const MAX_STRANGERS: usize = 1024;
 
@@ -212,63 +207,6 @@ impl Directory {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether the log that a peer was shown and the one that this device was shown are one (rule KT-13): the larger has to
-    /// have grown from the smaller.
-    pub(crate) async fn compare(&self, told: &[u8]) -> Result<(), ClientError> {
-        let (domain, log) = (&self.pin.domain, self.pin.identity);
-        let told = Told::read(told, domain, &log).map_err(|_| ClientError::Told)?;
-        let newer = |seen: &Option<Seen>| seen.as_ref().is_none_or(|seen| seen.size() < told.checkpoint().size());
-        if newer(&*self.seen.lock().await) {
-            // The peer has seen more: what they saw is there for everybody to see.
-            let me = self.home.device()?.ok_or(ClientError::NotLoggedIn)?.address.user;
-            drop(self.fetch(&me, Purpose::Begin).await?);
-        }
-        let seen = self.seen.lock().await.clone().ok_or(ClientError::Told)?;
-        let seen = seen.checkpoint();
-        let (wrong, proof) = match told.against(seen) {
-            Ok(Lies::Level) => return Ok(()),
-            Ok(Lies::Behind { from, to }) => {
-                let proof = self.grown(from, to).await?;
-                match told.settle(seen, &proof) {
-                    Ok(()) => return Ok(()),
-                    Err(wrong) => (wrong, proof),
-                }
-            }
-            Ok(Lies::Ahead) => {
-                let (known, shown) = (told.checkpoint().size(), seen.size());
-                (NotFollowing::SmallerSize { known, shown }, Vec::new())
-            }
-            Err(wrong) => (wrong, Vec::new()),
-        };
-        let evidence = Divergence::new(domain, log, seen, &told, proof, wall_time());
-        let kept = self.home.keep_divergence(&evidence);
-        if let Err(error) = &kept {
-            tracing::error!(%error, "the evidence of two logs was not kept");
-        }
-        Err(ClientError::Diverged { wrong, evidence: kept.ok() })
-    }
-
-    /// What the server has for a proof that its log of `to` leaves grew from that of `from`; nothing where it has none.
-    async fn grown(&self, from: u64, to: u64) -> Result<Vec<Hash>, ClientError> {
-        let connector = self.connector().await;
-        let path = format!("/log/consistency/{from}/{to}");
-        for pause in PAUSES {
-            match rest::get_bytes(connector.tcp().await?, connector.address(), &path).await {
-                Ok(bytes) => {
-                    let (hashes, rest) = bytes.as_chunks();
-                    let proof = rest.is_empty() && hashes.len() <= MAX_HASHES;
-                    return Ok(if proof { hashes.to_vec() } else { Vec::new() });
-                }
-                Err(ClientError::Refused { code, .. }) if code == code::UNAVAILABLE => tokio::time::sleep(pause).await,
-                // Whatever else is answered is no proof.
-                Err(ClientError::Refused { .. } | ClientError::BadAnswer(_)) => return Ok(Vec::new()),
-                Err(error) => return Err(error),
-            }
-        }
-        // One that is always too busy to show that its log is one does not show it.
-        Ok(Vec::new())
     }
 
     /// A user's devices, if this device trusts their account key. What was seen is remembered either way.

@@ -22,6 +22,7 @@ use super::home::Home;
 use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
 use super::measure::Probe;
 use super::online::{Command, Loudness, Status, TapReport};
+use super::open_questions::OpenQuestions;
 use super::rooms::RoomBook;
 use super::self_audit::{Raised, SelfAuditor};
 use super::sound::{Sound, SoundPath};
@@ -70,6 +71,8 @@ pub(super) struct Driver {
     /// What is about the account and found no room among the events that nobody has read: an alarm is told again until it is
     /// heard.
     unheard: VecDeque<Raised>,
+    /// Proofs that the server owes.
+    questions: OpenQuestions,
     /// Pins under way to the disk.
     keeping: JoinSet<()>,
     sound: Option<SoundPath>,
@@ -94,6 +97,7 @@ impl Driver {
             signal: SignalLink::start(directory.clone(), signal_out),
             audits: SelfAuditor::new(directory.clone()),
             unheard: VecDeque::new(),
+            questions: OpenQuestions::new(directory.clone()),
             directory,
             book,
             key,
@@ -146,6 +150,7 @@ impl Driver {
                     }
                     Err(_) => self.unheard.clear(),
                 },
+                events = self.questions.next() => events.into_iter().for_each(|event| self.tell(event)),
                 due = ticks.tick(), if sounding => {
                     self.sound_tick();
                     if due.elapsed() > STALL {
@@ -413,10 +418,10 @@ impl Driver {
                         Input::Resolved { user, peer }
                     });
                 }
-                Output::Compare { number, told } => {
+                Output::Compare { number, peer, told } => {
                     let directory = self.directory.clone();
                     self.answers.spawn(async move {
-                        let compared = match directory.compare(&told).await {
+                        let compared = match directory.compare(&told, &peer).await {
                             Ok(()) => Compared::Agrees,
                             Err(ClientError::Told) => Compared::Untrue,
                             Err(error) if error.class() == ExitClass::ProofFailed => {
@@ -480,7 +485,10 @@ impl Driver {
                     sound.run();
                 }
             }
-            Event::Online => self.audits.connected(),
+            Event::Online => {
+                self.audits.connected();
+                self.questions.connected();
+            }
             Event::Offline { .. } => self.audits.disconnected(),
             Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
                 self.finish_sound();

@@ -20,6 +20,7 @@ mod log_client;
 mod lookup;
 pub mod measure;
 mod online;
+mod open_questions;
 mod proof;
 mod rest;
 mod rooms;
@@ -57,7 +58,7 @@ pub use self_audit::{AuditedVersion, SelfAudit};
 pub use sound::Sound;
 pub use token::TokenFault;
 
-pub use crate::engine::Alarm;
+pub use crate::engine::{Alarm, Owed};
 
 /// The operating system's random numbers.
 pub(crate) const fn rng() -> UnwrapErr<SysRng> {
@@ -191,13 +192,20 @@ impl Client {
     }
 
     /// Walks the history of this device's own account from the newest version checked before, and says what stands in it that
-    /// nobody here has acknowledged (rule KT-11).
+    /// nobody here has acknowledged (rule KT-11). Asks again for what the server owes (rule KT-13).
     ///
     /// # Errors
-    /// [`ClientError`]; [`ClientError::Proof`] where the server's proof of it fails.
+    /// [`ClientError`]; [`ClientError::Proof`] where the server's proof of it fails, [`ClientError::Diverged`] where a peer is shown
+    /// another log.
     pub async fn self_audit(&self) -> Result<SelfAudit, ClientError> {
         let directory = self.directory().await?;
-        self_audit::walk(&directory).await
+        let mut audit = self_audit::walk(&directory).await?;
+        let mut asked = directory.ask_again().await?;
+        if let Some((_, diverged)) = asked.diverged.pop() {
+            return Err(diverged);
+        }
+        audit.owed = asked.owed;
+        Ok(audit)
     }
 
     /// Acknowledges a device of this account that the history has shown, or that it was revoked: it is no alarm any more on this

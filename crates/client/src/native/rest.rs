@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -163,7 +163,14 @@ async fn exchange_within(
     if status.is_success() {
         return Ok(body);
     }
-    let problem: Problem = serde_json::from_slice(&body).map_err(|_| bad())?;
+    let problem: Problem = match serde_json::from_slice(&body) {
+        Ok(problem) => problem,
+        // Whatever stands in front of a server that is away or busy says so in words of its own.
+        Err(_) if is_for_now(status) => {
+            Problem { code: code::UNAVAILABLE.into(), message: format!("the server cannot answer now ({status})") }
+        }
+        Err(_) => return Err(bad()),
+    };
     Err(match problem.code.as_str() {
         code::WRONG_CREDENTIALS => ClientError::WrongCredentials,
         // What a server says goes to a terminal: words, no control sequences.
@@ -172,4 +179,15 @@ async fn exchange_within(
             message: problem.message.chars().filter(|c| !c.is_control()).take(500).collect(),
         },
     })
+}
+
+/// Whether a status says that it may be otherwise in a while.
+const fn is_for_now(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
 }

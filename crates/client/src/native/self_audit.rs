@@ -22,10 +22,10 @@ use super::directory::Directory;
 use super::error::{ClientError, ExitClass};
 use super::home::{Audited, Home, KnownDevices};
 use super::{calendar, wall_time};
-use crate::engine::{Alarm, Event};
+use crate::engine::{Alarm, Event, Owed};
 
-/// How often the history is walked while the device is connected.
-const EVERY: Duration = Duration::from_secs(60 * 60);
+/// How often the history is walked, and what is owed asked for, while the device is connected.
+pub(super) const EVERY: Duration = Duration::from_secs(60 * 60);
 /// How soon it is tried again where the server gave no answer.
 const AGAIN: Duration = Duration::from_secs(60);
 /// After so many attempts in a row a person is told that there is no history to be had.
@@ -35,8 +35,8 @@ const PATIENCE: u32 = 5;
 const MARGIN: Duration = Duration::from_secs(30 * 60);
 /// How long a server that this device is connected to may be silent when none was proven for so long, before that is told.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Connections that break and come back are no reason to walk it again so soon.
-const PAUSE: Duration = Duration::from_secs(30);
+/// Connections that break and come back are no reason to do so again so soon.
+pub(super) const PAUSE: Duration = Duration::from_secs(30);
 
 /// What a walk through the account's history came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub struct SelfAudit {
     pub attested: Attested,
     /// What a person has not acknowledged.
     pub alarms: Vec<Alarm>,
+    /// Proofs that the server owes this device for what peers were shown of the log (rule KT-13); asked for by
+    /// [`Client::self_audit`](super::Client::self_audit) alone.
+    pub owed: Vec<Owed>,
 }
 
 /// One version of the account's device list.
@@ -84,7 +87,8 @@ pub(super) async fn walk(directory: &Directory) -> Result<SelfAudit, ClientError
         devices: devices(&version.list),
     });
     let published = history.versions().last().map_or(0, |version| version.epoch);
-    Ok(SelfAudit { versions: versions.collect(), attested: history.provenance().attested(published), alarms })
+    let attested = history.provenance().attested(published);
+    Ok(SelfAudit { versions: versions.collect(), attested, alarms, owed: Vec::new() })
 }
 
 /// What stands in the history and is not known. Records stay in lists for ever, so the newest of the account's own key has

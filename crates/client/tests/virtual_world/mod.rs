@@ -350,7 +350,7 @@ impl World {
                 let peer = Ok(self.peer_in(place, self.branches.get(&device).copied().unwrap_or(1)));
                 self.input(device, Input::Resolved { user, peer });
             }
-            Output::Compare { number, told } => {
+            Output::Compare { number, told, .. } => {
                 self.compared += 1;
                 let mine = self.peer_in(device, self.branches.get(&device).copied().unwrap_or(1));
                 let log = testing::log_key();

@@ -106,9 +106,22 @@ impl Live {
     }
 
     pub(crate) async fn enter_from(&self, at: [u8; 4], user: &str, room: RoomId, protection: Protection) -> Member {
+        let device = SigningKey::<Device>::generate(&mut UnwrapErr(SysRng));
+        self.enter_as(&device, at, user, room, protection).await
+    }
+
+    /// This device of `user` in a room.
+    pub(crate) async fn enter_as(
+        &self,
+        device: &SigningKey<Device>,
+        at: [u8; 4],
+        user: &str,
+        room: RoomId,
+        protection: Protection,
+    ) -> Member {
         let endpoint = self.endpoint(at);
         let connection = self.connect(&endpoint).await.unwrap();
-        let (device, call) = (SigningKey::<Device>::generate(&mut UnwrapErr(SysRng)), CallId::from_bytes([7; 16]));
+        let call = CallId::from_bytes([7; 16]);
         let who = Address { user: UserId::parse(user, "x").unwrap(), device: DeviceId::of(device.public()) };
         let grant = Grant {
             room,
@@ -131,7 +144,7 @@ impl Live {
             binding,
             min_index: 0,
         }
-        .sign(&device);
+        .sign(device);
         let (mut control, mut answers) = connection.open_bi().await.unwrap();
         control.write_all(&ToRelay::Join { version: VERSION, grant, join }.frame().unwrap()).await.unwrap();
         let (say, mut told) = mpsc::unbounded_channel();

@@ -6,6 +6,8 @@
 mod answers;
 mod folders;
 mod out;
+#[path = "../../../../dev/interop/python.rs"]
+mod python;
 #[allow(dead_code, reason = "the other test program uses the rest")]
 #[path = "../answers/server.rs"]
 mod server;
@@ -13,37 +15,10 @@ mod server;
 #[path = "../directory/world.rs"]
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use out::Out;
-
-/// The Python that has what the auditor needs: `UNDERTONE_PYTHON` names one, otherwise it is made once below `target`.
-fn python(interop: &Path, target: &Path) -> PathBuf {
-    if let Some(named) = std::env::var_os("UNDERTONE_PYTHON") {
-        return named.into();
-    }
-    let venv = target.join("interop-venv");
-    let python = venv.join("bin/python");
-    let done = venv.join("requirements.done");
-    let wanted = std::fs::read(interop.join("requirements.txt")).unwrap();
-    if std::fs::read(&done).is_ok_and(|had| had == wanted) {
-        return python;
-    }
-    let run = |program: &Path, arguments: &[&std::ffi::OsStr]| {
-        let ended = Command::new(program).args(arguments).status();
-        assert!(
-            ended.is_ok_and(|status| status.success()),
-            "{arguments:?}: `dev/setup.sh test` installs what is missing"
-        );
-    };
-    run(Path::new("python3"), &["-m".as_ref(), "venv".as_ref(), venv.as_os_str()]);
-    let requirements = interop.join("requirements.txt");
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"].map(AsRef::as_ref);
-    run(&python, &[&install[..], &[requirements.as_os_str()]].concat());
-    std::fs::write(&done, wanted).unwrap();
-    python
-}
 
 #[test]
 fn kt_1_to_kt_14_a_second_implementation_says_the_same() {
@@ -54,7 +29,7 @@ fn kt_1_to_kt_14_a_second_implementation_says_the_same() {
     folders::make(&mut out);
     answers::make(&mut out);
     out.finish();
-    let done = Command::new(python(&interop, &target))
+    let done = Command::new(python::python(&interop, &target))
         .args(["-m", "unittest", "test_audit"])
         .current_dir(&interop)
         .env("CASES", &cases)

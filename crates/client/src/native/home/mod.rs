@@ -8,11 +8,13 @@ mod known;
 mod peers;
 mod server;
 mod store;
+mod told;
 
 pub use device::{DeviceSecrets, KeyPlace};
 pub(super) use known::{Audited, KnownDevices};
 pub use server::ServerPin;
 pub use store::{Home, HomeError};
+pub(super) use told::KeptTold;
 
 #[cfg(test)]
 mod tests;

@@ -3,5 +3,6 @@
 mod anew;
 mod joining;
 mod passphrase;
+mod racing;
 mod recovery;
 mod world;
