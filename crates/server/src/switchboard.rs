@@ -239,15 +239,17 @@ impl Switchboard {
             } else if !room.lists(&to.user) {
                 Why::Unlisted
             } else if let Some(line) = state.lines.get(&device).filter(|line| line.you == to) {
-                let message = ToDevice::Deliver { from: from.clone(), call, envelope, grant: None };
                 let enough = state.budgets.allow(&from.user, Spending::Envelope(device), now);
-                match enough.then(|| line.queue.try_send(message)) {
-                    Some(Ok(())) => continue,
-                    Some(Err(mpsc::error::TrySendError::Closed(_))) => Why::Away,
-                    Some(Err(mpsc::error::TrySendError::Full(_))) | None => {
+                match line.queue.try_reserve() {
+                    Ok(place) if enough => {
+                        place.send(ToDevice::Deliver { from: from.clone(), call, envelope, grant: None });
+                        continue;
+                    }
+                    Ok(_) | Err(mpsc::error::TrySendError::Full(())) => {
                         after = spread::PAUSE;
                         Why::Later
                     }
+                    Err(mpsc::error::TrySendError::Closed(())) => Why::Away,
                 }
             } else {
                 Why::Away

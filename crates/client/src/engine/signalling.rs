@@ -120,10 +120,8 @@ impl Engine {
                 }
                 self.signal_down(now, Some(reason));
             }
-            // Whoever lacks a key asks for it, and is answered (EKR-1).
-            ToDevice::Returned { .. } => {}
-            // Whoever drives the engine looks at once.
-            ToDevice::KeepAlive | ToDevice::DevicesChanged => {}
+            // Whoever lacks a key asks for it, and is answered (EKR-1). At changed devices whoever drives the engine looks at once.
+            ToDevice::Returned { .. } | ToDevice::KeepAlive | ToDevice::DevicesChanged => {}
         }
     }
 
