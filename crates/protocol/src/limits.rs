@@ -33,6 +33,12 @@ pub const SIGNAL_QUEUE: usize = 256;
 pub const SIGNAL_BURST: u32 = 200;
 /// Signals per second they may go on sending. Configurable.
 pub const SIGNAL_RATE: u32 = 50;
+/// Letters of one spread at most: the members of a room are reached by a handful of messages.
+pub const MAX_LETTERS: usize = 64;
+/// Letters an account's devices may spread at once: a room of a thousand is given a new key, and the one after it. Configurable.
+pub const SPREAD_BURST: u32 = 2_000;
+/// Letters per second they may go on spreading. Configurable.
+pub const SPREAD_RATE: u32 = 500;
 /// Calls an account may open at once. Configurable.
 pub const CALL_BURST: u32 = 16;
 /// Calls per second it may go on opening. Configurable.
@@ -92,6 +98,11 @@ pub const ROOM_DELIVERIES: u32 = 200_000;
 /// Media packets queued for one receiver; the oldest of whoever has most of them go first (rule RLY-4).
 /// Configurable.
 pub const RECEIVER_QUEUE: usize = 64;
+/// Bytes of a control packet of a member who may not speak, or was silenced, at most: signs of life and reports of how others
+/// are heard.
+pub const CONTROL_PACKET: usize = 512;
+/// Such packets per second that a relay still forwards of a member, and twice as many at once.
+pub const CONTROL_PACKETS: u32 = 10;
 /// QUIC connections of a relay at most. Configurable.
 pub const RELAY_CONNECTIONS: usize = 20_000;
 /// QUIC connections from one address at most (for IPv6, from one /64, and four times as many from a /48). Configurable.

@@ -53,6 +53,32 @@ pub enum ToServer {
     /// Nothing to say.
     #[n(3)]
     KeepAlive,
+    /// Hand letters of a room's call to devices, as [`Self::Send`] would each of them: 1 to [`crate::limits::MAX_LETTERS`], from
+    /// somebody on the room's newest access list to others on it, for the room's present call. What is not handed on comes back
+    /// as [`ToDevice::Returned`].
+    #[n(4)]
+    Spread {
+        /// The room's present call.
+        #[n(0)]
+        call: CallId,
+        /// Which room.
+        #[n(1)]
+        room: RoomId,
+        /// What, and to whom.
+        #[n(2)]
+        letters: Vec<Letter>,
+    },
+}
+
+/// One envelope of a [`ToServer::Spread`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Letter {
+    /// To whom.
+    #[n(0)]
+    pub to: Address,
+    /// Sealed, opaque to the server: [`crate::limits::MAX_ENVELOPE`] bytes at most.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub envelope: Vec<u8>,
 }
 
 /// From a server to a device.
@@ -146,6 +172,49 @@ pub enum ToDevice {
     /// (rule KT-11).
     #[n(8)]
     DevicesChanged,
+    /// Letters of a [`ToServer::Spread`] that were not handed on, in their order. Of the others nothing is said.
+    #[n(9)]
+    Returned {
+        /// The spread's call.
+        #[n(0)]
+        call: CallId,
+        /// Which, and why.
+        #[n(1)]
+        letters: Vec<ReturnedLetter>,
+        /// Milliseconds after which those that say [`Why::Later`] can be sent again; 0 where none does.
+        #[n(2)]
+        after_ms: u32,
+    },
+}
+
+/// A letter that was not handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReturnedLetter {
+    /// To which device it was.
+    #[n(0)]
+    pub to: DeviceId,
+    /// Why it comes back.
+    #[n(1)]
+    pub why: Why,
+}
+
+/// Why a letter comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Why {
+    /// No such device of that user is connected.
+    #[n(1)]
+    Away,
+    /// That user is not on the room's newest access list.
+    #[n(2)]
+    Unlisted,
+    /// Too many letters in too short a time, of the sender's or for that device: the same letter can be sent again.
+    #[n(3)]
+    Later,
+    /// The sender is not on the room's newest access list, or the room is in another call: which of the two, and whether there
+    /// is such a room, is not said.
+    #[n(4)]
+    Refused,
 }
 
 /// Why a server refuses.

@@ -9,7 +9,7 @@ use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, JoinId, RoomId, UserId, WallTime};
 use undertone_protocol::grant::{GrantError, Rights};
 use undertone_protocol::join::JoinError;
-use undertone_protocol::signal::{Reason, ToDevice, ToServer};
+use undertone_protocol::signal::{Letter, Reason, ReturnedLetter, ToDevice, ToServer, Why};
 use undertone_protocol::statement::{Statement, StatementError};
 use undertone_protocol::{Entry, Grant, Join, Protection};
 
@@ -118,6 +118,13 @@ fn every_message_reads_back() {
         ToDevice::Undelivered { to: grant.member.device, call: grant.call },
         ToDevice::Closing { reason: Reason::Version, version: 1 },
         ToDevice::KeepAlive,
+        ToDevice::Returned {
+            call: grant.call,
+            letters: [Why::Away, Why::Unlisted, Why::Later, Why::Refused]
+                .map(|why| ReturnedLetter { to: grant.member.device, why })
+                .to_vec(),
+            after_ms: 128,
+        },
     ];
     for message in messages {
         let bytes = message.encode();
@@ -130,7 +137,9 @@ fn every_message_reads_back() {
         callee: grant.member.user.clone(),
         protection: Protection::Hop,
     };
-    for message in [ToServer::Hello { version: 1 }, open, ToServer::KeepAlive] {
+    let letters = vec![Letter { to: grant.member.clone(), envelope: vec![1, 2] }; 3];
+    let spread = ToServer::Spread { call: grant.call, room: grant.room, letters };
+    for message in [ToServer::Hello { version: 1 }, open, ToServer::KeepAlive, spread] {
         assert_eq!(ToServer::decode(&message.encode()), Ok(message));
     }
 }

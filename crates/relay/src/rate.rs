@@ -3,6 +3,8 @@
 
 use undertone_keys::Time;
 
+use undertone_protocol::limits::CONTROL_PACKETS;
+
 use crate::rooms::Limits;
 
 /// A network that stalls hands over what was said meanwhile all at once, and a picture comes in a burst.
@@ -72,6 +74,8 @@ pub(crate) struct Allowance {
     packets: Bucket,
     bytes: Bucket,
     deliveries: Bucket,
+    /// Control packets of somebody whose other packets are not forwarded.
+    control: Bucket,
     at: Time,
 }
 
@@ -82,6 +86,7 @@ impl Allowance {
             bytes: Bucket::new(limits.member_bytes),
             // One alone does not use up what the others share.
             deliveries: Bucket::new(limits.room_deliveries.div_ceil(2)),
+            control: Bucket::new(CONTROL_PACKETS),
             at: now,
         }
     }
@@ -94,6 +99,16 @@ impl Allowance {
         if enough {
             self.packets.take(1);
             self.bytes.take(bytes);
+        }
+        enough
+    }
+
+    /// Whether one more control packet of somebody who may not speak may come, which was paid for like every packet; it is paid
+    /// for as one of those then.
+    pub(crate) const fn take_control(&mut self) -> bool {
+        let enough = self.control.has(1);
+        if enough {
+            self.control.take(1);
         }
         enough
     }
@@ -119,6 +134,7 @@ impl Allowance {
         self.packets.fill(micros);
         self.bytes.fill(micros);
         self.deliveries.fill(micros);
+        self.control.fill(micros);
     }
 }
 

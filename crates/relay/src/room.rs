@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use undertone_keys::{CallId, Time};
 use undertone_media::hop::{Direction, HopError, HopExporter, HopOpener, HopSealer};
-use undertone_media::packet::MAX_PACKET;
+use undertone_media::packet::{Kind, MAX_PACKET};
 use undertone_media::sframe::Header;
 use undertone_media::{KeyId, MediaHeader};
+use undertone_protocol::limits::CONTROL_PACKET;
 use zeroize::Zeroize;
 
 use crate::rooms::{ConnectionId, Limits};
@@ -81,7 +82,19 @@ impl<P> Room<P> {
         if !enough {
             return Err(Verdict::Excess);
         }
-        if seat.rights.speak && !seat.muted && packet.len() <= MAX_PACKET { Ok(seat) } else { Err(Verdict::Refused) }
+        if packet.len() > MAX_PACKET {
+            return Err(Verdict::Refused);
+        }
+        if seat.rights.speak && !seat.muted {
+            return Ok(seat);
+        }
+        // Who may not speak still shows that it is there and says how it hears the others. What calls itself control and is
+        // sound is of no use to its sender: members play by the kind that stands in the seal's associated data, the header's
+        // own, and play nothing of this one.
+        if !is_control(packet) {
+            return Err(Verdict::Refused);
+        }
+        if seat.pay_control() { Ok(seat) } else { Err(Verdict::Excess) }
     }
 }
 
@@ -199,6 +212,11 @@ impl Room<Hop> {
 /// for as long as it waits: a few bytes in a queue would stand for tens of thousands.
 fn alone(packet: &Bytes) -> Bytes {
     Bytes::copy_from_slice(packet)
+}
+
+/// Whether this is a control packet that is small enough for whoever may not speak.
+fn is_control(packet: &[u8]) -> bool {
+    packet.len() <= CONTROL_PACKET && MediaHeader::decode(packet).is_ok_and(|(header, _)| header.kind == Kind::Control)
 }
 
 /// The sender index a packet claims in the clear part of its seal.

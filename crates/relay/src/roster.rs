@@ -47,6 +47,11 @@ impl Seat {
         self.queue.push(from, packet, limit)
     }
 
+    /// Whether one more control packet may come of this member, whose other packets are not forwarded.
+    pub(crate) const fn pay_control(&mut self) -> bool {
+        self.allowance.take_control()
+    }
+
     pub(crate) fn shown(&self) -> control::Member {
         control::Member { index: self.index, grant: self.grant.clone(), join: self.join.clone() }
     }

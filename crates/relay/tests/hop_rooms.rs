@@ -9,7 +9,7 @@ use undertone_media::packet::{Codec, Flags, Kind};
 use undertone_media::{Context, FrameInfo, MediaHeader};
 use undertone_protocol::control::Refusal;
 use undertone_protocol::limits::RECEIVER_QUEUE;
-use undertone_protocol::{Grant, Protection};
+use undertone_protocol::{Grant, Protection, Rights};
 use undertone_relay::ConnectionId;
 use world::World;
 
@@ -23,9 +23,13 @@ struct Member {
 
 impl Member {
     fn enter(world: &mut World) -> Self {
+        Self::enter_with(world, Rights { speak: true, moderate: false })
+    }
+
+    fn enter_with(world: &mut World, rights: Rights) -> Self {
         let device = world.device();
         let (connection, binding) = world.connect();
-        let grant = Grant { protection: Protection::Hop, ..world.grant(&device) };
+        let grant = Grant { protection: Protection::Hop, rights, ..world.grant(&device) };
         let papers = world.papers(&device, &grant, binding, 0);
         let hash = Grant::hash(&papers.grant);
         world.enter(connection, papers);
@@ -40,9 +44,13 @@ impl Member {
     }
 
     fn seal_as(&mut self, index: u16, payload: &[u8]) -> Vec<u8> {
+        self.seal_of(Kind::Audio, index, payload)
+    }
+
+    fn seal_of(&mut self, kind: Kind, index: u16, payload: &[u8]) -> Vec<u8> {
         let header = MediaHeader {
             flags: Flags::default(),
-            kind: Kind::Audio,
+            kind,
             codec: Codec::OPUS_32K,
             stream: 0,
             fec_ratio: 0,
@@ -50,8 +58,7 @@ impl Member {
             timestamp_ms: 20,
             fec_block: 0,
         };
-        let info =
-            FrameInfo { kind: Kind::Audio, codec: Codec::OPUS_32K, context: Context::MAIN_AUDIO, captured_ms: 20 };
+        let info = FrameInfo { kind, codec: Codec::OPUS_32K, context: Context::MAIN_AUDIO, captured_ms: 20 };
         let mut out = [0; 300];
         let length = self.sealer.seal(&header, index, info, payload, &mut out).unwrap();
         out[..length].to_vec()
@@ -127,6 +134,24 @@ fn med_11_a_hop_frame_under_another_senders_index_is_dropped() {
     world.send(ada.connection, b"no packet at all");
     assert!(world.received(bob.connection).is_empty());
     assert_eq!(world.rooms.stats().refused, 2);
+}
+
+/// A listener's signs of life are opened and sealed anew like everything else; sound under their name does not open at all.
+#[test]
+fn rly_1_a_listener_of_a_hop_room_is_still_forwarded_its_control_packets() {
+    let mut world = World::new();
+    let mut ada = Member::enter(&mut world);
+    let mut bob = Member::enter_with(&mut world, Rights { speak: false, moderate: false });
+    let report = bob.seal_of(Kind::Control, bob.index, b"a report");
+    world.send(bob.connection, &report);
+    assert_eq!(ada.hear(&mut world), [(bob.index, b"a report".to_vec())]);
+    let sound = bob.seal(b"sound");
+    world.send(bob.connection, &sound);
+    let mut renamed = bob.seal(b"sound");
+    renamed[2] = Kind::Control.to_byte();
+    world.send(bob.connection, &renamed);
+    assert!(ada.hear(&mut world).is_empty());
+    assert_eq!((world.rooms.stats().refused, world.rooms.stats().opened), (2, 1));
 }
 
 #[test]

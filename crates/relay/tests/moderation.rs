@@ -3,13 +3,14 @@
 
 mod world;
 
-use undertone_keys::UserId;
 use undertone_keys::sign::{Device, SigningKey};
+use undertone_keys::{Time, UserId};
+use undertone_media::packet::Kind;
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
-use undertone_protocol::limits::GRANT_LIFETIME;
+use undertone_protocol::limits::{CONTROL_PACKET, CONTROL_PACKETS, GRANT_LIFETIME};
 use undertone_protocol::{Grant, Rights};
 use undertone_relay::{ConnectionId, Input};
-use world::{WALL, World, packet};
+use world::{WALL, World, packet, packet_of};
 
 struct Member {
     device: SigningKey<Device>,
@@ -19,10 +20,14 @@ struct Member {
 }
 
 fn join(world: &mut World, user: &str, moderate: bool) -> Member {
+    join_with(world, user, Rights { speak: true, moderate })
+}
+
+fn join_with(world: &mut World, user: &str, rights: Rights) -> Member {
     let device = world.device();
     let mut grant = world.grant(&device);
     grant.member.user = UserId::parse(user, "x").unwrap();
-    grant.rights = Rights { speak: true, moderate };
+    grant.rights = rights;
     grant.expires = WALL.plus(GRANT_LIFETIME.as_secs());
     let (connection, index) = again(world, &device, &grant);
     Member { device, grant, connection, index: index.unwrap() }
@@ -67,6 +72,70 @@ fn rly_1_who_may_moderate_mutes_and_others_do_not() {
     world.say(ada.connection, &ToRelay::Mute { index, muted: false });
     world.send(back, &packet(index, 5));
     assert_eq!(world.received(ada.connection).len(), 1);
+}
+
+/// Silenced, or a listener: both may not speak.
+fn silent(world: &mut World, listener: bool) -> (Member, Member) {
+    let ada = join(world, "ada", true);
+    let bob = if listener {
+        join_with(world, "bob", Rights { speak: false, moderate: false })
+    } else {
+        join(world, "bob", false)
+    };
+    if !listener {
+        world.say(ada.connection, &ToRelay::Mute { index: bob.index, muted: true });
+    }
+    (ada, bob)
+}
+
+#[test]
+fn rly_1_control_packets_of_whoever_may_not_speak_go_on_and_nothing_else() {
+    for listener in [false, true] {
+        let mut world = World::new();
+        let (ada, bob) = silent(&mut world, listener);
+        let report = packet_of(Kind::Control, bob.index, 1);
+        world.send(bob.connection, &report);
+        assert_eq!(world.received(ada.connection), [report], "it is forwarded as it came");
+        for kind in [Kind::Audio, Kind::Video, Kind::Data] {
+            world.send(bob.connection, &packet_of(kind, bob.index, 2));
+        }
+        // Another's index is no more one's own than in any other packet.
+        world.send(bob.connection, &packet_of(Kind::Control, ada.index, 3));
+        let mut padded = packet_of(Kind::Control, bob.index, 4);
+        padded.resize(CONTROL_PACKET, 0);
+        world.send(bob.connection, &padded);
+        assert_eq!(world.received(ada.connection).len(), 1, "as large as such a packet may be");
+        padded.push(0);
+        world.send(bob.connection, &padded);
+        assert!(world.received(ada.connection).is_empty());
+        assert_eq!(world.rooms.stats().refused, 5);
+        // Whoever may speak sends them as large as any other.
+        let mut large = packet_of(Kind::Control, ada.index, 5);
+        large.resize(1_000, 0);
+        world.send(ada.connection, &large);
+        assert_eq!(world.received(bob.connection).len(), 1);
+    }
+}
+
+#[test]
+fn rly_1_control_packets_of_whoever_may_not_speak_have_a_rate() {
+    let mut world = World::new();
+    let (ada, bob) = silent(&mut world, true);
+    let send = |world: &mut World, member: &Member, count: u32| {
+        (0..count).for_each(|number| world.send(member.connection, &packet_of(Kind::Control, member.index, number)));
+        world.received(ada.connection).len()
+    };
+    let rate = usize::try_from(CONTROL_PACKETS).unwrap();
+    assert_eq!(send(&mut world, &bob, 60), 2 * rate, "two seconds' worth at once");
+    assert_eq!(world.rooms.stats().excess, 60 - 2 * u64::from(CONTROL_PACKETS), "too many is not the same as wrong");
+    world.now = Time::from_millis(1_000);
+    assert_eq!(send(&mut world, &bob, 60), rate);
+    // Coming back is no way to more, and what others send is theirs.
+    let (connection, index) = again(&mut world, &bob.device, &bob.grant);
+    let back = Member { connection, index: index.unwrap(), ..bob };
+    assert_eq!(send(&mut world, &back, 60), 0);
+    let cid = join(&mut world, "cid", false);
+    assert_eq!(send(&mut world, &cid, 60), 60, "who may speak is held to the rate of a member alone");
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! What each account may still ask for (rule DOS-1). Budgets outlive connections: coming back refills nothing.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use undertone_keys::{DeviceId, UserId};
 
 use crate::config::Limits;
 use crate::rate::Bucket;
 
-/// Devices whose buckets are kept for one account; beyond, those that are full again go.
-const TARGETS: usize = 256;
+/// Devices whose buckets are kept for one account; beyond, those that are full again go. Whoever holds the keys of a room of a
+/// thousand writes to all of it.
+const TARGETS: usize = 2_048;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +25,10 @@ pub enum Spending {
     Room,
     /// A WebSocket.
     Connection,
-    /// An envelope to this device.
+    /// An envelope to this device, by itself or as a letter of a spread.
     Envelope(DeviceId),
+    /// A letter of a spread, whomever it is for.
+    Letter,
 }
 
 #[derive(Debug)]
@@ -35,6 +38,7 @@ struct Budget {
     lookups: Bucket,
     rooms: Bucket,
     connections: Bucket,
+    letters: Bucket,
     targets: HashMap<DeviceId, Bucket>,
 }
 
@@ -42,7 +46,7 @@ impl Budget {
     /// Forgets the devices whose buckets are full, and says whether nothing is left to be remembered.
     fn is_over(&mut self, now: Instant) -> bool {
         self.targets.retain(|_, bucket| !bucket.is_full(now));
-        let buckets = [&self.signals, &self.calls, &self.lookups, &self.rooms, &self.connections];
+        let buckets = [&self.signals, &self.calls, &self.lookups, &self.rooms, &self.connections, &self.letters];
         self.targets.is_empty() && buckets.iter().all(|bucket| bucket.is_full(now))
     }
 }
@@ -55,6 +59,7 @@ struct Allowed {
     lookups: (u32, u32),
     rooms: (u32, u32),
     connections: (u32, u32),
+    letters: (u32, u32),
     to_one_device: (u32, u32),
     to_one_callee: (u32, u32),
 }
@@ -76,6 +81,7 @@ impl Budgets {
             lookups: (limits.lookup_burst, limits.lookup_rate),
             rooms: (limits.room_burst, limits.room_rate),
             connections: (limits.socket_burst, limits.socket_rate),
+            letters: (limits.spread_burst, limits.spread_rate),
             to_one_device: (limits.envelope_burst, limits.envelope_rate),
             to_one_callee: (limits.callee_burst, limits.callee_rate),
         };
@@ -93,6 +99,7 @@ impl Budgets {
                 lookups: bucket(self.allowed.lookups),
                 rooms: bucket(self.allowed.rooms),
                 connections: bucket(self.allowed.connections),
+                letters: bucket(self.allowed.letters),
                 targets: HashMap::new(),
             };
             self.accounts.insert(user.clone(), budget);
@@ -105,6 +112,7 @@ impl Budgets {
             Spending::Lookup => budget.lookups.take(now),
             Spending::Room => budget.rooms.take(now),
             Spending::Connection => budget.connections.take(now),
+            Spending::Letter => budget.letters.take(now),
             Spending::Envelope(device) => {
                 if budget.targets.len() >= TARGETS && !budget.targets.contains_key(&device) {
                     budget.targets.retain(|_, bucket| !bucket.is_full(now));
@@ -115,6 +123,11 @@ impl Budgets {
                 budget.targets.entry(device).or_insert_with(|| bucket(to_one_device)).take(now)
             }
         }
+    }
+
+    /// After how long an account may spread so many letters.
+    pub(crate) fn letters_after(&self, user: &UserId, amount: u32, now: Instant) -> Duration {
+        self.accounts.get(user).map_or(Duration::ZERO, |budget| budget.letters.wait(amount, now))
     }
 
     /// Whether one more new call may go to this user, whoever calls: each costs every device of theirs an agreement.
@@ -135,8 +148,6 @@ impl Budgets {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -156,7 +167,7 @@ mod tests {
         assert_eq!(spend(&mut budgets, &ada, Spending::Envelope(device(0)), now), 40);
         assert_eq!(spend(&mut budgets, &ada, Spending::Envelope(device(1)), now), 40);
         // However many devices one writes to, what is remembered of it is bounded.
-        for n in 2..1000 {
+        for n in 2..5_000 {
             budgets.allow(&ada, Spending::Envelope(device(n)), now);
         }
         assert!(budgets.accounts[&ada].targets.len() <= TARGETS);

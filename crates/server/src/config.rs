@@ -84,6 +84,10 @@ pub struct Limits {
     pub signal_burst: u32,
     /// Signals per second after a burst.
     pub signal_rate: u32,
+    /// Letters that an account's devices may spread at once; what is beyond comes back.
+    pub spread_burst: u32,
+    /// Letters per second after that.
+    pub spread_rate: u32,
     /// Calls an account may open at once.
     pub call_burst: u32,
     /// Calls per second after that.
@@ -148,6 +152,8 @@ impl Default for Limits {
             logins_per_account: limits::MAX_LOGINS_PER_ACCOUNT,
             signal_burst: limits::SIGNAL_BURST,
             signal_rate: limits::SIGNAL_RATE,
+            spread_burst: limits::SPREAD_BURST,
+            spread_rate: limits::SPREAD_RATE,
             call_burst: limits::CALL_BURST,
             call_rate: limits::CALL_RATE,
             callee_burst: limits::CALLEE_BURST,

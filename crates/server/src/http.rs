@@ -47,7 +47,7 @@ pub struct Shared<S> {
     /// Accounts.
     pub desk: Desk<S>,
     /// Rooms.
-    pub rooms: RoomDesk<S>,
+    pub rooms: Arc<RoomDesk<S>>,
     /// Connected devices.
     pub board: Arc<Switchboard>,
     /// The server's signed statement.
@@ -307,7 +307,7 @@ async fn recover_finish<S: Accounts>(
 }
 
 /// The device's WebSocket.
-async fn open_signal<S: Accounts + Clone>(
+async fn open_signal<S: Accounts + Rooms + Clone>(
     State(shared): Desks<S>,
     Extension(place): Extension<Arc<Place>>,
     headers: HeaderMap,
@@ -319,8 +319,13 @@ async fn open_signal<S: Accounts + Clone>(
     }
     let identity = identity(&shared, &token).await?;
     let (bearer, you) = (token.hash, Address { user: token.user, device: token.device });
-    let session =
-        Session { bearer, store: shared.desk.store().clone(), board: shared.board.clone(), stop: shared.stop.clone() };
+    let session = Session {
+        bearer,
+        store: shared.desk.store().clone(),
+        board: shared.board.clone(),
+        rooms: shared.rooms.clone(),
+        stop: shared.stop.clone(),
+    };
     let upgrade = upgrade.max_message_size(limits::MAX_SIGNAL).max_frame_size(limits::MAX_SIGNAL);
     Ok(upgrade.on_upgrade(async move |socket| {
         signal::serve(session, socket, you, identity).await;

@@ -36,7 +36,9 @@ pub mod switchboard;
 pub mod tls;
 pub mod witness;
 
+mod memberships;
 mod rate;
+mod spread;
 
 pub use config::Config;
 pub use running::{Server, StartError};

@@ -16,6 +16,7 @@ use undertone_protocol::{Access, ClaimedAccess, Listed, Protection, limits};
 use undertone_relay::shell::Counts;
 
 use crate::config::Limits;
+use crate::memberships::Memberships;
 use crate::store::{Accounts, Rooms, StoreError, StoredAccess};
 use crate::switchboard::Switchboard;
 
@@ -60,17 +61,19 @@ fn refused(reason: impl std::fmt::Display) -> RoomError {
 /// The desk for rooms. The relay is started after it and named by [`RoomDesk::with_relay`].
 #[derive(Debug)]
 pub struct RoomDesk<S> {
-    store: S,
+    pub(crate) store: S,
     hop: bool,
     limits: Limits,
     relay: Option<Counts>,
+    /// What of rooms is read for every spread.
+    pub(crate) memberships: Memberships,
 }
 
 impl<S: Rooms + Accounts> RoomDesk<S> {
     /// A desk over `store`; hop rooms are made only with `hop`.
     #[must_use]
-    pub const fn new(store: S, limits: &Limits, hop: bool) -> Self {
-        Self { store, hop, limits: *limits, relay: None }
+    pub fn new(store: S, limits: &Limits, hop: bool) -> Self {
+        Self { store, hop, limits: *limits, relay: None, memberships: Memberships::default() }
     }
 
     /// Says who is in a room as this relay sees it.
@@ -151,6 +154,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
         let members = list.members.iter().map(|listed| listed.user.clone()).collect();
         let (version, creator) = (list.version, list.creator.clone());
         self.store.append_access(StoredAccess { room, version, access: bytes.to_vec(), creator, members }).await?;
+        self.memberships.forget(room);
         if let (Some(relay), false) = (&self.relay, expelled.is_empty()) {
             relay.expel(room, expelled);
         }
@@ -261,6 +265,9 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
         let lifetime = if self.is_occupied(room).await { u64::MAX } else { limits::GRANT_LIFETIME.as_secs() };
         let call = self.store.call_of(room, fresh, now, lifetime).await?;
         let call = call.ok_or(RoomError::Unknown)?;
+        if call == fresh {
+            self.memberships.forget(room);
+        }
         let grant: Signed = board.grant(room, call, you.clone(), identity, (protection, rights), now);
         Ok(Entered { grant: Bytes(undertone_keys::cbor::encode(&grant)), version: list.version })
     }

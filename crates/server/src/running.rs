@@ -177,7 +177,7 @@ impl Server {
             )
             .with_board(board.clone())
             .with_relay(relay.counts()),
-            rooms: RoomDesk::new(store.clone(), &config.limits, config.hop).with_relay(relay.counts()),
+            rooms: Arc::new(RoomDesk::new(store.clone(), &config.limits, config.hop).with_relay(relay.counts())),
             board,
             statement,
             stop: stop.clone(),

@@ -15,7 +15,8 @@ use undertone_protocol::signal::{Reason, ToDevice, ToServer};
 use undertone_protocol::{VERSION, limits};
 
 use crate::budget::Spending;
-use crate::store::Accounts;
+use crate::rooms::RoomDesk;
+use crate::store::{Accounts, Rooms};
 use crate::switchboard::{KEEP_ALIVE, Switchboard};
 
 /// A connection that says nothing for so long is gone.
@@ -34,6 +35,8 @@ pub struct Session<S> {
     pub store: S,
     /// Where messages go.
     pub board: Arc<Switchboard>,
+    /// The rooms, to know who may spread letters among whom.
+    pub rooms: Arc<RoomDesk<S>>,
     /// The hash of the token that opened this connection.
     pub bearer: [u8; 32],
     /// True when the server goes down.
@@ -41,7 +44,7 @@ pub struct Session<S> {
 }
 
 /// Serves one device until either side ends it.
-pub async fn serve<S: Accounts>(
+pub async fn serve<S: Accounts + Rooms>(
     session: Session<S>,
     mut socket: WebSocket,
     you: Address,
@@ -117,7 +120,7 @@ pub async fn serve<S: Accounts>(
 }
 
 /// What a message gets for an answer; `Err` ends the connection.
-async fn answer<S: Accounts>(
+async fn answer<S: Accounts + Rooms>(
     session: &Session<S>,
     you: &Address,
     message: ToServer,
@@ -144,6 +147,9 @@ async fn answer<S: Accounts>(
         ToServer::Send { to, call, envelope } => {
             let delivered = session.board.deliver(you, &to, call, envelope, wall_time());
             Ok(delivered.is_err().then_some(ToDevice::Undelivered { to: to.device, call }))
+        }
+        ToServer::Spread { call, room, letters } => {
+            session.rooms.spread(&session.board, you, (room, call), letters).await
         }
     }
 }

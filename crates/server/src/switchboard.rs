@@ -9,11 +9,13 @@ use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Device, Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime};
 use undertone_protocol::grant::Rights;
-use undertone_protocol::signal::{Reason, ToDevice};
+use undertone_protocol::signal::{Letter, Reason, ReturnedLetter, ToDevice, Why};
 use undertone_protocol::{Grant, Protection, limits};
 
 use crate::budget::{Budgets, Spending};
 use crate::config::Limits;
+use crate::memberships::Membership;
+use crate::spread;
 
 /// A connected device's place on the switchboard; dropping the receiver ends it.
 #[derive(Debug)]
@@ -215,6 +217,47 @@ impl Switchboard {
             return Err(NotConnected);
         }
         Ok(())
+    }
+
+    /// Hands letters of a room's call to devices of those who are on its list, each as [`Self::deliver`] would, but without a
+    /// grant: nobody is called. Returns those that were not handed on, and after how long there is room for those that came too
+    /// soon. One sender cannot fill a device's queue with them either.
+    pub(crate) fn spread(
+        &self,
+        from: &Address,
+        call: CallId,
+        room: &Membership,
+        letters: Vec<Letter>,
+    ) -> (Vec<ReturnedLetter>, Duration) {
+        let (state, now) = (&mut *self.state(), Instant::now());
+        let (mut returned, mut excess, mut after) = (Vec::new(), 0, Duration::ZERO);
+        for Letter { to, envelope } in letters {
+            let device = to.device;
+            let why = if !state.budgets.allow(&from.user, Spending::Letter, now) {
+                excess += 1;
+                Why::Later
+            } else if !room.lists(&to.user) {
+                Why::Unlisted
+            } else if let Some(line) = state.lines.get(&device).filter(|line| line.you == to) {
+                let enough = state.budgets.allow(&from.user, Spending::Envelope(device), now);
+                match line.queue.try_reserve() {
+                    Ok(place) if enough => {
+                        place.send(ToDevice::Deliver { from: from.clone(), call, envelope, grant: None });
+                        continue;
+                    }
+                    Ok(_) | Err(mpsc::error::TrySendError::Full(())) => {
+                        after = spread::PAUSE;
+                        Why::Later
+                    }
+                    Err(mpsc::error::TrySendError::Closed(())) => Why::Away,
+                }
+            } else {
+                Why::Away
+            };
+            returned.push(ReturnedLetter { to: device, why });
+        }
+        let after = after.max(state.budgets.letters_after(&from.user, excess, now));
+        (returned, after)
     }
 
     /// Tells the connected devices of these users that a room's access list has a new version. What does not fit into a

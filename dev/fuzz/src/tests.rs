@@ -68,7 +68,7 @@ fn the_corpus_has_good_inputs() {
     use undertone_media::packet::{Codec, Flags, Kind};
     use undertone_media::{MediaHeader, sframe};
     use undertone_protocol::control::ToRelay;
-    use undertone_protocol::signal::{ToDevice, ToServer};
+    use undertone_protocol::signal::{Letter, ReturnedLetter, ToDevice, ToServer, Why};
     use undertone_protocol::statement::Statement;
     use undertone_protocol::{Access, AccessList, Listed, Protection, Rights, Terms, access};
     use undertone_transparency::PeerTrust;
@@ -149,6 +149,12 @@ fn the_corpus_has_good_inputs() {
         \x30\x82\x01\x0a\x02\x82\x01\x01\x00";
     let legacy_key = [before.as_slice(), &[0xc3; 256], b"\x02\x03\x01\x00\x01"].concat();
     undertone_keys::legacy::LegacyPublicKey::from_spki(&legacy_key).unwrap();
+    let letters = vec![Letter { to: address.clone(), envelope: vec![1, 2] }; 2];
+    let returned = [Why::Away, Why::Later].map(|why| ReturnedLetter { to: address.device, why }).to_vec();
+    let spread = [
+        ("to_server", "spread", ToServer::Spread { call, room: RoomId::from_bytes([1; 16]), letters }.encode()),
+        ("to_device", "returned", ToDevice::Returned { call, letters: returned, after_ms: 1_001 }.encode()),
+    ];
     let inputs: Vec<(&str, Vec<u8>)> = vec![
         ("media_header", [media.encode().as_slice(), &frame[..length]].concat()),
         ("sframe_header", frame[..length].to_vec()),
@@ -174,15 +180,17 @@ fn the_corpus_has_good_inputs() {
     ];
     let inputs: Vec<(&str, Vec<u8>)> = inputs.into_iter().chain(of_the_directory(&list)).collect();
     assert_eq!(inputs.len(), TARGETS.len());
-    for (name, bytes) in inputs {
+    // And one of each message that has lists in it.
+    let inputs = inputs.into_iter().map(|(name, bytes)| (name, "good", bytes)).chain(spread);
+    for (name, file, bytes) in inputs {
         let folder = corpus(name);
         if std::env::var_os("UNDERTONE_WRITE_CORPUS").is_some() {
             std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(folder.join("good"), &bytes).unwrap();
+            std::fs::write(folder.join(file), &bytes).unwrap();
         }
         let target = TARGETS.iter().find(|(target, _)| *target == name).unwrap().1;
         target(&bytes);
-        assert_eq!(std::fs::read(folder.join("good")).unwrap(), bytes, "{name}: the format changed: see above");
+        assert_eq!(std::fs::read(folder.join(file)).unwrap(), bytes, "{name}: the format changed: see above");
     }
 }
 

@@ -17,6 +17,7 @@ mod quality;
 mod rooms;
 mod roster;
 mod signalling;
+mod unsent;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -41,6 +42,7 @@ use media::Media;
 use path::PathNews;
 pub use path::PathState;
 use rooms::Entering;
+use unsent::Unsent;
 
 /// What happened.
 #[derive(Debug)]
@@ -262,7 +264,7 @@ pub struct Engine {
     local_clock: Option<(WallTime, Time)>,
     online: bool,
     /// Signals that the call machine said while the server was away.
-    unsent: VecDeque<(Time, ToServer)>,
+    unsent: Unsent,
     next_number: u32,
     next_comparison: u64,
     outputs: VecDeque<Output>,
@@ -291,7 +293,7 @@ impl Engine {
             newest: memory.clock,
             local_clock: None,
             online: false,
-            unsent: VecDeque::new(),
+            unsent: Unsent::default(),
             next_number: 0,
             outputs: VecDeque::new(),
         }

@@ -16,9 +16,6 @@ const MAX_UNRESOLVED: usize = 32;
 /// How long a looked-up peer is used for signals that follow each other.
 const PEER_FRESH: core::time::Duration = core::time::Duration::from_secs(30);
 
-/// Signals kept while the server is away, and for how long they are worth sending.
-const MAX_UNSENT: usize = 32;
-const UNSENT_FOR: core::time::Duration = core::time::Duration::from_secs(20);
 /// Seconds by which this machine's clock and the server's may differ and still agree.
 const CLOCKS_AGREE: u64 = 300;
 /// Seconds by which the server's clock must have gone on before that is stored again.
@@ -36,10 +33,7 @@ impl Engine {
 
     /// Keeps a signal until the server is back: a goodbye has nobody who would send it again.
     pub(super) fn keep(&mut self, now: Time, message: ToServer) {
-        if self.unsent.len() >= MAX_UNSENT {
-            self.unsent.pop_front();
-        }
-        self.unsent.push_back((now, message));
+        self.unsent.keep(now, message);
     }
 
     /// Whether a goodbye or another signal still waits to be handed over.
@@ -88,8 +82,7 @@ impl Engine {
                 self.renew_by_the_clock(now);
                 // One that comes again says that the clock was set.
                 let was_online = core::mem::replace(&mut self.online, true);
-                let unsent = self.unsent.drain(..).filter(|(at, _)| now.since(*at) < UNSENT_FOR);
-                self.outputs.extend(unsent.map(|(_, message)| Output::Signal(message)));
+                self.outputs.extend(self.unsent.take(now).map(Output::Signal));
                 if !was_online {
                     self.outputs.push_back(Output::Event(Event::Online));
                 }
@@ -127,8 +120,8 @@ impl Engine {
                 }
                 self.signal_down(now, Some(reason));
             }
-            // Whoever drives the engine looks at once.
-            ToDevice::KeepAlive | ToDevice::DevicesChanged => {}
+            // Whoever lacks a key asks for it, and is answered (EKR-1). At changed devices whoever drives the engine looks at once.
+            ToDevice::Returned { .. } | ToDevice::KeepAlive | ToDevice::DevicesChanged => {}
         }
     }
 

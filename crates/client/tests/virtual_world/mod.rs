@@ -22,7 +22,7 @@ use undertone_media::HopExporter;
 use undertone_media::packet::Codec;
 use undertone_protocol::control::{ToMember, ToRelay};
 use undertone_protocol::limits::{GRANT_LIFETIME, MAX_SPEAKERS};
-use undertone_protocol::signal::{ToDevice, ToServer};
+use undertone_protocol::signal::{Letter, ToDevice, ToServer};
 use undertone_protocol::{Access, AccessList, Grant, Join, Listed, Protection, Rights, Terms, VERSION};
 use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Output as RelayOutput, Rooms};
 use undertone_transparency::gossip::Told;
@@ -378,6 +378,15 @@ impl World {
                     self.opened.get(&call).filter(|callee| **callee == to.user).map(|_| self.grant(place, call));
                 let from = self.devices[device].address.clone();
                 self.signals.push_back((place, ToDevice::Deliver { from, call, envelope, grant }));
+            }
+            // As if everybody were on the list: whom it reaches is the server's own business, and tested there.
+            Output::Signal(ToServer::Spread { call, letters, .. }) => {
+                let from = self.devices[device].address.clone();
+                for Letter { to, envelope } in letters {
+                    self.carried.push(envelope.clone());
+                    let message = ToDevice::Deliver { from: from.clone(), call, envelope, grant: None };
+                    self.signals.push_back((self.place(to.device), message));
+                }
             }
             Output::Enter(room) => {
                 let user = &self.devices[device].address.user;

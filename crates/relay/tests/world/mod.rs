@@ -167,11 +167,16 @@ impl World {
     }
 }
 
-/// A packet as this sender would seal it.
+/// A packet of sound as this sender would seal it.
 pub(crate) fn packet(index: u16, number: u32) -> Vec<u8> {
+    packet_of(Kind::Audio, index, number)
+}
+
+/// A packet of this kind as this sender would seal it.
+pub(crate) fn packet_of(kind: Kind, index: u16, number: u32) -> Vec<u8> {
     let header = MediaHeader {
         flags: Flags::default(),
-        kind: Kind::Audio,
+        kind,
         codec: Codec::OPUS_32K,
         stream: 0,
         fec_ratio: 0,

@@ -9,7 +9,7 @@ mod sqlite_rooms;
 use std::future::Future;
 
 pub use devices::{Change, Devices, Passphrase, Secrets, StoredList, Waiting};
-pub use rooms::{Rooms, StoredAccess};
+pub use rooms::{Rooms, StoredAccess, StoredRoom};
 pub use sqlite::Sqlite;
 use undertone_keys::{DeviceId, UserId, WallTime};
 

@@ -21,6 +21,15 @@ pub struct StoredAccess {
     pub members: Vec<UserId>,
 }
 
+/// What of a room says who may write to whom in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredRoom {
+    /// The call that its members are in, or may find each other in; none before the first grant.
+    pub call: Option<CallId>,
+    /// Everybody on the newest list, in no particular order.
+    pub members: Vec<UserId>,
+}
+
 /// Rooms and their access lists. Each call is all or nothing, and durable when it returns.
 pub trait Rooms: Send + Sync + 'static {
     /// Keeps the first version of a new room, or the next of an old one. [`StoreError::Conflict`] when that version is
@@ -54,6 +63,9 @@ pub trait Rooms: Send + Sync + 'static {
 
     /// Bytes of all versions of the lists of this user's rooms.
     fn access_bytes(&self, creator: &UserId) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// This room as it is now. `None` where there is no such room.
+    fn room(&self, room: RoomId) -> impl Future<Output = Result<Option<StoredRoom>, StoreError>> + Send;
 
     /// The call of this room for a grant that is signed `now`: the one that earlier grants which are still good after
     /// `lifetime` seconds name, else `fresh`. `None` where there is no such room.
@@ -111,7 +123,16 @@ pub(crate) mod conformance {
         let call = |n| CallId::from_bytes([n; 16]);
         let at = WallTime::from_unix;
         assert_eq!(store.call_of(RoomId::from_bytes([9; 16]), call(1), at(100), 10).await.unwrap(), None);
+        let room = async |room| {
+            let mut room = store.room(room).await.unwrap()?;
+            room.members.sort();
+            Some(room)
+        };
+        let both = vec![ada.clone(), bob.clone()];
+        assert_eq!(room(RoomId::from_bytes([9; 16])).await, None);
+        assert_eq!(room(one).await, Some(StoredRoom { call: None, members: both.clone() }));
         assert_eq!(store.call_of(one, call(1), at(100), 10).await.unwrap(), Some(call(1)));
+        assert_eq!(room(one).await, Some(StoredRoom { call: Some(call(1)), members: both }));
         assert_eq!(store.call_of(one, call(2), at(109), 10).await.unwrap(), Some(call(1)));
         assert_eq!(store.call_of(one, call(3), at(118), 10).await.unwrap(), Some(call(1)));
         assert_eq!(store.call_of(one, call(4), at(128), 10).await.unwrap(), Some(call(4)));
@@ -119,6 +140,7 @@ pub(crate) mod conformance {
         // A closed room is nobody's, and counts no more.
         store.append_access(access(one, 3, &[])).await.unwrap();
         assert_eq!(store.rooms_of(&bob).await.unwrap(), [(two, 1)]);
+        assert_eq!(room(one).await, Some(StoredRoom { call: Some(call(4)), members: vec![] }));
         assert_eq!(store.rooms_made(&ada).await.unwrap(), 1);
         assert_eq!(store.access_bytes(&ada).await.unwrap(), 200, "its last version is kept, and bars its id");
         assert!(matches!(store.append_access(access(one, 1, &["ada@x"])).await, Err(StoreError::Conflict)));

@@ -6,7 +6,7 @@ use sqlx::Row;
 use undertone_keys::{CallId, RoomId, UserId, WallTime};
 
 use super::StoreError;
-use super::rooms::{Rooms, StoredAccess};
+use super::rooms::{Rooms, StoredAccess, StoredRoom};
 use super::sqlite::{Sqlite, conflict, seconds};
 
 fn id(bytes: &[u8]) -> Result<[u8; 16], StoreError> {
@@ -147,6 +147,24 @@ impl Rooms for Sqlite {
         );
         let bytes: i64 = query.bind(creator.as_str()).fetch_one(self.pool()).await?;
         u64::try_from(bytes).map_err(|_| StoreError::Damaged)
+    }
+
+    async fn room(&self, room: RoomId) -> Result<Option<StoredRoom>, StoreError> {
+        // One statement reads both from one state of the database.
+        let query = sqlx::query(
+            "SELECT rooms.call, room_members.user FROM rooms LEFT JOIN room_members ON room_members.room = rooms.room
+             WHERE rooms.room = ?",
+        );
+        let mut found = None;
+        for row in query.bind(room.as_bytes().as_slice()).fetch_all(self.pool()).await? {
+            let (call, user): (Option<Vec<u8>>, Option<String>) = (row.try_get("call")?, row.try_get("user")?);
+            let call = call.map(|call| id(&call).map(CallId::from_bytes)).transpose()?;
+            let StoredRoom { members, .. } = found.get_or_insert_with(|| StoredRoom { call, members: Vec::new() });
+            if let Some(user) = user {
+                members.push(user.parse().map_err(|_| StoreError::Damaged)?);
+            }
+        }
+        Ok(found)
     }
 
     async fn call_of(
