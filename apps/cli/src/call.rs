@@ -370,7 +370,11 @@ fn report(event: &Event, output: Output, progress: &Progress) {
             "They have no device but such as have RSA-2048 alone. `--legacy allow` calls them all the same.",
         ),
         // These are of rooms, and this is a call.
-        Event::RoomEntered(_) | Event::Room { .. } | Event::Muted { .. } => {}
+        Event::RoomEntered(_)
+        | Event::Room { .. }
+        | Event::Muted { .. }
+        | Event::Reception { .. }
+        | Event::Recovered { .. } => {}
         Event::Account(alarm) => crate::audit::alarm(alarm, output),
         Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
         Event::Disproved { call, peer, reason } => crate::audit::disproved(*call, peer, reason, output),

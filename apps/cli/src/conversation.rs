@@ -164,6 +164,7 @@ pub(crate) fn status_object(status: &Status) -> serde_json::Value {
         "loss_percent": status.loss_percent, "latency_ms": status.latency_ms, "rtt_ms": status.rtt_ms,
         "buffer_ms": status.buffer_ms, "quiet_ms": status.quiet_ms, "sealed": status.sealed, "opened": status.opened,
         "refused": status.refused, "played": status.played, "recovered": status.recovered,
+        "kept": status.kept, "opened_late": status.opened_late, "dropped": status.dropped,
         "concealed": status.concealed, "bitrate": status.bitrate, "expected_loss": status.expected_loss,
     })
 }

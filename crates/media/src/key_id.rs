@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::sframe::Header;
+
 /// The number of a key epoch in full. Epochs only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u32);
@@ -44,6 +46,12 @@ impl KeyId {
         Self { context, sender, epoch: epoch.0.to_be_bytes()[3] }
     }
 
+    /// Whether it names sound or a picture, and not what members say about those.
+    #[must_use]
+    pub const fn is_track(self) -> bool {
+        self.context.0 != Context::QUALITY.0
+    }
+
     /// As the number SFrame carries.
     #[must_use]
     pub fn to_u64(self) -> u64 {
@@ -55,6 +63,12 @@ impl KeyId {
     pub fn from_u64(value: u64) -> Option<Self> {
         let [0, 0, 0, c1, c0, s1, s0, epoch] = value.to_be_bytes() else { return None };
         Some(Self { context: Context(u16::from_be_bytes([c1, c0])), sender: u16::from_be_bytes([s1, s0]), epoch })
+    }
+
+    /// What the header of a sealed frame says, before anything is proven.
+    #[must_use]
+    pub fn of_frame(frame: &[u8]) -> Option<Self> {
+        Header::decode(frame).ok().and_then(|(header, _)| Self::from_u64(header.key_id))
     }
 }
 

@@ -36,7 +36,7 @@
 //! Authenticity of a sender among the members: every member could derive every sender's key (MED-11). The relay
 //! keeps senders apart by their connection.
 //!
-//! After warm-up neither [`Ring::seal`] nor [`Ring::open`] allocates. A frame that names a new source of a sender costs
+//! After warm-up neither [`Ring::seal`] nor [`Ring::open`] allocates, nor does [`Kept::keep`] once its sender has room. A frame that names a new source of a sender costs
 //! two key derivations before its tag can be checked; forged ones displace each other and nothing else.
 #![cfg_attr(
     test,
@@ -51,6 +51,7 @@
 
 pub mod frame;
 pub mod hop;
+pub mod kept;
 pub mod key_id;
 pub mod labels;
 pub mod packet;
@@ -60,6 +61,7 @@ pub mod sframe;
 
 pub use frame::{Frame, FrameInfo};
 pub use hop::{HopExporter, HopOpener, HopSealer};
+pub use kept::Kept;
 pub use key_id::{Context, Epoch, KeyId, SenderIndex};
 pub use packet::MediaHeader;
 pub use ring::{Ring, Sender};

@@ -7,9 +7,9 @@ use tokio::io::AsyncBufReadExt;
 use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{RoomInfo, Side};
 use undertone_client::native::{Client, ClientError, Invitee, Online};
-use undertone_client::{Event, Outcome, Protection, Reason, RoomEvent};
+use undertone_client::{Context, Event, Outcome, Protection, Reason, RoomEvent};
 
-use super::people::{People, Person};
+use super::people::{People, Person, reception};
 use super::role;
 use crate::Done;
 use crate::arguments::{JoinRoom, RoleOption};
@@ -187,6 +187,7 @@ fn parts(inside: &Inside, online: &Online) -> Vec<String> {
         (true, true) => "a moderator muted you".into(),
         (true, false) => you(inside.mouth.is_shut(), &status),
     });
+    parts.extend(inside.people.unheard());
     let speaking = inside.people.speaking(&online.voices());
     parts.push(if speaking.is_empty() { "nobody speaks".into() } else { format!("{} speaks", speaking.join(", ")) });
     parts.extend(quality(inside.away, &status));
@@ -279,6 +280,24 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
             );
         }
         Event::Room { event, .. } => report_room(event, output, inside),
+        Event::Reception { call, index, context, reason } => {
+            // A person is told about what they would hear; a program about every source.
+            let main = *context == Context::MAIN_AUDIO;
+            let text = if main { inside.people.note(*index, *reason) } else { String::new() };
+            let object = json!({
+                "event": "reception", "call": call.to_string(), "index": index, "context": context.0,
+                "reason": reception(*reason),
+            });
+            output.event(&object, &text);
+        }
+        Event::Recovered { call, index, context, ms } => {
+            let main = *context == Context::MAIN_AUDIO;
+            let text = if main { inside.people.recovered(*index, *ms) } else { String::new() };
+            let object = json!({
+                "event": "recovered", "call": call.to_string(), "index": index, "context": context.0, "ms": ms,
+            });
+            output.event(&object, &text);
+        }
         Event::Muted { index, muted, me, .. } => {
             if *me {
                 inside.silenced = *muted;
@@ -345,7 +364,8 @@ fn report_room(event: &RoomEvent, output: Output, inside: &mut Inside) {
                 }),
                 &format!("{} is in ({}, {}).", member.user.display(), role(*rights), words(*known)),
             );
-            let person = Person { member: member.clone(), standing: *known, rights: *rights, muted: false };
+            let person =
+                Person { member: member.clone(), standing: *known, rights: *rights, muted: false, reception: None };
             inside.people.0.insert(*index, person);
         }
         RoomEvent::Out { index, member, reason } => {

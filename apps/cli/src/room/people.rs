@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use undertone_client::native::Loudness;
-use undertone_client::{AccessList, Address, Rights, UserId};
+use undertone_client::{AccessList, Address, ReceptionReason, Rights, UserId};
 
 use super::role;
 use crate::conversation::words;
@@ -31,6 +32,15 @@ pub(super) struct Person {
     pub(super) standing: undertone_client::Standing,
     pub(super) rights: Rights,
     pub(super) muted: bool,
+    /// What is known of how they come in, and since when.
+    pub(super) reception: Option<(ReceptionReason, Instant)>,
+}
+
+impl Person {
+    /// Whether something comes of them that does not open, and since when.
+    fn unheard(&self) -> Option<(ReceptionReason, Instant)> {
+        self.reception.filter(|(reason, _)| !matches!(reason, ReceptionReason::Ok | ReceptionReason::NotSending))
+    }
 }
 
 /// Who is in, by sender index.
@@ -50,12 +60,47 @@ impl People {
         loud.filter_map(|voice| self.0.get(&voice.index)).map(|person| short(&person.member.user)).collect()
     }
 
+    /// Those who cannot be heard though they send, why, and for how long.
+    pub(super) fn unheard(&self) -> Vec<String> {
+        let unheard = self.0.values().filter_map(|person| person.unheard().map(|unheard| (person, unheard)));
+        unheard
+            .map(|(person, (reason, since))| {
+                let (who, seconds) = (short(&person.member.user), since.elapsed().as_secs());
+                format!("{who}: {} {seconds} s", reason_words(reason))
+            })
+            .collect()
+    }
+
+    /// Notes how somebody comes in; what is worth saying about it.
+    pub(super) fn note(&mut self, index: u16, reason: ReceptionReason) -> String {
+        let Some(person) = self.0.get_mut(&index) else { return String::new() };
+        person.reception = Some((reason, Instant::now()));
+        let who = person.member.user.display();
+        match reason {
+            ReceptionReason::Ok | ReceptionReason::NotSending => String::new(),
+            ReceptionReason::WaitingSince(_) => format!("{who} cannot be heard yet: the key has not come."),
+            ReceptionReason::WrongEpoch => format!("{who} cannot be heard: their key does not come to this device."),
+            ReceptionReason::HostGone => format!("{who} cannot be heard: whoever could give the key is away."),
+            ReceptionReason::Denied => format!("{who} cannot be heard: the key was refused to this device."),
+            ReceptionReason::Forged => {
+                format!("What comes in the name of {who} does not open: it is not theirs, or damaged.")
+            }
+        }
+    }
+
+    /// What is worth saying when somebody is heard again: nothing, where nothing was said before.
+    pub(super) fn recovered(&self, index: u16, ms: u64) -> String {
+        let Some(person) = self.0.get(&index).filter(|person| person.unheard().is_some()) else { return String::new() };
+        format!("{} is heard, after {}.{} s.", person.member.user.display(), ms / 1000, ms % 1000 / 100)
+    }
+
     pub(super) fn object(&self, voices: &[Loudness]) -> Value {
         let level = |index| voices.iter().find(|voice| voice.index == index).map(|voice| voice.level);
         let people = self.0.iter().map(|(index, person)| {
             json!({
                 "index": index, "user": person.member.user.as_str(), "device": person.member.device.to_string(),
                 "standing": standing(person.standing), "role": role(person.rights), "muted": person.muted,
+                "reception": person.reception.map(|(reason, _)| reception(reason)),
                 "level_db": level(*index), "speaks": level(*index).is_some_and(|level| level > SPEAKS),
             })
         });
@@ -67,9 +112,39 @@ impl People {
         lines.extend(self.0.values().map(|person| {
             let muted = if person.muted { ", muted" } else { "" };
             let known = words(person.standing);
-            format!("  {} ({}, {known}{muted})", person.member.user.display(), role(person.rights))
+            let heard = match person.reception.map(|(reason, _)| reason) {
+                None | Some(ReceptionReason::Ok) => String::new(),
+                Some(reason) => format!(", {}", reason_words(reason)),
+            };
+            format!("  {} ({}, {known}{muted}{heard})", person.member.user.display(), role(person.rights))
         }));
         lines.join("\n")
+    }
+}
+
+/// How somebody comes in, for programs.
+pub(super) const fn reception(reason: ReceptionReason) -> &'static str {
+    match reason {
+        ReceptionReason::Ok => "ok",
+        ReceptionReason::WaitingSince(_) => "waiting",
+        ReceptionReason::WrongEpoch => "wrong_epoch",
+        ReceptionReason::HostGone => "host_gone",
+        ReceptionReason::Denied => "denied",
+        ReceptionReason::Forged => "forged",
+        ReceptionReason::NotSending => "not_sending",
+    }
+}
+
+/// The same in a word or two for people.
+const fn reason_words(reason: ReceptionReason) -> &'static str {
+    match reason {
+        ReceptionReason::Ok => "heard",
+        ReceptionReason::WaitingSince(_) => "no key yet",
+        ReceptionReason::WrongEpoch => "no key",
+        ReceptionReason::HostGone => "no key, host away",
+        ReceptionReason::Denied => "key refused",
+        ReceptionReason::Forged => "forged",
+        ReceptionReason::NotSending => "sends nothing",
     }
 }
 

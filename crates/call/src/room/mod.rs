@@ -22,6 +22,7 @@
 //! That another device goes on in the holder's place: that is for group calls with succession (rule GRP-1).
 
 pub mod access;
+pub mod reception;
 
 mod interface;
 mod keys;

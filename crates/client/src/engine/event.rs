@@ -1,11 +1,13 @@
 //! What people and programs see of a call.
 
+use undertone_call::room::reception::Reason as ReceptionReason;
 use undertone_call::{Outcome, Role};
 use undertone_keys::choice::Agreement;
 use undertone_keys::envelope::Address;
 use undertone_keys::sas::Sas;
 use undertone_keys::sign::{Account, VerifyingKey};
-use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime};
+use undertone_keys::{CallId, DeviceId, RoomId, Time, UserId, WallTime};
+use undertone_media::Context;
 use undertone_media::packet::Codec;
 use undertone_protocol::signal::Reason;
 use undertone_protocol::{Protection, Rights};
@@ -91,6 +93,28 @@ pub enum Event {
         call: CallId,
         /// What.
         event: undertone_call::room::Event,
+    },
+    /// A member of the room is heard, or is not for another reason than before (rule EKR-8).
+    Reception {
+        /// Which call.
+        call: CallId,
+        /// Whose index.
+        index: u16,
+        /// Which of its sources.
+        context: Context,
+        /// What holds now.
+        reason: ReceptionReason,
+    },
+    /// A member of the room is heard again after frames of it that would not open (rule EKR-8).
+    Recovered {
+        /// Which call.
+        call: CallId,
+        /// Whose index.
+        index: u16,
+        /// Which of its sources.
+        context: Context,
+        /// From the first frame that would not open to the first that did.
+        ms: u64,
     },
     /// A member of the room was silenced by somebody who may, or can be heard again.
     Muted {
@@ -253,6 +277,8 @@ pub struct RoomInfo {
 pub struct Heard<'b> {
     /// The sender's index.
     pub sender: u16,
+    /// When it came in: before now, if it had to wait for its key.
+    pub at: Time,
     /// When it was captured, in ms since its source began.
     pub captured_ms: u32,
     /// How it is encoded.
@@ -270,4 +296,10 @@ pub struct MediaStats {
     pub opened: u64,
     /// Packets that did not open, by whatever fault.
     pub refused: u64,
+    /// Frames that came before their key and were kept for it.
+    pub kept: u64,
+    /// Those of them that opened when it came; they count as opened too.
+    pub opened_late: u64,
+    /// Those whose key did not come in time; they count as refused too.
+    pub dropped: u64,
 }

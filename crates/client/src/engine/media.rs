@@ -9,12 +9,13 @@ use undertone_media::hop::{Direction, HopExporter, HopOpener, HopSealer};
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
 use undertone_media::ring::OpenError;
 use undertone_media::sframe::SealError;
-use undertone_media::{Context, FrameInfo, MediaHeader, Ring};
+use undertone_media::{Context, FrameInfo, KeyId, MediaHeader, Ring};
 use undertone_protocol::Protection;
 use undertone_transparency::TrustedPeer;
 
 use super::path::Path;
 use super::quality;
+use super::reception::Arrivals;
 use super::{Engine, Event, Heard, MediaStats, Output, PathState};
 
 /// The media side of an established call.
@@ -39,8 +40,8 @@ pub(super) struct Media {
     pub(super) renew_at: Option<Time>,
     /// What the others say of how they hear this device, and when: one entry for each sender that is here.
     pub(super) heard_by: HashMap<u16, (Time, f32)>,
-    /// A frame came under an epoch that is not there.
-    pub(super) missed: bool,
+    /// What has come in of a room's call and is not open, and what is told of it.
+    pub(super) arrivals: Arrivals,
     /// Nothing is sealed: an epoch that should have come is not there.
     pub(super) held: bool,
     /// Both sides were in the room at the same time, once at least.
@@ -102,7 +103,7 @@ impl Media {
             asking: false,
             renew_at: None,
             heard_by: HashMap::new(),
-            missed: false,
+            arrivals: Arrivals::default(),
             held: false,
             connected: false,
             heard: false,
@@ -124,25 +125,51 @@ impl Media {
         self.protection == Protection::Hop || self.ring.current_epoch().is_some()
     }
 
-    /// Opens a packet as the call's protection has it. `None` for whatever does not open.
+    /// Opens a packet as the call's protection has it. What does not open is counted, and kept if its key may yet come.
     fn open<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Opened<'b>> {
-        let (header, _) = MediaHeader::decode(packet).ok()?;
+        let sealed = MediaHeader::decode(packet).ok().map(|(_, sealed)| sealed);
+        let sealed = sealed.filter(|_| self.is_room() && self.protection == Protection::Blind);
+        if let Some(id) = sealed.and_then(|sealed| self.ring.early(sealed))
+            && self.arrivals.keep(now, id, packet)
+        {
+            return None;
+        }
+        let id = sealed.and_then(KeyId::of_frame);
+        match self.try_open(now, packet) {
+            Ok(opened) => {
+                self.stats.opened += 1;
+                if self.is_room() {
+                    self.arrivals.opened(now, opened.id);
+                }
+                Some(opened)
+            }
+            Err(error) => {
+                self.stats.refused += 1;
+                if let Some(id) = id {
+                    self.arrivals.refused(now, id, error);
+                }
+                None
+            }
+        }
+    }
+
+    fn try_open<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Result<Opened<'b>, OpenError> {
+        let (header, _) = MediaHeader::decode(packet).map_err(|_| OpenError::Malformed)?;
         match self.protection {
             Protection::Blind | Protection::Echo => {
-                let (_, sealed) = packet.split_at_mut_checked(HEADER_LENGTH)?;
+                let (_, sealed) = packet.split_at_mut_checked(HEADER_LENGTH).ok_or(OpenError::Malformed)?;
                 let ring = if let With::Echo(mirror) = &mut self.with { mirror } else { &mut self.ring };
-                let opened = ring.open(now, header.kind, header.codec, sealed);
-                self.missed |= matches!(opened, Err(OpenError::UnknownEpoch));
-                let frame = opened.ok()?;
-                let (sender, context) = (frame.key_id.sender, frame.key_id.context);
-                Some(Opened { header, sender, context, captured_ms: frame.captured_ms, payload: frame.payload })
+                let frame = ring.open(now, header.kind, header.codec, sealed)?;
+                Ok(Opened { header, id: frame.key_id, captured_ms: frame.captured_ms, payload: frame.payload })
             }
             Protection::Hop => {
-                let opened = self.hop.as_mut()?.opener.open(packet).ok()?;
+                let hop = self.hop.as_mut().ok_or(OpenError::UnknownEpoch)?;
+                let opened = hop.opener.open(packet).map_err(|_| OpenError::Forged)?;
                 // The relay's word says whose frame it is; somebody who is not here, or this device, it is not.
-                self.ring.senders().iter().find(|sender| sender.index == opened.sender)?;
-                let (sender, context, captured_ms) = (opened.sender, opened.context, opened.captured_ms);
-                Some(Opened { header: opened.header, sender, context, captured_ms, payload: opened.payload })
+                let mut senders = self.ring.senders().iter();
+                senders.find(|sender| sender.index == opened.sender).ok_or(OpenError::UnknownSender(opened.sender))?;
+                let id = KeyId { context: opened.context, sender: opened.sender, epoch: 0 };
+                Ok(Opened { header: opened.header, id, captured_ms: opened.captured_ms, payload: opened.payload })
             }
         }
     }
@@ -151,8 +178,8 @@ impl Media {
 /// A frame that opened, under either protection.
 struct Opened<'b> {
     header: MediaHeader,
-    sender: u16,
-    context: Context,
+    /// In a hop room, where keys belong to connections, without an epoch.
+    id: KeyId,
     captured_ms: u32,
     payload: &'b [u8],
 }
@@ -161,7 +188,10 @@ impl Engine {
     /// What the media path counted in the present call.
     #[must_use]
     pub fn media_stats(&self) -> MediaStats {
-        self.media.as_ref().map(|media| media.stats).unwrap_or_default()
+        let Some(media) = &self.media else { return MediaStats::default() };
+        let (counts, opened_late) = media.arrivals.counts();
+        let refused = media.stats.refused + counts.dropped;
+        MediaStats { kept: counts.kept, opened_late, dropped: counts.dropped, refused, ..media.stats }
     }
 
     /// Whether sound can be sent now.
@@ -238,24 +268,22 @@ impl Engine {
     }
 
     /// Opens a packet where it stands. `None` for whatever does not open: it is counted and never an error that ends
-    /// a stream (rule MED-5).
+    /// a stream (rule MED-5). In a blind room a frame that comes before its key is kept for [`Engine::poll_kept`].
     pub fn open_packet<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Heard<'b>> {
+        let heard = self.hear(now, packet);
+        self.tell_arrivals();
+        heard
+    }
+
+    /// The same, also for a packet that was kept.
+    pub(super) fn hear<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Heard<'b>> {
         let media = self.media.as_mut()?;
-        let Some(opened) = media.open(now, packet) else {
-            media.stats.refused += 1;
-            if core::mem::take(&mut media.missed)
-                && let Some(room) = &mut self.room
-            {
-                room.missed(now);
-            }
-            return None;
-        };
-        media.stats.opened += 1;
+        let opened = media.open(now, packet)?;
         if !media.heard {
             media.heard = true;
             self.outputs.push_back(Output::Event(Event::Hearing { call: media.call }));
         }
-        let Opened { header, sender, context, captured_ms, payload } = opened;
+        let Opened { header, id: KeyId { sender, context, .. }, captured_ms, payload } = opened;
         if header.kind == Kind::Control && context == Context::QUALITY {
             if let Some(loss) = quality::about(payload, media.index) {
                 media.heard_by.insert(sender, (now, loss));
@@ -264,7 +292,7 @@ impl Engine {
         }
         // Each source counts its own frames; only the main one is played so far.
         let audible = header.kind == Kind::Audio && context == Context::MAIN_AUDIO;
-        audible.then_some(Heard { sender, captured_ms, codec: header.codec, payload })
+        audible.then_some(Heard { sender, at: now, captured_ms, codec: header.codec, payload })
     }
 
     /// Whether a recorded packet opens under this call's own keys; for showing what a relay could have seen. In a hop room

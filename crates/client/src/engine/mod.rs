@@ -5,6 +5,7 @@
 //! while let Some(output) = engine.poll_output()   what to do, in order
 //! engine.poll_timeout()                           when to come back with Input::Tick
 //! engine.seal_audio(..), engine.open_packet(..)   the media path, without a queue in between
+//! while let Some(heard) = engine.poll_kept(..)    after every input: frames whose key has come meanwhile
 //! ```
 
 mod calls;
@@ -14,6 +15,7 @@ mod gossip;
 mod media;
 mod path;
 mod quality;
+mod reception;
 mod rooms;
 mod roster;
 mod signalling;
@@ -339,6 +341,7 @@ impl Engine {
             Input::Relay(message) => self.relay(now, message, rng),
             Input::Tick => self.tick(now, rng),
         }
+        self.mind_arrivals(now);
     }
 
     /// The next thing to do. `None` until the next input.
@@ -355,7 +358,8 @@ impl Engine {
         let renewal = self.media.as_ref().and_then(|media| media.renew_at);
         let sounding = self.sounding.as_ref().map(|sounding| sounding.deadline);
         let comparing = self.comparing.as_ref().map(|comparing| comparing.deadline);
-        let room = room.into_iter().chain(renewal).chain(sounding).chain(comparing).min();
+        let arrivals = self.media.as_ref().and_then(|media| media.arrivals.poll_timeout());
+        let room = room.into_iter().chain(renewal).chain(sounding).chain(comparing).chain(arrivals).min();
         [self.phone.poll_timeout(), media, dialling, room].into_iter().flatten().min()
     }
 
@@ -393,6 +397,7 @@ impl Engine {
             let news = media.path.tick(now);
             self.path_news(now, news, rng);
         }
+        self.tick_arrivals(now);
         self.tick_room(now, rng);
     }
 

@@ -29,7 +29,7 @@ use super::sound::{Sound, SoundPath};
 use super::{rng, wall_time};
 use crate::audio::FRAME_MS;
 use crate::audio::adapt::Link;
-use crate::engine::{Compared, Engine, Event, Input, NotEntered, Output, Record, Unresolved};
+use crate::engine::{Compared, Engine, Event, Heard, Input, NotEntered, Output, Record, Unresolved};
 
 /// Events that nobody has read yet. A program that lets so many pile up loses the newest.
 pub(super) const EVENTS: usize = 1024;
@@ -159,6 +159,7 @@ impl Driver {
                 }
                 () = tokio::time::sleep(wait) => self.input(Input::Tick),
             }
+            self.hear_kept();
             self.carry_out().await;
         }
         self.input(Input::HangUp);
@@ -293,14 +294,27 @@ impl Driver {
                 let length = bytes.len().min(MAX_PACKET);
                 let (Some(packet), Some(bytes)) = (packet.get_mut(..length), bytes.get(..length)) else { return };
                 packet.copy_from_slice(bytes);
-                let Some(heard) = self.engine.open_packet(now, packet) else { return };
-                if let Some(probe) = &self.probe {
-                    probe.heard(heard.captured_ms);
-                }
-                if let Some(sound) = &mut self.sound {
-                    sound.heard(now, &heard);
+                if let Some(heard) = self.engine.open_packet(now, packet) {
+                    self.heard(&heard);
                 }
             }
+        }
+    }
+
+    /// Frames that came before their key, if it has come by now.
+    fn hear_kept(&mut self) {
+        let (now, mut packet) = (self.now(), [0; MAX_PACKET]);
+        while let Some(heard) = self.engine.poll_kept(now, &mut packet) {
+            self.heard(&heard);
+        }
+    }
+
+    fn heard(&mut self, heard: &Heard<'_>) {
+        if let Some(probe) = &self.probe {
+            probe.heard(heard.captured_ms);
+        }
+        if let Some(sound) = &mut self.sound {
+            sound.heard(heard);
         }
     }
 
@@ -340,6 +354,7 @@ impl Driver {
             let buffered = status.buffer_ms as f32;
             status.latency_ms = buffered + status.rtt_ms;
             (status.sealed, status.opened, status.refused) = (media.sealed, media.opened, media.refused);
+            (status.kept, status.opened_late, status.dropped) = (media.kept, media.opened_late, media.dropped);
             self.shown.status.send_replace(status);
             self.shown.voices.send_replace(sound.voices());
         }

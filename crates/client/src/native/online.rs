@@ -50,6 +50,12 @@ pub struct Status {
     pub opened: u64,
     /// Packets that did not open.
     pub refused: u64,
+    /// Frames that came before their key and were kept for it.
+    pub kept: u64,
+    /// Those of them that opened when it came.
+    pub opened_late: u64,
+    /// Those whose key did not come in time.
+    pub dropped: u64,
     /// Frames played as they came.
     pub played: u64,
     /// Frames rebuilt by forward error correction.

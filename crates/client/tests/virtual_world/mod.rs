@@ -19,7 +19,7 @@ use undertone_keys::static_key::{Answer, Question};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, RequestId, RoomId, Secret, Time, UserId, WallTime};
 use undertone_media::HopExporter;
-use undertone_media::packet::Codec;
+use undertone_media::packet::{Codec, MAX_PACKET};
 use undertone_protocol::control::{ToMember, ToRelay};
 use undertone_protocol::limits::{GRANT_LIFETIME, MAX_SPEAKERS};
 use undertone_protocol::signal::{Letter, ToDevice, ToServer};
@@ -45,6 +45,8 @@ pub(crate) struct Device {
     pub(crate) heard: u32,
     /// By the sender's index.
     pub(crate) heard_from: HashMap<u16, u32>,
+    /// Who sent the frames that came before their key and opened, and when they came.
+    pub(crate) late: Vec<(u16, Time)>,
 }
 
 pub(crate) struct World {
@@ -74,6 +76,8 @@ pub(crate) struct World {
     pub(crate) deaf: HashSet<usize>,
     /// Signals to these devices are kept for later.
     pub(crate) held_up: HashMap<usize, Vec<ToDevice>>,
+    /// Packets to these devices are damaged on the way.
+    pub(crate) spoilt: HashSet<usize>,
     /// The relay puts nobody out, whoever asks.
     pub(crate) lax: bool,
     /// Who is shown another log than the others: which one.
@@ -114,6 +118,7 @@ impl World {
             joins: HashMap::new(),
             deaf: HashSet::new(),
             held_up: HashMap::new(),
+            spoilt: HashSet::new(),
             lax: false,
             branches: HashMap::new(),
             gullible: None,
@@ -176,6 +181,7 @@ impl World {
             events: Vec::new(),
             heard: 0,
             heard_from: HashMap::new(),
+            late: Vec::new(),
         }
     }
 
@@ -331,8 +337,21 @@ impl World {
 
     pub(crate) fn input(&mut self, device: usize, input: Input) {
         self.devices[device].engine.handle_input(self.now, input, &mut self.rng);
+        self.hear_kept(device);
         while let Some(output) = self.devices[device].engine.poll_output() {
             self.carry_out(device, output);
+        }
+    }
+
+    /// What came before its key and opens now.
+    pub(crate) fn hear_kept(&mut self, device: usize) {
+        let (now, mut packet) = (self.now, [0; MAX_PACKET]);
+        let here = &mut self.devices[device];
+        while let Some(heard) = here.engine.poll_kept(now, &mut packet) {
+            assert_eq!(heard.payload, b"twenty ms of sound");
+            here.heard += 1;
+            here.late.push((heard.sender, heard.at));
+            *here.heard_from.entry(heard.sender).or_default() += 1;
         }
     }
 
@@ -491,6 +510,11 @@ impl World {
             while let Some(packet) = self.rooms.as_mut().and_then(|rooms| rooms.poll_media(connection, usize::MAX)) {
                 if self.devices[device].reachable {
                     let mut packet = packet.to_vec();
+                    if self.spoilt.contains(&device)
+                        && let Some(last) = packet.last_mut()
+                    {
+                        *last ^= 1;
+                    }
                     let heard = self.devices[device].engine.open_packet(self.now, &mut packet);
                     if let Some(sender) = heard.filter(|h| h.payload == b"twenty ms of sound").map(|h| h.sender) {
                         self.devices[device].heard += 1;

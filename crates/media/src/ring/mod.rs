@@ -126,6 +126,7 @@ pub struct Ring {
     floor: Option<Epoch>,
     /// Replay windows of waiting epochs that ran out of time, in case they are installed again.
     remembered: Vec<(Epoch, Remembered)>,
+    installs: u64,
     me: Option<Sender>,
     senders: Vec<Sender>,
     used: Vec<(SenderIndex, JoinId)>,
@@ -142,6 +143,7 @@ impl Ring {
             sealing: None,
             floor: None,
             remembered: Vec::new(),
+            installs: 0,
             me: None,
             senders: Vec::new(),
             used: Vec::new(),
@@ -174,6 +176,7 @@ impl Ring {
         }
         let place = self.slots.iter().take_while(|slot| slot.epoch < epoch).count();
         self.slots.insert(place, slot);
+        self.installs += 1;
         if first {
             (self.sealing, self.floor) = (Some(epoch), Some(epoch));
         }
@@ -249,6 +252,26 @@ impl Ring {
     pub fn overtaken(&self) -> Option<Epoch> {
         let waiting = || self.slots.iter().map(|slot| slot.epoch).filter(|epoch| Some(*epoch) > self.floor);
         (waiting().count() >= MAX_PENDING).then(|| waiting().max()).flatten()
+    }
+
+    /// Whether an epoch with these last eight bits is here, be it that it opens nothing of some kind any more.
+    #[must_use]
+    pub fn holds(&self, epoch: u8) -> bool {
+        self.slots.iter().any(|slot| slot.epoch.0.to_be_bytes()[3] == epoch)
+    }
+
+    /// What a frame says of itself whose sender was admitted, and whose key has not come (or is long gone).
+    #[must_use]
+    pub fn early(&self, frame: &[u8]) -> Option<KeyId> {
+        let id = KeyId::of_frame(frame)?;
+        let admitted = self.senders.iter().any(|sender| sender.index == id.sender);
+        (admitted && !self.holds(id.epoch)).then_some(id)
+    }
+
+    /// How many keys have come so far: when there are more, frames that were kept may open.
+    #[must_use]
+    pub const fn installs(&self) -> u64 {
+        self.installs
     }
 
     /// The epoch that seals.

@@ -192,8 +192,8 @@ impl SoundPath {
         Some(Captured { codec: self.encoder.codec(), captured_ms, payload: self.payload.get(..length)? })
     }
 
-    /// Takes an opened frame.
-    pub(crate) fn heard(&mut self, now: Time, heard: &Heard<'_>) {
+    /// Takes an opened frame. By when it came, not by when its key did: the network's jitter is measured with it.
+    pub(crate) fn heard(&mut self, heard: &Heard<'_>) {
         if !heard.codec.is_opus() || heard.payload.len() > MAX_PAYLOAD {
             return;
         }
@@ -211,7 +211,7 @@ impl SoundPath {
         }
         if let Some(stream) = self.streams.get_mut(&heard.sender) {
             let number = stream.number(heard.captured_ms);
-            stream.buffer.push(now, number, heard.payload.to_vec());
+            stream.buffer.push(heard.at, number, heard.payload.to_vec());
             stream.heard_at = self.ticks;
             self.heard_at = self.ticks;
         }

@@ -1,0 +1,174 @@
+//! Keys that come late, or not, or wrong: what is heard all the same, and what people are told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod virtual_world;
+
+use undertone_client::ReceptionReason as Reason;
+use undertone_client::engine::{Event, Input};
+use undertone_protocol::Protection;
+use virtual_world::{ADA, BOB, World};
+
+const CAROL: usize = 2;
+const DAVE: usize = 3;
+
+/// Ada, Bob and Carol in a room where Dave may come in too.
+fn talking(seed: u64) -> World {
+    let mut world = World::room(seed, &["ada", "bob", "carol", "dave"], Protection::Blind);
+    [ADA, BOB, CAROL].into_iter().for_each(|device| world.enter(device));
+    world.run(1500);
+    assert!(world.all_hear(&[ADA, BOB, CAROL], 1000), "{:?}", world.devices[BOB].events);
+    world.devices[BOB].events.clear();
+    world
+}
+
+/// What a device was told about another one, in order.
+fn told(world: &World, device: usize, about: usize) -> Vec<Reason> {
+    let about = world.index(about).unwrap();
+    let events = world.devices[device].events.iter();
+    let reason = |event: &Event| match event {
+        Event::Reception { index, reason, .. } if *index == about => Some(*reason),
+        _ => None,
+    };
+    events.filter_map(reason).collect()
+}
+
+/// After how many milliseconds it heard another one again.
+fn recovered(world: &World, device: usize, about: usize) -> Vec<u64> {
+    let about = world.index(about).unwrap();
+    let events = world.devices[device].events.iter();
+    let ms = |event: &Event| match event {
+        Event::Recovered { index, ms, .. } if *index == about => Some(*ms),
+        _ => None,
+    };
+    events.filter_map(ms).collect()
+}
+
+/// Dave comes in, and the others change to a key that Bob is not given. When the first frame under it has come.
+fn until_a_key_is_missing(world: &mut World) -> undertone_keys::Time {
+    let before = world.devices[BOB].engine.media_stats().kept;
+    world.enter(DAVE);
+    while world.devices[BOB].engine.media_stats().kept == before {
+        world.step();
+    }
+    world.now
+}
+
+#[test]
+fn ekr_1_a_frame_that_came_100_ms_before_its_key_is_heard() {
+    let mut world = talking(1);
+    let (ada, carol) = (world.index(ADA).unwrap(), world.index(CAROL).unwrap());
+    world.devices[BOB].heard_from.clear();
+    let (begun, before) = (world.now, world.devices[BOB].engine.media_stats());
+    world.devices[BOB].late.clear();
+    // Dave comes in; what is signalled to Bob is held up till 100 ms after the first frame under the new key.
+    world.held_up.insert(BOB, Vec::new());
+    let first = until_a_key_is_missing(&mut world);
+    world.run(80);
+    assert!(world.devices[BOB].late.is_empty());
+    world.now = undertone_keys::Time::from_millis(world.now.as_millis() + 20);
+    for message in world.held_up.remove(&BOB).unwrap() {
+        world.input(BOB, Input::Signal(message));
+    }
+    let late = world.devices[BOB].late.clone();
+    assert_eq!(late.first().map(|(_, at)| *at), Some(first), "the oldest was 100 ms old");
+    assert!(late.is_sorted_by_key(|(_, at)| *at), "{late:?}");
+    for index in [ada, carol] {
+        assert!(late.iter().filter(|(sender, _)| *sender == index).count() >= 4, "{late:?}");
+    }
+    world.run(500);
+    // Not one frame of theirs was lost, and nobody was alarmed.
+    let frames = u32::try_from((world.now.as_millis() - begun.as_millis()) / 20 - 1).unwrap();
+    let heard = &world.devices[BOB].heard_from;
+    assert_eq!([heard[&ada], heard[&carol]], [frames; 2]);
+    assert_eq!(recovered(&world, BOB, ADA), [100]);
+    assert_eq!(told(&world, BOB, ADA), []);
+    let stats = world.devices[BOB].engine.media_stats();
+    assert_eq!((stats.dropped - before.dropped, stats.refused - before.refused), (0, 0));
+    assert_eq!(stats.kept - before.kept, u64::try_from(late.len()).unwrap());
+    assert_eq!(stats.kept - before.kept, stats.opened_late - before.opened_late);
+}
+
+#[test]
+fn ekr_8_who_is_not_heard_is_told_of_with_the_reason_and_how_long_it_took() {
+    let mut world = talking(2);
+    let before = world.devices[BOB].engine.media_stats();
+    world.deaf.insert(BOB);
+    let first = until_a_key_is_missing(&mut world);
+    world.run(400);
+    assert_eq!(told(&world, BOB, ADA), [], "the key may yet come");
+    world.run(200);
+    assert_eq!(told(&world, BOB, ADA), [Reason::WaitingSince(first)]);
+    assert!(matches!(told(&world, BOB, CAROL)[..], [Reason::WaitingSince(since)] if since >= first));
+    world.run(2000);
+    world.deaf.remove(&BOB);
+    while recovered(&world, BOB, ADA).is_empty() {
+        world.step();
+        assert!(world.now.since(first).as_secs() < 10, "the key was asked for");
+    }
+    let told_ada = told(&world, BOB, ADA);
+    assert_eq!(told_ada, [Reason::WaitingSince(first), Reason::Ok]);
+    // Measured to the first frame that opened, which was one that had been kept, or the next.
+    let passed = u64::try_from(world.now.since(first).as_millis()).unwrap();
+    let ms = recovered(&world, BOB, ADA)[0];
+    assert!(ms > 2000 && ms <= passed && passed - ms <= 20, "{ms} of {passed}");
+    let stats = world.devices[BOB].engine.media_stats();
+    let (kept, dropped) = (stats.kept - before.kept, stats.dropped - before.dropped);
+    assert!(dropped > 100 && kept == dropped + stats.opened_late - before.opened_late, "{stats:?}");
+}
+
+#[test]
+fn ekr_8_a_missing_key_and_a_missing_host_are_told_apart() {
+    let mut world = talking(3);
+    world.deaf.insert(BOB);
+    world.enter(DAVE);
+    world.run(1000);
+    assert!(matches!(told(&world, BOB, CAROL)[..], [Reason::WaitingSince(_)]));
+    world.input(ADA, Input::HangUp);
+    world.run(500);
+    assert!(matches!(told(&world, BOB, CAROL)[..], [Reason::WaitingSince(_), Reason::HostGone]));
+    // After a while without a new key nothing is sealed: there is nothing to be waited for.
+    world.run(7000);
+    assert_eq!(told(&world, BOB, CAROL).last(), Some(&Reason::NotSending));
+}
+
+#[test]
+fn ekr_8_somebody_who_sends_nothing_is_told_of() {
+    for protection in [Protection::Blind, Protection::Hop] {
+        let mut world = World::room(4, &["ada", "bob", "carol"], protection);
+        [ADA, BOB, CAROL].into_iter().for_each(|device| world.enter(device));
+        world.run(2500);
+        assert_eq!(told(&world, BOB, CAROL), [Reason::Ok], "{protection:?}");
+        let carol = world.index(CAROL).unwrap();
+        world.input(ADA, Input::MuteMember { index: carol, muted: true });
+        world.run(1500);
+        world.input(ADA, Input::MuteMember { index: carol, muted: false });
+        world.run(200);
+        assert_eq!(told(&world, BOB, CAROL), [Reason::Ok, Reason::NotSending, Reason::Ok], "{protection:?}");
+        assert_eq!(told(&world, BOB, ADA), [Reason::Ok]);
+    }
+}
+
+#[test]
+fn ekr_1_forgeries_ask_for_no_key() {
+    let mut world = talking(5);
+    // Whoever came into a room that talked has asked already, for the key that was in use then. The next one settles that.
+    world.enter(DAVE);
+    world.run(1000);
+    world.input(DAVE, Input::HangUp);
+    world.run(1500);
+    world.devices[BOB].events.clear();
+    let (envelopes, before) = (world.carried.len(), world.devices[BOB].engine.media_stats());
+    world.spoilt.insert(BOB);
+    world.run(6000);
+    assert_eq!(told(&world, BOB, ADA), [Reason::Forged]);
+    let signalled = world.carried[envelopes..].iter().filter(|bytes| bytes.len() > 100).count();
+    assert_eq!(signalled, 0, "an envelope went somewhere");
+    let said = |event: &&Event| matches!(event, Event::Rejected { reason } if reason.contains("another key"));
+    assert_eq!(world.devices[BOB].events.iter().filter(said).count(), 1);
+    let stats = world.devices[BOB].engine.media_stats();
+    assert_eq!(stats.kept, before.kept);
+    world.spoilt.remove(&BOB);
+    world.run(200);
+    assert_eq!(told(&world, BOB, ADA), [Reason::Forged, Reason::Ok]);
+    assert!(world.all_hear(&[ADA, BOB, CAROL], 1000));
+}
