@@ -50,10 +50,10 @@ impl Directory {
             return Ok(());
         }
         let kept = KeptTold { note: told.checkpoint().signed().to_bytes(), by: by.clone(), at: wall_time() };
-        if let Err(error) = self.home.settle_told(&self.pin, &kept.note) {
+        if let Err(error) = self.home.keep_told(&self.pin, kept) {
             tracing::error!(%error, "what a peer was shown of the log is not kept");
         }
-        self.weigh(&told).await
+        self.settle(&told).await
     }
 
     /// Asks for every proof that is owed, one after the other.
