@@ -40,7 +40,7 @@ pub(super) struct Media {
     /// What the others say of how they hear this device, and when: one entry for each sender that is here.
     pub(super) heard_by: HashMap<u16, (Time, f32)>,
     /// A frame came under an epoch that is not there.
-    pub(super) missed: bool,
+    pub(super) missed: Option<u8>,
     /// Nothing is sealed: an epoch that should have come is not there.
     pub(super) held: bool,
     /// Both sides were in the room at the same time, once at least.
@@ -102,7 +102,7 @@ impl Media {
             asking: false,
             renew_at: None,
             heard_by: HashMap::new(),
-            missed: false,
+            missed: None,
             held: false,
             connected: false,
             heard: false,
@@ -131,8 +131,11 @@ impl Media {
             Protection::Blind | Protection::Echo => {
                 let (_, sealed) = packet.split_at_mut_checked(HEADER_LENGTH)?;
                 let ring = if let With::Echo(mirror) = &mut self.with { mirror } else { &mut self.ring };
+                let (named, _) = undertone_media::sframe::Header::decode(sealed).ok()?;
                 let opened = ring.open(now, header.kind, header.codec, sealed);
-                self.missed |= matches!(opened, Err(OpenError::UnknownEpoch));
+                if matches!(opened, Err(OpenError::UnknownEpoch)) {
+                    self.missed = undertone_media::KeyId::from_u64(named.key_id).map(|id| id.epoch);
+                }
                 let frame = opened.ok()?;
                 let (sender, context) = (frame.key_id.sender, frame.key_id.context);
                 Some(Opened { header, sender, context, captured_ms: frame.captured_ms, payload: frame.payload })
@@ -199,6 +202,12 @@ impl Engine {
         self.seal_frame(info, &quality::encode(heard), out)
     }
 
+    /// Seals what a host says to everybody about the room's keys (rule GRP-1).
+    pub(super) fn seal_word(&mut self, word: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
+        let info = FrameInfo { kind: Kind::Control, codec: Codec::OPUS_32K, context: Context::HOST, captured_ms: 0 };
+        self.seal_frame(info, word, out)
+    }
+
     fn seal_frame(&mut self, info: FrameInfo, payload: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
         let media = self.media.as_mut().filter(|media| media.path.state() == PathState::Joined && !media.held);
         let media = media.ok_or(SealError::NoKey)?;
@@ -243,10 +252,10 @@ impl Engine {
         let media = self.media.as_mut()?;
         let Some(opened) = media.open(now, packet) else {
             media.stats.refused += 1;
-            if core::mem::take(&mut media.missed)
+            if let Some(epoch) = media.missed.take()
                 && let Some(room) = &mut self.room
             {
-                room.missed(now);
+                room.missed(now, epoch);
             }
             return None;
         };
@@ -259,6 +268,12 @@ impl Engine {
         if header.kind == Kind::Control && context == Context::QUALITY {
             if let Some(loss) = quality::about(payload, media.index) {
                 media.heard_by.insert(sender, (now, loss));
+            }
+            return None;
+        }
+        if header.kind == Kind::Control && context == Context::HOST {
+            if let Some(room) = &mut self.room {
+                room.heard_word(sender, payload);
             }
             return None;
         }

@@ -20,6 +20,8 @@ use super::{Engine, Event, NotEntered, Output, PathState, RoomInfo, Unresolved};
 
 /// How long before a grant ends a newer one is asked for: whoever comes later must find good papers here.
 const RENEWAL: u64 = 600;
+/// Bytes of a host's word in its packet at most.
+const MAX_WORD: usize = 512;
 /// After this a grant that could not be had is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -166,6 +168,7 @@ impl Engine {
                         self.reject("somebody came into the room with numbers that were used before");
                     }
                 }
+                RoomOutput::Say(word) => self.say(&word),
                 RoomOutput::Hold(held) => media.held = held,
                 RoomOutput::Dismiss(index) => {
                     media.ring.dismiss(index);
@@ -195,7 +198,7 @@ impl Engine {
                     let (reason, outcome) = match why {
                         Leaving::Proof(reason) => (Some(reason), Outcome::RefusedByProof),
                         Leaving::Removed => (None, Outcome::Removed),
-                        Leaving::HolderGone => (None, Outcome::HolderGone),
+                        Leaving::HostGone => (None, Outcome::HostGone),
                     };
                     if let Some(reason) = reason {
                         self.reject(reason);
@@ -207,6 +210,15 @@ impl Engine {
                     self.event(Event::Room { call, event });
                 }
             }
+        }
+    }
+
+    /// A word of this device's, as host, to everybody in the room. A datagram that cannot be sent is one that was lost.
+    fn say(&mut self, word: &[u8]) {
+        let mut packet = vec![0; MAX_WORD];
+        if let Ok(length) = self.seal_word(word, &mut packet) {
+            packet.truncate(length);
+            self.outputs.push_back(Output::Packet(packet));
         }
     }
 
@@ -290,10 +302,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn leave_if_in_room(&mut self) {
+    pub(super) fn leave_if_in_room(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         if self.entering.take().is_some() {
             self.refuse("given up before the server had opened the room".into(), Outcome::Cancelled);
         }
+        // A host names who follows it, so that nobody waits to see that it has gone.
+        self.room(now, RoomInput::HandOver { leaves: true }, rng);
         self.room_over(Outcome::Ended);
     }
 
