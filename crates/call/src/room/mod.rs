@@ -121,7 +121,10 @@ impl RoomCall {
     /// Takes an input. Nothing that happens is an error of the room.
     pub fn handle_input(&mut self, now: Time, input: Input, rng: &mut impl rand_core::CryptoRng) {
         match input {
-            Input::Joining { join, ephemeral } => self.me = Some(Me { index: None, join, ephemeral }),
+            Input::Joining { join, ephemeral } => {
+                let before = self.me.replace(Me { index: None, join, ephemeral });
+                self.past.extend(before.map(|me| me.join));
+            }
             Input::Joined { index, members, others, wall } => {
                 self.wall = wall;
                 self.joined(now, index, members, others);
@@ -131,7 +134,10 @@ impl RoomCall {
                 self.arrived(now, &member);
             }
             Input::Gone { index, reason } => self.gone(now, index, reason),
-            Input::Away => (self.me, self.expected) = (None, None),
+            Input::Away => {
+                self.past.extend(self.me.take().map(|me| me.join));
+                self.expected = None;
+            }
             Input::Resolved { user, peer } => self.resolved(now, &user, peer),
             Input::Access(access) => self.access_fetched(now, access.map(|access| *access)),
             Input::Changed { version } => {

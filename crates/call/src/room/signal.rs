@@ -118,6 +118,13 @@ pub enum KeySignal {
         #[n(0)]
         statements: Vec<SignedStatement>,
     },
+    /// From the host: what it says beside the sound, for whom that does not reach.
+    #[n(6)]
+    Word {
+        /// A signed `HostWord`.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        word: Vec<u8>,
+    },
     /// To whom follows the host.
     #[n(5)]
     Handover {
@@ -136,7 +143,11 @@ impl KeySignal {
                 roster.places().len()
             }
             Self::Prepare { roster: RosterNews::Change(change), .. } => change.gone.len() + change.new.places().len(),
-            Self::Ready { .. } | Self::Request { .. } | Self::Told { .. } | Self::Handover { .. } => 0,
+            Self::Ready { .. }
+            | Self::Request { .. }
+            | Self::Told { .. }
+            | Self::Word { .. }
+            | Self::Handover { .. } => 0,
         };
         cbor::encode_secret(self, ROOM + joins * ROOM_PER_JOIN)
     }
@@ -151,7 +162,7 @@ impl KeySignal {
             Self::Answer { keys, .. } => keys.len() <= MAX_TOLD,
             Self::Told { statements } => statements.len() <= MAX_TOLD,
             Self::Request { held, .. } => held.len() <= MAX_TOLD + 1,
-            Self::Prepare { .. } | Self::Ready { .. } | Self::Handover { .. } => true,
+            Self::Prepare { .. } | Self::Ready { .. } | Self::Word { .. } | Self::Handover { .. } => true,
         };
         if few { Ok(signal) } else { Err(cbor::Malformed) }
     }

@@ -226,6 +226,16 @@ impl Engine {
         if self.room.as_ref().and_then(|room| room.poll_timeout()).is_some_and(|at| at <= now) {
             self.room(now, RoomInput::Tick, rng);
         }
+        // A key that is not there any more is missed also where nobody else says anything.
+        if let (Some(media), Some(room)) = (&self.media, &mut self.room)
+            && let Some(epoch) = room.keys_report().epoch
+            && media.path.state() == PathState::Joined
+            && media.ring.current_epoch().is_none()
+        {
+            let [.., byte] = epoch.to_be_bytes();
+            room.missed(now, byte);
+            self.room(now, RoomInput::Tick, rng);
+        }
         let due = |media: &mut Media| media.renew_at.take_if(|at| *at <= now).is_some();
         if self.media.as_mut().is_some_and(due) {
             self.ask_again();
@@ -316,6 +326,22 @@ impl Engine {
         let joined = self.media.as_ref().is_some_and(|media| media.path.state() == PathState::Joined);
         if self.may_moderate() && joined {
             self.outputs.push_back(Output::Relay(ToRelay::Mute { index, muted }));
+        }
+    }
+
+    /// What there is to say about the keys of the room that this device is in.
+    #[must_use]
+    pub fn keys_report(&self) -> Option<undertone_call::room::KeysReport> {
+        self.room.as_ref().map(|room| room.keys_report())
+    }
+
+    /// Wipes the key that is sealed under, as if it had never come: what follows shows how it is asked for again
+    /// (rule EKR-1).
+    pub fn lose_key(&mut self) {
+        if let Some(media) = self.media.as_mut().filter(|media| media.is_room())
+            && let Some(epoch) = media.ring.current_epoch()
+        {
+            media.ring.retire(epoch);
         }
     }
 

@@ -28,8 +28,10 @@ pub(super) enum HostState {
     Me,
     /// Signed words of it come.
     Heard,
-    /// Nothing has come for a while, it has gone, or it told two stories.
+    /// Nothing has come for a while, or it told two stories.
     Doubtful,
+    /// It is not in the room.
+    Gone,
 }
 
 /// What a statement is to this device.
@@ -57,7 +59,7 @@ pub(super) enum Verdict {
 /// | same    | same    | lower  | [`Verdict::Old`]                                            |
 /// | same    | same    | same   | [`Verdict::Same`], or [`Verdict::Contradiction`]            |
 /// | same    | same    | higher | [`Verdict::Take`], unless it names another one as the last  |
-/// | same    | another |        | the lower index wins: [`Verdict::Take`] or [`Verdict::Lost`] |
+/// | same    | another |        | the lower index wins, or whoever is there: [`Verdict::Take`] or [`Verdict::Lost`] |
 /// | higher  | same    |        | [`Verdict::Take`]: others were host in between              |
 /// | higher  | another |        | [`Verdict::Take`], or [`Verdict::Later`] while the host before is heard |
 pub(super) fn judge(
@@ -78,12 +80,13 @@ pub(super) fn judge(
             core::cmp::Ordering::Equal => Verdict::Contradiction,
             core::cmp::Ordering::Greater => Verdict::Take,
         },
+        core::cmp::Ordering::Equal if host == HostState::Gone => Verdict::Take,
         core::cmp::Ordering::Equal if (index, new.host) < (head.index, old.host) => Verdict::Take,
         core::cmp::Ordering::Equal => Verdict::Lost,
         core::cmp::Ordering::Greater if same_host => Verdict::Take,
         core::cmp::Ordering::Greater => match (host, new.cause) {
             // A host stands down, whoever it is; and who was named by the host needs no silence.
-            (HostState::Me | HostState::Doubtful, _) | (_, Cause::HandedOver) => Verdict::Take,
+            (HostState::Me | HostState::Doubtful | HostState::Gone, _) | (_, Cause::HandedOver) => Verdict::Take,
             (HostState::Heard, _) => Verdict::Later,
         },
     }
@@ -135,9 +138,11 @@ mod tests {
             (3, 5, 79, Joined, Heard, Take),
             (3, 4, 60, TakenOver, Heard, Take),
             (3, 6, 99, TakenOver, Doubtful, Lost),
+            (3, 6, 99, TakenOver, Gone, Take),
             (4, 5, 71, TakenOver, Heard, Take),
             (4, 6, 71, TakenOver, Heard, Later),
             (4, 6, 71, TakenOver, Doubtful, Take),
+            (4, 6, 71, TakenOver, Gone, Take),
             (4, 6, 71, TakenOver, Me, Take),
             (4, 6, 71, HandedOver, Heard, Take),
             (9, 2, 60, TakenOver, Heard, Later),

@@ -16,7 +16,7 @@ use crate::room::policy::GroupPolicy;
 use crate::room::signal::{EpochKey, RosterNews};
 use crate::room::{Event, KeySignal, Leaving, Output, RoomCall};
 
-/// Epochs of a host that begins a call are the seconds of the server's clock since then: 2025-10-09, before there was any
+/// Epochs of a host that begins are at least the seconds of the server's clock since then: 2025-10-09, before there was any
 /// room. So a call that is begun anew is ahead of what nobody remembers.
 const EPOCH_ZERO: u64 = 1_760_000_000;
 /// Epochs that a ring holds beside the one that seals.
@@ -88,6 +88,8 @@ pub(in crate::room) struct Hosting {
     before: Option<([u8; 32], Roster)>,
     /// The newest statement that each join has shown to have the secret of.
     has: HashMap<JoinId, [u8; 32]>,
+    /// The epoch of the last word.
+    said: u32,
     words: VecDeque<Time>,
     word_number: u64,
     pub(super) answers: super::answers::Answers,
@@ -193,10 +195,12 @@ impl RoomCall {
             pace: Pace::new(now, &self.policy),
             before: None,
             has: HashMap::new(),
+            said: 0,
             words: VecDeque::new(),
             word_number: 0,
             answers,
         });
+        self.keys.recovery.met();
         // Whom the host before had let in who has gone since, this one does not know.
         let removed = self.keys.sealing.is_some();
         self.draw(now, join, Due { at: now, cause, removed }, handover, rng);
@@ -233,7 +237,7 @@ impl RoomCall {
         }
         self.send_again(now, join);
         self.send_out(now, rng);
-        self.say(now, join);
+        self.say(now, join, rng);
     }
 
     fn draw(
@@ -253,11 +257,19 @@ impl RoomCall {
         let before = self.keys.head.as_ref().and_then(|head| head.roster.clone()).unwrap_or_default();
         let roster = before.next(&present);
         let clock = u32::try_from(self.wall.as_unix().saturating_sub(EPOCH_ZERO)).unwrap_or(u32::MAX).max(1);
+        let open = self.keys.held();
         let Some(hosting) = &mut self.keys.hosting else { return };
         let head = self.keys.head.as_ref();
         let newest = [self.keys.newest, head.map(|head| head.statement.epoch), Some(hosting.floor)];
-        let newest = newest.into_iter().flatten().max().filter(|newest| *newest > 0);
-        let Some(epoch) = newest.map_or(Some(clock), |newest| newest.checked_add(1)) else {
+        let newest = newest.into_iter().flatten().max().unwrap_or_default();
+        // A new host does not know what others have had meanwhile, and the clock is ahead of it.
+        let ahead = if matches!(due.cause, Cause::Opened | Cause::TakenOver) { clock } else { 0 };
+        let Some(epoch) = newest.checked_add(1).map(|next| next.max(ahead)) else {
+            return self.leave(Leaving::HostGone);
+        };
+        // By its last eight bits it must not pass for one that is still open somewhere.
+        let alike = |epoch: u32| open.iter().any(|open| open % 256 == epoch % 256);
+        let Some(epoch) = (0..8).filter_map(|more| epoch.checked_add(more)).find(|epoch| !alike(*epoch)) else {
             return self.leave(Leaving::HostGone);
         };
         // What was on its way is overtaken, and whoever it left out must not be let in by this one's being late.
@@ -392,7 +404,7 @@ impl RoomCall {
     }
 
     /// Says that the host is there, and what is sealed under.
-    fn say(&mut self, now: Time, join: JoinId) {
+    fn say(&mut self, now: Time, join: JoinId, rng: &mut impl rand_core::CryptoRng) {
         let Some(head) = &self.keys.head else { return };
         let Some(hosting) = &mut self.keys.hosting else { return };
         if hosting.applied == 0 || hosting.words.front().is_none_or(|at| *at > now) {
@@ -406,6 +418,17 @@ impl RoomCall {
         let (applied, newest, number) = (hosting.applied, head.hash, hosting.word_number);
         let word = HostWord { call: self.call, host: join, term: hosting.term, applied, newest, number };
         let word = word.sign(&self.local.identity);
-        self.outputs.push_back(Output::Say(word));
+        let newly = core::mem::replace(&mut hosting.said, applied) != applied;
+        let (term, epoch) = (hosting.term, applied);
+        self.outputs.push_back(Output::Say(word.clone()));
+        if newly && self.seats.len() <= self.policy.crowd {
+            // What is lost beside the sound comes by letter, as long as that costs little.
+            let others = self.seats.iter().filter(|(_, seat)| seat.is_admitted());
+            let others: Vec<SenderIndex> = others.map(|(index, _)| *index).collect();
+            for index in others {
+                let about = About { term, epoch, request: RequestId::random(rng) };
+                self.post(index, about, &KeySignal::Word { word: word.clone() }, rng);
+            }
+        }
     }
 }

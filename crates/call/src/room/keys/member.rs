@@ -69,6 +69,7 @@ impl RoomCall {
                 }
             }
             KeySignal::Told { statements } => self.told(now, &statements, rng),
+            KeySignal::Word { word } => self.word(now, index, &word, rng),
             KeySignal::Handover { handover } => self.handed_over(now, handover, rng),
         }
     }
@@ -207,6 +208,9 @@ impl RoomCall {
             Verdict::Take => self.take(now, index, checked, secret, roster, rng),
             Verdict::Same => {
                 self.heard(now);
+                if secret.is_some() {
+                    self.keys.recovery.answered_to_all(statement.host);
+                }
                 if let Some(head) = &mut self.keys.head
                     && head.roster.is_none()
                 {
@@ -317,7 +321,10 @@ impl RoomCall {
         let place = EpochPlace { call: &call, term: statement.term, epoch: statement.epoch };
         let (key, join) = (secret.media_key(place), self.own_join());
         let held = self.keys.newest == Some(statement.epoch) && self.keys.newest_hash == Some(*hash);
-        if !held {
+        if held {
+            // It may have been lost here; a ring that has it changes nothing.
+            self.outputs.push_back(Output::Install(Epoch(statement.epoch), key));
+        } else {
             self.keys.opened(statement.epoch);
             self.keys.newest_hash = Some(*hash);
             self.keys.recovery.met();
@@ -550,6 +557,15 @@ impl RoomCall {
     pub(super) fn mind_recovery(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         if let Some(again) = self.keys.recovery.take_again() {
             self.ask(again.to, again.request, rng);
+        }
+        if let Some(hosting) = &self.keys.hosting
+            && self.keys.recovery.take_lost()
+        {
+            // A host asks nobody: it has what it has drawn.
+            for drawn in &hosting.keys {
+                let epoch = Epoch(drawn.statement.epoch);
+                self.outputs.push_back(Output::Install(epoch, drawn.secret.media_key(drawn.place())));
+            }
         }
         let (target, policy) = (self.target(now), self.policy);
         let Some((to, failure)) = self.keys.recovery.due(now, target, &policy) else { return };

@@ -214,7 +214,10 @@ impl RoomCall {
 
     /// Somebody who was in is gone.
     pub(super) fn keys_left(&mut self, now: Time, index: SenderIndex, join: JoinId) {
-        if self.keys.newest.is_some() {
+        // The next epoch may have come before the word that somebody has gone.
+        let roster = self.keys.head.as_ref().and_then(|head| head.roster.as_ref());
+        let had = roster.is_none_or(|roster| roster.has(join));
+        if self.keys.newest.is_some() && had {
             let overdue = now + self.policy.overdue_removed;
             self.keys.expect_by(overdue);
         }
@@ -301,7 +304,8 @@ impl RoomCall {
         let probe = (member && keys.head.is_some() && probe > now).then_some(probe);
         let doubtful = keys.contender.as_ref().map(|_| keys.host_heard + policy.host_doubtful);
         let turn = if member && self.expected.is_none() { self.turn(now).map(|(at, _)| at) } else { None };
-        let unseen = keys.head.as_ref().filter(|_| member).map(|head| head.since + policy.unseen);
+        let unseen = keys.head.as_ref().filter(|_| member);
+        let unseen = unseen.map(|head| head.since.max(keys.joined_at) + policy.unseen);
         let unseen = unseen.filter(|at| *at > now);
         let all = [hosting, words, coming, recovery, held, keys.overdue_at, probe, doubtful, turn, unseen];
         all.into_iter().flatten().min()
@@ -337,7 +341,7 @@ impl RoomCall {
 
     /// A host of a higher term that came while the one before was heard is gone by when that one is heard no more.
     fn mind_contender(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        if self.host_state(now) != chain::HostState::Doubtful {
+        if !matches!(self.host_state(now), chain::HostState::Doubtful | chain::HostState::Gone) {
             return;
         }
         if let Some(contender) = self.keys.contender.take()
@@ -361,7 +365,8 @@ impl RoomCall {
     /// Nobody is in a call of whom the host says so and the relay does not (rule GRP-8).
     fn mind_unseen(&mut self, now: Time) {
         let Some(head) = &self.keys.head else { return };
-        if self.keys.hosting.is_some() || now.since(head.since) < self.policy.unseen {
+        let lately = |at: Time| now.since(at) < self.policy.unseen;
+        if self.keys.hosting.is_some() || self.expected.is_some() || lately(head.since) || lately(self.keys.joined_at) {
             return;
         }
         let own = self.own_join();

@@ -85,6 +85,13 @@ impl Recovery {
         self.unexplained.clear();
     }
 
+    /// The host has handed its newest epoch to everybody: that answers whoever has asked it.
+    pub(super) fn answered_to_all(&mut self, host: JoinId) {
+        if self.in_flight.is_some_and(|in_flight| in_flight.to == host) {
+            self.answered();
+        }
+    }
+
     /// A host that was only silent has spoken.
     pub(super) fn heard(&mut self) {
         self.wish.take_if(|(failure, _)| *failure == Failure::Silence);
@@ -115,7 +122,8 @@ impl Recovery {
             Target { is_host: true, .. } => Err(NotNow::Host),
             Target { host: None, .. } => Err(NotNow::NoHost),
             _ if self.in_flight.is_some() => Err(NotNow::InFlight),
-            _ if within(self.sent, policy.request_cooldown) => Err(NotNow::Cooldown),
+            // Whether somebody is there may be asked at any time: it is no failure to open anything.
+            _ if failure != Failure::Silence && within(self.sent, policy.request_cooldown) => Err(NotNow::Cooldown),
             _ if within(noted, policy.same_failure) => Err(NotNow::SameFailure),
             _ if self.unexplained.contains(&failure) => Err(NotNow::Unexplained),
             Target { host: Some(host), .. } => Ok(host),
@@ -157,6 +165,11 @@ impl Recovery {
         if core::mem::take(&mut self.again) { self.in_flight } else { None }
     }
 
+    /// Whether frames do not open under an epoch that is not in the ring; it is not asked about any more.
+    pub(super) fn take_lost(&mut self) -> bool {
+        self.wish.take_if(|(failure, _)| matches!(failure, Failure::Epoch(_))).is_some()
+    }
+
     /// A request has gone out.
     pub(super) fn asked(&mut self, now: Time, request: RequestId, to: JoinId, failure: Failure) {
         self.in_flight = Some(InFlight { request, to, failure, since: now });
@@ -182,7 +195,8 @@ impl Recovery {
         let timeout = self.in_flight.map(|in_flight| in_flight.since + policy.request_timeout);
         let wish = self.wish.filter(|_| self.in_flight.is_none() && target.host.is_some() && !target.is_host);
         let wish = wish.map(|(failure, at)| {
-            let cooldown = self.sent.map_or(at, |sent| at.max(sent + policy.request_cooldown));
+            let sent = self.sent.filter(|_| failure != Failure::Silence);
+            let cooldown = sent.map_or(at, |sent| at.max(sent + policy.request_cooldown));
             let noted = self.noted.filter(|(noted, _)| *noted == failure);
             noted.map_or(cooldown, |(_, noted)| cooldown.max(noted + policy.same_failure))
         });

@@ -41,13 +41,16 @@ impl RoomCall {
 
     /// What this device thinks of the host that it goes by.
     pub(super) fn host_state(&self, now: Time) -> HostState {
-        let Some(head) = &self.keys.head else { return HostState::Doubtful };
+        let Some(head) = &self.keys.head else { return HostState::Gone };
         let host = head.statement.host;
         if self.own_join() == Some(host) && self.keys.hosting.is_some() {
             return HostState::Me;
         }
+        if self.seated(host).is_none() {
+            return HostState::Gone;
+        }
         let heard = now.since(self.keys.host_heard) < self.policy.host_doubtful;
-        let good = self.seated(host).is_some() && !self.keys.convicted.contains(&host);
+        let good = !self.keys.convicted.contains(&host);
         if good && heard { HostState::Heard } else { HostState::Doubtful }
     }
 
