@@ -145,6 +145,7 @@ impl RoomCall {
             }
             Input::Received { from, envelope } => self.received(now, from, envelope, rng),
             Input::Reachable => {
+                self.look_up_again(now);
                 self.fetch_access(now);
                 self.keys_reachable(now);
             }

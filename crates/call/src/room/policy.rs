@@ -46,6 +46,10 @@ pub struct GroupPolicy {
     pub request_cooldown: Duration,
     /// A request that was not answered by then is given up (EKR-3).
     pub request_timeout: Duration,
+    /// A request that has no answer goes out again under its id after this, and [`Self::request_resends`] times at most.
+    pub request_resend: Duration,
+    /// See [`Self::request_resend`].
+    pub request_resends: u32,
     /// The same failure counts once in this time, be it sound or picture (EKR-2).
     pub same_failure: Duration,
     /// A frame that comes before its key waits this long for it (EKR-1): longer than letters take to go round.
@@ -69,8 +73,10 @@ pub struct GroupPolicy {
     pub held: Duration,
     /// A member's word about higher epochs moves a host's on by no more than this ...
     pub max_step: u32,
-    /// ... and no more often.
+    /// ... and no more often than [`Self::steps`] times in this: once for the term, once for the epoch.
     pub step_pause: Duration,
+    /// See [`Self::step_pause`].
+    pub steps: u32,
     /// Somebody in the host's roster whom the relay does not show is waited for this long (GRP-8).
     pub unseen: Duration,
 }
@@ -97,6 +103,8 @@ impl GroupPolicy {
         max_takeovers: 3,
         request_cooldown: Duration::from_secs(3),
         request_timeout: Duration::from_secs(10),
+        request_resend: Duration::from_millis(1_200),
+        request_resends: 3,
         same_failure: Duration::from_secs(1),
         kept: Duration::from_millis(200),
         first_key: Duration::from_secs(1),
@@ -109,6 +117,7 @@ impl GroupPolicy {
         held: Duration::from_secs(60),
         max_step: 4_096,
         step_pause: Duration::from_secs(10),
+        steps: 2,
         unseen: Duration::from_secs(10),
     };
 

@@ -240,6 +240,15 @@ impl RoomCall {
         }
     }
 
+    /// The server is back: look-ups that failed need not wait.
+    pub(super) fn look_up_again(&mut self, now: Time) {
+        for known in self.known.values_mut() {
+            if known.retry_at.is_some() {
+                known.retry_at = Some(now);
+            }
+        }
+    }
+
     fn put_out(&mut self, index: SenderIndex) {
         if self.rights.moderate {
             self.outputs.push_back(Output::Remove(index));

@@ -9,6 +9,7 @@ use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
 use undertone_media::{Ring, Sender};
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
+use undertone_protocol::limits::GRANT_LIFETIME;
 use undertone_protocol::signal::ToServer;
 use undertone_protocol::{Access, Grant, Protection};
 use undertone_transparency::TrustedPeer;
@@ -100,6 +101,11 @@ impl Engine {
             protection: grant.protection,
             rights: grant.rights,
         };
+        // Before the server has greeted this device, its clock is known by what it has just signed.
+        if self.clock.is_none() {
+            let signed = grant.expires.as_unix().saturating_sub(GRANT_LIFETIME.as_secs());
+            self.clock = Some((WallTime::from_unix(signed), now));
+        }
         let (call, protection) = (grant.call, grant.protection);
         self.room = Some(Box::new(RoomCall::new(self.local.clone(), self.server, call, access, grant.rights)));
         let mut media = Media::new(call, With::Room, signed, Ring::new(call), protection, Path::new(now));

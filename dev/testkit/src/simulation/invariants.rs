@@ -157,7 +157,8 @@ impl World {
         let host_bad = host.is_none_or(|host| !set.contains(&host));
         if host_bad || (gone > 0 && self.watch.host.is_none_or(|host| !set.contains(&host))) {
             let down = host.map_or(self.now, |host| self.device(host).bad_since).as_micros();
-            let from = if host_bad && host.is_some() { down } else { now };
+            let newest = good.iter().filter_map(|device| self.device(*device).good_since).max();
+            let from = if host_bad && host.is_some() { down.max(newest.map_or(0, Time::as_micros)) } else { now };
             self.watch.calm_at = self.watch.calm_at.max(from + LIVENESS + STEP * bad);
         }
         for device in good {

@@ -12,6 +12,7 @@ use undertone_media::packet::{Codec, HEADER_LENGTH};
 use undertone_media::sframe::Header;
 use undertone_protocol::control::{ToMember, ToRelay};
 use undertone_protocol::group::Cause;
+use undertone_protocol::limits::GRANT_LIFETIME;
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::{Access, AccessList, Grant, Join, Listed, Protection, Terms, VERSION};
 use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Output as RelayOutput, Rooms};
@@ -357,11 +358,12 @@ impl World {
 
     /// A REST request: an answer after a round trip, or none if the way is cut.
     fn ask_server(&mut self, device: usize, answer: Input, lost: Input) {
+        let jitter = below(&mut self.rng, 20_000);
         let here = self.device(device);
         let (run, cut) = (here.run, here.server.is_cut(self.now));
         let trip = 2 * here.server.delay + 2_000;
-        let jitter = below(&mut self.rng, 20_000);
-        let (wait, input) = if cut { (GIVE_UP, lost) } else { (trip + jitter, answer) };
+        let back = here.server.cut_until.as_micros().saturating_sub(self.now.as_micros()) + trip;
+        let (wait, input) = if cut { (GIVE_UP.min(back), lost) } else { (trip + jitter, answer) };
         self.after(wait, Arrival::Answer { device, run, input: Box::new(input) });
     }
 
@@ -376,7 +378,7 @@ impl World {
             identity: *here.identity.public(),
             protection: list.terms.protection,
             rights: listed.rights,
-            expires: self.wall().plus(40_000),
+            expires: self.wall().plus(GRANT_LIFETIME.as_secs()),
         };
         Ok(grant.sign(&self.server))
     }
@@ -462,6 +464,10 @@ impl World {
     fn serve(&mut self, from: usize, message: ToServer) {
         let ToServer::Send { to, call, envelope } = message else { return };
         self.watch.letters += 1;
+        self.trace(|| {
+            let header = undertone_keys::envelope::Envelope::from_bytes(&envelope).map(|letter| letter.claimed().epoch);
+            format!("    letter p{from:03} -> {} epoch {header:?}, {} bytes", to.user, envelope.len())
+        });
         let place = self.devices.iter().position(|device| device.address == to);
         let deliver = ToDevice::Deliver { from: self.device(from).address.clone(), call, envelope, grant: None };
         if !place.is_some_and(|place| self.to_device(place, deliver)) {

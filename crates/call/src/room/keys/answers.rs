@@ -28,8 +28,8 @@ enum Allowed {
 #[derive(Debug, Default)]
 pub(in crate::room) struct Answers {
     by: HashMap<SenderIndex, Time>,
-    /// When a member's word about higher epochs last counted.
-    steps: HashMap<SenderIndex, Time>,
+    /// Since when a member's words about higher epochs are counted, and how many there were.
+    steps: HashMap<SenderIndex, (Time, u32)>,
     window: Option<Time>,
     count: u32,
     askers: HashSet<SenderIndex>,
@@ -66,11 +66,12 @@ impl Answers {
 
     /// Whether a member's word about epochs counts now.
     fn may_step(&mut self, now: Time, index: SenderIndex, policy: &GroupPolicy) -> bool {
-        let may = self.steps.get(&index).is_none_or(|at| now.since(*at) >= policy.step_pause);
-        if may {
-            self.steps.insert(index, now);
+        let (since, count) = self.steps.entry(index).or_insert((now, 0));
+        if now.since(*since) >= policy.step_pause {
+            (*since, *count) = (now, 0);
         }
-        may
+        *count += 1;
+        *count <= policy.steps
     }
 }
 

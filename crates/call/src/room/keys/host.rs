@@ -207,10 +207,12 @@ impl RoomCall {
     }
 
     /// Another has won: nothing that is still coming from here is sealed under.
-    pub(super) fn stand_down(&mut self) {
-        if self.keys.hosting.take().is_some() {
+    pub(super) fn stand_down(&mut self) -> bool {
+        let stood = self.keys.hosting.take().is_some();
+        if stood {
             self.keys.coming.clear();
         }
+        stood
     }
 
     /// Does what is due for a host after any input.

@@ -68,7 +68,7 @@ impl RoomCall {
                     self.keys.letters.keep_early(from, bytes);
                 }
             }
-            KeySignal::Told { statements } => self.told(now, &statements, rng),
+            KeySignal::Told { statements } => self.told(now, index, &statements, rng),
             KeySignal::Word { word } => self.word(now, index, &word, rng),
             KeySignal::Handover { handover } => self.handed_over(now, handover, rng),
         }
@@ -283,7 +283,7 @@ impl RoomCall {
         roster: Option<Roster>,
         rng: &mut impl rand_core::CryptoRng,
     ) {
-        self.stand_down();
+        let stood = self.stand_down();
         let Some(seat) = self.seats.get(&index) else { return };
         let key = seat.entry().grant.identity;
         let Checked { signed, statement, hash } = &checked;
@@ -295,6 +295,14 @@ impl RoomCall {
         if let Some(secret) = secret {
             self.open_epoch(now, &checked, &secret, rng);
         }
+        if stood {
+            // Whoever has heard this host till now need not wait until it is heard no more.
+            let others = self.seats.iter().filter(|(other, seat)| **other != index && seat.is_admitted());
+            let others: Vec<SenderIndex> = others.map(|(other, _)| *other).collect();
+            for other in others {
+                self.tell(now, other, rng);
+            }
+        }
     }
 
     /// Goes by this statement from now on.
@@ -305,6 +313,7 @@ impl RoomCall {
         self.keys.head = Some(head);
         self.keys.contender = None;
         self.keys.rumour = None;
+        self.keys.ceded = None;
         self.heard(now);
         self.keys.host_gone = None;
         self.keys.told.clear();
@@ -421,7 +430,13 @@ impl RoomCall {
     }
 
     /// Somebody says what the newest statement is, or shows two of one host.
-    fn told(&mut self, now: Time, statements: &[SignedStatement], rng: &mut impl rand_core::CryptoRng) {
+    fn told(
+        &mut self,
+        now: Time,
+        from: SenderIndex,
+        statements: &[SignedStatement],
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
         let mut checked = Vec::new();
         for signed in statements {
             let Some(index) = signed.claimed_host().and_then(|host| self.seated(host)) else { continue };
@@ -436,6 +451,17 @@ impl RoomCall {
         {
             let (host, both) = (a.statement.host, vec![a.signed.clone(), b.signed.clone()]);
             return self.spread_evidence(host, both, rng);
+        }
+        // A host that shows another's statement has stood down.
+        let host = self.keys.head.as_ref().and_then(|head| self.seated(head.statement.host));
+        let head = self.keys.head.as_ref().map(|head| (head.statement.host, head.statement.term));
+        let higher =
+            |statement: &Statement| head.is_some_and(|(host, term)| statement.host != host && statement.term > term);
+        if host == Some(from) && checked.iter().any(|(_, checked)| higher(&checked.statement)) {
+            self.keys.ceded = head.map(|(host, _)| host);
+            if let Some(contender) = self.keys.contender.take() {
+                self.reconsider(now, contender, rng);
+            }
         }
         for (index, statement) in checked {
             // What it looks like alone: the one that is gone by is no news.
@@ -555,7 +581,8 @@ impl RoomCall {
 
     /// Asks for keys where it is time to (rule EKR-2).
     pub(super) fn mind_recovery(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        if let Some(again) = self.keys.recovery.take_again() {
+        let policy = self.policy;
+        if let Some(again) = self.keys.recovery.take_again(now, &policy) {
             self.ask(again.to, again.request, rng);
         }
         if let Some(hosting) = &self.keys.hosting
@@ -567,13 +594,21 @@ impl RoomCall {
                 self.outputs.push_back(Output::Install(epoch, drawn.secret.media_key(drawn.place())));
             }
         }
-        let (target, policy) = (self.target(now), self.policy);
+        let target = self.target(now);
         let Some((to, failure)) = self.keys.recovery.due(now, target, &policy) else { return };
         let request = RequestId::random(rng);
         self.keys.recovery.asked(now, request, to, failure);
         if let Some(index) = self.ask(to, request, rng) {
             self.event(Event::Asked { index });
         }
+    }
+
+    /// Whether this device has gone as far as the host has, with another key: it could not take the host's.
+    fn is_beside(&self) -> bool {
+        let head = self.keys.head.as_ref();
+        head.is_some_and(|head| {
+            self.keys.newest >= Some(head.statement.epoch) && self.keys.newest_hash != Some(head.hash)
+        })
     }
 
     fn ask(&mut self, to: JoinId, request: RequestId, rng: &mut impl rand_core::CryptoRng) -> Option<SenderIndex> {
@@ -583,7 +618,7 @@ impl RoomCall {
             join,
             held,
             newest: self.keys.newest.unwrap_or_default(),
-            stuck: self.keys.stuck,
+            stuck: self.keys.stuck || self.is_beside(),
             version: self.access.list().version,
             term: self.keys.term,
         };

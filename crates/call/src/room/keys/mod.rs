@@ -78,6 +78,8 @@ pub(super) struct Keys {
     host_heard: Time,
     host_gone: Option<Time>,
     joined_at: Time,
+    /// A host that has shown the statement of another that it follows now.
+    ceded: Option<JoinId>,
     /// The host before, which has left and named this device.
     leaver: Option<JoinId>,
     /// Hosts that told two stories: obeyed no more.
@@ -115,6 +117,7 @@ impl Default for Keys {
             host_heard: Time::ZERO,
             host_gone: None,
             joined_at: Time::ZERO,
+            ceded: None,
             leaver: None,
             convicted: HashSet::new(),
             faults: HashMap::new(),

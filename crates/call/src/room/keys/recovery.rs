@@ -23,6 +23,13 @@ pub(in crate::room) enum Failure {
     Silence,
 }
 
+impl Failure {
+    /// Whether the cooldown is for it.
+    const fn waits(self) -> bool {
+        !matches!(self, Self::Silence | Self::Stuck)
+    }
+}
+
 /// Why nothing is asked now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::room) enum NotNow {
@@ -47,6 +54,14 @@ pub(super) struct InFlight {
     pub(super) to: JoinId,
     pub(super) failure: Failure,
     since: Time,
+    /// How often it has gone out once more.
+    again: u32,
+}
+
+impl InFlight {
+    fn next(&self, policy: &GroupPolicy) -> Time {
+        self.since + policy.request_resend.saturating_mul(self.again + 1)
+    }
 }
 
 /// What may be asked, of whom.
@@ -123,7 +138,8 @@ impl Recovery {
             Target { host: None, .. } => Err(NotNow::NoHost),
             _ if self.in_flight.is_some() => Err(NotNow::InFlight),
             // Whether somebody is there may be asked at any time: it is no failure to open anything.
-            _ if failure != Failure::Silence && within(self.sent, policy.request_cooldown) => Err(NotNow::Cooldown),
+            // And a key that was sent and cannot be taken is no reason to wait either.
+            _ if failure.waits() && within(self.sent, policy.request_cooldown) => Err(NotNow::Cooldown),
             _ if within(noted, policy.same_failure) => Err(NotNow::SameFailure),
             _ if self.unexplained.contains(&failure) => Err(NotNow::Unexplained),
             Target { host: Some(host), .. } => Ok(host),
@@ -160,8 +176,16 @@ impl Recovery {
         self.again = self.in_flight.is_some();
     }
 
-    /// What is to be sent again now.
-    pub(super) fn take_again(&mut self) -> Option<InFlight> {
+    /// What is to be sent again now, under its id: after a while, since a host may have had its limit, and its answer is
+    /// lost if a connection breaks.
+    pub(super) fn take_again(&mut self, now: Time, policy: &GroupPolicy) -> Option<InFlight> {
+        if let Some(in_flight) = &mut self.in_flight
+            && in_flight.again < policy.request_resends
+            && now >= in_flight.next(policy)
+        {
+            in_flight.again += 1;
+            self.again = true;
+        }
         if core::mem::take(&mut self.again) { self.in_flight } else { None }
     }
 
@@ -172,7 +196,7 @@ impl Recovery {
 
     /// A request has gone out.
     pub(super) fn asked(&mut self, now: Time, request: RequestId, to: JoinId, failure: Failure) {
-        self.in_flight = Some(InFlight { request, to, failure, since: now });
+        self.in_flight = Some(InFlight { request, to, failure, since: now, again: 0 });
         (self.sent, self.noted) = (Some(now), Some((failure, now)));
         self.wish = None;
     }
@@ -193,14 +217,16 @@ impl Recovery {
 
     pub(super) fn poll_timeout(&self, target: Target, policy: &GroupPolicy) -> Option<Time> {
         let timeout = self.in_flight.map(|in_flight| in_flight.since + policy.request_timeout);
+        let again = self.in_flight.filter(|in_flight| in_flight.again < policy.request_resends);
+        let again = again.map(|in_flight| in_flight.next(policy));
         let wish = self.wish.filter(|_| self.in_flight.is_none() && target.host.is_some() && !target.is_host);
         let wish = wish.map(|(failure, at)| {
-            let sent = self.sent.filter(|_| failure != Failure::Silence);
+            let sent = self.sent.filter(|_| failure.waits());
             let cooldown = sent.map_or(at, |sent| at.max(sent + policy.request_cooldown));
             let noted = self.noted.filter(|(noted, _)| *noted == failure);
             noted.map_or(cooldown, |(_, noted)| cooldown.max(noted + policy.same_failure))
         });
-        timeout.into_iter().chain(wish).min()
+        timeout.into_iter().chain(wish).chain(again).min()
     }
 }
 
@@ -271,6 +297,9 @@ mod tests {
         let mut recovery = Recovery::default();
         recovery.asked(at(0), request(1), join(1), Failure::NoKey);
         assert_eq!(recovery.due(at(9_999), MEMBER, &POLICY), None);
+        // Under its id it goes out again before that, and no more often than is good for anything.
+        let again = (0..100).filter(|step| recovery.take_again(at(step * 100), &POLICY).is_some());
+        assert_eq!(again.count(), 3);
         assert_eq!(recovery.poll_timeout(MEMBER, &POLICY), Some(at(10_000)));
         assert_eq!(recovery.due(at(10_000), MEMBER, &POLICY), Some((join(1), Failure::NoKey)));
         assert!(recovery.is_denied());

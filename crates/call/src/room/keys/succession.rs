@@ -50,7 +50,7 @@ impl RoomCall {
             return HostState::Gone;
         }
         let heard = now.since(self.keys.host_heard) < self.policy.host_doubtful;
-        let good = !self.keys.convicted.contains(&host);
+        let good = !self.keys.convicted.contains(&host) && self.keys.ceded != Some(host);
         if good && heard { HostState::Heard } else { HostState::Doubtful }
     }
 
