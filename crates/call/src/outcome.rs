@@ -42,7 +42,7 @@ pub enum Outcome {
     Removed,
     /// Of a room: the device that holds its keys is gone. Never said by a peer.
     #[n(12)]
-    HolderGone,
+    HostGone,
 }
 
 impl Outcome {
@@ -61,7 +61,7 @@ impl Outcome {
             Self::RefusedByPolicy => "refused_by_policy",
             Self::Taken => "taken",
             Self::Removed => "removed",
-            Self::HolderGone => "holder_gone",
+            Self::HostGone => "host_gone",
         }
     }
 }

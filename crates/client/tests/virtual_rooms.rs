@@ -46,16 +46,16 @@ fn grp_8_everybody_on_the_list_hears_everybody_under_either_protection() {
 }
 
 #[test]
-fn grp_7_keys_come_from_the_creator_and_whoever_is_early_waits() {
+fn grp_1_whoever_comes_first_is_host_and_the_room_needs_nobody_else() {
     let mut world = World::room(2, &NAMES[..3], Protection::Blind);
     world.enter(BOB);
     world.enter(CAROL);
-    world.run(3000);
-    assert_eq!(world.devices[BOB].heard, 0, "there is nobody who could have given them a key");
-    assert!(!world.devices[BOB].engine.can_send());
+    world.run(1500);
+    assert!(world.all_hear(&[BOB, CAROL], 1000));
     world.enter(ADA);
     world.run(1500);
     assert!(world.all_hear(&[ADA, BOB, CAROL], 1000));
+    assert_eq!(world.hosts(ADA).last().copied(), world.index(BOB));
 }
 
 /// GRP-5: whoever left, or was put out, opens nothing that is sealed a moment later, and nobody else loses a word.
@@ -166,14 +166,34 @@ fn grp_1_the_creators_device_begins_anew_and_the_call_goes_on() {
     assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE], 1000));
 }
 
+/// The host goes, in each way there is: the next in order follows it, and everybody who is left hears everybody.
 #[test]
-fn grp_5_without_the_holder_of_the_keys_the_call_ends() {
-    let mut world = talking(7, 3, Protection::Blind);
-    world.input(ADA, Input::HangUp);
-    world.run(10_000);
-    assert_eq!(world.over(BOB), None, "she may come back");
-    world.run(6_000);
-    assert_eq!([BOB, CAROL].map(|device| world.over(device)), [Some(Outcome::HolderGone); 2]);
+fn grp_1_handover_when_the_host_leaves_dies_or_is_cut_off() {
+    for (round, how) in ["leaves", "dies", "is cut off", "is deaf and dumb"].into_iter().enumerate() {
+        let mut world = talking(7, 4, Protection::Blind);
+        let (before, host) = (world.epochs(BOB).last().copied(), world.index(ADA).unwrap());
+        assert_eq!(world.hosts(BOB).last(), Some(&host));
+        match round {
+            0 => world.input(ADA, Input::HangUp),
+            1 => world.devices[ADA].reachable = false,
+            2 => {
+                // The server's words do not reach anybody from her, and hers nobody: only the sound goes through.
+                world.deaf.insert(ADA);
+                world.dumb.insert(ADA);
+                world.wordless.insert(ADA);
+            }
+            _ => {
+                world.devices[ADA].reachable = false;
+                world.deaf.insert(ADA);
+                world.dumb.insert(ADA);
+            }
+        }
+        world.run(if round == 0 { 700 } else { 11_000 });
+        assert!(world.all_hear(&[BOB, CAROL, DAVE], 1000), "{how}: {:?}", world.devices[CAROL].events);
+        assert!(world.epochs(BOB).last().copied() > before, "{how}");
+        let bob = world.index(BOB).unwrap();
+        assert_eq!([BOB, CAROL, DAVE].map(|device| world.hosts(device).last().copied()), [Some(bob); 3], "{how}");
+    }
     // A hop room needs nobody's keys.
     let mut world = talking(7, 3, Protection::Hop);
     world.input(ADA, Input::HangUp);

@@ -64,6 +64,13 @@ pub const SAS_KEY: Label = Label::declare("undertone/CALL-4/sas-key/v1");
 /// The short authentication string itself.
 pub const SAS_TEXT: Label = Label::declare("undertone/CALL-4/sas-text/v1");
 
+/// What a host's statement says of an epoch's secret.
+pub const EPOCH_COMMITMENT: Label = Label::declare("undertone/GRP-3/commitment/v1");
+/// The key by which a member shows that it has an epoch's secret.
+pub const EPOCH_READY: Label = Label::declare("undertone/GRP-3/ready/v1");
+/// The media key of a group call's epoch.
+pub const EPOCH_MEDIA: Label = Label::declare("undertone/GRP-3/media/v1");
+
 /// All of them, for the test that none is used twice and for the documentation.
 pub const ALL: &[Label] = &[
     DEVICE_RECORD,
@@ -85,6 +92,9 @@ pub const ALL: &[Label] = &[
     SAS_COMMITMENT,
     SAS_KEY,
     SAS_TEXT,
+    EPOCH_COMMITMENT,
+    EPOCH_READY,
+    EPOCH_MEDIA,
 ];
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ pub mod consent;
 pub mod device_list;
 pub mod digest;
 pub mod envelope;
+pub mod epoch_secret;
 pub mod hkdf;
 pub mod hpke;
 pub mod label;

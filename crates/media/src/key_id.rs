@@ -24,6 +24,8 @@ pub struct Context(pub u16);
 impl Context {
     /// A sender's main audio.
     pub const MAIN_AUDIO: Self = Self(0);
+    /// What a host says to everybody about the room's keys.
+    pub const HOST: Self = Self(0xfffe);
     /// What a member says about how it hears the others.
     pub const QUALITY: Self = Self(0xffff);
 }

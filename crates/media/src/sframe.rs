@@ -140,6 +140,11 @@ impl Sealer {
         Self { key, next: 0 }
     }
 
+    /// A sealer that goes on where another under the same key was.
+    pub(crate) const fn resuming(key: SframeKey, next: u64) -> Self {
+        Self { key, next }
+    }
+
     /// Frames sealed so far.
     #[must_use]
     pub const fn sealed(&self) -> u64 {

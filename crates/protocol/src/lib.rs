@@ -24,6 +24,7 @@
 pub mod access;
 pub mod control;
 pub mod grant;
+pub mod group;
 pub mod join;
 pub mod labels;
 pub mod limits;

@@ -4,8 +4,9 @@ use core::time::Duration;
 
 /// Bytes of a WebSocket message at most.
 pub const MAX_SIGNAL: usize = 128 * 1024;
-/// Bytes of an envelope that the server hands on at most: a call's signals need less than two thousand.
-pub const MAX_ENVELOPE: usize = 8 * 1024;
+/// Bytes of an envelope that the server hands on at most: a call's signals need less than two thousand, and the first key of
+/// a newcomer among a thousand members, with the roster of all of them, some twenty thousand.
+pub const MAX_ENVELOPE: usize = 24 * 1024;
 /// Bytes of a control-stream message at most.
 pub const MAX_CONTROL: usize = 16 * 1024;
 /// Bytes of a JSON body at most.

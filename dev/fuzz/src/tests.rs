@@ -52,7 +52,7 @@ proptest! {
 /// `UNDERTONE_WRITE_CORPUS=1 cargo test -p undertone-fuzz`.
 #[test]
 fn the_corpus_has_good_inputs() {
-    use undertone_call::room::{EpochSecret, KeySignal};
+    use undertone_call::room::{EpochKey, KeySignal, RosterNews};
     use undertone_call::signal::Signal;
     use undertone_client::native::errand::Errand;
     use undertone_keys::agreement::{DeviceKey, SoftwareKey};
@@ -60,6 +60,7 @@ fn the_corpus_has_good_inputs() {
     use undertone_keys::choice::Agreement;
     use undertone_keys::device_list::DeviceList;
     use undertone_keys::envelope::{self, Address, Header, Purpose};
+    use undertone_keys::epoch_secret::{EpochPlace, EpochSecret};
     use undertone_keys::record::DeviceRecord;
     use undertone_keys::recovery::RecoveryKey;
     use undertone_keys::sign::SigningKey;
@@ -68,6 +69,7 @@ fn the_corpus_has_good_inputs() {
     use undertone_media::packet::{Codec, Flags, Kind};
     use undertone_media::{MediaHeader, sframe};
     use undertone_protocol::control::ToRelay;
+    use undertone_protocol::group::{self, Cause, Place, Roster, SignedStatement, Statement as EpochStatement};
     use undertone_protocol::signal::{Letter, ReturnedLetter, ToDevice, ToServer, Why};
     use undertone_protocol::statement::Statement;
     use undertone_protocol::{Access, AccessList, Listed, Protection, Rights, Terms, access};
@@ -140,10 +142,30 @@ fn the_corpus_has_good_inputs() {
         created: now,
     };
     let access = Access::sign(access, &identity).unwrap();
-    let secret = EpochSecret(undertone_keys::Secret::filled_by(|bytes| bytes.fill(7)));
+    let secret = EpochSecret::new(undertone_keys::Secret::filled_by(|bytes| bytes.fill(7)));
     let join = JoinId::from_bytes([2; 16]);
-    let key_signal =
-        KeySignal::Key { epoch: 3, secret, join, access: access.hash(), version: 1, removed: true }.encode().to_vec();
+    let roster = Roster::new(vec![Place { join, index: 1 }]).unwrap();
+    let call = CallId::from_bytes([3; 16]);
+    let opened = EpochStatement {
+        format: group::FORMAT,
+        call,
+        term: 1,
+        epoch: 3,
+        host: join,
+        roster: roster.hash(),
+        previous: None,
+        commitment: secret.commitment(EpochPlace { call: &call, term: 1, epoch: 3 }),
+        terms: Terms::room(Protection::Blind),
+        access: access.hash(),
+        version: 1,
+        cause: Cause::Removed,
+        removed: true,
+        apply_ms: 250,
+        handover: None,
+    };
+    let key = EpochKey { statement: SignedStatement::sign(&opened, &identity), secret };
+    let roster = RosterNews::Whole(roster);
+    let key_signal = KeySignal::Prepare { key, roster, checkpoint: vec![1, 2, 3] }.encode().to_vec();
     // SubjectPublicKeyInfo of a key of 2048 bits: what stands before the modulus, an odd number, and 65537.
     let before = b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x01\x0f\x00\
         \x30\x82\x01\x0a\x02\x82\x01\x01\x00";

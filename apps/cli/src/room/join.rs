@@ -30,8 +30,8 @@ struct Inside {
     info: Option<RoomInfo>,
     people: People,
     epoch: Option<u32>,
-    /// Whether the device that holds the keys is there.
-    holder: bool,
+    /// The index of the member whose device holds the room's keys.
+    host: Option<u16>,
     began: Option<Instant>,
     counts_from: Option<Instant>,
     /// By this person's own will.
@@ -377,17 +377,28 @@ fn report_room(event: &RoomEvent, output: Output, inside: &mut Inside) {
                 &format!("{} is out ({}).", member.user.display(), reason.as_str()),
             );
         }
-        RoomEvent::Holder { present } => {
-            let creator = inside.info.as_ref().map(|info| info.creator.display()).unwrap_or_default();
-            let text = match (present, inside.epoch) {
-                (true, _) => String::new(),
-                (false, None) => format!("{creator} holds this room's keys and is not in yet; waiting ..."),
-                (false, Some(_)) => {
-                    format!("{creator}, whose device holds this room's keys, is away. Without it the room ends soon.")
-                }
+        RoomEvent::Host { index, me, term, cause } => {
+            let name = inside.people.0.get(index).map(|person| person.member.user.display());
+            let text = match (me, name) {
+                (true, _) => "This device hands out the room's keys now.".to_owned(),
+                (false, Some(name)) => format!("{name} hands out the room's keys."),
+                (false, None) => String::new(),
             };
-            inside.holder = *present;
-            output.event(&json!({ "event": "holder", "present": present }), &text);
+            inside.host = Some(*index);
+            output.event(
+                &json!({ "event": "host", "index": index, "me": me, "term": term, "cause": cause.as_str() }),
+                &text,
+            );
+        }
+        RoomEvent::HostRefused { index } => {
+            let name = inside.people.0.get(index).map(|person| person.member.user.display()).unwrap_or_default();
+            output.event(
+                &json!({ "event": "host_refused", "index": index }),
+                &format!("{name} has given different keys to different people, and hands out none any more."),
+            );
+        }
+        RoomEvent::Asked { index } => {
+            output.event(&json!({ "event": "key_asked", "index": index }), "");
         }
         RoomEvent::Epoch(epoch) => {
             inside.epoch = Some(epoch.0);
@@ -400,7 +411,9 @@ const fn over(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Ended => "You have left the room.",
         Outcome::Removed => "You are not on the room's list any more.",
-        Outcome::HolderGone => "The room has ended: the device that held its keys is gone.",
+        Outcome::HostGone => {
+            "Left: there is nobody in the room who could hand out its keys. Come in again to try anew."
+        }
         Outcome::RefusedByProof => "Left: somebody is in the room who could not be proven to belong there.",
         Outcome::Taken => "You have come in with this device from elsewhere.",
         Outcome::Offline => "The relay was away for too long.",

@@ -7,6 +7,7 @@ use undertone_keys::{JoinId, UserId, WallTime};
 use undertone_media::key_id::SenderIndex;
 use undertone_media::{Epoch, Sender};
 use undertone_protocol::control::{Member, Refusal};
+use undertone_protocol::group::Cause;
 use undertone_protocol::{Access, Rights};
 use undertone_transparency::{Standing, TrustedPeer};
 
@@ -81,6 +82,11 @@ pub enum Input {
         /// Which.
         epoch: Epoch,
     },
+    /// A person is about to leave, or this device has lost the right to speak: a host names who follows it.
+    HandOver {
+        /// It leaves.
+        leaves: bool,
+    },
     /// The time that `poll_timeout` named has come.
     Tick,
 }
@@ -121,6 +127,8 @@ pub enum Output {
         /// Whether the change removed somebody.
         removed: bool,
     },
+    /// Seal these bytes beside the sound, as a control frame of the source `Context::HOST`: the host's word to everybody.
+    Say(Vec<u8>),
     /// Seal nothing, or seal again: the epoch that should have come is not there.
     Hold(bool),
     /// Ask the relay to put somebody out: this device's grant allows it, and they are not on the list.
@@ -140,8 +148,8 @@ pub enum Leaving {
     Proof(String),
     /// Its user is not on the list any more.
     Removed,
-    /// The device that holds the keys did not come back.
-    HolderGone,
+    /// There is no host, and nobody who could follow it.
+    HostGone,
 }
 
 /// What people see.
@@ -167,10 +175,26 @@ pub enum Event {
         /// Why.
         reason: Refusal,
     },
-    /// Whether the device that holds the room's keys is there.
-    Holder {
-        /// It is.
-        present: bool,
+    /// The room has a host, or another.
+    Host {
+        /// Under which index.
+        index: SenderIndex,
+        /// It is this device.
+        me: bool,
+        /// Its term.
+        term: u32,
+        /// How it became host, or why it opened the epoch by which this device first heard of it.
+        cause: Cause,
+    },
+    /// The host told two stories, or gave out keys that do not fit: it is obeyed no more.
+    HostRefused {
+        /// Under which index.
+        index: SenderIndex,
+    },
+    /// Something does not open: keys were asked for.
+    Asked {
+        /// Of whom.
+        index: SenderIndex,
     },
     /// This device seals under this epoch now.
     Epoch(Epoch),

@@ -8,20 +8,23 @@
 //!
 //! * [`access`]: which access list is believed. `roster`: nobody is heard, and nobody is sent a key, before their papers
 //!   and devices are proven and they stand on that list (rule GRP-8).
-//! * `keys`: in a blind room the key of each epoch is drawn by a device of the room's creator and sealed to the one-call
-//!   key of every join that this device has proven itself (rules GRP-7, ID-4).
+//! * `keys`: in a blind room one member is host. It draws the secret of each epoch, states whom it is for, and seals it to
+//!   the one-call key of every join that it has proven itself (rules GRP-1 to GRP-7, ID-4). Who cannot open something asks
+//!   for what is missing (rules EKR-1 to EKR-8). [`policy`] has the numbers.
 //!
 //! # Security goals
 //! * The server's grant admits nobody: a member is somebody whose device the key directory proves, whose user the signed
 //!   list names with that account key, and whose join this very call has seen.
-//! * Keys are taken from a proven device of the creator alone, and only while both go by the same list.
+//! * Keys are taken from a host alone that is a proven member, whose statement commits to them, and only while both go by
+//!   the same list. Of two hosts everybody chooses the same one.
 //! * Whoever left or was taken off the list opens nothing that is sealed a moment later (rule GRP-5): the epoch changes
-//!   at once. While the holder of the keys is away nothing can change; when it does not come back the call ends.
+//!   at once. A host that is gone or silent is followed by the next in order; until then nothing is sealed for long.
 //!
 //! # Not goals
-//! That another device goes on in the holder's place: that is for group calls with succession (rule GRP-1).
+//! That a member who is host gives the keys to nobody else: whoever can hear can pass on what they hear.
 
 pub mod access;
+pub mod policy;
 pub mod reception;
 
 mod interface;
@@ -41,8 +44,10 @@ use undertone_protocol::{Access, Protection, Rights};
 use crate::local::Local;
 pub use interface::{Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
+pub use keys::KeysReport;
+use policy::GroupPolicy;
 use roster::{Known, Seat};
-pub use signal::{EpochSecret, KeySignal};
+pub use signal::{EpochKey, KeySignal, RosterNews};
 
 /// This device's present join.
 #[derive(Debug)]
@@ -78,7 +83,10 @@ pub struct RoomCall {
     recheck_at: Option<Time>,
     /// When time last passed here.
     ticked: Option<Time>,
+    policy: GroupPolicy,
     keys: Keys,
+    /// The newest checkpoint of the key directory that this device was shown (rule KT-13).
+    checkpoint: Vec<u8>,
     outputs: VecDeque<Output>,
 }
 
@@ -104,7 +112,9 @@ impl RoomCall {
             refetch_at: None,
             recheck_at: None,
             ticked: None,
+            policy: GroupPolicy::DEFAULT,
             keys: Keys::default(),
+            checkpoint: Vec::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -112,7 +122,10 @@ impl RoomCall {
     /// Takes an input. Nothing that happens is an error of the room.
     pub fn handle_input(&mut self, now: Time, input: Input, rng: &mut impl rand_core::CryptoRng) {
         match input {
-            Input::Joining { join, ephemeral } => self.me = Some(Me { index: None, join, ephemeral }),
+            Input::Joining { join, ephemeral } => {
+                let before = self.me.replace(Me { index: None, join, ephemeral });
+                self.past.extend(before.map(|me| me.join));
+            }
             Input::Joined { index, members, others, wall } => {
                 self.wall = wall;
                 self.joined(now, index, members, others);
@@ -122,19 +135,24 @@ impl RoomCall {
                 self.arrived(now, &member);
             }
             Input::Gone { index, reason } => self.gone(now, index, reason),
-            Input::Away => (self.me, self.expected) = (None, None),
+            Input::Away => {
+                self.past.extend(self.me.take().map(|me| me.join));
+                self.expected = None;
+            }
             Input::Resolved { user, peer } => self.resolved(now, &user, peer),
             Input::Access(access) => self.access_fetched(now, access.map(|access| *access)),
             Input::Changed { version } => {
                 self.want_version(now, version);
             }
-            Input::Received { from, envelope } => self.received(now, from, envelope),
+            Input::Received { from, envelope } => self.received(now, from, envelope, rng),
             Input::Reachable => {
+                self.look_up_again(now);
                 self.fetch_access(now);
-                self.keys.missed(now);
+                self.keys_reachable(now);
             }
             Input::NotAdmitted { index } => self.gone(now, index, Refusal::Join),
-            Input::NotInstalled { epoch } => self.keys.not_installed(now, epoch),
+            Input::NotInstalled { epoch } => self.not_installed(now, epoch),
+            Input::HandOver { leaves } => self.hand_over(leaves, rng),
             Input::Tick => self.tick_roster(now),
         }
         self.mind_keys(now, rng);
@@ -148,7 +166,8 @@ impl RoomCall {
     /// When to come back with [`Input::Tick`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.roster_timeout(), self.keys_timeout()].into_iter().flatten().min()
+        let now = self.ticked.unwrap_or(Time::ZERO);
+        [self.roster_timeout(), self.keys_timeout(now)].into_iter().flatten().min()
     }
 
     /// The list that this device goes by.
@@ -166,12 +185,6 @@ impl RoomCall {
     /// Who is in and proven: index, address.
     pub fn members(&self) -> impl Iterator<Item = (SenderIndex, &undertone_keys::envelope::Address)> {
         self.seats.iter().filter(|(_, seat)| seat.is_admitted()).map(|(index, seat)| (*index, seat.member()))
-    }
-
-    /// A frame of somebody who belongs here came under an epoch that the ring does not have: its key may be lost, and is
-    /// asked for if it does not come. On the media path, so nothing comes of it before the next [`Input::Tick`].
-    pub fn missed(&mut self, now: Time) {
-        self.keys.missed(now);
     }
 
     /// Takes the rights of a new grant.

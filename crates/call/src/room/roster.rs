@@ -96,7 +96,7 @@ impl RoomCall {
         me.index = Some(index);
         self.recheck_at = Some(self.recheck_at.unwrap_or(now + RECHECK));
         self.expected = Some((usize::from(others), Vec::new()));
-        self.keys.joined(now);
+        self.keys_joined(now);
         // Whatever was said about the list while this device was not here, it has not heard.
         self.fetch_access(now);
         for member in members {
@@ -188,7 +188,7 @@ impl RoomCall {
     fn dismissed(&mut self, now: Time, index: SenderIndex, seat: &Seat, reason: Refusal) {
         self.outputs.push_back(Output::Dismiss(index));
         self.event(Event::Out { index, member: seat.member().clone(), reason });
-        self.keys.left(now, index);
+        self.keys_left(now, index, seat.entry.join.join);
     }
 
     /// Asks of one seat what is still unknown, and admits it when nothing is.
@@ -220,8 +220,9 @@ impl RoomCall {
                 self.outputs.push_back(Output::Admit(sender));
             }
             self.event(Event::In { index, member, standing, rights });
-            self.keys.admitted(now, self.seats.len());
-            return self.again_early(now);
+            self.keys_admitted(now);
+            self.keys.look_again();
+            return;
         }
         // A device that is newer than the list we have of its user: look once more, and see then.
         if record.is_none() && (known.asked || !core::mem::replace(&mut known.again, true)) {
@@ -236,6 +237,15 @@ impl RoomCall {
         let known = self.known.entry(user.clone()).or_default();
         if !core::mem::replace(&mut known.asked, true) {
             self.outputs.push_back(Output::Resolve(user.clone()));
+        }
+    }
+
+    /// The server is back: look-ups that failed need not wait.
+    pub(super) fn look_up_again(&mut self, now: Time) {
+        for known in self.known.values_mut() {
+            if known.retry_at.is_some() {
+                known.retry_at = Some(now);
+            }
         }
     }
 
@@ -258,6 +268,7 @@ impl RoomCall {
         known.asked = false;
         match peer {
             Ok(peer) => {
+                self.checkpoint = peer.checkpoint().to_vec();
                 known.peer = Some(peer);
                 (known.retry_at, known.failed) = (None, 0);
                 self.examine_all(now, |seat| seat.member().user == *user);
@@ -325,13 +336,13 @@ impl RoomCall {
                 self.outputs.push_back(Output::Rejoin);
             }
             self.examine_all(now, |_| true);
-            self.keys.list_changed(now);
+            self.keys_list_changed(now);
         }
         if self.wanted_version > self.access.list().version {
             self.refetch_at = Some(now + RETRY);
         }
         self.put_strangers_out();
-        self.again_early(now);
+        self.keys.look_again();
     }
 
     /// Whoever is not on the newest list is put out by those who may.

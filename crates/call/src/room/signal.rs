@@ -1,72 +1,136 @@
 //! What two devices in a room say to each other about keys: the text of an envelope to a join's one-call key.
+//!
+//! ```text
+//! host                                         member
+//!   Prepare {statement, roster, secret} --------->        opens at once (rule GRP-3)
+//!   <------------- Ready {statement's hash, MAC}
+//!   (a HostWord beside the sound: seal under it)
+//!
+//!   <------------------------- Request {held ..}        something does not open (rule EKR-4)
+//!   Answer {secrets from that join on, roster} -->       (rule EKR-5)
+//! ```
+//! `Told` goes to whoever goes by a statement that another has won over; `Handover` to whom the host leaves its part.
 
-use minicbor::decode::Error as DecodeError;
-use minicbor::encode::{Error as EncodeError, Write};
-use minicbor::{Decode, Decoder, Encode, Encoder};
+use minicbor::{Decode, Encode};
+use undertone_keys::epoch_secret::EpochSecret;
 use undertone_keys::secret::SecretBytes;
-use undertone_keys::{JoinId, Secret, cbor};
+use undertone_keys::sign::Signed;
+use undertone_keys::{JoinId, cbor};
+use undertone_protocol::group::{Roster, RosterChange, SignedStatement};
 use zeroize::Zeroizing;
 
-/// Bytes of a text at most, so that what is encoded leaves no copy behind.
-const ROOM: usize = 256;
+/// Bytes of a text without its roster, at most, so that what is encoded leaves no copy behind.
+const ROOM: usize = 8 * 1024;
+/// Bytes that one join adds to a text at most.
+const ROOM_PER_JOIN: usize = 20;
+/// Statements in a [`KeySignal::Told`], and secrets in a [`KeySignal::Answer`], at most: what a ring holds.
+pub(super) const MAX_TOLD: usize = 3;
 
-/// The secret of an epoch as it travels.
-#[derive(Debug)]
-pub struct EpochSecret(pub Secret<32>);
-
-impl<C> Encode<C> for EpochSecret {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
-        e.bytes(self.0.expose())?.ok()
-    }
+/// The roster that a statement names.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum RosterNews {
+    /// All of it.
+    #[n(0)]
+    Whole(#[n(0)] Roster),
+    /// What has changed since the statement before, for whoever has shown that it has that one.
+    #[n(1)]
+    Change(#[n(0)] RosterChange),
 }
 
-impl<'b, C> Decode<'b, C> for EpochSecret {
-    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
-        Secret::from_slice(d.bytes()?).map(Self).ok_or_else(|| DecodeError::message("not a secret"))
-    }
+/// An epoch's statement and its secret.
+#[derive(Debug, Encode, Decode)]
+pub struct EpochKey {
+    /// As signed by the host that opened it.
+    #[n(0)]
+    pub statement: SignedStatement,
+    /// What the statement commits to.
+    #[n(1)]
+    pub secret: EpochSecret,
 }
 
-/// A word about keys. It stands in an envelope of purpose `RoomKey` whose epoch is that of the key, or 0.
+/// A word about keys. It stands in an envelope of purpose `RoomKey` whose term and epoch are those of the key, or 0.
 #[derive(Debug, Encode, Decode)]
 #[cbor(flat)]
 pub enum KeySignal {
-    /// From the holder: open with this at once, seal with it a moment later (rule GRP-3).
+    /// From the host: open with this at once, and seal with it when the statement or the host says so.
     #[n(0)]
-    Key {
-        /// Epochs only grow.
+    Prepare {
+        /// The epoch.
         #[n(0)]
-        epoch: u32,
-        /// It is the epoch's media key.
+        key: EpochKey,
+        /// Whom it is for.
         #[n(1)]
-        secret: EpochSecret,
-        /// The receiver's join that it is for.
-        #[n(2)]
-        join: JoinId,
-        /// SHA-256 of the access list that the holder went by.
-        #[cbor(n(3), with = "minicbor::bytes")]
-        access: [u8; 32],
-        /// That list's version.
-        #[n(4)]
-        version: u32,
-        /// Whether somebody left since the epoch before.
-        #[n(5)]
-        removed: bool,
+        roster: RosterNews,
+        /// The newest checkpoint of the key directory that the host was shown (rule KT-13).
+        #[cbor(n(2), with = "minicbor::bytes")]
+        checkpoint: Vec<u8>,
     },
-    /// To the holder: I have no key for my join, or one that I cannot take.
+    /// To the host: I have it.
     #[n(1)]
-    Wanted {
+    Ready {
+        /// The statement's hash.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        statement: [u8; 32],
+        /// `EpochSecret::ready`.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        mac: [u8; 32],
+    },
+    /// To the host: something does not open here, or I have no key for my join (rule EKR-4).
+    #[n(2)]
+    Request {
         /// The asker's join.
         #[n(0)]
         join: JoinId,
-        /// The newest epoch it has seen; 0 for none.
+        /// The epochs that it can open.
         #[n(1)]
-        newest: u32,
-        /// The version of the access list that it goes by.
+        held: Vec<u32>,
+        /// The newest epoch that it ever had; 0 for none. It cannot go back behind it.
         #[n(2)]
-        version: u32,
-        /// It was sent that epoch and cannot take it.
+        newest: u32,
+        /// It was sent an epoch that it cannot take.
         #[n(3)]
         stuck: bool,
+        /// The version of the access list that it goes by.
+        #[n(4)]
+        version: u32,
+        /// The highest term of a host that it has gone by; 0 for none.
+        #[n(5)]
+        term: u32,
+    },
+    /// From the host, under the request's id: what is sealed under now, and what is coming (rule EKR-5).
+    #[n(3)]
+    Answer {
+        /// By epoch, oldest first; of none that was opened before the asker was in.
+        #[n(0)]
+        keys: Vec<EpochKey>,
+        /// Whom the newest of them is for.
+        #[n(1)]
+        roster: Roster,
+        /// The epoch that is sealed under.
+        #[n(2)]
+        applied: u32,
+    },
+    /// This is the newest statement, or these two contradict each other.
+    #[n(4)]
+    Told {
+        /// One, or two of one host for one epoch.
+        #[n(0)]
+        statements: Vec<SignedStatement>,
+    },
+    /// From the host: what it says beside the sound, for whom that does not reach.
+    #[n(6)]
+    Word {
+        /// A signed `HostWord`.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        word: Vec<u8>,
+    },
+    /// To whom follows the host.
+    #[n(5)]
+    Handover {
+        /// A signed `Handover`.
+        #[n(0)]
+        handover: Signed,
     },
 }
 
@@ -74,7 +138,18 @@ impl KeySignal {
     /// The envelope's text.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        cbor::encode_secret(self, ROOM)
+        let joins = match self {
+            Self::Prepare { roster: RosterNews::Whole(roster), .. } | Self::Answer { roster, .. } => {
+                roster.places().len()
+            }
+            Self::Prepare { roster: RosterNews::Change(change), .. } => change.gone.len() + change.new.places().len(),
+            Self::Ready { .. }
+            | Self::Request { .. }
+            | Self::Told { .. }
+            | Self::Word { .. }
+            | Self::Handover { .. } => 0,
+        };
+        cbor::encode_secret(self, ROOM + joins * ROOM_PER_JOIN)
     }
 
     /// Reads an envelope's text.
@@ -82,6 +157,13 @@ impl KeySignal {
     /// # Errors
     /// [`cbor::Malformed`].
     pub fn decode(text: &SecretBytes) -> Result<Self, cbor::Malformed> {
-        cbor::decode(text.as_slice())
+        let signal: Self = cbor::decode(text.as_slice())?;
+        let few = match &signal {
+            Self::Answer { keys, .. } => keys.len() <= MAX_TOLD,
+            Self::Told { statements } => statements.len() <= MAX_TOLD,
+            Self::Request { held, .. } => held.len() <= MAX_TOLD + 1,
+            Self::Prepare { .. } | Self::Ready { .. } | Self::Word { .. } | Self::Handover { .. } => true,
+        };
+        if few { Ok(signal) } else { Err(cbor::Malformed) }
     }
 }

@@ -109,7 +109,7 @@ impl Engine {
             let over = Event::Over { call: dialling.call, outcome: Outcome::Cancelled };
             self.outputs.push_back(Output::Event(over));
         }
-        self.leave_if_in_room();
+        self.leave_if_in_room(now, rng);
         self.echo_over(Outcome::Ended);
         // A call that nobody has heard of yet is not the one that is ended.
         if !self.rings_unheard() {

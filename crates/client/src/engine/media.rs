@@ -229,6 +229,12 @@ impl Engine {
         self.seal_frame(info, &quality::encode(heard), out)
     }
 
+    /// Seals what a host says to everybody about the room's keys (rule GRP-1).
+    pub(super) fn seal_word(&mut self, word: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
+        let info = FrameInfo { kind: Kind::Control, codec: Codec::OPUS_32K, context: Context::HOST, captured_ms: 0 };
+        self.seal_frame(info, word, out)
+    }
+
     fn seal_frame(&mut self, info: FrameInfo, payload: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
         let media = self.media.as_mut().filter(|media| media.path.state() == PathState::Joined && !media.held);
         let media = media.ok_or(SealError::NoKey)?;
@@ -287,6 +293,12 @@ impl Engine {
         if header.kind == Kind::Control && context == Context::QUALITY {
             if let Some(loss) = quality::about(payload, media.index) {
                 media.heard_by.insert(sender, (now, loss));
+            }
+            return None;
+        }
+        if header.kind == Kind::Control && context == Context::HOST {
+            if let Some(room) = &mut self.room {
+                room.heard_word(sender, payload);
             }
             return None;
         }

@@ -198,6 +198,8 @@ pub enum Output {
     OpenRelay,
     /// Send on the relay's control stream.
     Relay(ToRelay),
+    /// Send a datagram to the relay: sealed, and lost if the network says so.
+    Packet(Vec<u8>),
     /// Close the relay connection after what was sent.
     CloseRelay,
     /// Tell whoever is interested.

@@ -145,7 +145,7 @@ impl Engine {
         while let Some(overdue) = media.arrivals.kept.expire(now) {
             // Its key may have come in the very moment.
             if !media.ring.holds(overdue.epoch) {
-                room.missed(now);
+                room.missed(now, overdue.epoch);
             }
         }
         if media.arrivals.here {
@@ -157,10 +157,9 @@ impl Engine {
     /// Where this device stands with whoever gives the room's keys.
     fn key_state(&self) -> KeyState {
         let Some(room) = &self.room else { return KeyState::default() };
-        let creator = &room.access().list().creator;
-        let mine = self.local.address.user == *creator || self.protection() != Some(Protection::Blind);
-        let host_present = mine || room.members().any(|(_, member)| member.user == *creator);
-        KeyState { host_present, ..KeyState::default() }
+        let keys = room.keys_report();
+        let host_present = keys.host.is_some() || self.protection() != Some(Protection::Blind);
+        KeyState { host_present, asked: keys.asked, denied: keys.denied }
     }
 
     /// Makes events of what the reception says.
@@ -175,6 +174,9 @@ impl Engine {
                 }
                 Told::Recovered { index, context, ms } => self.event(Event::Recovered { call, index, context, ms }),
                 Told::AskStatement => {
+                    if let Some(room) = &mut self.room {
+                        room.doubts();
+                    }
                     self.reject(
                         "nothing that comes in opens: this device may have been given another key than the others",
                     );

@@ -9,7 +9,8 @@ use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
 use undertone_media::{Ring, Sender};
 use undertone_protocol::control::{Refusal, ToMember, ToRelay};
-use undertone_protocol::signal::ToServer;
+use undertone_protocol::limits::{GRANT_LIFETIME, MAX_LETTERS, MAX_SIGNAL};
+use undertone_protocol::signal::{Letter, ToServer};
 use undertone_protocol::{Access, Grant, Protection};
 use undertone_transparency::TrustedPeer;
 
@@ -20,6 +21,10 @@ use super::{Engine, Event, NotEntered, Output, PathState, RoomInfo, Unresolved};
 
 /// How long before a grant ends a newer one is asked for: whoever comes later must find good papers here.
 const RENEWAL: u64 = 600;
+/// Bytes that a letter's address and its place in a message take at most.
+const LETTER_OVERHEAD: usize = 512;
+/// Bytes of a host's word in its packet at most.
+const MAX_WORD: usize = 512;
 /// After this a grant that could not be had is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -98,6 +103,11 @@ impl Engine {
             protection: grant.protection,
             rights: grant.rights,
         };
+        // Before the server has greeted this device, its clock is known by what it has just signed.
+        if self.clock.is_none() {
+            let signed = grant.expires.as_unix().saturating_sub(GRANT_LIFETIME.as_secs());
+            self.clock = Some((WallTime::from_unix(signed), now));
+        }
         let (call, protection) = (grant.call, grant.protection);
         self.room = Some(Box::new(RoomCall::new(self.local.clone(), self.server, call, access, grant.rights)));
         let mut media = Media::new(call, With::Room, signed, Ring::new(call), protection, Path::new(now));
@@ -142,6 +152,48 @@ impl Engine {
 
     /// Feeds the room this device is in, and does what it says.
     pub(super) fn room(&mut self, now: Time, input: RoomInput, rng: &mut impl rand_core::CryptoRng) {
+        let place = self.room.as_ref().zip(self.media.as_ref());
+        let place = place.map(|(room, media)| (room.access().list().room, media.call));
+        let mut letters = Vec::new();
+        self.room_does(now, input, &mut letters, rng);
+        if let Some((room, call)) = place {
+            self.post(now, room, call, letters);
+        }
+    }
+
+    /// Hands letters to the server: one by itself, and several in as few messages as there can be.
+    fn post(&mut self, now: Time, room: RoomId, call: CallId, mut letters: Vec<Letter>) {
+        while !letters.is_empty() {
+            let mut bytes = 0;
+            let fit = letters.iter().take(MAX_LETTERS).take_while(|letter| {
+                bytes += letter.envelope.len() + LETTER_OVERHEAD;
+                bytes <= MAX_SIGNAL - LETTER_OVERHEAD
+            });
+            let fit = fit.count().max(1);
+            let rest = letters.split_off(letters.len().min(fit));
+            let message = match letters.pop() {
+                Some(Letter { to, envelope }) if letters.is_empty() => ToServer::Send { to, call, envelope },
+                last => {
+                    letters.extend(last);
+                    ToServer::Spread { call, room, letters }
+                }
+            };
+            letters = rest;
+            if self.online {
+                self.outputs.push_back(Output::Signal(message));
+            } else {
+                self.keep(now, message);
+            }
+        }
+    }
+
+    fn room_does(
+        &mut self,
+        now: Time,
+        input: RoomInput,
+        letters: &mut Vec<Letter>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
         let Some(room) = &mut self.room else { return };
         room.handle_input(now, input, rng);
         while let (Some(media), Some(room)) = (&mut self.media, &mut self.room) {
@@ -151,14 +203,7 @@ impl Engine {
                 RoomOutput::FetchAccess => {
                     self.outputs.push_back(Output::FetchAccess(room.access().list().room));
                 }
-                RoomOutput::Send { to, envelope } => {
-                    let message = ToServer::Send { to, call: media.call, envelope };
-                    if self.online {
-                        self.outputs.push_back(Output::Signal(message));
-                    } else {
-                        self.keep(now, message);
-                    }
-                }
+                RoomOutput::Send { to, envelope } => letters.push(Letter { to, envelope }),
                 RoomOutput::Admit(sender) => {
                     let index = sender.index;
                     if media.ring.admit(sender).is_err() {
@@ -166,6 +211,7 @@ impl Engine {
                         self.reject("somebody came into the room with numbers that were used before");
                     }
                 }
+                RoomOutput::Say(word) => self.say(&word),
                 RoomOutput::Hold(held) => media.held = held,
                 RoomOutput::Dismiss(index) => {
                     media.ring.dismiss(index);
@@ -195,7 +241,7 @@ impl Engine {
                     let (reason, outcome) = match why {
                         Leaving::Proof(reason) => (Some(reason), Outcome::RefusedByProof),
                         Leaving::Removed => (None, Outcome::Removed),
-                        Leaving::HolderGone => (None, Outcome::HolderGone),
+                        Leaving::HostGone => (None, Outcome::HostGone),
                     };
                     if let Some(reason) = reason {
                         self.reject(reason);
@@ -210,8 +256,27 @@ impl Engine {
         }
     }
 
+    /// A word of this device's, as host, to everybody in the room. A datagram that cannot be sent is one that was lost.
+    fn say(&mut self, word: &[u8]) {
+        let mut packet = vec![0; MAX_WORD];
+        if let Ok(length) = self.seal_word(word, &mut packet) {
+            packet.truncate(length);
+            self.outputs.push_back(Output::Packet(packet));
+        }
+    }
+
     pub(super) fn tick_room(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         if self.room.as_ref().and_then(|room| room.poll_timeout()).is_some_and(|at| at <= now) {
+            self.room(now, RoomInput::Tick, rng);
+        }
+        // A key that is not there any more is missed also where nobody else says anything.
+        if let (Some(media), Some(room)) = (&self.media, &mut self.room)
+            && let Some(epoch) = room.keys_report().epoch
+            && media.path.state() == PathState::Joined
+            && media.ring.current_epoch().is_none()
+        {
+            let [.., byte] = epoch.to_be_bytes();
+            room.missed(now, byte);
             self.room(now, RoomInput::Tick, rng);
         }
         let due = |media: &mut Media| media.renew_at.take_if(|at| *at <= now).is_some();
@@ -290,10 +355,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn leave_if_in_room(&mut self) {
+    pub(super) fn leave_if_in_room(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         if self.entering.take().is_some() {
             self.refuse("given up before the server had opened the room".into(), Outcome::Cancelled);
         }
+        // A host names who follows it, so that nobody waits to see that it has gone.
+        self.room(now, RoomInput::HandOver { leaves: true }, rng);
         self.room_over(Outcome::Ended);
     }
 
@@ -302,6 +369,22 @@ impl Engine {
         let joined = self.media.as_ref().is_some_and(|media| media.path.state() == PathState::Joined);
         if self.may_moderate() && joined {
             self.outputs.push_back(Output::Relay(ToRelay::Mute { index, muted }));
+        }
+    }
+
+    /// What there is to say about the keys of the room that this device is in.
+    #[must_use]
+    pub fn keys_report(&self) -> Option<undertone_call::room::KeysReport> {
+        self.room.as_ref().map(|room| room.keys_report())
+    }
+
+    /// Wipes the key that is sealed under, as if it had never come: what follows shows how it is asked for again
+    /// (rule EKR-1).
+    pub fn lose_key(&mut self) {
+        if let Some(media) = self.media.as_mut().filter(|media| media.is_room())
+            && let Some(epoch) = media.ring.current_epoch()
+        {
+            media.ring.retire(epoch);
         }
     }
 

@@ -24,7 +24,7 @@ use super::connector::Connector;
 use super::error::ClientError;
 use super::home::{Home, ServerPin};
 use super::lookup::{Asked, Lookup, there};
-use super::{rest, wall_time};
+use super::rest;
 use crate::engine::NotEntered;
 
 /// The way from names to proven devices.

@@ -408,6 +408,12 @@ impl Driver {
                     let connector = self.directory.connector().await;
                     self.relay = Some(RelayLink::open(self.generation, connector, self.relay_out.clone()));
                 }
+                Output::Packet(packet) => {
+                    let connection = self.relay.as_ref().and_then(|relay| relay.connection.as_ref());
+                    if let Some(Err(error)) = connection.map(|connection| connection.send_datagram(packet.into())) {
+                        debug!(%error, "a host's word was not sent");
+                    }
+                }
                 Output::CloseRelay => self.relay = None,
                 Output::Store(record) => self.store(record).await,
                 Output::Ask { request, question } => {

@@ -6,13 +6,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use undertone_call::room::KeySignal;
+use undertone_call::room::{EpochKey, KeySignal, RosterNews};
 use undertone_call::{Local, Outcome};
 use undertone_client::engine::{Compared, Engine, Event, Input, Memory, NotEntered, Output};
 use undertone_keys::agreement::{DeviceKey, SoftwareKey};
 use undertone_keys::choice::{Agreement, LegacyPolicy};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::{self, Address, Header, Purpose};
+use undertone_keys::epoch_secret::{EpochPlace, EpochSecret};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::static_key::{Answer, Question};
@@ -21,6 +22,7 @@ use undertone_keys::{CallId, DeviceId, RequestId, RoomId, Secret, Time, UserId, 
 use undertone_media::HopExporter;
 use undertone_media::packet::{Codec, MAX_PACKET};
 use undertone_protocol::control::{ToMember, ToRelay};
+use undertone_protocol::group::{Cause, Place, Roster, SignedStatement, Statement};
 use undertone_protocol::limits::{GRANT_LIFETIME, MAX_SPEAKERS};
 use undertone_protocol::signal::{Letter, ToDevice, ToServer};
 use undertone_protocol::{Access, AccessList, Grant, Join, Listed, Protection, Rights, Terms, VERSION};
@@ -74,6 +76,10 @@ pub(crate) struct World {
     pub(crate) joins: HashMap<usize, Join>,
     /// Signals to these devices are lost.
     pub(crate) deaf: HashSet<usize>,
+    /// Signals from these devices are lost.
+    pub(crate) dumb: HashSet<usize>,
+    /// Words of these devices beside the sound are lost.
+    pub(crate) wordless: HashSet<usize>,
     /// Signals to these devices are kept for later.
     pub(crate) held_up: HashMap<usize, Vec<ToDevice>>,
     /// Packets to these devices are damaged on the way.
@@ -117,6 +123,8 @@ impl World {
             grants: HashMap::new(),
             joins: HashMap::new(),
             deaf: HashSet::new(),
+            dumb: HashSet::new(),
+            wordless: HashSet::new(),
             held_up: HashMap::new(),
             spoilt: HashSet::new(),
             lax: false,
@@ -306,6 +314,15 @@ impl World {
         self.devices[device].events.iter().filter_map(epoch).collect()
     }
 
+    /// The hosts that this device has gone by, by index.
+    pub(crate) fn hosts(&self, device: usize) -> Vec<u16> {
+        let host = |event: &Event| match event {
+            Event::Room { event: undertone_call::room::Event::Host { index, .. }, .. } => Some(*index),
+            _ => None,
+        };
+        self.devices[device].events.iter().filter_map(host).collect()
+    }
+
     /// Everybody's index who is in the room, by what they were told.
     pub(crate) fn index(&self, device: usize) -> Option<u16> {
         let connection = self.devices[device].relay?;
@@ -390,6 +407,7 @@ impl World {
                 let grant = self.grant(device, call);
                 self.signals.push_back((device, ToDevice::CallOpened { number, grant }));
             }
+            Output::Signal(ToServer::Send { .. }) if self.dumb.contains(&device) => {}
             Output::Signal(ToServer::Send { to, call, envelope }) => {
                 self.carried.push(envelope.clone());
                 let place = self.place(to.device);
@@ -444,6 +462,12 @@ impl World {
                     let body = message.frame().unwrap()[2..].to_vec();
                     self.carried.push(body.clone());
                     self.relay_input(RelayInput::Control { connection, body, wall: self.clock() });
+                }
+            }
+            Output::Packet(_) if self.wordless.contains(&device) => {}
+            Output::Packet(packet) => {
+                if let Some(connection) = self.devices[device].relay.filter(|_| self.devices[device].reachable) {
+                    self.relay_input(RelayInput::Datagram { connection, bytes: packet.into() });
                 }
             }
             Output::CloseRelay => self.hang(device),
@@ -548,8 +572,56 @@ impl World {
         }
     }
 
+    /// A statement that this device's present join could sign as host, and its secret.
+    pub(crate) fn epoch_key(&mut self, host: usize, change: impl FnOnce(&mut Statement)) -> EpochKey {
+        let list = self.access.last().unwrap();
+        let (call, index) = (CallId::from_bytes(*list.list().room.as_bytes()), self.index(host).unwrap());
+        let secret = EpochSecret::random(&mut self.rng);
+        let places = self
+            .joins
+            .iter()
+            .filter_map(|(device, join)| self.index(*device).map(|index| Place { join: join.join, index }));
+        let mut places: Vec<Place> = places.collect();
+        places.sort_by_key(|place| place.index);
+        assert!(places.iter().any(|place| place.index == index));
+        let mut statement = Statement {
+            format: 1,
+            call,
+            term: 1,
+            epoch: 1,
+            host: self.joins[&host].join,
+            roster: Roster::new(places).unwrap().hash(),
+            previous: None,
+            commitment: [0; 32],
+            terms: list.list().terms,
+            access: list.hash(),
+            version: list.list().version,
+            cause: Cause::Rotated,
+            removed: false,
+            apply_ms: 1,
+            handover: None,
+        };
+        change(&mut statement);
+        let place = EpochPlace { call: &call, term: statement.term, epoch: statement.epoch };
+        if statement.commitment == [0; 32] {
+            statement.commitment = secret.commitment(place);
+        }
+        EpochKey { statement: SignedStatement::sign(&statement, &self.devices[host].identity), secret }
+    }
+
+    /// The roster of everybody who is in, as a statement of [`Self::epoch_key`] names it.
+    pub(crate) fn roster(&self) -> RosterNews {
+        let places = self
+            .joins
+            .iter()
+            .filter_map(|(device, join)| self.index(*device).map(|index| Place { join: join.join, index }));
+        let mut places: Vec<Place> = places.collect();
+        places.sort_by_key(|place| place.index);
+        RosterNews::Whole(Roster::new(places).unwrap())
+    }
+
     /// An envelope about keys as this device could send it to that one's present join, and its delivery.
-    pub(crate) fn key_signal(&mut self, from: usize, to: usize, epoch: u32, signal: &KeySignal) {
+    pub(crate) fn key_signal(&mut self, from: usize, to: usize, (term, epoch): (u32, u32), signal: &KeySignal) {
         let call = CallId::from_bytes(*self.access[0].list().room.as_bytes());
         let (sender, recipient) = (self.devices[from].address.clone(), self.devices[to].address.clone());
         let header = Header {
@@ -557,7 +629,7 @@ impl World {
             algorithm: Agreement::P256,
             purpose: Purpose::RoomKey,
             context: *call.as_bytes(),
-            term: 0,
+            term,
             epoch,
             not_before: self.clock(),
             sender: sender.clone(),

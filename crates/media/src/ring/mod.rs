@@ -26,6 +26,8 @@ pub const PREVIOUS_AFTER_REMOVAL: Duration = Duration::from_secs(2);
 pub const PENDING: Duration = Duration::from_secs(60);
 /// How many epochs may wait.
 pub const MAX_PENDING: usize = 2;
+/// How long an epoch that was overtaken before anybody sealed under it still opens (rule GRP-2).
+pub const OVERTAKEN: Duration = Duration::from_secs(10);
 /// Sources of one sender that are opened at the same time.
 pub const MAX_CONTEXTS: usize = 16;
 
@@ -113,6 +115,14 @@ pub enum OpenError {
     TooManySources,
 }
 
+/// What is kept of an epoch that sealed and is not in the ring any more: no keys.
+#[derive(Debug)]
+struct Lost {
+    epoch: Epoch,
+    sealed: Vec<(Context, u64)>,
+    opened: Remembered,
+}
+
 /// The media keys of one call as one member holds them, with everything that seals and opens under them.
 #[derive(Debug)]
 pub struct Ring {
@@ -127,6 +137,8 @@ pub struct Ring {
     /// Replay windows of waiting epochs that ran out of time, in case they are installed again.
     remembered: Vec<(Epoch, Remembered)>,
     installs: u64,
+    /// The epoch that sealed and was taken away: if its key comes again, its counters go on.
+    lost: Option<Lost>,
     me: Option<Sender>,
     senders: Vec<Sender>,
     used: Vec<(SenderIndex, JoinId)>,
@@ -144,6 +156,7 @@ impl Ring {
             floor: None,
             remembered: Vec::new(),
             installs: 0,
+            lost: None,
             me: None,
             senders: Vec::new(),
             used: Vec::new(),
@@ -159,6 +172,9 @@ impl Ring {
         self.expire(now);
         if let Some(slot) = self.slots.iter().find(|slot| slot.epoch == epoch) {
             return if slot.has_key(&key) { Ok(Installed::Held) } else { Err(InstallError::Conflict(epoch)) };
+        }
+        if let Some(lost) = self.lost.take_if(|lost| lost.epoch == epoch) {
+            return Ok(self.resume(lost, key));
         }
         if self.floor.is_some_and(|floor| epoch <= floor) {
             return Err(InstallError::Old(epoch));
@@ -183,8 +199,23 @@ impl Ring {
         Ok(Installed::New)
     }
 
+    /// The key that was lost is back: nothing is sealed or opened twice under it.
+    fn resume(&mut self, lost: Lost, key: MediaKey) -> Installed {
+        let mut slot = Slot::new(lost.epoch, key, None);
+        slot.remember(lost.opened);
+        if let Some(me) = &self.me {
+            let sealer = |(context, next)| (context, Sealer::resuming(slot.sender_key(&self.call, me, context), next));
+            self.sealers = lost.sealed.into_iter().map(sealer).collect();
+        }
+        let place = self.slots.iter().take_while(|other| other.epoch < lost.epoch).count();
+        self.slots.insert(place, slot);
+        self.sealing = Some(lost.epoch);
+        self.installs += 1;
+        Installed::New
+    }
+
     /// Seals under `epoch` from now on. What was current becomes the previous epoch; waiting epochs that were
-    /// overtaken are dropped. `removed` says that the change removed a member.
+    /// overtaken open for [`OVERTAKEN`], since somebody may have sealed under them for a moment. `removed` says that the change removed a member.
     ///
     /// # Errors
     /// [`NotPending`].
@@ -198,16 +229,23 @@ impl Ring {
             return Err(NotPending(epoch));
         }
         let previous = self.sealing;
-        self.slots.retain(|slot| Some(slot.epoch) == previous || slot.epoch >= epoch);
+        // One of each kind: what is older than the previous epoch has had its time.
+        let overtaken =
+            self.slots.iter().map(|slot| slot.epoch).rfind(|waits| *waits < epoch && Some(*waits) > previous);
+        self.slots.retain(|slot| Some(slot.epoch) == previous || Some(slot.epoch) == overtaken || slot.epoch >= epoch);
         let (audio, other) =
             if removed { (PREVIOUS_AFTER_REMOVAL, PREVIOUS_AFTER_REMOVAL) } else { (PREVIOUS_AUDIO, PREVIOUS_VIDEO) };
         for slot in &mut self.slots {
             if Some(slot.epoch) == previous {
                 slot.expire_at(now + audio, now + other);
+            } else if Some(slot.epoch) == overtaken {
+                let until = now + if removed { PREVIOUS_AFTER_REMOVAL } else { OVERTAKEN };
+                slot.expire_at(until, until);
             } else if slot.epoch == epoch {
                 slot.keep();
             }
         }
+        self.lost = None;
         (self.sealing, self.floor) = (Some(epoch), Some(epoch));
         self.remembered.retain(|(remembered, _)| *remembered > epoch);
         self.sealers.clear();
@@ -215,7 +253,7 @@ impl Ring {
     }
 
     /// Forgets an epoch at once: its key is wiped. Without the current one there is nothing to seal under until
-    /// another is promoted.
+    /// another is promoted, or the same key comes again.
     pub fn retire(&mut self, epoch: Epoch) {
         self.forget(|slot| slot.epoch == epoch);
     }
@@ -230,7 +268,8 @@ impl Ring {
         for slot in self.slots.extract_if(.., |slot| over(slot)) {
             if self.sealing == Some(slot.epoch) {
                 self.sealing = None;
-                self.sealers.clear();
+                let sealed = self.sealers.drain(..).map(|(context, sealer)| (context, sealer.sealed())).collect();
+                self.lost = Some(Lost { epoch: slot.epoch, sealed, opened: slot.into_remembered() });
             } else if Some(slot.epoch) > self.floor {
                 // It may come again, by a second delivery of its key; what it has opened it must not open again.
                 if self.remembered.len() >= 2 * MAX_PENDING {
@@ -292,6 +331,10 @@ impl Ring {
         }
         self.use_up(&me)?;
         self.sealers.clear();
+        // Another join has keys of its own.
+        if let Some(lost) = &mut self.lost {
+            lost.sealed.clear();
+        }
         self.me = Some(me);
         Ok(())
     }

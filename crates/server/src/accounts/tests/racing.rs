@@ -73,8 +73,8 @@ async fn id_7_who_keeps_an_account_in_its_last_minute_is_told_that_it_is_too_lat
     let kept = before.keep(&old.account, &list_of(&logged_in.announced.as_ref().unwrap().0, &old.user)).unwrap();
     let keep = async |at: u64| {
         let exchange = world.login(&old).await.unwrap().exchange;
-        let change = ChangeDevices { exchange, list: Bytes(kept.to_bytes()), passphrase: None };
-        world.desk.change(change, WallTime::from_unix(at)).await
+        let change = ChangeDevices { exchange, list: Bytes(kept.to_bytes()), passphrase: None, passphrase_off: false };
+        world.desk.change(change, None, WallTime::from_unix(at)).await
     };
     // The list that keeps it has to stand in the log before the account begins anew.
     for late in [effective - 60, effective - 1, effective, effective + 1_000] {

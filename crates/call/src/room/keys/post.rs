@@ -1,0 +1,156 @@
+//! Letters about keys: sealed to a join's own key, paced, and opened (rules GRP-7, ID-4).
+
+use std::collections::VecDeque;
+
+use undertone_keys::choice::Agreement;
+use undertone_keys::envelope::{self, Address, Envelope, Header, Purpose};
+use undertone_keys::static_key::{Answer, Question, StaticKey};
+use undertone_keys::{DeviceId, RequestId, Time};
+use undertone_media::key_id::SenderIndex;
+
+use crate::room::policy::GroupPolicy;
+use crate::room::{KeySignal, Output, RoomCall};
+
+/// Letters that came before their sender was proven, or before their list.
+const MAX_EARLY: usize = 64;
+/// Letters remembered as seen (rule ID-4).
+const MAX_SEEN: usize = 4096;
+
+/// What a letter is about: the header's term and epoch, and its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About {
+    pub(super) term: u32,
+    pub(super) epoch: u32,
+    pub(super) request: RequestId,
+}
+
+/// A letter that was opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) about: About,
+    pub(super) signal: KeySignal,
+}
+
+/// Letters per time (rule DOS-1): a burst, and then one after the other.
+#[derive(Debug)]
+pub(super) struct Pace {
+    budget: u32,
+    refilled: Time,
+}
+
+impl Pace {
+    pub(super) const fn new(now: Time, policy: &GroupPolicy) -> Self {
+        Self { budget: policy.letters_burst, refilled: now }
+    }
+
+    /// Whether one more may go out now.
+    pub(super) fn take(&mut self, now: Time, policy: &GroupPolicy) -> bool {
+        let pace = policy.letter_pace.as_micros().max(1);
+        let refill = u32::try_from(now.since(self.refilled).as_micros() / pace).unwrap_or(u32::MAX);
+        if refill > 0 {
+            self.budget = self.budget.saturating_add(refill).min(policy.letters_burst);
+            self.refilled = now;
+        }
+        let may = self.budget > 0;
+        self.budget = self.budget.saturating_sub(1);
+        may
+    }
+
+    pub(super) fn next(&self, policy: &GroupPolicy) -> Time {
+        self.refilled + policy.letter_pace
+    }
+}
+
+/// What came in and what was seen.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    early: VecDeque<(Address, Vec<u8>)>,
+    seen: VecDeque<(DeviceId, RequestId, u32)>,
+    /// How many letters went out, and their bytes.
+    pub(super) sent: (u64, u64),
+}
+
+impl Letters {
+    pub(super) fn keep_early(&mut self, from: Address, envelope: Vec<u8>) {
+        if self.early.len() >= MAX_EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back((from, envelope));
+    }
+
+    pub(super) fn take_early(&mut self) -> VecDeque<(Address, Vec<u8>)> {
+        core::mem::take(&mut self.early)
+    }
+
+    /// Makes a letter new again that is to be looked at once more.
+    pub(super) fn unsee(&mut self, from: DeviceId, about: About) {
+        self.seen.retain(|seen| *seen != (from, about.request, about.epoch));
+    }
+
+    fn see(&mut self, seen: (DeviceId, RequestId, u32)) {
+        if self.seen.len() >= MAX_SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(seen);
+    }
+}
+
+impl RoomCall {
+    /// Seals a letter to the present join of a member.
+    pub(super) fn post(
+        &mut self,
+        index: SenderIndex,
+        about: About,
+        signal: &KeySignal,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted()) else { return };
+        let to = seat.member().clone();
+        let header = Header {
+            format: envelope::FORMAT,
+            algorithm: Agreement::P256,
+            purpose: Purpose::RoomKey,
+            context: *self.call.as_bytes(),
+            term: about.term,
+            epoch: about.epoch,
+            not_before: self.wall,
+            sender: self.local.address.clone(),
+            recipient: to.clone(),
+            request: about.request,
+        };
+        let key = StaticKey::P256(seat.entry().join.ephemeral);
+        if let Ok(envelope) = envelope::seal(rng, &self.local.identity, &header, &key, &signal.encode()) {
+            let (letters, bytes) = self.keys.letters.sent;
+            let length = u64::try_from(envelope.len()).unwrap_or_default();
+            self.keys.letters.sent = (letters + 1, bytes + length);
+            self.outputs.push_back(Output::Send { to, envelope });
+        }
+    }
+
+    /// Opens a letter of a proven device. `None` for whatever does not open, was sealed to an earlier join, or came
+    /// before.
+    pub(super) fn open_letter(&mut self, from: &Address, bytes: &[u8]) -> Option<Opened> {
+        let envelope = Envelope::from_bytes(bytes).ok()?;
+        let record = self.known.get(&from.user)?.peer.as_ref()?.device(from.device)?;
+        let context = self.call.as_bytes();
+        let envelope = envelope.verify(record, &self.local.address, Agreement::P256, Purpose::RoomKey, context).ok()?;
+        let header = envelope.header();
+        let about = About { term: header.term, epoch: header.epoch, request: header.request };
+        let seen = (from.device, about.request, about.epoch);
+        let again = self.keys.letters.seen.contains(&seen);
+        let me = self.me.as_ref()?;
+        let Question::Agree(peer) = envelope.question() else { return None };
+        let answer = Answer::Agreed(me.ephemeral.agree(&peer).ok()?);
+        let text = envelope.open(&StaticKey::P256(*me.ephemeral.public()), &answer).ok()?;
+        let signal = KeySignal::decode(&text).ok()?;
+        // A request is sent again under its id when its answer may be lost (rule EKR-2): it is answered again, and changes
+        // nothing else. Everything else counts once.
+        if again && !matches!(signal, KeySignal::Request { .. }) {
+            return None;
+        }
+        if !again {
+            self.keys.letters.see(seen);
+        }
+        Some(Opened { about, signal })
+    }
+}

@@ -1,0 +1,129 @@
+//! One device in the world: a shipped engine, its keys, its links and its clock.
+
+use std::sync::Arc;
+
+use undertone_call::Local;
+use undertone_client::engine::{Engine, Memory};
+use undertone_keys::Time;
+use undertone_keys::WallTime;
+use undertone_keys::agreement::{DeviceKey as _, SoftwareKey};
+use undertone_keys::device_list::DeviceList;
+use undertone_keys::envelope::Address;
+use undertone_keys::record::DeviceRecord;
+use undertone_keys::sign::{Device as DeviceRole, Server, SigningKey, VerifyingKey};
+use undertone_keys::testing::SeededRng;
+use undertone_keys::{JoinId, UserId};
+use undertone_protocol::Rights;
+use undertone_relay::ConnectionId;
+use undertone_transparency::testing::proven;
+use undertone_transparency::{PeerTrust, TrustedPeer};
+
+use super::link::{Link, below};
+
+/// Why a device's keys cannot be made.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) engine: Engine,
+    pub(super) address: Address,
+    pub(super) identity: Arc<SigningKey<DeviceRole>>,
+    pub(super) list: DeviceList,
+    pub(super) peer: TrustedPeer,
+    key: SoftwareKey,
+    /// Thousandths of its clock's speed.
+    speed: u64,
+    pub(super) server: Link,
+    pub(super) relay: Link,
+    /// Its process runs.
+    pub(super) alive: bool,
+    /// A person wants it in the room.
+    pub(super) wanted: bool,
+    /// Grows with each process, so that nothing reaches a later one.
+    pub(super) run: u64,
+    /// Its signalling connection, and since when it stands.
+    pub(super) session: Option<(u64, Time)>,
+    pub(super) connection: Option<ConnectionId>,
+    /// Since when it is in the room by its own knowledge.
+    pub(super) joined: Option<(JoinId, u16, Time)>,
+    pub(super) pending_join: Option<JoinId>,
+    /// Since when it can reach relay and server and is in.
+    pub(super) good_since: Option<Time>,
+    pub(super) bad_since: Time,
+    pub(super) wake: Option<(Time, u64)>,
+    pub(super) rights: Rights,
+    /// The epochs that it has sealed under in its present join.
+    pub(super) sealed: Vec<u32>,
+}
+
+impl Device {
+    pub(super) fn new(number: usize, server: VerifyingKey<Server>, rng: &mut SeededRng) -> Option<Self> {
+        let user = UserId::parse(&format!("p{number:03}"), "x").ok()?;
+        let (account, identity) = (SigningKey::generate(rng), Arc::new(SigningKey::generate(rng)));
+        let key = SoftwareKey::generate(rng);
+        let made = WallTime::from_unix(1);
+        let record = DeviceRecord::new(user.clone(), *identity.public(), *key.public(), made, "device".into());
+        let list = DeviceList::first(&account, &user, record.sign(&identity)).ok()?;
+        let address = Address { user, device: record.device };
+        let devices = proven(&list);
+        let peer = PeerTrust::pin(&devices).observe(&devices).ok()?;
+        let engine = Self::engine(&address, &identity, &list, &key, server);
+        Some(Self {
+            engine,
+            address,
+            identity,
+            list,
+            peer,
+            key,
+            speed: 950 + below(rng, 101),
+            server: Link::random(rng),
+            relay: Link::random(rng),
+            alive: true,
+            wanted: false,
+            run: 0,
+            session: None,
+            connection: None,
+            joined: None,
+            pending_join: None,
+            good_since: None,
+            bad_since: Time::ZERO,
+            wake: None,
+            rights: Rights { speak: true, moderate: number == 0 },
+            sealed: Vec::new(),
+        })
+    }
+
+    fn engine(
+        address: &Address,
+        identity: &Arc<SigningKey<DeviceRole>>,
+        list: &DeviceList,
+        key: &SoftwareKey,
+        server: VerifyingKey<Server>,
+    ) -> Engine {
+        let local = Local {
+            address: address.clone(),
+            identity: identity.clone(),
+            account: *list.account(),
+            key: (*key.public()).into(),
+        };
+        Engine::new(local, server, Memory::default())
+    }
+
+    /// Its process ends, and what it knew with it.
+    pub(super) fn end(&mut self, server: VerifyingKey<Server>) {
+        self.engine = Self::engine(&self.address, &self.identity, &self.list, &self.key, server);
+        self.run += 1;
+        (self.alive, self.wanted) = (false, false);
+        (self.session, self.connection, self.joined, self.pending_join) = (None, None, None, None);
+        self.wake = None;
+        self.sealed.clear();
+    }
+
+    /// Its own clock.
+    pub(super) const fn local(&self, now: Time) -> Time {
+        Time::from_micros(now.as_micros() / 1_000 * self.speed + now.as_micros() % 1_000)
+    }
+
+    /// When its clock shows this.
+    pub(super) const fn global(&self, local: Time) -> Time {
+        Time::from_micros((local.as_micros() / self.speed + 1) * 1_000)
+    }
+}

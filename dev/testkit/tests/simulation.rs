@@ -1,0 +1,51 @@
+//! Group calls in virtual time, one schedule after another (see `undertone_testkit::simulation`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+use undertone_testkit::simulation::{Counts, Schedule, play, play_schedule};
+
+/// How many schedules `make test` plays; `make simulate` sets another number.
+const SCHEDULES: u64 = 300;
+
+#[test]
+fn simulate_converges() {
+    let number = std::env::var("UNDERTONE_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(SCHEDULES);
+    let first: u64 = std::env::var("UNDERTONE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    if number == 1 {
+        // One seed again, with all that happens in it.
+        let mut schedule = Schedule::of(first);
+        schedule.loud = true;
+        println!("{:?}", play_schedule(schedule).unwrap());
+        return;
+    }
+    let threads = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
+    let began = std::time::Instant::now();
+    let play_every = |offset: usize| {
+        let (mut counts, mut failures) = (Counts::default(), Vec::new());
+        for seed in (first..first + number).skip(offset).step_by(threads) {
+            match play(seed) {
+                Ok(of) => counts.add(&of),
+                Err(violation) => failures.push(violation),
+            }
+        }
+        (counts, failures)
+    };
+    let (mut counts, mut failures) = (Counts::default(), Vec::new());
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|offset| scope.spawn(move || play_every(offset))).collect();
+        for handle in handles {
+            let (of, failed) = handle.join().unwrap();
+            counts.add(&of);
+            failures.extend(failed);
+        }
+    });
+    println!("{number} schedules in {:.1} s", began.elapsed().as_secs_f32());
+    for (name, count) in counts.named() {
+        println!("  {name:<18} {count}");
+    }
+    failures.sort_by_key(|violation| violation.seed);
+    for violation in failures.iter().take(20) {
+        println!("{violation}");
+    }
+    assert!(failures.is_empty(), "{} of {number} schedules failed", failures.len());
+    assert!(counts.named().iter().all(|(_, count)| *count > 0 || number < 200), "a kind never happened");
+}
