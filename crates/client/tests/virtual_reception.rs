@@ -80,7 +80,7 @@ fn ekr_1_a_frame_that_came_100_ms_before_its_key_is_heard() {
     let frames = u32::try_from((world.now.as_millis() - begun.as_millis()) / 20 - 1).unwrap();
     let heard = &world.devices[BOB].heard_from;
     assert_eq!([heard[&ada], heard[&carol]], [frames; 2]);
-    assert_eq!(recovered(&world, BOB, ADA), [100]);
+    assert_eq!(recovered(&world, BOB, ADA), [100_u64]);
     assert_eq!(told(&world, BOB, ADA), []);
     let stats = world.devices[BOB].engine.media_stats();
     assert_eq!((stats.dropped - before.dropped, stats.refused - before.refused), (0, 0));

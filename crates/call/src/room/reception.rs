@@ -336,8 +336,7 @@ fn reason(silent: bool, trouble: Option<&Trouble>, keys: KeyState, now: Time) ->
         (false, Some(Trouble { why: Unopened::NoKey, since, in_vain, .. })) => match keys {
             KeyState { host_present: false, .. } => Reason::HostGone,
             KeyState { denied: true, asked: None, .. } => Reason::Denied,
-            KeyState { asked: Some(_), .. } => Reason::WaitingSince(*since),
-            _ if *in_vain || now.since(*since) >= IN_VAIN => Reason::WrongEpoch,
+            KeyState { asked: None, .. } if *in_vain || now.since(*since) >= IN_VAIN => Reason::WrongEpoch,
             _ => Reason::WaitingSince(*since),
         },
     }
