@@ -107,7 +107,7 @@ impl Shown<'_> {
         let next = announcement.version() == before.version().saturating_add(1);
         let until = next.then(|| NewestAt { epoch: leaf.epoch.saturating_sub(1), time: leaf.time });
         let announced = Some(Announced { account: *newest.account(), effective });
-        Ok(InForce { list: before, announced, newest: until.or(self.known.and_then(|known| known.newest)) })
+        Ok(InForce { list: before, announced, newest: until.or_else(|| self.known.and_then(|known| known.newest)) })
     }
 
     /// Nothing came behind this one.

@@ -150,7 +150,7 @@ impl History {
     pub fn newest_in(&self, version: u32) -> Option<u64> {
         let place = self.versions.iter().position(|shown| shown.list.version() == version)?;
         let next = self.versions.get(place.saturating_add(1));
-        Some(next.map_or(self.provenance.epoch(), |next| next.epoch.saturating_sub(1)))
+        Some(next.map_or_else(|| self.provenance.epoch(), |next| next.epoch.saturating_sub(1)))
     }
 
     /// From which state of the directory they were proven.

@@ -203,7 +203,7 @@ impl World {
                 let wall = self.wall();
                 self.relay(RelayInput::Control { connection, body, wall });
             }
-            Arrival::ControlDown { connection, message } => self.from_relay(connection, *message),
+            Arrival::ControlDown { connection, message } => self.told_by_relay(connection, *message),
             Arrival::MediaUp { connection, bytes } => {
                 self.relay(RelayInput::Datagram { connection, bytes: bytes.into() });
             }
@@ -277,7 +277,7 @@ impl World {
 
     pub(super) fn input(&mut self, device: usize, input: Input) {
         let now = self.device(device).local(self.now);
-        let World { devices, rng, .. } = self;
+        let Self { devices, rng, .. } = self;
         if let Some(device) = devices.get_mut(device) {
             device.engine.handle_input(now, input, rng);
         }
@@ -309,14 +309,14 @@ impl World {
             Output::Signal(message) => {
                 let Some((session, _)) = self.device(device).session else { return };
                 let now = self.now;
-                let World { devices, rng, .. } = self;
+                let Self { devices, rng, .. } = self;
                 let Some(here) = devices.get_mut(device) else { return };
                 let at = here.server.ordered(now, Way::Up, rng);
                 self.at(at, Arrival::ToServer { device, session, message: Box::new(message) });
             }
             Output::Resolve(user) => {
                 let peer = self.devices.iter().find(|other| other.address.user == user).map(|other| other.peer.clone());
-                let peer = peer.ok_or(Unresolved::Untrusted("nobody".into()));
+                let peer = peer.ok_or_else(|| Unresolved::Untrusted("nobody".into()));
                 let lost = Input::Resolved { user: user.clone(), peer: Err(Unresolved::Unavailable) };
                 self.ask_server(device, Input::Resolved { user, peer }, lost);
             }
@@ -353,7 +353,7 @@ impl World {
 
     fn relay_way(&mut self, device: usize, way: Way) -> Time {
         let now = self.now;
-        let World { devices, rng, .. } = self;
+        let Self { devices, rng, .. } = self;
         devices.get_mut(device).map_or(now, |here| here.relay.ordered(now, way, rng))
     }
 
@@ -448,13 +448,13 @@ impl World {
         here.session = Some((session, now));
         here.server.renew();
         self.input(device, Input::SignalUp { wall });
-        self.to_device(device, ToDevice::Welcome { version: VERSION, now: wall, you });
+        self.deliver(device, ToDevice::Welcome { version: VERSION, now: wall, you });
     }
 
-    fn to_device(&mut self, device: usize, message: ToDevice) -> bool {
+    fn deliver(&mut self, device: usize, message: ToDevice) -> bool {
         let Some((session, _)) = self.device(device).session else { return false };
         let now = self.now;
-        let World { devices, rng, .. } = self;
+        let Self { devices, rng, .. } = self;
         let Some(here) = devices.get_mut(device) else { return false };
         let at = here.server.ordered(now, Way::Down, rng);
         self.at(at, Arrival::ToDevice { device, session, message: Box::new(message) });
@@ -464,26 +464,26 @@ impl World {
     /// The server's part of signalling: it hands on what it cannot read.
     fn serve(&mut self, from: usize, message: ToServer) {
         match message {
-            ToServer::Send { to, call, envelope } => self.hand_on(from, to, call, envelope),
+            ToServer::Send { to, call, envelope } => self.hand_on(from, &to, call, envelope),
             ToServer::Spread { call, letters, .. } => {
                 for Letter { to, envelope } in letters {
-                    self.hand_on(from, to, call, envelope);
+                    self.hand_on(from, &to, call, envelope);
                 }
             }
             ToServer::Hello { .. } | ToServer::OpenCall { .. } | ToServer::KeepAlive => {}
         }
     }
 
-    fn hand_on(&mut self, from: usize, to: Address, call: CallId, envelope: Vec<u8>) {
+    fn hand_on(&mut self, from: usize, to: &Address, call: CallId, envelope: Vec<u8>) {
         self.watch.letters += 1;
         self.trace(|| {
             let header = undertone_keys::envelope::Envelope::from_bytes(&envelope).map(|letter| letter.claimed().epoch);
             format!("    letter p{from:03} -> {} epoch {header:?}, {} bytes", to.user, envelope.len())
         });
-        let place = self.devices.iter().position(|device| device.address == to);
+        let place = self.devices.iter().position(|device| device.address == *to);
         let deliver = ToDevice::Deliver { from: self.device(from).address.clone(), call, envelope, grant: None };
-        if !place.is_some_and(|place| self.to_device(place, deliver)) {
-            self.to_device(from, ToDevice::Undelivered { to: to.device, call });
+        if !place.is_some_and(|place| self.deliver(place, deliver)) {
+            self.deliver(from, ToDevice::Undelivered { to: to.device, call });
         }
     }
 
@@ -521,7 +521,7 @@ impl World {
 
     fn datagram(&mut self, device: usize) -> Vec<Time> {
         let now = self.now;
-        let World { devices, rng, .. } = self;
+        let Self { devices, rng, .. } = self;
         let times = devices.get(device).map(|here| here.relay.datagram(now, rng)).unwrap_or_default();
         match times.len() {
             0 => self.counts.lost += 1,
@@ -531,7 +531,7 @@ impl World {
         times
     }
 
-    fn from_relay(&mut self, connection: ConnectionId, message: ToMember) {
+    fn told_by_relay(&mut self, connection: ConnectionId, message: ToMember) {
         let Some(device) = self.holder(connection) else { return };
         if let ToMember::Joined { index, .. } = &message
             && let Some(join) = self.device(device).pending_join
@@ -575,6 +575,7 @@ impl World {
     }
 
     /// Says what happens, to whoever looks for a fault.
+    #[expect(clippy::print_stdout, reason = "whoever plays one seed wants to read it")]
     fn trace(&self, what: impl FnOnce() -> String) {
         if self.schedule.loud {
             println!("{:>7} {}", self.now.as_millis(), what());
@@ -654,7 +655,7 @@ impl World {
             }
             Act::RestartRelay => self.restart_relay(),
             Act::Weather(device) => {
-                let World { devices, rng, .. } = self;
+                let Self { devices, rng, .. } = self;
                 if let Some(here) = devices.get_mut(device) {
                     let cut = (here.server.cut_until, here.relay.cut_until);
                     (here.server, here.relay) = (super::link::Link::random(rng), super::link::Link::random(rng));
@@ -731,7 +732,7 @@ impl World {
         self.counts.relists += 1;
         self.access.push(next);
         for other in 0..self.devices.len() {
-            self.to_device(other, ToDevice::RoomChanged { room, version });
+            self.deliver(other, ToDevice::RoomChanged { room, version });
         }
         if off {
             self.device_mut(device).wanted = false;

@@ -122,9 +122,9 @@ impl RoomCall {
             Allowed::Answer => {
                 let applied = hosting.applied;
                 let good = hosting.keys.iter().filter(|drawn| drawn.statement.epoch >= applied);
-                let good = good.filter(|drawn| drawn.roster.has(asked.join));
+                let mut good = good.filter(|drawn| drawn.roster.has(asked.join));
                 let keys: Vec<EpochKey> = good.clone().map(super::host::Drawn::key).collect();
-                let Some(newest) = good.last() else {
+                let Some(newest) = good.next_back() else {
                     // It came after the newest epoch was opened: the next is for it too (rule GRP-2).
                     return hosting.due(now, Cause::Joined, false);
                 };

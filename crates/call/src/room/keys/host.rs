@@ -250,7 +250,7 @@ impl RoomCall {
         handover: Option<Signed>,
         rng: &mut impl rand_core::CryptoRng,
     ) {
-        let leaver = handover.as_ref().and_then(|_| self.keys.leaver);
+        let leaver = handover.as_ref().and(self.keys.leaver);
         let Some(index) = self.own_index() else { return };
         let seats = self.seats.iter().filter(|(_, seat)| seat.is_admitted());
         let seats = seats.map(|(index, seat)| Place { join: seat.entry().join.join, index: *index });

@@ -205,7 +205,7 @@ impl RoomCall {
         let verdict = judge(self.keys.head.as_ref(), &statement_for_judge, hash, index, host);
         match verdict {
             Verdict::Take if self.usurps(statement) => {}
-            Verdict::Take => self.take(now, index, checked, secret, roster, rng),
+            Verdict::Take => self.take(now, index, &checked, secret, roster, rng),
             Verdict::Same => {
                 self.heard(now);
                 if secret.is_some() {
@@ -243,8 +243,8 @@ impl RoomCall {
             Verdict::Contradiction => {
                 let host = statement.host;
                 let mine = self.keys.head.as_ref().map(|head| head.signed.clone());
-                let statements = mine.into_iter().chain([checked.signed]).collect();
-                self.spread_evidence(host, statements, rng);
+                let statements: Vec<_> = mine.into_iter().chain([checked.signed]).collect();
+                self.spread_evidence(host, &statements, rng);
             }
         }
     }
@@ -278,7 +278,7 @@ impl RoomCall {
         &mut self,
         now: Time,
         index: SenderIndex,
-        checked: Checked,
+        checked: &Checked,
         secret: Option<EpochSecret>,
         roster: Option<Roster>,
         rng: &mut impl rand_core::CryptoRng,
@@ -286,14 +286,14 @@ impl RoomCall {
         let stood = self.stand_down();
         let Some(seat) = self.seats.get(&index) else { return };
         let key = seat.entry().grant.identity;
-        let Checked { signed, statement, hash } = &checked;
+        let Checked { signed, statement, hash } = checked;
         let (signed, statement, hash) = (signed.clone(), statement.clone(), *hash);
         if roster.is_none() || secret.is_none() {
             self.keys.recovery.wish(Failure::Statement, now);
         }
         self.go_by(now, Head { signed, statement, hash, roster, index, key, since: now });
         if let Some(secret) = secret {
-            self.open_epoch(now, &checked, &secret, rng);
+            self.open_epoch(now, checked, &secret, rng);
         }
         if stood {
             // Whoever has heard this host till now need not wait until it is heard no more.
@@ -449,8 +449,8 @@ impl RoomCall {
                 == (b.statement.host, b.statement.term, b.statement.epoch)
             && a.hash != b.hash
         {
-            let (host, both) = (a.statement.host, vec![a.signed.clone(), b.signed.clone()]);
-            return self.spread_evidence(host, both, rng);
+            let (host, both) = (a.statement.host, [a.signed.clone(), b.signed.clone()]);
+            return self.spread_evidence(host, &both, rng);
         }
         // A host that shows another's statement has stood down.
         let host = self.keys.head.as_ref().and_then(|head| self.seated(head.statement.host));
@@ -488,7 +488,7 @@ impl RoomCall {
     }
 
     /// Two statements of one host for one epoch: it is host no more, and everybody is shown why (rule GRP-1).
-    fn spread_evidence(&mut self, host: JoinId, statements: Vec<SignedStatement>, rng: &mut impl rand_core::CryptoRng) {
+    fn spread_evidence(&mut self, host: JoinId, statements: &[SignedStatement], rng: &mut impl rand_core::CryptoRng) {
         if self.keys.convicted.contains(&host) {
             return;
         }
@@ -496,7 +496,7 @@ impl RoomCall {
         let others: Vec<SenderIndex> =
             self.seats.iter().filter(|(_, seat)| seat.is_admitted()).map(|(index, _)| *index).collect();
         for index in others {
-            let told = KeySignal::Told { statements: statements.clone() };
+            let told = KeySignal::Told { statements: statements.to_vec() };
             self.post(index, about_nothing(rng), &told, rng);
         }
     }

@@ -42,7 +42,8 @@ fn ekr_8_every_reason_follows_from_what_came_in() {
     let bad = |why| Some(Input::Unopened(id(0, 2), why));
     let asked = Some(at(60_000));
     // What comes for how long; what is known of the keys; what holds then. Each begins where the one before has ended.
-    let table: [(Option<Input>, u64, Input, fn(Time) -> Reason); 19] = [
+    type Row = (Option<Input>, u64, Input, fn(Time) -> Reason);
+    let table: [Row; 19] = [
         (None, 1100, keys(true, None, false), |_| Reason::NotSending),
         (good(), 100, keys(true, None, false), |_| Reason::Ok),
         (None, 900, keys(true, None, false), |_| Reason::Ok),
