@@ -3,7 +3,7 @@
 
 SERVER_FLAGS ?=
 
-.PHONY: help build run demo test check bench bench-sound fuzz docs clean
+.PHONY: help build run demo test check bench bench-sound simulate fuzz docs clean
 
 help:
 	@echo "make run    start a server on this machine, with everything it needs"
@@ -12,6 +12,7 @@ help:
 	@echo "make check  format, lints and layers only"
 	@echo "make bench  measure sealing, relays, joins, calls, memory and the key directory, beside limits and peers (six minutes)"
 	@echo "make bench-sound  measure speech over bad paths"
+	@echo "make simulate  play group calls in virtual time, ten thousand schedules (SCHEDULES=N, SEED=N; one alone prints all that happens)"
 	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
 	@echo "make docs   build the documentation"
 
@@ -51,6 +52,11 @@ bench:
 bench-sound:
 	@sh dev/setup.sh build
 	cargo run --quiet --package undertone-bench -- sound --plot docs/sound-under-loss.svg
+
+SCHEDULES ?= 10000
+SEED ?= 0
+simulate:
+	UNDERTONE_SCHEDULES=$(SCHEDULES) UNDERTONE_SEED=$(SEED) cargo test --package undertone-testkit --test simulation -- --nocapture
 
 fuzz:
 	@sh dev/fuzz/run.sh

@@ -107,8 +107,9 @@ fn id_6_kill_during_a_device_change_leaves_all_of_it_or_nothing() {
         let acts = phone.run(&["devices"]).unwrap().status.code() == Some(0);
         assert_eq!(acts, now == "active", "{moment:?}: the directory says {now}");
         assert!(told != Some(0) || now == "revoked", "what was answered is done");
-        if matches!(moment, Moment::Stored | Moment::Published) {
-            assert_eq!(now, "revoked", "what is stored is published at the next start");
+        // The store writes other things too, so that its first commit need not have been this one's.
+        if matches!(moment, Moment::Published) {
+            assert_eq!(now, "revoked", "what is published is not taken back");
         }
         // Saying it again makes it, or says that it is made.
         let again = ada.with_passphrase(PASSPHRASE, &["devices", "revoke", &label, "--yes"]).unwrap();

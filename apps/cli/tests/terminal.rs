@@ -34,8 +34,8 @@ async fn two_terminals_call_each_other() {
 
     let mut answering = bob.start(&["answer", "--wav-in", &speech_b, "--no-devices"]).unwrap();
     wait_for(&mut answering, "waiting");
-    // One process owns a home (STO-1); the second says so.
-    let second = bob.run(&["whoami"]).unwrap();
+    // One process owns a home (STO-1); what it does not run for others is refused with a word.
+    let second = bob.run(&["room", "list"]).unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another undertone process"));
 

@@ -154,7 +154,7 @@ impl Recovery {
             self.unanswered += 1;
             self.wish(late.failure, now);
         } else if let Some(moved) = self.in_flight.take_if(|in_flight| Some(in_flight.to) != target.host) {
-            self.sent = None;
+            (self.sent, self.noted) = (None, None);
             self.wish(moved.failure, now);
         }
         let (failure, at) = self.wish.filter(|(_, at)| *at <= now)?;
