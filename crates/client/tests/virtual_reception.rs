@@ -11,12 +11,12 @@ use virtual_world::{ADA, BOB, World};
 const CAROL: usize = 2;
 const DAVE: usize = 3;
 
-/// Ada, Bob and Carol in a room where Dave may come in too.
+/// Ada, Bob, Carol and Dave in a room.
 fn talking(seed: u64) -> World {
     let mut world = World::room(seed, &["ada", "bob", "carol", "dave"], Protection::Blind);
-    [ADA, BOB, CAROL].into_iter().for_each(|device| world.enter(device));
+    [ADA, BOB, CAROL, DAVE].into_iter().for_each(|device| world.enter(device));
     world.run(1500);
-    assert!(world.all_hear(&[ADA, BOB, CAROL], 1000), "{:?}", world.devices[BOB].events);
+    assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE], 1000), "{:?}", world.devices[BOB].events);
     world.devices[BOB].events.clear();
     world
 }
@@ -43,10 +43,10 @@ fn recovered(world: &World, device: usize, about: usize) -> Vec<u64> {
     events.filter_map(ms).collect()
 }
 
-/// Dave comes in, and the others change to a key that Bob is not given. When the first frame under it has come.
+/// Dave goes, and the others change to a key that Bob is not given. When the first frame under it has come.
 fn until_a_key_is_missing(world: &mut World) -> undertone_keys::Time {
     let before = world.devices[BOB].engine.media_stats().kept;
-    world.enter(DAVE);
+    world.input(DAVE, Input::HangUp);
     while world.devices[BOB].engine.media_stats().kept == before {
         world.step();
     }
@@ -60,7 +60,7 @@ fn ekr_1_a_frame_that_came_100_ms_before_its_key_is_heard() {
     world.devices[BOB].heard_from.clear();
     let (begun, before) = (world.now, world.devices[BOB].engine.media_stats());
     world.devices[BOB].late.clear();
-    // Dave comes in; what is signalled to Bob is held up till 100 ms after the first frame under the new key.
+    // Dave goes; what is signalled to Bob is held up till 100 ms after the first frame under the new key.
     world.held_up.insert(BOB, Vec::new());
     let first = until_a_key_is_missing(&mut world);
     world.run(80);
@@ -84,7 +84,8 @@ fn ekr_1_a_frame_that_came_100_ms_before_its_key_is_heard() {
     assert_eq!(told(&world, BOB, ADA), []);
     let stats = world.devices[BOB].engine.media_stats();
     assert_eq!((stats.dropped - before.dropped, stats.refused - before.refused), (0, 0));
-    assert_eq!(stats.kept - before.kept, u64::try_from(late.len()).unwrap());
+    // The host's words wait like everything else.
+    assert!(stats.kept - before.kept >= u64::try_from(late.len()).unwrap());
     assert_eq!(stats.kept - before.kept, stats.opened_late - before.opened_late);
 }
 
@@ -117,18 +118,20 @@ fn ekr_8_who_is_not_heard_is_told_of_with_the_reason_and_how_long_it_took() {
 }
 
 #[test]
-fn ekr_8_a_missing_key_and_a_missing_host_are_told_apart() {
+fn ekr_8_a_missing_key_is_told_and_a_host_that_goes_is_followed() {
     let mut world = talking(3);
     world.deaf.insert(BOB);
-    world.enter(DAVE);
+    world.input(DAVE, Input::HangUp);
     world.run(1000);
     assert!(matches!(told(&world, BOB, CAROL)[..], [Reason::WaitingSince(_)]));
     world.input(ADA, Input::HangUp);
+    // Bob is the next in order, and what he says goes out. When he hears of the key that he had missed, both hear each other.
     world.run(500);
-    assert!(matches!(told(&world, BOB, CAROL)[..], [Reason::WaitingSince(_), Reason::HostGone]));
-    // After a while without a new key nothing is sealed: there is nothing to be waited for.
-    world.run(7000);
-    assert_eq!(told(&world, BOB, CAROL).last(), Some(&Reason::NotSending));
+    world.deaf.remove(&BOB);
+    world.welcome(BOB);
+    world.run(4000);
+    assert_eq!(told(&world, BOB, CAROL).last(), Some(&Reason::Ok));
+    assert!(world.all_hear(&[BOB, CAROL], 1000));
 }
 
 #[test]
@@ -151,18 +154,19 @@ fn ekr_8_somebody_who_sends_nothing_is_told_of() {
 #[test]
 fn ekr_1_forgeries_ask_for_no_key() {
     let mut world = talking(5);
-    // Whoever came into a room that talked has asked already, for the key that was in use then. The next one settles that.
-    world.enter(DAVE);
-    world.run(1000);
     world.input(DAVE, Input::HangUp);
     world.run(1500);
     world.devices[BOB].events.clear();
     let (envelopes, before) = (world.carried.len(), world.devices[BOB].engine.media_stats());
     world.spoilt.insert(BOB);
-    world.run(6000);
+    let signalled = |world: &World| world.carried[envelopes..].iter().filter(|bytes| bytes.len() > 100).count();
+    world.run(1000);
+    assert_eq!(signalled(&world), 0, "an envelope went somewhere");
+    world.run(5000);
     assert_eq!(told(&world, BOB, ADA), [Reason::Forged]);
-    let signalled = world.carried[envelopes..].iter().filter(|bytes| bytes.len() > 100).count();
-    assert_eq!(signalled, 0, "an envelope went somewhere");
+    // After three seconds in which nothing opened, and once, others are told which statement Bob goes by, and the host is
+    // asked for its own; and whether it is there, since its words do not open either.
+    assert!((1..=16).contains(&signalled(&world)), "{} envelopes", signalled(&world));
     let said = |event: &&Event| matches!(event, Event::Rejected { reason } if reason.contains("another key"));
     assert_eq!(world.devices[BOB].events.iter().filter(said).count(), 1);
     let stats = world.devices[BOB].engine.media_stats();

@@ -48,10 +48,10 @@ impl KeyId {
         Self { context, sender, epoch: epoch.0.to_be_bytes()[3] }
     }
 
-    /// Whether it names sound or a picture, and not what members say about those.
+    /// Whether it names sound or a picture, and not what members or the host say about those.
     #[must_use]
     pub const fn is_track(self) -> bool {
-        self.context.0 != Context::QUALITY.0
+        self.context.0 < Context::HOST.0
     }
 
     /// As the number SFrame carries.
