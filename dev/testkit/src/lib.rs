@@ -17,7 +17,6 @@ pub mod locksmith;
 pub mod lossy;
 pub mod process;
 pub mod server;
-pub mod simulation;
 mod speech_path;
 pub mod terminal;
 pub mod tls;

@@ -6,7 +6,7 @@ use super::link::{below, chance};
 
 /// Something that is done to the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// Comes into the room.
     Enter(usize),
     /// Leaves it.
@@ -37,44 +37,44 @@ pub(super) enum Act {
 
 /// How often what happened, over one or many schedules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Schedules.
-    pub schedules: u64,
+    pub(crate) schedules: u64,
     /// Frames that were looked at by the invariants.
-    pub probes: u64,
+    pub(crate) probes: u64,
     /// Datagrams that were lost.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Datagrams that came twice.
-    pub twice: u64,
+    pub(crate) twice: u64,
     /// Processes that ended without a word.
-    pub crashes: u64,
+    pub(crate) crashes: u64,
     /// Processes that began anew.
-    pub restarts: u64,
+    pub(crate) restarts: u64,
     /// Devices that were cut off from the server, the relay or both.
-    pub cuts: u64,
+    pub(crate) cuts: u64,
     /// Members that left.
-    pub leaves: u64,
+    pub(crate) leaves: u64,
     /// Changes of the list.
-    pub relists: u64,
+    pub(crate) relists: u64,
     /// Relays that began anew.
-    pub relay_restarts: u64,
+    pub(crate) relay_restarts: u64,
     /// Keys that were lost on purpose.
-    pub lost_keys: u64,
+    pub(crate) lost_keys: u64,
     /// Hosts that named who follows them.
-    pub handovers: u64,
+    pub(crate) handovers: u64,
     /// Hosts that were followed without a word of theirs.
-    pub takeovers: u64,
+    pub(crate) takeovers: u64,
     /// Requests for keys.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Epochs that were sealed under.
-    pub epochs: u64,
+    pub(crate) epochs: u64,
     /// Letters about keys.
-    pub letters: u64,
+    pub(crate) letters: u64,
 }
 
 impl Counts {
     /// Adds another schedule's.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for ((_, mine), (_, theirs)) in self.named_mut().into_iter().zip(other.named()) {
             *mine += theirs;
         }
@@ -82,7 +82,7 @@ impl Counts {
 
     /// Each with its name.
     #[must_use]
-    pub fn named(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn named(&self) -> Vec<(&'static str, u64)> {
         let mut copy = *self;
         copy.named_mut().into_iter().map(|(name, count)| (name, *count)).collect()
     }
@@ -111,32 +111,26 @@ impl Counts {
 
 /// What happens in one world, and when.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// Where everything comes from.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// How many devices there are.
-    pub devices: usize,
+    pub(crate) devices: usize,
     /// In ms, ascending.
-    pub(super) acts: Vec<(u64, Act)>,
+    pub(crate) acts: Vec<(u64, Act)>,
     /// When it is over, in ms.
-    pub(super) end: u64,
+    pub(crate) end: u64,
     /// Everything that happens is printed.
-    pub loud: bool,
+    pub(crate) loud: bool,
 }
 
 impl Schedule {
     /// The schedule of this seed: 2 to 5 devices, one time in twenty up to 9.
     #[must_use]
-    pub fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64) -> Self {
         let mut rng = SeededRng::new(seed);
         let devices = if chance(&mut rng, 5) { 6 + below(&mut rng, 4) } else { 2 + below(&mut rng, 4) };
         Self::with(seed, usize::try_from(devices).unwrap_or(2), &mut rng)
-    }
-
-    /// One with so many devices.
-    #[must_use]
-    pub fn sized(seed: u64, devices: usize) -> Self {
-        Self::with(seed, devices, &mut SeededRng::new(seed))
     }
 
     fn with(seed: u64, devices: usize, rng: &mut SeededRng) -> Self {

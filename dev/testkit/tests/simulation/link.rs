@@ -4,42 +4,42 @@ use undertone_keys::Time;
 use undertone_keys::testing::SeededRng;
 
 /// A random number below `bound`.
-pub(super) fn below(rng: &mut SeededRng, bound: u64) -> u64 {
+pub(crate) fn below(rng: &mut SeededRng, bound: u64) -> u64 {
     use rand_core::Rng as _;
     if bound == 0 { 0 } else { rng.next_u64() % bound }
 }
 
 /// Whether something with this chance, in percent, happens.
-pub(super) fn chance(rng: &mut SeededRng, percent: u64) -> bool {
+pub(crate) fn chance(rng: &mut SeededRng, percent: u64) -> bool {
     below(rng, 100) < percent
 }
 
 /// A device's way to the server or to the relay.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// One way, in microseconds.
-    pub(super) delay: u64,
+    pub(crate) delay: u64,
     /// On top, at most; what comes later may come earlier (datagrams alone).
-    pub(super) jitter: u64,
+    pub(crate) jitter: u64,
     /// Percent of datagrams that are lost.
-    pub(super) loss: u64,
+    pub(crate) loss: u64,
     /// Percent of datagrams that come twice.
-    pub(super) twice: u64,
+    pub(crate) twice: u64,
     /// Nothing comes through until then.
-    pub(super) cut_until: Time,
+    pub(crate) cut_until: Time,
     /// In order: nothing overtakes what was sent before. Up, down.
     last: [Time; 2],
 }
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Up,
     Down,
 }
 
 impl Link {
-    pub(super) fn random(rng: &mut SeededRng) -> Self {
+    pub(crate) fn random(rng: &mut SeededRng) -> Self {
         let lossy = [0, 0, 1, 5, 20, 50];
         let place = usize::try_from(below(rng, 6)).unwrap_or_default();
         Self {
@@ -52,12 +52,12 @@ impl Link {
         }
     }
 
-    pub(super) fn is_cut(&self, now: Time) -> bool {
+    pub(crate) fn is_cut(&self, now: Time) -> bool {
         now < self.cut_until
     }
 
     /// When something comes that is sent in order and repeated until it is there.
-    pub(super) fn ordered(&mut self, now: Time, way: Way, rng: &mut SeededRng) -> Time {
+    pub(crate) fn ordered(&mut self, now: Time, way: Way, rng: &mut SeededRng) -> Time {
         let sent = now.max(self.cut_until);
         // A loss costs a retransmission.
         let again = if chance(rng, self.loss) { 2 * self.delay + 30_000 } else { 0 };
@@ -72,7 +72,7 @@ impl Link {
     }
 
     /// When a datagram comes: never, once, or twice.
-    pub(super) fn datagram(&self, now: Time, rng: &mut SeededRng) -> Vec<Time> {
+    pub(crate) fn datagram(&self, now: Time, rng: &mut SeededRng) -> Vec<Time> {
         if self.is_cut(now) || chance(rng, self.loss) {
             return Vec::new();
         }
@@ -82,7 +82,7 @@ impl Link {
     }
 
     /// A new connection: what was under way on the old one is gone.
-    pub(super) const fn renew(&mut self) {
+    pub(crate) const fn renew(&mut self) {
         self.last = [Time::ZERO; 2];
     }
 }

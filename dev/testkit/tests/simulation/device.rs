@@ -22,40 +22,40 @@ use super::link::{Link, below};
 
 /// Why a device's keys cannot be made.
 #[derive(Debug)]
-pub(super) struct Device {
-    pub(super) engine: Engine,
-    pub(super) address: Address,
-    pub(super) identity: Arc<SigningKey<DeviceRole>>,
-    pub(super) list: DeviceList,
-    pub(super) peer: TrustedPeer,
+pub(crate) struct Device {
+    pub(crate) engine: Engine,
+    pub(crate) address: Address,
+    pub(crate) identity: Arc<SigningKey<DeviceRole>>,
+    pub(crate) list: DeviceList,
+    pub(crate) peer: TrustedPeer,
     key: SoftwareKey,
     /// Thousandths of its clock's speed.
     speed: u64,
-    pub(super) server: Link,
-    pub(super) relay: Link,
+    pub(crate) server: Link,
+    pub(crate) relay: Link,
     /// Its process runs.
-    pub(super) alive: bool,
+    pub(crate) alive: bool,
     /// A person wants it in the room.
-    pub(super) wanted: bool,
+    pub(crate) wanted: bool,
     /// Grows with each process, so that nothing reaches a later one.
-    pub(super) run: u64,
+    pub(crate) run: u64,
     /// Its signalling connection, and since when it stands.
-    pub(super) session: Option<(u64, Time)>,
-    pub(super) connection: Option<ConnectionId>,
+    pub(crate) session: Option<(u64, Time)>,
+    pub(crate) connection: Option<ConnectionId>,
     /// Since when it is in the room by its own knowledge.
-    pub(super) joined: Option<(JoinId, u16, Time)>,
-    pub(super) pending_join: Option<JoinId>,
+    pub(crate) joined: Option<(JoinId, u16, Time)>,
+    pub(crate) pending_join: Option<JoinId>,
     /// Since when it can reach relay and server and is in.
-    pub(super) good_since: Option<Time>,
-    pub(super) bad_since: Time,
-    pub(super) wake: Option<(Time, u64)>,
-    pub(super) rights: Rights,
+    pub(crate) good_since: Option<Time>,
+    pub(crate) bad_since: Time,
+    pub(crate) wake: Option<(Time, u64)>,
+    pub(crate) rights: Rights,
     /// The epochs that it has sealed under in its present join.
-    pub(super) sealed: Vec<u32>,
+    pub(crate) sealed: Vec<u32>,
 }
 
 impl Device {
-    pub(super) fn new(number: usize, server: VerifyingKey<Server>, rng: &mut SeededRng) -> Option<Self> {
+    pub(crate) fn new(number: usize, server: VerifyingKey<Server>, rng: &mut SeededRng) -> Option<Self> {
         let user = UserId::parse(&format!("p{number:03}"), "x").ok()?;
         let (account, identity) = (SigningKey::generate(rng), Arc::new(SigningKey::generate(rng)));
         let key = SoftwareKey::generate(rng);
@@ -108,7 +108,7 @@ impl Device {
     }
 
     /// Its process ends, and what it knew with it.
-    pub(super) fn end(&mut self, server: VerifyingKey<Server>) {
+    pub(crate) fn end(&mut self, server: VerifyingKey<Server>) {
         self.engine = Self::engine(&self.address, &self.identity, &self.list, &self.key, server);
         self.run += 1;
         (self.alive, self.wanted) = (false, false);
@@ -118,12 +118,12 @@ impl Device {
     }
 
     /// Its own clock.
-    pub(super) const fn local(&self, now: Time) -> Time {
+    pub(crate) const fn local(&self, now: Time) -> Time {
         Time::from_micros(now.as_micros() / 1_000 * self.speed + now.as_micros() % 1_000)
     }
 
     /// When its clock shows this.
-    pub(super) const fn global(&self, local: Time) -> Time {
+    pub(crate) const fn global(&self, local: Time) -> Time {
         Time::from_micros((local.as_micros() / self.speed + 1) * 1_000)
     }
 }

@@ -51,22 +51,21 @@ enum Arrival {
 }
 
 /// Everything that there is.
-#[expect(missing_debug_implementations, reason = "it is the whole world")]
-pub struct World {
-    pub(super) now: Time,
-    pub(super) rng: SeededRng,
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) rng: SeededRng,
     schedule: Schedule,
-    pub(super) devices: Vec<Device>,
+    pub(crate) devices: Vec<Device>,
     server: SigningKey<Server>,
     rooms: Rooms,
-    pub(super) access: Vec<Access>,
+    pub(crate) access: Vec<Access>,
     queue: BTreeMap<(Time, u64), Arrival>,
     number: u64,
     /// Whose each connection is.
     connections: HashMap<ConnectionId, usize>,
     /// Connections that nothing more comes from, which the relay does not know.
     given_up: HashSet<ConnectionId>,
-    pub(super) watch: Watch,
+    pub(crate) watch: Watch,
     counts: Counts,
 }
 
@@ -77,7 +76,7 @@ impl World {
     /// When its people cannot be made, which has nothing to do with the seed.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the names and lists are made here")]
-    pub fn new(schedule: Schedule) -> Self {
+    pub(crate) fn new(schedule: Schedule) -> Self {
         let mut rng = SeededRng::new(schedule.seed ^ 0x5eed_0000_0000_0000);
         let server = SigningKey::<Server>::generate(&mut rng);
         let devices: Vec<Device> = (0..schedule.devices)
@@ -136,7 +135,7 @@ impl World {
     ///
     /// # Errors
     /// [`Violation`].
-    pub fn play(&mut self) -> Result<(), Violation> {
+    pub(crate) fn play(&mut self) -> Result<(), Violation> {
         let end = Time::from_millis(self.schedule.end);
         while let Some((at, arrival)) = self.queue.pop_first() {
             if at.0 > end {
@@ -150,7 +149,7 @@ impl World {
 
     /// What happened.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let mut counts = self.counts;
         counts.probes = self.watch.probes;
         counts.letters = self.watch.letters;
@@ -158,7 +157,7 @@ impl World {
     }
 
     /// The seed that it was made from.
-    pub(super) const fn seed(&self) -> u64 {
+    pub(crate) const fn seed(&self) -> u64 {
         self.schedule.seed
     }
 
@@ -173,7 +172,7 @@ impl World {
     }
 
     /// The server's wall clock.
-    pub(super) const fn wall(&self) -> WallTime {
+    pub(crate) const fn wall(&self) -> WallTime {
         WallTime::from_unix(1_770_000_000 + self.now.as_millis() / 1000)
     }
 
@@ -251,12 +250,12 @@ impl World {
     }
 
     #[expect(clippy::indexing_slicing, reason = "the numbers are this world's own")]
-    pub(super) fn device(&self, device: usize) -> &Device {
+    pub(crate) fn device(&self, device: usize) -> &Device {
         &self.devices[device]
     }
 
     #[expect(clippy::indexing_slicing, reason = "the numbers are this world's own")]
-    pub(super) fn device_mut(&mut self, device: usize) -> &mut Device {
+    pub(crate) fn device_mut(&mut self, device: usize) -> &mut Device {
         &mut self.devices[device]
     }
 
@@ -275,7 +274,7 @@ impl World {
             .then_some(Time::from_micros(device.relay.cut_until.as_micros() + device.relay.delay))
     }
 
-    pub(super) fn input(&mut self, device: usize, input: Input) {
+    pub(crate) fn input(&mut self, device: usize, input: Input) {
         let now = self.device(device).local(self.now);
         let Self { devices, rng, .. } = self;
         if let Some(device) = devices.get_mut(device) {
@@ -560,7 +559,7 @@ impl World {
     }
 
     /// Seals a frame, if the device may.
-    pub(super) fn seal(&mut self, device: usize) -> Result<Option<Vec<u8>>, Violation> {
+    pub(crate) fn seal(&mut self, device: usize) -> Result<Option<Vec<u8>>, Violation> {
         if !self.device(device).engine.can_send() {
             return Ok(None);
         }
@@ -756,7 +755,7 @@ impl World {
     }
 
     /// Who is host by the word of most of those who are in.
-    pub(super) fn host(&self) -> Option<usize> {
+    pub(crate) fn host(&self) -> Option<usize> {
         let mut hosts: HashMap<u16, usize> = HashMap::new();
         for device in &self.devices {
             let report = device.joined.and_then(|_| device.engine.keys_report());
@@ -769,7 +768,7 @@ impl World {
     }
 
     /// The devices that are on the newest list.
-    pub(super) fn listed(&self) -> HashSet<usize> {
+    pub(crate) fn listed(&self) -> HashSet<usize> {
         let Some(list) = self.access.last().map(Access::list) else { return HashSet::new() };
         let on = self.devices.iter().enumerate().filter(|(_, device)| list.listed(&device.address.user).is_some());
         on.map(|(place, _)| place).collect()

@@ -22,13 +22,13 @@ const LETTERS_PER_SECOND: u64 = 3;
 
 /// What does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub(crate) struct Violation {
     /// The schedule.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// When, in ms.
-    pub at_ms: u64,
+    pub(crate) at_ms: u64,
     /// What, for people.
-    pub what: String,
+    pub(crate) what: String,
 }
 
 impl fmt::Display for Violation {
@@ -41,9 +41,9 @@ impl core::error::Error for Violation {}
 
 /// What the invariants remember.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
-    pub(super) probes: u64,
-    pub(super) letters: u64,
+pub(crate) struct Watch {
+    pub(crate) probes: u64,
+    pub(crate) letters: u64,
     /// Key id and counter of every frame, by join.
     sealed: HashSet<(JoinId, u64, u64)>,
     /// The epochs that were sealed under, by their last bits: how many different ones.
@@ -58,7 +58,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Whether the relay is to be woken then, or will be before.
-    pub(super) fn relay_wakes(&mut self, now: Time, at: Time) -> bool {
+    pub(crate) fn relay_wakes(&mut self, now: Time, at: Time) -> bool {
         let planned = self.relay_wake.is_some_and(|planned| planned > now && planned <= at);
         if !planned {
             self.relay_wake = Some(at);
@@ -67,16 +67,16 @@ impl Watch {
     }
 
     /// A key was lost on purpose: it is asked for within the cooldown of the last request.
-    pub(super) fn upset(&mut self, now: Time) {
+    pub(crate) fn upset(&mut self, now: Time) {
         self.calm_at = self.calm_at.max(now.as_micros() + CONVERGE + COOLDOWN);
     }
 
     /// Somebody came or went.
-    pub(super) fn roster_changed(&mut self, now: Time) {
+    pub(crate) fn roster_changed(&mut self, now: Time) {
         self.calm_at = self.calm_at.max(now.as_micros() + CONVERGE);
     }
 
-    pub(super) const fn relay_restarted(&mut self) {
+    pub(crate) const fn relay_restarted(&mut self) {
         self.relay_wake = None;
     }
 }
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// A frame was sealed: its nonce is new, and its epoch is not older than the one before.
-    pub(super) fn sealed_under(&mut self, device: usize, key_id: u64, counter: u64) -> Result<(), Violation> {
+    pub(crate) fn sealed_under(&mut self, device: usize, key_id: u64, counter: u64) -> Result<(), Violation> {
         let Some((join, ..)) = self.device(device).joined else { return Ok(()) };
         if !self.watch.sealed.insert((join, key_id, counter)) {
             return Err(self.violation(format!("p{device:03} sealed twice under one nonce")));
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// Looks at everything.
-    pub(super) fn look(&mut self) -> Result<(), Violation> {
+    pub(crate) fn look(&mut self) -> Result<(), Violation> {
         self.update_goodness();
         let good: Vec<usize> = (0..self.devices.len()).filter(|d| self.device(*d).good_since.is_some()).collect();
         self.when_calm(&good);
