@@ -541,10 +541,10 @@ impl RoomCall {
             return;
         }
         let last = self.keys.word_numbers.entry(index).or_default();
-        if word.number <= *last {
+        if (word.term, word.number) <= *last {
             return;
         }
-        *last = word.number;
+        *last = (word.term, word.number);
         let soon = now + self.policy.kept;
         let Some(head) = &self.keys.head else {
             self.keys.rumour = Some((join, now));

@@ -79,7 +79,8 @@ pub(super) struct Keys {
     rumour: Option<(JoinId, Time)>,
     /// Words of hosts, still to be read.
     words: VecDeque<(SenderIndex, Vec<u8>)>,
-    word_numbers: HashMap<SenderIndex, u64>,
+    /// Term and number of the last word of each: who becomes host again counts from the beginning, in a higher term.
+    word_numbers: HashMap<SenderIndex, (u32, u64)>,
     host_heard: Time,
     host_gone: Option<Time>,
     joined_at: Time,

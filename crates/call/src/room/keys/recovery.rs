@@ -210,7 +210,7 @@ impl Recovery {
         self.in_flight.map(|in_flight| in_flight.since)
     }
 
-    /// The host is there and answered nothing, more than once.
+    /// The last request ran out of time without an answer.
     pub(super) const fn is_denied(&self) -> bool {
         self.unanswered > 0
     }
