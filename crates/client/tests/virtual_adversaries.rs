@@ -45,7 +45,7 @@ fn grp_8_a_stranger_in_the_room_ends_the_call_with_its_reason() {
             grant: Grant::hash(&grant),
             call,
             join: JoinId::random(&mut world.rng),
-            ephemeral: *EphemeralKey::generate(&mut world.rng).public(),
+            ephemeral: Some(*EphemeralKey::generate(&mut world.rng).public()),
             binding: [0xee; 32],
             min_index: 0,
         }

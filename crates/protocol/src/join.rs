@@ -26,9 +26,10 @@ pub struct Join {
     /// Drawn for this join.
     #[n(2)]
     pub join: JoinId,
-    /// A key for this join alone, to which group keys will be sealed (rule GRP-7).
+    /// A key for this join alone, to which group keys are sealed. Absent: they are sealed to the key in the device's record,
+    /// and have no forward secrecy (rule GRP-7).
     #[n(3)]
-    pub ephemeral: AgreementPublicKey,
+    pub ephemeral: Option<AgreementPublicKey>,
     /// Ties the join to the connection it is sent in: a relay cannot replay it elsewhere.
     #[cbor(n(4), with = "minicbor::bytes")]
     pub binding: [u8; BINDING_LENGTH],

@@ -37,7 +37,7 @@ fn papers() -> Papers {
         grant: Grant::hash(&grant.sign(&server)),
         call: grant.call,
         join: JoinId::random(rng),
-        ephemeral: *EphemeralKey::generate(rng).public(),
+        ephemeral: Some(*EphemeralKey::generate(rng).public()),
         binding: [4; 32],
         min_index: 0,
     };

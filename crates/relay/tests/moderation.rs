@@ -195,7 +195,7 @@ fn neg_1_a_room_takes_people_of_one_call() {
             grant: Grant::hash(&papers.grant),
             call: grant.call,
             join: undertone_keys::JoinId::from_bytes([4; 16]),
-            ephemeral: *undertone_keys::agreement::EphemeralKey::generate(&mut world.rng).public(),
+            ephemeral: Some(*undertone_keys::agreement::EphemeralKey::generate(&mut world.rng).public()),
             binding,
             min_index: 0,
         };

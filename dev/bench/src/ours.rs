@@ -158,7 +158,7 @@ impl Speech for Member {
             grant: Grant::hash(&self.grant),
             call: self.call,
             join: self.join,
-            ephemeral: *EphemeralKey::generate(&mut rng()).public(),
+            ephemeral: Some(*EphemeralKey::generate(&mut rng()).public()),
             binding: exported(labels::CHANNEL_BINDING)?,
             min_index: 0,
         }

@@ -81,6 +81,10 @@ pub(crate) struct JoinRoom {
     /// Go in also if the relay can open the sound.
     #[arg(long)]
     pub(crate) allow_hop: bool,
+    /// Have the room's keys sealed to this device's own key, which may be in a token, and not to one of this join: whoever
+    /// gets that key one day can open what was said.
+    #[arg(long)]
+    pub(crate) no_forward_secrecy: bool,
     /// Take commands from stdin, one a line.
     #[arg(long)]
     pub(crate) commands: bool,

@@ -57,6 +57,7 @@ pub(super) async fn join(client: &Client, options: &JoinRoom, output: Output) ->
         online.stop().await;
         return Ok(Done::Badly);
     }
+    online.forward_secrecy(!options.no_forward_secrecy).await?;
     online.join_room(&list.room.to_string(), sound).await?;
     stay(client, online, options, output).await
 }
@@ -246,7 +247,7 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
                     "call": info.call.to_string(), "creator": info.creator.as_str(),
                     "protection": info.protection.as_str(), "role": role(info.rights),
                     "key": if info.protection == Protection::Blind { "host" } else { "hop" },
-                    "forward_secrecy": true,
+                    "forward_secrecy": info.forward_secrecy,
                 }),
                 &format!(
                     "In the room {}, {}.\nKeys: m mute, w who is in, : a command, q leave.",
@@ -356,13 +357,15 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
 
 fn report_room(event: &RoomEvent, output: Output, inside: &mut Inside) {
     match event {
-        RoomEvent::In { index, member, standing: known, rights } => {
+        RoomEvent::In { index, member, standing: known, rights, forward_secrecy } => {
+            let sealed = if *forward_secrecy { "" } else { ", no forward secrecy" };
             output.event(
                 &json!({
                     "event": "member_in", "index": index, "user": member.user.as_str(),
                     "device": member.device.to_string(), "standing": standing(*known), "role": role(*rights),
+                    "forward_secrecy": forward_secrecy,
                 }),
-                &format!("{} is in ({}, {}).", member.user.display(), role(*rights), words(*known)),
+                &format!("{} is in ({}, {}{sealed}).", member.user.display(), role(*rights), words(*known)),
             );
             let person =
                 Person { member: member.clone(), standing: *known, rights: *rights, muted: false, reception: None };

@@ -1,8 +1,9 @@
 //! What a room's call is told and what it says.
 
-use undertone_keys::agreement::EphemeralKey;
+use undertone_keys::agreement::{EphemeralKey, Refused};
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::envelope::Address;
+use undertone_keys::static_key::{Answer, Question};
 use undertone_keys::{JoinId, UserId, WallTime};
 use undertone_media::key_id::SenderIndex;
 use undertone_media::{Epoch, Sender};
@@ -18,8 +19,8 @@ pub enum Input {
     Joining {
         /// Drawn for it.
         join: JoinId,
-        /// Drawn for it; keys will be sealed to it.
-        ephemeral: EphemeralKey,
+        /// Drawn for it; keys will be sealed to it. `None`: they are sealed to the device's own key.
+        ephemeral: Option<EphemeralKey>,
     },
     /// The relay let this device in.
     Joined {
@@ -72,6 +73,15 @@ pub enum Input {
     },
     /// The server is reachable (again): what it said meanwhile is lost.
     Reachable,
+    /// The answer to [`Output::Ask`].
+    Answered {
+        /// The request's number.
+        request: u64,
+        /// What the key gave, or why it did not.
+        answer: Result<Answer, Refused>,
+    },
+    /// The answer to [`Output::Compare`].
+    Compared(Compared),
     /// The ring did not take a sender of [`Output::Admit`]: its numbers were used before.
     NotAdmitted {
         /// Which.
@@ -100,6 +110,19 @@ pub enum Unproven {
     Untrusted(String),
 }
 
+/// What comparing two views of the key directory's log came to (rule KT-13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// One log was shown to both.
+    Agrees,
+    /// Two logs, or no proof that it is one: what is wrong, for people.
+    Disagrees(String),
+    /// What the peer says it was shown is not signed by the log: theirs is the fault, and not the server's.
+    Untrue,
+    /// The server does not answer, or is too busy to. Whoever compares keeps what was told, and asks again.
+    Unavailable,
+}
+
 /// What is to be done, in order.
 #[derive(Debug)]
 pub enum Output {
@@ -107,6 +130,21 @@ pub enum Output {
     Resolve(UserId),
     /// Fetch and check newer versions of the access list, for [`Input::Access`].
     FetchAccess,
+    /// Ask the holder of this device's private key, for [`Input::Answered`]: a letter was sealed to it.
+    Ask {
+        /// To be repeated.
+        request: u64,
+        /// What is asked.
+        question: Question,
+    },
+    /// Compare what a member was shown of the key directory's log with what this device was shown, for
+    /// [`Input::Compared`].
+    Compare {
+        /// Who was shown it.
+        user: UserId,
+        /// Their checkpoint, as a note.
+        told: Vec<u8>,
+    },
     /// Hand an envelope to a device.
     Send {
         /// To whom.
@@ -165,6 +203,9 @@ pub enum Event {
         standing: Standing,
         /// What they may do.
         rights: Rights,
+        /// Keys are sealed to their join alone. `false`: to their device's own key, and whoever gets that one day opens all
+        /// that was said meanwhile (rule GRP-7).
+        forward_secrecy: bool,
     },
     /// Somebody who was in is gone.
     Out {

@@ -42,7 +42,7 @@ use undertone_protocol::control::Refusal;
 use undertone_protocol::{Access, Protection, Rights};
 
 use crate::local::Local;
-pub use interface::{Event, Input, Leaving, Output, Unproven};
+pub use interface::{Compared, Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
 pub use keys::KeysReport;
 use policy::GroupPolicy;
@@ -54,7 +54,7 @@ pub use signal::{EpochKey, KeySignal, RosterNews};
 struct Me {
     index: Option<SenderIndex>,
     join: JoinId,
-    ephemeral: EphemeralKey,
+    ephemeral: Option<EphemeralKey>,
 }
 
 /// One device's view of a room's call.
@@ -85,6 +85,7 @@ pub struct RoomCall {
     ticked: Option<Time>,
     policy: GroupPolicy,
     keys: Keys,
+    forward_secrecy: bool,
     /// The newest checkpoint of the key directory that this device was shown (rule KT-13).
     checkpoint: Vec<u8>,
     outputs: VecDeque<Output>,
@@ -114,6 +115,7 @@ impl RoomCall {
             ticked: None,
             policy: GroupPolicy::DEFAULT,
             keys: Keys::default(),
+            forward_secrecy: true,
             checkpoint: Vec::new(),
             outputs: VecDeque::new(),
         }
@@ -125,6 +127,7 @@ impl RoomCall {
             Input::Joining { join, ephemeral } => {
                 let before = self.me.replace(Me { index: None, join, ephemeral });
                 self.past.extend(before.map(|me| me.join));
+                self.keys.ask_no_more();
             }
             Input::Joined { index, members, others, wall } => {
                 self.wall = wall;
@@ -152,6 +155,8 @@ impl RoomCall {
             }
             Input::NotAdmitted { index } => self.gone(now, index, Refusal::Join),
             Input::NotInstalled { epoch } => self.not_installed(now, epoch),
+            Input::Answered { request, answer } => self.key_answered(now, request, answer, rng),
+            Input::Compared(compared) => self.compared(compared),
             Input::HandOver { leaves } => self.hand_over(leaves, rng),
             Input::Tick => self.tick_roster(now),
         }
@@ -174,6 +179,20 @@ impl RoomCall {
     #[must_use]
     pub const fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// Has keys sealed to the device's own key rather than to one of each join: what a token answers for is then all
+    /// that opens them, and whoever gets that key one day opens all that was said (rule GRP-7).
+    #[must_use]
+    pub const fn without_forward_secrecy(mut self) -> Self {
+        self.forward_secrecy = false;
+        self
+    }
+
+    /// Whether each join is to have a key of its own.
+    #[must_use]
+    pub const fn has_forward_secrecy(&self) -> bool {
+        self.forward_secrecy
     }
 
     /// What this device may do.

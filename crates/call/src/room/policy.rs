@@ -77,6 +77,8 @@ pub struct GroupPolicy {
     pub step_pause: Duration,
     /// See [`Self::step_pause`].
     pub steps: u32,
+    /// What hosts were shown of the key directory is compared at most this often (KT-13): each costs the server a request.
+    pub compare: Duration,
     /// Somebody in the host's roster whom the relay does not show is waited for this long (GRP-8).
     pub unseen: Duration,
 }
@@ -118,6 +120,7 @@ impl GroupPolicy {
         max_step: 4_096,
         step_pause: Duration::from_secs(10),
         steps: 2,
+        compare: Duration::from_secs(10),
         unseen: Duration::from_secs(10),
     };
 

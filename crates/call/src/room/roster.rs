@@ -219,7 +219,8 @@ impl RoomCall {
                 let sender = Sender { user: member.user.clone(), device: member.device, join, index };
                 self.outputs.push_back(Output::Admit(sender));
             }
-            self.event(Event::In { index, member, standing, rights });
+            let forward_secrecy = seat.entry.join.ephemeral.is_some();
+            self.event(Event::In { index, member, standing, rights, forward_secrecy });
             self.keys_admitted(now);
             self.keys.look_again();
             return;

@@ -270,6 +270,8 @@ pub struct RoomInfo {
     pub protection: Protection,
     /// What this device may do.
     pub rights: Rights,
+    /// Keys are sealed to a key of each join, or there are none; `false`: to this device's own key (rule GRP-7).
+    pub forward_secrecy: bool,
 }
 
 /// A frame that opened.

@@ -2,27 +2,16 @@
 //!
 //! Mostly both were shown the same, and nothing has to be asked. Otherwise the call waits, for as long as a request takes.
 
+pub use undertone_call::room::Compared;
+use undertone_call::room::Input as RoomInput;
 use undertone_call::{Established, Outcome};
 use undertone_keys::envelope::Address;
-use undertone_keys::{CallId, Time};
+use undertone_keys::{CallId, Time, UserId};
 
 use super::{Engine, Event, Output};
 
 /// How long a comparison may take.
 const COMPARING: core::time::Duration = core::time::Duration::from_secs(10);
-
-/// What a comparison came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Compared {
-    /// One log was shown to both.
-    Agrees,
-    /// Two logs, or no proof that it is one: what is wrong, for people.
-    Disagrees(String),
-    /// What the peer says it was shown is not signed by the log: theirs is the fault, and not the server's.
-    Untrue,
-    /// The server does not answer, or is too busy to. Whoever compares keeps what was told, and asks again.
-    Unavailable,
-}
 
 /// A call that waits for a comparison.
 #[derive(Debug)]
@@ -83,6 +72,9 @@ impl Engine {
     }
 
     pub(super) fn compared(&mut self, now: Time, number: u64, compared: Compared, rng: &mut impl rand_core::CryptoRng) {
+        if let Some((_, host)) = self.comparing_in_room.take_if(|(asked, _)| *asked == number) {
+            return self.compared_in_room(now, host, compared, rng);
+        }
         let Some(comparing) = self.comparing.take_if(|comparing| comparing.number == number) else { return };
         // Both called each other, and what was to ring is taken already: it is compared once more before anything flows.
         let rings = self.phone.ringing().is_some_and(|ringing| ringing.call == comparing.call);
@@ -121,6 +113,22 @@ impl Engine {
             Then::Talk(_) => undertone_call::Input::End(outcome),
         };
         self.phone(now, input, rng);
+    }
+
+    /// What a host was shown is compared while people talk.
+    pub(super) fn compare_in_room(&mut self, peer: UserId, told: Vec<u8>) {
+        let number = self.next_comparison;
+        self.next_comparison += 1;
+        self.comparing_in_room = Some((number, peer.clone()));
+        self.outputs.push_back(Output::Compare { number, peer, told });
+    }
+
+    fn compared_in_room(&mut self, now: Time, peer: UserId, compared: Compared, rng: &mut impl rand_core::CryptoRng) {
+        let call = self.media.as_ref().filter(|media| media.is_room()).map(|media| media.call);
+        if let (Compared::Disagrees(reason), true) = (&compared, call.is_some()) {
+            self.event(Event::Disproved { call, peer, reason: reason.clone() });
+        }
+        self.room(now, RoomInput::Compared(compared), rng);
     }
 
     pub(super) fn tick_comparing(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {

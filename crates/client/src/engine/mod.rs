@@ -96,6 +96,9 @@ pub enum Input {
     AcceptOnly(CallId),
     /// What is done from now on about calls from devices that have RSA alone.
     Legacy(LegacyPolicy),
+    /// Whether a room's keys are sealed to a key of each join from now on (the default), or to the device's own (rule
+    /// GRP-7).
+    ForwardSecrecy(bool),
     /// [`Record::Accepted`] of this call could not be stored.
     NotStored(CallId),
     /// A person does not take it.
@@ -164,6 +167,9 @@ pub enum NotEntered {
     /// The server, or a check of what it says, refuses; why, for people.
     Refused(String),
 }
+
+/// Questions to the device's key have numbers from here on where a room asks, and below it where a call does.
+const ROOM_QUESTIONS: u64 = 1 << 63;
 
 /// What is to be done, in order.
 #[derive(Debug)]
@@ -255,9 +261,12 @@ pub struct Engine {
     /// The room that the media belong to, if it is one.
     room: Option<Box<RoomCall>>,
     entering: Option<Entering>,
+    forward_secrecy: bool,
     dialling: Option<Dialling>,
     sounding: Option<Sounding>,
     comparing: Option<Comparing>,
+    /// What a host of the room was shown, being compared: number and host.
+    comparing_in_room: Option<(u64, UserId)>,
     unopened: HashMap<UserId, Vec<Unopened>>,
     peers: HashMap<UserId, (TrustedPeer, Time)>,
     /// The server's clock when it was last heard, and the local time then.
@@ -287,9 +296,11 @@ impl Engine {
             media: None,
             room: None,
             entering: None,
+            forward_secrecy: true,
             dialling: None,
             sounding: None,
             comparing: None,
+            comparing_in_room: None,
             next_comparison: 0,
             unopened: HashMap::new(),
             peers: HashMap::new(),
@@ -311,6 +322,9 @@ impl Engine {
             Input::Signal(message) => self.signal(now, message, rng),
             Input::Resolved { user, peer } => self.resolved(now, &user, peer, rng),
             Input::Answered { request, answer } => {
+                if let Some(request) = request.checked_sub(ROOM_QUESTIONS) {
+                    return self.room(now, RoomInput::Answered { request, answer }, rng);
+                }
                 if matches!(answer, Err(Refused::Unavailable)) {
                     self.reject("this device's key cannot be reached: is its token there, and unlocked?");
                 }
@@ -324,6 +338,7 @@ impl Engine {
             Input::Accept => self.phone(now, undertone_call::Input::Accept, rng),
             Input::AcceptOnly(call) => self.accept_only(now, call, rng),
             Input::Legacy(policy) => self.phone.set_legacy(policy),
+            Input::ForwardSecrecy(wanted) => self.forward_secrecy = wanted,
             Input::NotStored(call) => self.not_stored(now, call, rng),
             Input::Decline => self.phone(now, undertone_call::Input::Decline, rng),
             Input::Refuse => self.phone(now, undertone_call::Input::Refuse, rng),

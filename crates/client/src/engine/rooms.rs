@@ -17,7 +17,7 @@ use undertone_transparency::TrustedPeer;
 use super::media::{Media, With};
 use super::path::Path;
 use super::signalling::other_version;
-use super::{Engine, Event, NotEntered, Output, PathState, RoomInfo, Unresolved};
+use super::{Engine, Event, NotEntered, Output, PathState, ROOM_QUESTIONS, RoomInfo, Unresolved};
 
 /// How long before a grant ends a newer one is asked for: whoever comes later must find good papers here.
 const RENEWAL: u64 = 600;
@@ -102,6 +102,7 @@ impl Engine {
             creator: list.creator.clone(),
             protection: grant.protection,
             rights: grant.rights,
+            forward_secrecy: self.forward_secrecy || grant.protection == Protection::Hop,
         };
         // Before the server has greeted this device, its clock is known by what it has just signed.
         if self.clock.is_none() {
@@ -109,7 +110,8 @@ impl Engine {
             self.clock = Some((WallTime::from_unix(signed), now));
         }
         let (call, protection) = (grant.call, grant.protection);
-        self.room = Some(Box::new(RoomCall::new(self.local.clone(), self.server, call, access, grant.rights)));
+        let room = RoomCall::new(self.local.clone(), self.server, call, access, grant.rights);
+        self.room = Some(Box::new(if self.forward_secrecy { room } else { room.without_forward_secrecy() }));
         let mut media = Media::new(call, With::Room, signed, Ring::new(call), protection, Path::new(now));
         media.renew_at = Some(renewal(now, self.wall(now), grant.expires));
         self.media = Some(media);
@@ -203,6 +205,11 @@ impl Engine {
                 RoomOutput::FetchAccess => {
                     self.outputs.push_back(Output::FetchAccess(room.access().list().room));
                 }
+                RoomOutput::Ask { request, question } => {
+                    let request = ROOM_QUESTIONS.saturating_add(request);
+                    self.outputs.push_back(Output::Ask { request, question });
+                }
+                RoomOutput::Compare { user, told } => self.compare_in_room(user, told),
                 RoomOutput::Send { to, envelope } => letters.push(Letter { to, envelope }),
                 RoomOutput::Admit(sender) => {
                     let index = sender.index;
@@ -348,6 +355,7 @@ impl Engine {
     /// The room is over for this device.
     pub(super) fn room_over(&mut self, outcome: Outcome) {
         self.room = None;
+        self.comparing_in_room = None;
         if let Some(media) = self.media.take_if(|media| media.is_room()) {
             self.outputs.push_back(Output::Relay(ToRelay::Leave));
             self.outputs.push_back(Output::CloseRelay);

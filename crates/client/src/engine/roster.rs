@@ -89,12 +89,13 @@ impl Engine {
             return self.leave_call(now, reason, Outcome::RefusedByPolicy, rng);
         };
         media.path.connected(now);
-        let (join_id, ephemeral) = (JoinId::random(rng), EphemeralKey::generate(rng));
+        let forward_secrecy = self.room.as_ref().is_none_or(|room| room.has_forward_secrecy());
+        let (join_id, ephemeral) = (JoinId::random(rng), forward_secrecy.then(|| EphemeralKey::generate(rng)));
         let join = Join {
             grant: Grant::hash(&media.grant),
             call: media.call,
             join: join_id,
-            ephemeral: *ephemeral.public(),
+            ephemeral: ephemeral.as_ref().map(|key| *key.public()),
             binding,
             min_index,
         };
@@ -104,7 +105,7 @@ impl Engine {
         let join = join.sign(&self.local.identity);
         let grant = media.grant.clone();
         self.outputs.push_back(Output::Relay(ToRelay::Join { version: VERSION, grant, join }));
-        // In a room keys are sealed to this join's own key. Nothing is sealed to it in a call of two.
+        // In a room keys are sealed to this join's own key, if it has one. Nothing is sealed to it in a call of two.
         self.room(now, RoomInput::Joining { join: join_id, ephemeral }, rng);
     }
 

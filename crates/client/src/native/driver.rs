@@ -206,6 +206,7 @@ impl Driver {
                 self.prepare(sound);
                 self.input(Input::JoinRoom { access });
             }
+            Command::ForwardSecrecy(wanted) => self.input(Input::ForwardSecrecy(wanted)),
             Command::MuteMember { index, muted } => self.input(Input::MuteMember { index, muted }),
             Command::Accept { sound } => {
                 self.prepare(sound);

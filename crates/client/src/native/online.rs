@@ -99,6 +99,7 @@ pub(super) enum Command {
     Accept { sound: Sound },
     AcceptOnly { call: CallId, sound: Sound },
     Legacy(LegacyPolicy),
+    ForwardSecrecy(bool),
     Decline,
     Refuse,
     HangUp,
@@ -282,6 +283,15 @@ impl Online {
     pub async fn join_room(&self, name: &str, sound: Sound) -> Result<(), ClientError> {
         let access = Box::new(self.book.find(name).await?.access);
         self.command(Command::Join { access, sound }).await
+    }
+
+    /// Whether keys of rooms that are joined from now on are sealed to a key of each join (the default), or to the device's
+    /// own, which may be in a token: then whoever gets that key one day opens all that was said (rule GRP-7).
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn forward_secrecy(&self, wanted: bool) -> Result<(), ClientError> {
+        self.command(Command::ForwardSecrecy(wanted)).await
     }
 
     /// The rooms that this account may come into, and changes to who may come into them.

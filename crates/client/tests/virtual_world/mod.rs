@@ -14,6 +14,7 @@ use undertone_keys::choice::{Agreement, LegacyPolicy};
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::{self, Address, Header, Purpose};
 use undertone_keys::epoch_secret::{EpochPlace, EpochSecret};
+use undertone_keys::legacy::{LegacyKey, SoftwareLegacyKey};
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::static_key::{Answer, Question};
@@ -37,6 +38,8 @@ pub(crate) const BOB: usize = 1;
 pub(crate) struct Device {
     pub(crate) engine: Engine,
     pub(crate) key: SoftwareKey,
+    /// Its key, where it has RSA alone.
+    pub(crate) rsa: Option<SoftwareLegacyKey>,
     pub(crate) address: Address,
     pub(crate) identity: Arc<SigningKey<undertone_keys::sign::Device>>,
     pub(crate) list: DeviceList,
@@ -181,6 +184,7 @@ impl World {
         Device {
             engine,
             key,
+            rsa: None,
             address,
             identity,
             list,
@@ -191,6 +195,33 @@ impl World {
             heard_from: HashMap::new(),
             late: Vec::new(),
         }
+    }
+
+    /// Makes this a device that has RSA alone.
+    pub(crate) fn give_rsa(&mut self, device: usize) {
+        let (account, server) = (SigningKey::generate(&mut self.rng), *self.server.public());
+        let here = &mut self.devices[device];
+        let (key, user) = (SoftwareLegacyKey::generate().unwrap(), here.address.user.clone());
+        let made = WallTime::from_unix(1);
+        let record =
+            DeviceRecord { agreement: None, legacy: Some(key.public().clone()), ..here.list.records()[0].clone() };
+        assert_eq!(record.created, made);
+        here.list = DeviceList::first(&account, &user, record.sign(&here.identity)).unwrap();
+        let local = Local {
+            address: here.address.clone(),
+            identity: here.identity.clone(),
+            account: *account.public(),
+            key: key.public().clone().into(),
+        };
+        (here.engine, here.rsa) = (Engine::new(local, server, Memory::default()), Some(key));
+        let listed = self.listed(device, false);
+        let mut members = self.access[0].list().members.clone();
+        members.retain(|member| member.user != listed.user);
+        members.push(listed);
+        members.sort_by(|a, b| a.user.cmp(&b.user));
+        let list = AccessList { members, ..self.access[0].list().clone() };
+        self.access = vec![Access::sign(list, &self.devices[ADA].identity).unwrap()];
+        self.welcome(device);
     }
 
     /// A device's process ends without a word and begins anew, with nothing but its keys.
@@ -376,9 +407,14 @@ impl World {
         match output {
             Output::Event(event) => self.devices[device].events.push(event),
             Output::Ask { request, question } => {
-                let Question::Agree(peer) = question else { panic!("nobody here has RSA") };
-                let secret = self.devices[device].key.agree(&peer);
-                let answer = secret.map(Answer::Agreed);
+                let here = &self.devices[device];
+                let answer = match (question, &here.rsa) {
+                    (Question::Agree(peer), None) => here.key.agree(&peer).map(Answer::Agreed),
+                    (Question::Unwrap(wrapped, label), Some(key)) => {
+                        key.unwrap(&wrapped, &label).map(Answer::Unwrapped)
+                    }
+                    (question, _) => panic!("{question:?} to another kind of key"),
+                };
                 self.input(device, Input::Answered { request, answer });
             }
             Output::Resolve(user) => {
@@ -636,7 +672,7 @@ impl World {
             recipient,
             request: RequestId::random(&mut self.rng),
         };
-        let key = self.joins[&to].ephemeral.into();
+        let key = self.joins[&to].ephemeral.unwrap().into();
         let identity = self.devices[from].identity.clone();
         let envelope = envelope::seal(&mut self.rng, &identity, &header, &key, &signal.encode()).unwrap();
         self.input(to, Input::Signal(ToDevice::Deliver { from: sender, call, envelope, grant: None }));

@@ -140,7 +140,7 @@ impl Live {
             grant: grant_hash,
             call,
             join: JoinId::random(&mut UnwrapErr(SysRng)),
-            ephemeral: *EphemeralKey::generate(&mut UnwrapErr(SysRng)).public(),
+            ephemeral: Some(*EphemeralKey::generate(&mut UnwrapErr(SysRng)).public()),
             binding,
             min_index: 0,
         }

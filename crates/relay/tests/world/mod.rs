@@ -80,7 +80,7 @@ impl World {
             grant: Grant::hash(&grant),
             call: CALL,
             join: JoinId::random(&mut self.rng),
-            ephemeral: *EphemeralKey::generate(&mut self.rng).public(),
+            ephemeral: Some(*EphemeralKey::generate(&mut self.rng).public()),
             binding,
             min_index,
         };

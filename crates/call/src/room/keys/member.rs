@@ -1,29 +1,27 @@
-//! A member's part: taking what the host hands out, and asking for what does not come (rules GRP-3, EKR-6).
+//! A member's part: reading what others say about keys (rules GRP-3, EKR-6).
 
-use core::time::Duration;
-
+use undertone_keys::agreement::Refused;
 use undertone_keys::envelope::Address;
-use undertone_keys::epoch_secret::{EpochPlace, EpochSecret};
+use undertone_keys::epoch_secret::EpochPlace;
 use undertone_keys::sign::Signed;
+use undertone_keys::static_key::Answer;
 use undertone_keys::{JoinId, RequestId, Time};
 use undertone_media::Epoch;
 use undertone_media::key_id::SenderIndex;
-use undertone_protocol::group::{Cause, Handover, HostWord, Roster, SignedStatement, Statement};
+use undertone_protocol::group::{Cause, Handover, Roster, SignedStatement, Statement};
 
 use super::answers::Asked;
-use super::chain::{Head, HostState, Verdict, judge};
 use super::post::About;
-use super::recovery::{Failure, Target};
-use super::{Coming, Contender};
+use super::recovery::Failure;
 use crate::room::signal::{EpochKey, RosterNews};
 use crate::room::{Event, KeySignal, Leaving, Output, RoomCall};
 
 /// A statement that its host's device has signed.
 #[derive(Debug)]
-struct Checked {
-    signed: SignedStatement,
-    statement: Statement,
-    hash: [u8; 32],
+pub(super) struct Checked {
+    pub(super) signed: SignedStatement,
+    pub(super) statement: Statement,
+    pub(super) hash: [u8; 32],
 }
 
 impl RoomCall {
@@ -35,6 +33,30 @@ impl RoomCall {
         bytes: Vec<u8>,
         rng: &mut impl rand_core::CryptoRng,
     ) {
+        self.read(now, from, bytes, None, rng);
+    }
+
+    /// The device's own key has been asked about a letter that was sealed to it.
+    pub(in crate::room) fn key_answered(
+        &mut self,
+        now: Time,
+        request: u64,
+        answer: Result<Answer, Refused>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        if let (Some((from, bytes)), Ok(answer)) = (self.keys.letters.asked_about(request), answer) {
+            self.read(now, from, bytes, Some(answer), rng);
+        }
+    }
+
+    fn read(
+        &mut self,
+        now: Time,
+        from: Address,
+        bytes: Vec<u8>,
+        answer: Option<Answer>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
         if !self.is_blind() {
             return;
         }
@@ -42,11 +64,11 @@ impl RoomCall {
             // Its sender is perhaps being proven at this moment.
             return self.keys.letters.keep_early(from, bytes);
         };
-        let Some(opened) = self.open_letter(&from, &bytes) else { return };
+        let Some(opened) = self.open_letter(&from, &bytes, answer) else { return };
         let about = opened.about;
         match opened.signal {
             KeySignal::Prepare { key, roster, checkpoint } => {
-                drop(checkpoint);
+                self.told_checkpoint(index, checkpoint);
                 if !self.prepared(now, index, about, key, roster, rng) {
                     self.keys.letters.unsee(from.device, about);
                     self.keys.letters.keep_early(from, bytes);
@@ -87,7 +109,7 @@ impl RoomCall {
     }
 
     /// A statement of the device in this seat, about its own join.
-    fn check(&self, index: SenderIndex, signed: SignedStatement) -> Option<Checked> {
+    pub(super) fn check(&self, index: SenderIndex, signed: SignedStatement) -> Option<Checked> {
         let entry = self.seats.get(&index).filter(|seat| seat.is_admitted())?.entry();
         let terms = &self.access.list().terms;
         let statement = signed.verify(&entry.grant.identity, self.call, terms).ok()?;
@@ -113,14 +135,6 @@ impl RoomCall {
             self.keys.recovery.wish(Failure::Statement, now);
         }
         Err(false)
-    }
-
-    /// A statement that was set aside is looked at again.
-    pub(super) fn reconsider(&mut self, now: Time, contender: Contender, rng: &mut impl rand_core::CryptoRng) {
-        let Contender { index, signed, secret, roster, .. } = contender;
-        if let Some(checked) = self.check(index, signed) {
-            self.consider(now, index, checked, secret, roster, rng);
-        }
     }
 
     /// A host hands out an epoch. `false`: to be looked at again when the list is there.
@@ -154,227 +168,6 @@ impl RoomCall {
         };
         self.consider(now, index, checked, Some(key.secret), roster, rng);
         true
-    }
-
-    /// Whether a secret is the one its statement commits to. A host that sends others twice is one no more.
-    fn matches(&mut self, now: Time, checked: &Checked, secret: &EpochSecret) -> bool {
-        let statement = &checked.statement;
-        let place = EpochPlace { call: &self.call, term: statement.term, epoch: statement.epoch };
-        if secret.matches(place, &statement.commitment) {
-            return true;
-        }
-        let join = statement.host;
-        let faults = self.keys.faults.entry(join).or_default();
-        *faults += 1;
-        if *faults > 1 {
-            self.convict(join);
-        }
-        self.keys.recovery.wish(Failure::Statement, now);
-        false
-    }
-
-    /// Goes by a statement, or not.
-    fn consider(
-        &mut self,
-        now: Time,
-        index: SenderIndex,
-        checked: Checked,
-        secret: Option<EpochSecret>,
-        roster: Option<Roster>,
-        rng: &mut impl rand_core::CryptoRng,
-    ) {
-        let Checked { statement, hash, .. } = &checked;
-        if self.keys.convicted.contains(&statement.host) {
-            return;
-        }
-        let roster = roster.filter(|roster| roster.hash() == statement.roster);
-        // Whoever is not in it has no business with its secret.
-        let join = self.own_join();
-        if let (Some(roster), Some(join)) = (&roster, join)
-            && !roster.has(join)
-        {
-            return self.keys.recovery.wish(Failure::NoKey, now);
-        }
-        let host = self.host_state(now);
-        let named = self.is_named(statement);
-        let statement_for_judge = if statement.cause == Cause::HandedOver && !named {
-            Statement { cause: Cause::TakenOver, ..statement.clone() }
-        } else {
-            statement.clone()
-        };
-        let verdict = judge(self.keys.head.as_ref(), &statement_for_judge, hash, index, host);
-        match verdict {
-            Verdict::Take if self.usurps(statement) => {}
-            Verdict::Take => self.take(now, index, &checked, secret, roster, rng),
-            Verdict::Same => {
-                self.heard(now);
-                if secret.is_some() {
-                    self.keys.recovery.answered_to_all(statement.host);
-                }
-                if let Some(head) = &mut self.keys.head
-                    && head.roster.is_none()
-                {
-                    head.roster = roster;
-                }
-                if let Some(secret) = secret {
-                    self.open_epoch(now, &checked, &secret, rng);
-                }
-            }
-            Verdict::Old | Verdict::Lost => {
-                self.keys.term = self.keys.term.max(statement.term);
-                // Where the host that this device goes by has gone, whoever is here goes further than it has.
-                let there = self.keys.head.as_ref().is_some_and(|head| self.seated(head.statement.host).is_some());
-                if there || host == HostState::Me {
-                    self.tell(now, index, rng);
-                } else if verdict == Verdict::Old {
-                    self.keys.rumour = Some((statement.host, now));
-                    self.keys.recovery.wish(Failure::Statement, now);
-                }
-            }
-            Verdict::Later => {
-                // The host that is heard is told of it, and stands down if it can read it.
-                let told = KeySignal::Told { statements: vec![checked.signed.clone()] };
-                if let Some(host) = self.keys.head.as_ref().and_then(|head| self.seated(head.statement.host)) {
-                    self.post(host, about_nothing(rng), &told, rng);
-                }
-                let contender = Contender { index, since: now, signed: checked.signed, secret, roster };
-                self.keys.contender = Some(contender);
-            }
-            Verdict::Contradiction => {
-                let host = statement.host;
-                let mine = self.keys.head.as_ref().map(|head| head.signed.clone());
-                let statements: Vec<_> = mine.into_iter().chain([checked.signed]).collect();
-                self.spread_evidence(host, &statements, rng);
-            }
-        }
-    }
-
-    /// Whether a takeover is one too many: its host has followed others that were still there before.
-    fn usurps(&mut self, statement: &Statement) -> bool {
-        let Some(head) = &self.keys.head else { return false };
-        let before = head.statement.host;
-        let other = before != statement.host && statement.term > head.statement.term;
-        if !other || statement.cause != Cause::TakenOver || self.seated(before).is_none() {
-            return false;
-        }
-        let taken = self.keys.takeovers.entry(statement.host).or_default();
-        *taken += 1;
-        *taken > self.policy.max_takeovers
-    }
-
-    /// Whether the host that is gone by has named this one.
-    fn is_named(&self, statement: &Statement) -> bool {
-        let Some(head) = &self.keys.head else { return false };
-        let Some(signed) = &statement.handover else { return false };
-        Handover::verify(signed, &head.key, self.call).is_ok_and(|handover| {
-            handover.from == head.statement.host
-                && handover.to == statement.host
-                && handover.term == head.statement.term
-                && statement.term == handover.term.saturating_add(1)
-        })
-    }
-
-    fn take(
-        &mut self,
-        now: Time,
-        index: SenderIndex,
-        checked: &Checked,
-        secret: Option<EpochSecret>,
-        roster: Option<Roster>,
-        rng: &mut impl rand_core::CryptoRng,
-    ) {
-        let stood = self.stand_down();
-        let Some(seat) = self.seats.get(&index) else { return };
-        let key = seat.entry().grant.identity;
-        let Checked { signed, statement, hash } = checked;
-        let (signed, statement, hash) = (signed.clone(), statement.clone(), *hash);
-        if roster.is_none() || secret.is_none() {
-            self.keys.recovery.wish(Failure::Statement, now);
-        }
-        self.go_by(now, Head { signed, statement, hash, roster, index, key, since: now });
-        if let Some(secret) = secret {
-            self.open_epoch(now, checked, &secret, rng);
-        }
-        if stood {
-            // Whoever has heard this host till now need not wait until it is heard no more.
-            let others = self.seats.iter().filter(|(other, seat)| **other != index && seat.is_admitted());
-            let others: Vec<SenderIndex> = others.map(|(other, _)| *other).collect();
-            for other in others {
-                self.tell(now, other, rng);
-            }
-        }
-    }
-
-    /// Goes by this statement from now on.
-    pub(super) fn go_by(&mut self, now: Time, head: Head) {
-        let before = self.keys.head.as_ref().map(|head| head.statement.host);
-        let (host, index, term, cause) = (head.statement.host, head.index, head.statement.term, head.statement.cause);
-        self.keys.term = self.keys.term.max(term);
-        self.keys.head = Some(head);
-        self.keys.contender = None;
-        self.keys.rumour = None;
-        self.keys.ceded = None;
-        self.heard(now);
-        self.keys.host_gone = None;
-        self.keys.told.clear();
-        if before != Some(host) {
-            let me = self.own_join() == Some(host);
-            self.event(Event::Host { index, me, term, cause });
-        }
-    }
-
-    /// Opens with an epoch at once, and says so to the host.
-    fn open_epoch(&mut self, now: Time, checked: &Checked, secret: &EpochSecret, rng: &mut impl rand_core::CryptoRng) {
-        let Checked { statement, hash, .. } = checked;
-        let call = self.call;
-        let place = EpochPlace { call: &call, term: statement.term, epoch: statement.epoch };
-        let (key, join) = (secret.media_key(place), self.own_join());
-        let held = self.keys.newest == Some(statement.epoch) && self.keys.newest_hash == Some(*hash);
-        if held {
-            // It may have been lost here; a ring that has it changes nothing.
-            self.outputs.push_back(Output::Install(Epoch(statement.epoch), key));
-        } else {
-            self.keys.opened(statement.epoch);
-            self.keys.newest_hash = Some(*hash);
-            self.keys.recovery.met();
-            self.renewed(now);
-            self.outputs.push_back(Output::Install(Epoch(statement.epoch), key));
-            self.come(now, statement);
-        }
-        if let (Some(join), Some(host)) = (join, self.seated(statement.host)) {
-            let ready = KeySignal::Ready { statement: *hash, mac: secret.ready(place, hash, join) };
-            let about = About { term: statement.term, epoch: statement.epoch, request: RequestId::random(rng) };
-            self.post(host, about, &ready, rng);
-        }
-    }
-
-    /// Plans when an epoch is sealed under.
-    fn come(&mut self, now: Time, statement: &Statement) {
-        if self.keys.sealing.is_none() {
-            // The first of a join is used at once: others open it already, or will in a moment.
-            self.keys.seals(statement.epoch);
-            return self.event(Event::Epoch(Epoch(statement.epoch)));
-        }
-        let late = self.policy.ready_wait_rotation + self.policy.apply_late;
-        let soon = Duration::from_millis(statement.apply_ms.into());
-        let at = now + if statement.apply_ms == 0 { late } else { soon };
-        if statement.removed {
-            // Nobody seals any more under what was coming before.
-            self.keys.coming.clear();
-        }
-        self.keys.coming.push(Coming { epoch: statement.epoch, removed: statement.removed, at });
-    }
-
-    /// Seals under an epoch that is here, if it is newer than the one in use.
-    pub(super) fn apply_coming(&mut self, epoch: u32) {
-        let Some(coming) = self.keys.coming.iter().find(|coming| coming.epoch == epoch).copied() else { return };
-        self.keys.coming.retain(|coming| coming.epoch > epoch);
-        if self.keys.sealing.is_some_and(|sealing| sealing >= epoch) {
-            return;
-        }
-        self.outputs.push_back(Output::Promote { epoch: Epoch(epoch), removed: coming.removed });
-        self.keys.seals(epoch);
-        self.event(Event::Epoch(Epoch(epoch)));
     }
 
     /// The host's answer to this device's own request. `false`: to be looked at again when the list is there.
@@ -488,7 +281,12 @@ impl RoomCall {
     }
 
     /// Two statements of one host for one epoch: it is host no more, and everybody is shown why (rule GRP-1).
-    fn spread_evidence(&mut self, host: JoinId, statements: &[SignedStatement], rng: &mut impl rand_core::CryptoRng) {
+    pub(super) fn spread_evidence(
+        &mut self,
+        host: JoinId,
+        statements: &[SignedStatement],
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
         if self.keys.convicted.contains(&host) {
             return;
         }
@@ -501,133 +299,15 @@ impl RoomCall {
         }
     }
 
-    fn convict(&mut self, host: JoinId) {
+    pub(super) fn convict(&mut self, host: JoinId) {
         self.keys.convicted.insert(host);
         if let Some(index) = self.seated(host) {
             self.event(Event::HostRefused { index });
         }
     }
-
-    /// Tells somebody which statement is gone by, now and then.
-    pub(super) fn tell(&mut self, now: Time, index: SenderIndex, rng: &mut impl rand_core::CryptoRng) {
-        let Some(head) = &self.keys.head else { return };
-        let told = KeySignal::Told { statements: vec![head.signed.clone()] };
-        let lately = self.keys.told.get(&index).is_some_and(|at| now.since(*at) < self.policy.answer_device);
-        if !lately {
-            self.keys.told.insert(index, now);
-            self.post(index, about_nothing(rng), &told, rng);
-        }
-    }
-
-    pub(super) fn heard(&mut self, now: Time) {
-        self.keys.host_heard = now;
-        self.keys.recovery.heard();
-    }
-
-    /// Words of hosts that came beside the sound.
-    pub(super) fn mind_words(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        while let Some((index, bytes)) = self.keys.words.pop_front() {
-            self.word(now, index, &bytes, rng);
-        }
-    }
-
-    fn word(&mut self, now: Time, index: SenderIndex, bytes: &[u8], rng: &mut impl rand_core::CryptoRng) {
-        let Some(entry) = self.seats.get(&index).filter(|seat| seat.is_admitted()).map(|seat| seat.entry()) else {
-            return;
-        };
-        let (key, join) = (entry.grant.identity, entry.join.join);
-        let Ok(word) = HostWord::verify(bytes, &key, self.call) else { return };
-        if word.host != join || self.keys.convicted.contains(&join) {
-            return;
-        }
-        let last = self.keys.word_numbers.entry(index).or_default();
-        if (word.term, word.number) <= *last {
-            return;
-        }
-        *last = (word.term, word.number);
-        let soon = now + self.policy.kept;
-        let Some(head) = &self.keys.head else {
-            self.keys.rumour = Some((join, now));
-            return self.keys.recovery.wish(Failure::Statement, soon);
-        };
-        let (term, host) = (head.statement.term, head.statement.host);
-        if (word.term, word.host) == (term, host) {
-            let behind = word.newest != head.hash || self.keys.newest_hash != Some(head.hash);
-            self.heard(now);
-            self.apply_coming(word.applied);
-            let missing = self.keys.sealing.is_some_and(|sealing| sealing < word.applied);
-            if behind || missing {
-                self.keys.recovery.wish(Failure::Statement, soon);
-            }
-        } else if word.term > term || (word.term == term && (index, join) < (head.index, host)) {
-            self.keys.rumour = Some((join, now));
-            self.keys.recovery.wish(Failure::Statement, soon);
-        } else {
-            self.tell(now, index, rng);
-        }
-    }
-
-    /// Whom this device may ask for keys.
-    pub(super) fn target(&self, now: Time) -> Target {
-        let is_host = self.keys.hosting.is_some() && self.keys.rumour.is_none();
-        let fresh = |at: Time| now.since(at) < self.policy.request_timeout;
-        let rumour = self.keys.rumour.filter(|(_, at)| fresh(*at)).map(|(join, _)| join);
-        let head = self.keys.head.as_ref().map(|head| head.statement.host);
-        let good = |join: &JoinId| self.seated(*join).is_some() && !self.keys.convicted.contains(join);
-        let first = || self.succession().first().map(|(_, join)| *join).filter(|join| Some(*join) != self.own_join());
-        let host = rumour.filter(good).or_else(|| head.filter(good)).or_else(first);
-        Target { is_host, host: host.filter(|join| Some(*join) != self.own_join()) }
-    }
-
-    /// Asks for keys where it is time to (rule EKR-2).
-    pub(super) fn mind_recovery(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        let policy = self.policy;
-        if let Some(again) = self.keys.recovery.take_again(now, &policy) {
-            self.ask(again.to, again.request, rng);
-        }
-        if let Some(hosting) = &self.keys.hosting
-            && self.keys.recovery.take_lost()
-        {
-            // A host asks nobody: it has what it has drawn.
-            for drawn in &hosting.keys {
-                let epoch = Epoch(drawn.statement.epoch);
-                self.outputs.push_back(Output::Install(epoch, drawn.secret.media_key(drawn.place())));
-            }
-        }
-        let target = self.target(now);
-        let Some((to, failure)) = self.keys.recovery.due(now, target, &policy) else { return };
-        let request = RequestId::random(rng);
-        self.keys.recovery.asked(now, request, to, failure);
-        if let Some(index) = self.ask(to, request, rng) {
-            self.event(Event::Asked { index });
-        }
-    }
-
-    /// Whether this device has gone as far as the host has, with another key: it could not take the host's.
-    fn is_beside(&self) -> bool {
-        let head = self.keys.head.as_ref();
-        head.is_some_and(|head| {
-            self.keys.newest >= Some(head.statement.epoch) && self.keys.newest_hash != Some(head.hash)
-        })
-    }
-
-    fn ask(&mut self, to: JoinId, request: RequestId, rng: &mut impl rand_core::CryptoRng) -> Option<SenderIndex> {
-        let (join, index) = (self.own_join()?, self.seated(to)?);
-        let held = self.keys.held();
-        let signal = KeySignal::Request {
-            join,
-            held,
-            newest: self.keys.newest.unwrap_or_default(),
-            stuck: self.keys.stuck || self.is_beside(),
-            version: self.access.list().version,
-            term: self.keys.term,
-        };
-        self.post(index, About { term: 0, epoch: 0, request }, &signal, rng);
-        Some(index)
-    }
 }
 
 /// What stands in the header of a letter that is about no epoch.
-fn about_nothing(rng: &mut impl rand_core::CryptoRng) -> About {
+pub(super) fn about_nothing(rng: &mut impl rand_core::CryptoRng) -> About {
     About { term: 0, epoch: 0, request: RequestId::random(rng) }
 }

@@ -2,18 +2,24 @@
 //!
 //! * `chain`: the newest statement, and which other wins over it; `succession`: who is host, and who follows.
 //! * `host`: drawing and handing out epochs; `answers`: those who ask for them.
-//! * `member`: taking epochs; `recovery`: asking for what does not come.
+//! * `member`: reading letters; `taking`: going by a statement; `words`: signs of life; `gossip`: which directory the host
+//!   was shown (rule KT-13).
+//! * `recovery`: when something that does not come is asked for; `asking`: of whom.
 //! * `post`: the letters that all of it travels in.
 //!
 //! A device is host while the statement that it goes by is its own. Everything else it does as a member.
 
 mod answers;
+mod asking;
 mod chain;
+mod gossip;
 mod host;
 mod member;
 mod post;
 mod recovery;
 mod succession;
+mod taking;
+mod words;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -25,6 +31,7 @@ use undertone_protocol::group::{Cause, Handover, Roster, SignedStatement};
 
 use super::{KeySignal, Leaving, Output, RoomCall};
 use chain::Head;
+use gossip::Gossip;
 use host::Hosting;
 use post::Letters;
 use recovery::{Failure, Recovery};
@@ -100,6 +107,7 @@ pub(super) struct Keys {
     overdue_at: Option<Time>,
     /// Nothing is sealed, and since when.
     held: Option<Time>,
+    gossip: Gossip,
     letters: Letters,
 }
 
@@ -132,6 +140,7 @@ impl Default for Keys {
             told: HashMap::new(),
             overdue_at: None,
             held: None,
+            gossip: Gossip::default(),
             letters: Letters::default(),
         }
     }
@@ -141,6 +150,11 @@ impl Keys {
     /// Letters that came too early are looked at again.
     pub(super) const fn look_again(&mut self) {
         self.again = true;
+    }
+
+    /// Letters to an earlier join are of no use to the next: the device's key is asked about none of them.
+    pub(super) fn ask_no_more(&mut self) {
+        self.letters.ask_no_more();
     }
 
     /// An epoch was put into the ring.
@@ -233,6 +247,7 @@ impl RoomCall {
         }
         self.keys.word_numbers.remove(&index);
         self.keys.told.remove(&index);
+        self.keys.gossip.forget(index);
         if let Some(hosting) = &mut self.keys.hosting {
             hosting.forget(index, join);
             // Whoever never had a key takes none along.
@@ -323,7 +338,8 @@ impl RoomCall {
         let unseen = keys.head.as_ref().filter(|_| member);
         let unseen = unseen.map(|head| head.since.max(keys.joined_at) + policy.unseen);
         let unseen = unseen.filter(|at| *at > now);
-        let all = [hosting, words, coming, recovery, held, keys.overdue_at, probe, doubtful, turn, unseen];
+        let gossip = self.gossip_timeout();
+        let all = [hosting, words, coming, recovery, held, keys.overdue_at, probe, doubtful, turn, unseen, gossip];
         all.into_iter().flatten().min()
     }
 
@@ -363,6 +379,7 @@ impl RoomCall {
         self.mind_recovery(now, rng);
         self.mind_overdue(now);
         self.mind_unseen(now);
+        self.mind_gossip(now);
     }
 
     /// A host of a higher term that came while the one before was heard is gone by when that one is heard no more.

@@ -2,17 +2,20 @@
 
 use std::collections::VecDeque;
 
-use undertone_keys::choice::Agreement;
+use undertone_keys::choice::{Agreement, LegacyPolicy, choose};
 use undertone_keys::envelope::{self, Address, Envelope, Header, Purpose};
 use undertone_keys::static_key::{Answer, Question, StaticKey};
 use undertone_keys::{DeviceId, RequestId, Time};
 use undertone_media::key_id::SenderIndex;
 
 use crate::room::policy::GroupPolicy;
+use crate::room::roster::Seat;
 use crate::room::{KeySignal, Output, RoomCall};
 
 /// Letters that came before their sender was proven, or before their list.
 const MAX_EARLY: usize = 64;
+/// Letters about which the device's own key is being asked.
+const MAX_ASKED: usize = 16;
 /// Letters remembered as seen (rule ID-4).
 const MAX_SEEN: usize = 4096;
 
@@ -66,6 +69,9 @@ impl Pace {
 pub(super) struct Letters {
     early: VecDeque<(Address, Vec<u8>)>,
     seen: VecDeque<(DeviceId, RequestId, u32)>,
+    /// Sealed to the device's own key, which is being asked, by the question's number.
+    asked: VecDeque<(u64, Address, Vec<u8>)>,
+    next_question: u64,
     /// How many letters went out, and their bytes.
     pub(super) sent: (u64, u64),
 }
@@ -85,6 +91,27 @@ impl Letters {
     /// Makes a letter new again that is to be looked at once more.
     pub(super) fn unsee(&mut self, from: DeviceId, about: About) {
         self.seen.retain(|seen| *seen != (from, about.request, about.epoch));
+    }
+
+    /// Keeps a letter until the device's own key has answered; the question's number.
+    fn ask(&mut self, from: Address, envelope: Vec<u8>) -> u64 {
+        if self.asked.len() >= MAX_ASKED {
+            self.asked.pop_front();
+        }
+        let number = self.next_question;
+        self.next_question += 1;
+        self.asked.push_back((number, from, envelope));
+        number
+    }
+
+    /// The letter that this question was about.
+    pub(super) fn asked_about(&mut self, number: u64) -> Option<(Address, Vec<u8>)> {
+        let place = self.asked.iter().position(|(asked, ..)| *asked == number)?;
+        self.asked.remove(place).map(|(_, from, envelope)| (from, envelope))
+    }
+
+    pub(super) fn ask_no_more(&mut self) {
+        self.asked.clear();
     }
 
     fn see(&mut self, seen: (DeviceId, RequestId, u32)) {
@@ -118,7 +145,7 @@ impl RoomCall {
             recipient: to.clone(),
             request: about.request,
         };
-        let key = StaticKey::P256(seat.entry().join.ephemeral);
+        let Some(key) = self.key_of(seat) else { return };
         if let Ok(envelope) = envelope::seal(rng, &self.local.identity, &header, &key, &signal.encode()) {
             let (letters, bytes) = self.keys.letters.sent;
             let length = u64::try_from(envelope.len()).unwrap_or_default();
@@ -127,21 +154,42 @@ impl RoomCall {
         }
     }
 
+    /// What letters to this join are sealed to: its own key, or else that of the device (rule GRP-7). A device that had
+    /// P-256 before and shows RSA now has none (rule ID-3).
+    fn key_of(&self, seat: &Seat) -> Option<StaticKey> {
+        if let Some(ephemeral) = seat.entry().join.ephemeral {
+            return Some(StaticKey::P256(ephemeral));
+        }
+        let peer = self.known.get(&seat.member().user)?.peer.as_ref()?;
+        let record = peer.device(seat.member().device)?;
+        choose(peer.offer(record), LegacyPolicy::Allow).ok()?;
+        record.static_key()
+    }
+
     /// Opens a letter of a proven device. `None` for whatever does not open, was sealed to an earlier join, or came
-    /// before.
-    pub(super) fn open_letter(&mut self, from: &Address, bytes: &[u8]) -> Option<Opened> {
+    /// before; and where the device's own key has to be asked, which is done here, and `answer` is what it says.
+    pub(super) fn open_letter(&mut self, from: &Address, bytes: &[u8], answer: Option<Answer>) -> Option<Opened> {
+        let me = self.me.as_ref()?;
+        let own = me.ephemeral.as_ref().map_or_else(|| self.local.key.clone(), |key| StaticKey::P256(*key.public()));
         let envelope = Envelope::from_bytes(bytes).ok()?;
         let record = self.known.get(&from.user)?.peer.as_ref()?.device(from.device)?;
         let context = self.call.as_bytes();
-        let envelope = envelope.verify(record, &self.local.address, Agreement::P256, Purpose::RoomKey, context).ok()?;
+        let envelope = envelope.verify(record, &self.local.address, own.kind(), Purpose::RoomKey, context).ok()?;
         let header = envelope.header();
         let about = About { term: header.term, epoch: header.epoch, request: header.request };
         let seen = (from.device, about.request, about.epoch);
         let again = self.keys.letters.seen.contains(&seen);
-        let me = self.me.as_ref()?;
-        let Question::Agree(peer) = envelope.question() else { return None };
-        let answer = Answer::Agreed(me.ephemeral.agree(&peer).ok()?);
-        let text = envelope.open(&StaticKey::P256(*me.ephemeral.public()), &answer).ok()?;
+        let answer = match (&me.ephemeral, envelope.question(), answer) {
+            (Some(key), Question::Agree(peer), _) => Answer::Agreed(key.agree(&peer).ok()?),
+            (Some(_), Question::Unwrap(..), _) => return None,
+            (None, _, Some(answer)) => answer,
+            (None, question, None) => {
+                let request = self.keys.letters.ask(from.clone(), bytes.to_vec());
+                self.outputs.push_back(Output::Ask { request, question });
+                return None;
+            }
+        };
+        let text = envelope.open(&own, &answer).ok()?;
         let signal = KeySignal::decode(&text).ok()?;
         // A request is sent again under its id when its answer may be lost (rule EKR-2): it is answered again, and changes
         // nothing else. Everything else counts once.
