@@ -66,7 +66,7 @@ fn kt_13_a_host_that_lies_about_the_log_is_host_no_more() {
     let key = world.epoch_key(BOB, |statement| statement.epoch = epoch + 1);
     let roster = world.roster();
     let checkpoint = b"a note that no log has signed".to_vec();
-    world.key_signal(BOB, CAROL, (1, epoch + 1), &KeySignal::Prepare { key, roster, checkpoint });
+    world.key_signal(BOB, CAROL, (1, epoch + 1), &KeySignal::Prepare { key, roster, checkpoint, applied: 0 });
     world.run(200);
     assert_eq!(world.compared, 1, "the server was asked once");
     let bob = world.index(BOB).unwrap();

@@ -83,7 +83,8 @@ fn grp_7_a_key_counts_from_the_host_alone() {
     let epoch = newest(&world, BOB) + 1;
     // From a member that is not host; for another epoch than its letter says; in another's name; with a secret that does not
     // fit; of a call with other terms.
-    let prepare = |world: &World, key| KeySignal::Prepare { key, roster: world.roster(), checkpoint: Vec::new() };
+    let prepare =
+        |world: &World, key| KeySignal::Prepare { key, roster: world.roster(), checkpoint: Vec::new(), applied: 0 };
     let key = world.epoch_key(CAROL, |statement| statement.epoch = epoch);
     let forged = prepare(&world, key);
     world.key_signal(CAROL, BOB, (1, epoch), &forged);
@@ -122,7 +123,7 @@ fn grp_3_a_host_that_tells_two_stories_is_host_no_more() {
     let epoch = newest(&world, BOB) + 1;
     for to in [BOB, BOB] {
         let key = world.epoch_key(ADA, |statement| statement.epoch = epoch);
-        let prepare = KeySignal::Prepare { key, roster: world.roster(), checkpoint: Vec::new() };
+        let prepare = KeySignal::Prepare { key, roster: world.roster(), checkpoint: Vec::new(), applied: 0 };
         world.key_signal(ADA, to, (1, epoch), &prepare);
     }
     world.run(12_000);

@@ -49,6 +49,7 @@
     )
 )]
 
+pub mod faults;
 pub mod frame;
 pub mod hop;
 pub mod kept;

@@ -165,7 +165,7 @@ fn the_corpus_has_good_inputs() {
     };
     let key = EpochKey { statement: SignedStatement::sign(&opened, &identity), secret };
     let roster = RosterNews::Whole(roster);
-    let key_signal = KeySignal::Prepare { key, roster, checkpoint: vec![1, 2, 3] }.encode().to_vec();
+    let key_signal = KeySignal::Prepare { key, roster, checkpoint: vec![1, 2, 3], applied: 7 }.encode().to_vec();
     // SubjectPublicKeyInfo of a key of 2048 bits: what stands before the modulus, an odd number, and 65537.
     let before = b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x01\x0f\x00\
         \x30\x82\x01\x0a\x02\x82\x01\x01\x00";

@@ -49,6 +49,9 @@ const PURE: &[&str] =
 /// What nobody links, anywhere.
 const BANNED: &[&str] = &["ring", "openssl-sys", "openssl", "native-tls", "sharks", "ecvrf", "davey", "rsa"];
 
+/// Features that nothing but tests may ask for.
+const TESTING: &[&str] = &["testing", "planted-faults"];
+
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// Prints what is forbidden and returns whether nothing is.
@@ -125,9 +128,13 @@ fn testing_outside_of_tests() -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
     for package in metadata["packages"].as_array().context("cargo metadata names no packages")? {
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
-            let asks = dependency["features"].as_array().into_iter().flatten().any(|feature| feature == "testing");
-            if asks && dependency["kind"] != "dev" {
-                faults.push(format!("{} asks for {}'s feature `testing`", package["name"], dependency["name"]));
+            let asks = dependency["features"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|feature| TESTING.iter().any(|testing| *feature == testing));
+            if let Some(feature) = asks.filter(|_| dependency["kind"] != "dev") {
+                faults.push(format!("{} asks for {}'s feature {feature}", package["name"], dependency["name"]));
             }
         }
     }

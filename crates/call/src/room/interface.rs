@@ -71,6 +71,8 @@ pub enum Input {
         /// As received.
         envelope: Vec<u8>,
     },
+    /// The way to the server is lost: letters go nowhere.
+    Unreachable,
     /// The server is reachable (again): what it said meanwhile is lost.
     Reachable,
     /// The answer to [`Output::Ask`].
@@ -151,9 +153,13 @@ pub enum Output {
         to: Address,
         /// Sealed.
         envelope: Vec<u8>,
+        /// Worth sending when the server is back, if it is away now. What is asked is asked again by then.
+        lasting: bool,
     },
     /// Open this sender's frames.
     Admit(Sender),
+    /// Open nothing of this sender's for now: it may be admitted again.
+    Suspend(SenderIndex),
     /// Open nothing of this sender's any more.
     Dismiss(SenderIndex),
     /// Put a key into the ring: it opens at once. [`Input::NotInstalled`] if the ring does not take it.

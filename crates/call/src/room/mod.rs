@@ -148,6 +148,7 @@ impl RoomCall {
                 self.want_version(now, version);
             }
             Input::Received { from, envelope } => self.received(now, from, envelope, rng),
+            Input::Unreachable => self.keys_unreachable(now),
             Input::Reachable => {
                 self.look_up_again(now);
                 self.fetch_access(now);

@@ -34,6 +34,8 @@ pub struct GroupPolicy {
     pub word: Duration,
     /// A host of whom nothing signed came for this long is followed by the next in order (GRP-1).
     pub host_silent: Duration,
+    /// A host that cannot reach the server for this long says nothing beside the sound any more, so that it is followed.
+    pub host_cut_off: Duration,
     /// Before that it is asked whether it is there: perhaps only the sound does not come through.
     pub host_probe: Duration,
     /// A host of whom nothing came for this long is not heard well enough to be held up against another of a higher term.
@@ -79,6 +81,8 @@ pub struct GroupPolicy {
     pub steps: u32,
     /// What hosts were shown of the key directory is compared at most this often (KT-13): each costs the server a request.
     pub compare: Duration,
+    /// Whoever is further than the host has the next epoch opened for it this long after the last at the earliest.
+    pub overtaken_pause: Duration,
     /// Somebody in the host's roster whom the relay does not show is waited for this long (GRP-8).
     pub unseen: Duration,
 }
@@ -99,6 +103,7 @@ impl GroupPolicy {
         resends: 3,
         word: Duration::from_secs(1),
         host_silent: Duration::from_secs(5),
+        host_cut_off: Duration::from_secs(1),
         host_probe: Duration::from_millis(2_500),
         host_doubtful: Duration::from_secs(2),
         succession_step: Duration::from_secs(1),
@@ -121,6 +126,7 @@ impl GroupPolicy {
         step_pause: Duration::from_secs(10),
         steps: 2,
         compare: Duration::from_secs(10),
+        overtaken_pause: Duration::from_millis(250),
         unseen: Duration::from_secs(10),
     };
 

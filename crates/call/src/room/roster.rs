@@ -5,12 +5,13 @@ use core::time::Duration;
 use undertone_keys::envelope::Address;
 use undertone_keys::{Time, UserId};
 use undertone_media::Sender;
+use undertone_media::faults::{Fault, is_planted};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::control::{Member, Refusal};
 use undertone_protocol::grant::GrantError;
 use undertone_protocol::join::JoinError;
 use undertone_protocol::limits::MAX_MEMBERS;
-use undertone_protocol::{Access, Entry};
+use undertone_protocol::{Access, Entry, Listed, Rights};
 use undertone_transparency::TrustedPeer;
 
 use super::{Event, Leaving, Output, RoomCall, Unproven};
@@ -164,6 +165,7 @@ impl RoomCall {
     pub(super) fn gone(&mut self, now: Time, index: SenderIndex, reason: Refusal) {
         let Some(seat) = self.seats.remove(&index) else { return };
         self.past.insert(seat.entry.join.join);
+        self.outputs.push_back(Output::Dismiss(index));
         if seat.is_admitted() {
             self.dismissed(now, index, &seat, reason);
         }
@@ -180,27 +182,28 @@ impl RoomCall {
         if was == SeatState::Admitted
             && let Some(seat) = self.seats.remove(&index)
         {
+            self.outputs.push_back(Output::Suspend(index));
             self.dismissed(now, index, &seat, Refusal::Removed);
             self.seats.insert(index, seat);
         }
     }
 
     fn dismissed(&mut self, now: Time, index: SenderIndex, seat: &Seat, reason: Refusal) {
-        self.outputs.push_back(Output::Dismiss(index));
         self.event(Event::Out { index, member: seat.member().clone(), reason });
         self.keys_left(now, index, seat.entry.join.join);
     }
 
     /// Asks of one seat what is still unknown, and admits it when nothing is.
     fn examine(&mut self, now: Time, index: SenderIndex) {
-        let Some(seat) = self.seats.get_mut(&index) else { return };
+        let Some(seat) = self.seats.get(&index) else { return };
         let (member, rights) = (seat.entry.grant.member.clone(), seat.entry.grant.rights);
         let listed = self.access.list().listed(&member.user).filter(|listed| listed.rights == rights).cloned();
-        let Some(listed) = listed else {
+        let Some(listed) = listed.or_else(|| self.servers_word(&member.user, rights)) else {
             self.estrange(now, index);
             // Perhaps it was listed a moment ago.
             return self.fetch_access(now);
         };
+        let Some(seat) = self.seats.get_mut(&index) else { return };
         if matches!(seat.state, SeatState::AwaitingList { .. }) {
             seat.state = SeatState::AwaitingProof { since: now };
         }
@@ -232,6 +235,12 @@ impl RoomCall {
         // Another account, or a device that is none of its user's, or is not any more (rule CALL-6).
         self.estrange(now, index);
         self.put_out(index);
+    }
+
+    /// What the server's grant says, where that is taken for the list: never, but where that fault is planted.
+    fn servers_word(&self, user: &UserId, rights: Rights) -> Option<Listed> {
+        let peer = self.known.get(user)?.peer.as_ref().filter(|_| is_planted(Fault::TakesTheServersWord))?;
+        Some(Listed { user: user.clone(), account: *peer.account(), rights })
     }
 
     fn look_up(&mut self, user: &UserId) {

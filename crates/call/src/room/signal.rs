@@ -65,6 +65,9 @@ pub enum KeySignal {
         /// The newest checkpoint of the key directory that the host was shown (rule KT-13).
         #[cbor(n(2), with = "minicbor::bytes")]
         checkpoint: Vec<u8>,
+        /// The epoch that is sealed under: this one for whoever comes late.
+        #[n(3)]
+        applied: u32,
     },
     /// To the host: I have it.
     #[n(1)]

@@ -318,7 +318,7 @@ impl Engine {
     pub fn handle_input(&mut self, now: Time, input: Input, rng: &mut impl rand_core::CryptoRng) {
         match input {
             Input::SignalUp { wall } => self.local_clock = Some((wall, now)),
-            Input::SignalDown => self.signal_down(now, None),
+            Input::SignalDown => self.signal_down(now, None, rng),
             Input::Signal(message) => self.signal(now, message, rng),
             Input::Resolved { user, peer } => self.resolved(now, &user, peer, rng),
             Input::Answered { request, answer } => {

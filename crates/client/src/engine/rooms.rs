@@ -210,7 +210,10 @@ impl Engine {
                     self.outputs.push_back(Output::Ask { request, question });
                 }
                 RoomOutput::Compare { user, told } => self.compare_in_room(user, told),
-                RoomOutput::Send { to, envelope } => letters.push(Letter { to, envelope }),
+                RoomOutput::Send { to, envelope, lasting } if self.online || lasting => {
+                    letters.push(Letter { to, envelope })
+                }
+                RoomOutput::Send { .. } => {}
                 RoomOutput::Admit(sender) => {
                     let index = sender.index;
                     if media.ring.admit(sender).is_err() {
@@ -220,6 +223,10 @@ impl Engine {
                 }
                 RoomOutput::Say(word) => self.say(&word),
                 RoomOutput::Hold(held) => media.held = held,
+                RoomOutput::Suspend(index) => {
+                    media.ring.suspend(index);
+                    media.heard_by.remove(&index);
+                }
                 RoomOutput::Dismiss(index) => {
                     media.ring.dismiss(index);
                     media.heard_by.remove(&index);

@@ -61,7 +61,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn signal_down(&mut self, now: Time, reason: Option<Reason>) {
+    pub(super) fn signal_down(&mut self, now: Time, reason: Option<Reason>, rng: &mut impl rand_core::CryptoRng) {
         // A server that refuses us says why before we were ever online.
         if core::mem::replace(&mut self.online, false) || reason.is_some() {
             self.outputs.push_back(Output::Event(Event::Offline { reason }));
@@ -73,6 +73,7 @@ impl Engine {
             // The relay lives in the same house: look at once whether it is still there.
             media.path.suspect(now);
         }
+        self.room(now, RoomInput::Unreachable, rng);
     }
 
     pub(super) fn signal(&mut self, now: Time, message: ToDevice, rng: &mut impl rand_core::CryptoRng) {
@@ -118,7 +119,7 @@ impl Engine {
                 if reason == Reason::Version {
                     self.reject(other_version("server", version));
                 }
-                self.signal_down(now, Some(reason));
+                self.signal_down(now, Some(reason), rng);
             }
             // Whoever lacks a key asks for it, and is answered (EKR-1). At changed devices whoever drives the engine looks at once.
             ToDevice::Returned { .. } | ToDevice::KeepAlive | ToDevice::DevicesChanged => {}

@@ -10,6 +10,7 @@ use core::time::Duration;
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::{CallId, DeviceId, JoinId, Time, UserId};
 
+use crate::faults::{Fault, is_planted};
 use crate::frame::{Frame, FrameInfo, associated};
 use crate::key_id::{Context, Epoch, KeyId, SenderIndex};
 use crate::packet::{Codec, Kind};
@@ -141,6 +142,8 @@ pub struct Ring {
     lost: Option<Lost>,
     me: Option<Sender>,
     senders: Vec<Sender>,
+    /// Of whom nothing opens for now.
+    suspended: Vec<Sender>,
     used: Vec<(SenderIndex, JoinId)>,
     sealers: Vec<(Context, Sealer)>,
 }
@@ -159,6 +162,7 @@ impl Ring {
             lost: None,
             me: None,
             senders: Vec::new(),
+            suspended: Vec::new(),
             used: Vec::new(),
             sealers: Vec::new(),
         }
@@ -204,7 +208,9 @@ impl Ring {
         let mut slot = Slot::new(lost.epoch, key, None);
         slot.remember(lost.opened);
         if let Some(me) = &self.me {
-            let sealer = |(context, next)| (context, Sealer::resuming(slot.sender_key(&self.call, me, context), next));
+            let from = |next| if is_planted(Fault::CountsAnew) { 0 } else { next };
+            let sealer =
+                |(context, next)| (context, Sealer::resuming(slot.sender_key(&self.call, me, context), from(next)));
             self.sealers = lost.sealed.into_iter().map(sealer).collect();
         }
         let place = self.slots.iter().take_while(|other| other.epoch < lost.epoch).count();
@@ -350,7 +356,11 @@ impl Ring {
         if self.senders.contains(&sender) {
             return Ok(());
         }
-        if self.senders.iter().chain(&self.me).any(|here| here.index == sender.index) {
+        if let Some(place) = self.suspended.iter().position(|suspended| *suspended == sender) {
+            self.senders.push(self.suspended.swap_remove(place));
+            return Ok(());
+        }
+        if self.senders.iter().chain(&self.suspended).chain(&self.me).any(|here| here.index == sender.index) {
             return Err(AdmitError::IndexReused(sender.index));
         }
         self.use_up(&sender)?;
@@ -358,9 +368,17 @@ impl Ring {
         Ok(())
     }
 
+    /// Opens nothing of this sender until it is admitted again, as the same join. What it sent before is still known, so
+    /// nothing opens twice.
+    pub fn suspend(&mut self, index: SenderIndex) {
+        let sender = self.senders.iter().position(|sender| sender.index == index);
+        self.suspended.extend(sender.map(|place| self.senders.swap_remove(place)));
+    }
+
     /// Opens nothing of this sender any more.
     pub fn dismiss(&mut self, index: SenderIndex) {
         self.senders.retain(|sender| sender.index != index);
+        self.suspended.retain(|sender| sender.index != index);
         self.slots.iter_mut().for_each(|slot| slot.forget(index));
         for (_, remembered) in &mut self.remembered {
             remembered.retain(|((sender, _), _)| *sender != index);

@@ -13,7 +13,7 @@ use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Device as DeviceRole, Server, SigningKey, VerifyingKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{JoinId, UserId};
-use undertone_protocol::Rights;
+use undertone_protocol::{Access, Rights};
 use undertone_relay::ConnectionId;
 use undertone_transparency::testing::proven;
 use undertone_transparency::{PeerTrust, TrustedPeer};
@@ -50,6 +50,8 @@ pub(crate) struct Device {
     pub(crate) bad_since: Time,
     pub(crate) wake: Option<(Time, u64)>,
     pub(crate) rights: Rights,
+    /// The list that the server shows it, which it is not on any more, and since when.
+    pub(crate) ghost: Option<(Access, Time)>,
     /// The epochs that it has sealed under in its present join.
     pub(crate) sealed: Vec<u32>,
 }
@@ -87,6 +89,7 @@ impl Device {
             bad_since: Time::ZERO,
             wake: None,
             rights: Rights { speak: true, moderate: number == 0 },
+            ghost: None,
             sealed: Vec::new(),
         })
     }

@@ -139,6 +139,7 @@ impl World {
         let good: Vec<usize> = (0..self.devices.len()).filter(|d| self.device(*d).good_since.is_some()).collect();
         self.when_calm(&good);
         self.outsiders(&good)?;
+        self.ghosts(&good)?;
         if self.now.as_micros() >= self.watch.calm_at {
             self.everybody_hears(&good)?;
         }
@@ -199,7 +200,8 @@ impl World {
         let out: Vec<usize> = (0..self.devices.len())
             .filter(|d| {
                 let device = self.device(*d);
-                device.good_since.is_none() && device.bad_since < long && device.relay.is_cut(self.now)
+                let cut = device.relay.is_cut(self.now) && device.relay.cut_since < long;
+                device.good_since.is_none() && device.bad_since < long && cut
             })
             .collect();
         if out.is_empty() {
@@ -207,11 +209,29 @@ impl World {
         }
         let Some(packet) = self.seal(speaker)? else { return Ok(()) };
         for outsider in out {
-            let since = self.device(outsider).relay.cut_until;
-            let _ = since;
             self.watch.probes += 1;
             if self.device(outsider).engine.would_open(&packet) {
                 return Err(self.violation(format!("p{outsider:03} is out and opens p{speaker:03}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever was taken off the list opens nothing that members seal, whatever server and relay do for it (rule GRP-8).
+    fn ghosts(&mut self, good: &[usize]) -> Result<(), Violation> {
+        let long = self.now.as_micros().saturating_sub(CONVERGE);
+        let ghosts = self.devices.iter().enumerate();
+        let ghosts = ghosts.filter(|(_, device)| device.ghost.as_ref().is_some_and(|(_, at)| at.as_micros() < long));
+        let ghosts: Vec<usize> = ghosts.map(|(place, _)| place).collect();
+        let Some(speaker) = good.first().copied().filter(|_| !ghosts.is_empty()) else { return Ok(()) };
+        if self.now.as_micros() < self.watch.calm_at {
+            return Ok(());
+        }
+        let Some(packet) = self.seal(speaker)? else { return Ok(()) };
+        for ghost in ghosts {
+            self.watch.probes += 1;
+            if self.device(ghost).engine.would_open(&packet) {
+                return Err(self.violation(format!("p{ghost:03} is not on the list and opens p{speaker:03}")));
             }
         }
         Ok(())

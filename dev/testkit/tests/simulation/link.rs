@@ -27,12 +27,14 @@ pub(crate) struct Link {
     pub(crate) twice: u64,
     /// Nothing comes through until then.
     pub(crate) cut_until: Time,
+    /// Since when, if nothing does.
+    pub(crate) cut_since: Time,
     /// In order: nothing overtakes what was sent before. Up, down.
     last: [Time; 2],
 }
 
 /// Which way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
     Up,
     Down,
@@ -48,12 +50,26 @@ impl Link {
             loss: lossy.get(place).copied().unwrap_or_default(),
             twice: below(rng, 5),
             cut_until: Time::ZERO,
+            cut_since: Time::ZERO,
             last: [Time::ZERO; 2],
         }
     }
 
+    /// The same way in other weather.
+    pub(crate) fn renewed(&self, rng: &mut SeededRng) -> Self {
+        Self { cut_until: self.cut_until, cut_since: self.cut_since, last: self.last, ..Self::random(rng) }
+    }
+
     pub(crate) fn is_cut(&self, now: Time) -> bool {
         now < self.cut_until
+    }
+
+    /// Cuts it until then.
+    pub(crate) fn cut(&mut self, now: Time, until: Time) {
+        if !self.is_cut(now) {
+            self.cut_since = now;
+        }
+        self.cut_until = self.cut_until.max(until);
     }
 
     /// When something comes that is sent in order and repeated until it is there.

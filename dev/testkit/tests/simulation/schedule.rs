@@ -23,6 +23,9 @@ pub(crate) enum Act {
     CutOff(usize, u64),
     /// It is taken off the room's list, or put on it again.
     Relist(usize),
+    /// It is taken off the list, and the server goes on as if it were on it: grants, its list as it was, no word to it. With
+    /// `true` the relay does too, and puts nobody out.
+    Ghost(usize, bool),
     /// The host is crashed, whoever it is.
     CrashHost,
     /// The host is cut off for so long, in ms.
@@ -56,6 +59,8 @@ pub(crate) struct Counts {
     pub(crate) leaves: u64,
     /// Changes of the list.
     pub(crate) relists: u64,
+    /// Devices that the server kept in a room against its list.
+    pub(crate) ghosts: u64,
     /// Relays that began anew.
     pub(crate) relay_restarts: u64,
     /// Keys that were lost on purpose.
@@ -87,7 +92,7 @@ impl Counts {
         copy.named_mut().into_iter().map(|(name, count)| (name, *count)).collect()
     }
 
-    fn named_mut(&mut self) -> [(&'static str, &mut u64); 16] {
+    fn named_mut(&mut self) -> [(&'static str, &mut u64); 17] {
         [
             ("schedules", &mut self.schedules),
             ("probes", &mut self.probes),
@@ -98,6 +103,7 @@ impl Counts {
             ("cuts", &mut self.cuts),
             ("leaves", &mut self.leaves),
             ("list changes", &mut self.relists),
+            ("ghosts", &mut self.ghosts),
             ("relay restarts", &mut self.relay_restarts),
             ("keys lost", &mut self.lost_keys),
             ("handovers", &mut self.handovers),
@@ -148,7 +154,7 @@ impl Schedule {
     fn act(devices: usize, rng: &mut SeededRng) -> Act {
         let device = usize::try_from(below(rng, u64::try_from(devices).unwrap_or(1))).unwrap_or_default();
         let long = if chance(rng, 50) { 200 + below(rng, 3_000) } else { 3_000 + below(rng, 15_000) };
-        match below(rng, 14) {
+        match below(rng, 15) {
             0 => Act::Leave(device),
             1 => Act::Crash(device),
             2 | 3 => Act::Restart(device),
@@ -161,6 +167,7 @@ impl Schedule {
             10 => Act::RestartRelay,
             11 => Act::Weather(device),
             12 => Act::LoseKey(device),
+            13 => Act::Ghost(device, chance(rng, 30)),
             _ => Act::Enter(device),
         }
     }

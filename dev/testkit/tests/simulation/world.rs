@@ -65,7 +65,11 @@ pub(crate) struct World {
     connections: HashMap<ConnectionId, usize>,
     /// Connections that nothing more comes from, which the relay does not know.
     given_up: HashSet<ConnectionId>,
+    /// When what was held up on a connection comes through.
+    released: HashMap<(ConnectionId, Way), Time>,
     pub(crate) watch: Watch,
+    /// The relay puts nobody out, whoever asks.
+    lax: bool,
     counts: Counts,
 }
 
@@ -95,7 +99,9 @@ impl World {
             number: 0,
             connections: HashMap::new(),
             given_up: HashSet::new(),
+            released: HashMap::new(),
             watch: Watch::default(),
+            lax: false,
             counts: Counts { schedules: 1, ..Counts::default() },
         };
         world.first_list();
@@ -188,13 +194,13 @@ impl World {
                     self.serve(device, *message);
                 }
             }
-            Arrival::ControlUp { connection, .. } | Arrival::ControlDown { connection, .. }
-                if self.held_up(connection).is_some() =>
-            {
-                // Sent before the way was cut; it is sent again when there is one.
-                if let Some(until) = self.held_up(connection) {
-                    self.at(until, arrival);
-                }
+            Arrival::ControlUp { connection, .. } if self.waits(connection, Way::Up).is_some() => {
+                let until = self.waits(connection, Way::Up).unwrap_or(self.now);
+                self.at(until, arrival);
+            }
+            Arrival::ControlDown { connection, .. } if self.waits(connection, Way::Down).is_some() => {
+                let until = self.waits(connection, Way::Down).unwrap_or(self.now);
+                self.at(until, arrival);
             }
             // What was under way when the device gave its connection up.
             Arrival::ControlUp { connection, .. } if self.given_up.contains(&connection) => {}
@@ -265,13 +271,16 @@ impl World {
         (self.device(device).connection == Some(connection)).then_some(device)
     }
 
-    /// Until when nothing comes through on this connection.
-    fn held_up(&self, connection: ConnectionId) -> Option<Time> {
+    /// When something comes that was sent in order before the way was cut: it is sent again when there is one, and what
+    /// was sent after it waits for it.
+    fn waits(&mut self, connection: ConnectionId, way: Way) -> Option<Time> {
         let device = self.device(self.holder(connection)?);
-        device
-            .relay
-            .is_cut(self.now)
-            .then_some(Time::from_micros(device.relay.cut_until.as_micros() + device.relay.delay))
+        let again = Time::from_micros(device.relay.cut_until.as_micros() + device.relay.delay + 1);
+        let cut = device.relay.is_cut(self.now).then_some(again);
+        let before = self.released.get(&(connection, way)).copied().filter(|at| *at > self.now);
+        let at = cut.max(before)?;
+        self.released.insert((connection, way), at);
+        Some(at)
     }
 
     pub(crate) fn input(&mut self, device: usize, input: Input) {
@@ -325,7 +334,7 @@ impl World {
                 self.ask_server(device, Input::Entered { room, granted }, lost);
             }
             Output::FetchAccess(room) => {
-                let access = self.access.last().cloned().map(Box::new);
+                let access = self.shown_to(device).cloned().map(Box::new);
                 self.ask_server(device, Input::Access { room, access }, Input::Access { room, access: None });
             }
             Output::Compare { number, .. } => {
@@ -335,6 +344,7 @@ impl World {
             }
             Output::Ask { .. } | Output::Store(_) => {}
             Output::OpenRelay => self.open_relay(device),
+            Output::Relay(ToRelay::Remove { .. }) if self.lax => {}
             Output::Relay(message) => {
                 if let ToRelay::Join { join, .. } = &message {
                     let join: Option<Join> = cbor::decode(&join.bytes).ok();
@@ -363,12 +373,15 @@ impl World {
         let (run, cut) = (here.run, here.server.is_cut(self.now));
         let trip = 2 * here.server.delay + 2_000;
         let back = here.server.cut_until.as_micros().saturating_sub(self.now.as_micros()) + trip;
+        self.trace(|| {
+            format!("    p{device:03} asks the server{}: {}", if cut { " in vain" } else { "" }, asked(&answer))
+        });
         let (wait, input) = if cut { (GIVE_UP.min(back), lost) } else { (trip + jitter, answer) };
         self.after(wait, Arrival::Answer { device, run, input: Box::new(input) });
     }
 
     fn grant(&self, device: usize) -> Result<undertone_keys::sign::Signed, NotEntered> {
-        let list = self.access.last().map(Access::list).ok_or(NotEntered::Unavailable)?;
+        let list = self.shown_to(device).map(Access::list).ok_or(NotEntered::Unavailable)?;
         let here = self.device(device);
         let listed = list.listed(&here.address.user).ok_or(NotEntered::NotListed)?;
         let grant = Grant {
@@ -532,6 +545,7 @@ impl World {
 
     fn told_by_relay(&mut self, connection: ConnectionId, message: ToMember) {
         let Some(device) = self.holder(connection) else { return };
+        self.trace(|| format!("    relay -> p{device:03} {}", short(&message)));
         if let ToMember::Joined { index, .. } = &message
             && let Some(join) = self.device(device).pending_join
         {
@@ -597,7 +611,7 @@ impl World {
                 let run = self.device(device).run;
                 self.device_mut(device).joined = None;
                 if self.device(device).wanted {
-                    let access = self.access.last().cloned().map(Box::new);
+                    let access = self.shown_to(device).cloned().map(Box::new);
                     if let Some(access) = access {
                         let again = Box::new(Input::JoinRoom { access });
                         self.after(1_000_000, Arrival::Answer { device, run, input: again });
@@ -612,7 +626,7 @@ impl World {
         use undertone_call::Outcome::{HostGone, Offline};
         self.device_mut(device).joined = None;
         let again = matches!(outcome, HostGone | Offline) && self.device(device).wanted;
-        if again && let Some(access) = self.access.last().cloned().map(Box::new) {
+        if again && let Some(access) = self.shown_to(device).cloned().map(Box::new) {
             let run = self.device(device).run;
             self.after(500_000, Arrival::Answer { device, run, input: Box::new(Input::JoinRoom { access }) });
         }
@@ -641,7 +655,11 @@ impl World {
             Act::CutServer(device, ms) => self.cut(device, ms, true, false),
             Act::CutRelay(device, ms) => self.cut(device, ms, false, true),
             Act::CutOff(device, ms) => self.cut(device, ms, true, true),
-            Act::Relist(device) => self.relist(device),
+            Act::Relist(device) => self.relist(device, false),
+            Act::Ghost(device, lax) => {
+                self.lax |= lax;
+                self.relist(device, true);
+            }
             Act::CrashHost => {
                 if let Some(host) = self.host() {
                     self.crash(host);
@@ -656,9 +674,7 @@ impl World {
             Act::Weather(device) => {
                 let Self { devices, rng, .. } = self;
                 if let Some(here) = devices.get_mut(device) {
-                    let cut = (here.server.cut_until, here.relay.cut_until);
-                    (here.server, here.relay) = (super::link::Link::random(rng), super::link::Link::random(rng));
-                    (here.server.cut_until, here.relay.cut_until) = cut;
+                    (here.server, here.relay) = (here.server.renewed(rng), here.relay.renewed(rng));
                 }
             }
             Act::LoseKey(device) => {
@@ -674,7 +690,7 @@ impl World {
             return;
         }
         self.device_mut(device).wanted = true;
-        if let Some(access) = self.access.last().cloned().map(Box::new) {
+        if let Some(access) = self.shown_to(device).cloned().map(Box::new) {
             self.input(device, Input::JoinRoom { access });
         }
     }
@@ -698,12 +714,13 @@ impl World {
         self.counts.cuts += 1;
         let until = Time::from_millis(self.now.as_millis() + ms);
         let slow = below(&mut self.rng, 2_000_000);
+        let now = self.now;
         let here = self.device_mut(device);
         if relay {
-            here.relay.cut_until = here.relay.cut_until.max(until);
+            here.relay.cut(now, until);
         }
         if server {
-            here.server.cut_until = here.server.cut_until.max(until);
+            here.server.cut(now, until);
             // What was under way is lost, and the device finds out in a while.
             if let Some((session, _)) = here.session {
                 self.after(slow, Arrival::SignalDown { device, session });
@@ -712,7 +729,7 @@ impl World {
     }
 
     /// The creator takes somebody off the list, or puts them on it again.
-    fn relist(&mut self, device: usize) {
+    fn relist(&mut self, device: usize, ghost: bool) {
         let Some(before) = self.access.last().cloned() else { return };
         let (user, creator) = (self.device(device).address.user.clone(), self.device(0));
         if user == creator.address.user || !creator.alive {
@@ -730,14 +747,23 @@ impl World {
         let off = next.list().listed(&user).is_none();
         self.counts.relists += 1;
         self.access.push(next);
-        for other in 0..self.devices.len() {
+        let now = self.now;
+        self.device_mut(device).ghost = (off && ghost).then_some((before, now));
+        for other in (0..self.devices.len()).filter(|other| *other != device || !ghost) {
             self.deliver(other, ToDevice::RoomChanged { room, version });
         }
-        if off {
+        if off && ghost {
+            self.counts.ghosts += 1;
+        } else if off {
             self.device_mut(device).wanted = false;
             let wall = self.wall();
             self.relay(RelayInput::Expel { room, users: vec![user], wall });
         }
+    }
+
+    /// The newest list, as the server shows it to this device.
+    fn shown_to(&self, device: usize) -> Option<&Access> {
+        self.device(device).ghost.as_ref().map(|(list, _)| list).or(self.access.last())
     }
 
     fn restart_relay(&mut self) {
@@ -772,6 +798,28 @@ impl World {
         let Some(list) = self.access.last().map(Access::list) else { return HashSet::new() };
         let on = self.devices.iter().enumerate().filter(|(_, device)| list.listed(&device.address.user).is_some());
         on.map(|(place, _)| place).collect()
+    }
+}
+
+/// What was asked, by its answer.
+fn asked(answer: &Input) -> String {
+    match answer {
+        Input::Resolved { user, .. } => format!("who is {user}"),
+        Input::Entered { .. } => "to enter".into(),
+        Input::Access { .. } => "for the list".into(),
+        _ => "to compare".into(),
+    }
+}
+
+/// A message of the relay's without its papers.
+fn short(message: &ToMember) -> String {
+    match message {
+        ToMember::Joined { index, members, others } => {
+            let members: Vec<u16> = members.iter().map(|member| member.index).collect();
+            format!("joined as {index}, with {members:?} of {others}")
+        }
+        ToMember::Arrived { member } => format!("arrived {}", member.index),
+        other => format!("{other:?}"),
     }
 }
 

@@ -111,7 +111,7 @@ impl RoomCall {
                 if asked.term > hosting.term {
                     hosting.term = asked.term.saturating_add(1);
                 }
-                hosting.due(now, Cause::Overtaken, false);
+                hosting.overtaken(now, &policy);
             }
             return;
         }

@@ -2,6 +2,7 @@
 
 use undertone_keys::Time;
 use undertone_keys::sign::{Device, VerifyingKey};
+use undertone_media::faults::{Fault, is_planted};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::group::{Cause, Roster, SignedStatement, Statement};
 
@@ -80,6 +81,7 @@ pub(super) fn judge(
             core::cmp::Ordering::Equal => Verdict::Contradiction,
             core::cmp::Ordering::Greater => Verdict::Take,
         },
+        core::cmp::Ordering::Equal if is_planted(Fault::TwoHosts) => Verdict::Lost,
         core::cmp::Ordering::Equal if host == HostState::Gone => Verdict::Take,
         core::cmp::Ordering::Equal if (index, new.host) < (head.index, old.host) => Verdict::Take,
         core::cmp::Ordering::Equal => Verdict::Lost,

@@ -50,6 +50,8 @@ struct Due {
     at: Time,
     cause: Cause,
     removed: bool,
+    /// It does not wait for the epoch before to be used: somebody may hear who should not, or cannot hear at all.
+    at_once: bool,
 }
 
 /// The newest epoch, while it is not sealed under.
@@ -113,12 +115,19 @@ impl Hosting {
     }
 
     pub(super) fn due(&mut self, at: Time, cause: Cause, removed: bool) {
-        let due = self.due.get_or_insert(Due { at, cause, removed });
+        let at_once = removed || cause == Cause::Overtaken;
+        let due = self.due.get_or_insert(Due { at, cause, removed, at_once });
         if at < due.at || (removed && !due.removed) {
             due.cause = cause;
         }
         due.at = due.at.min(at);
         due.removed |= removed;
+        due.at_once |= at_once;
+    }
+
+    /// Somebody is further than this host: the next epoch is for them, and soon.
+    pub(super) fn overtaken(&mut self, now: Time, policy: &GroupPolicy) {
+        self.due(now.max(self.rotated + policy.overtaken_pause), Cause::Overtaken, false);
     }
 
     pub(super) fn forget(&mut self, index: SenderIndex, join: JoinId) {
@@ -149,7 +158,7 @@ impl Hosting {
     }
 
     pub(super) fn poll_timeout(&self, policy: &GroupPolicy) -> Option<Time> {
-        let next = if self.awaiting.is_none() || self.due.is_some_and(|due| due.removed) {
+        let next = if self.awaiting.is_none() || self.due.is_some_and(|due| due.at_once) {
             let rotation = (self.awaiting.is_none()).then_some(self.rotated + policy.rotate);
             self.due.map(|due| due.at).into_iter().chain(rotation).min()
         } else {
@@ -203,7 +212,7 @@ impl RoomCall {
         self.keys.recovery.met();
         // Whom the host before had let in who has gone since, this one does not know.
         let removed = self.keys.sealing.is_some();
-        self.draw(now, join, Due { at: now, cause, removed }, handover, rng);
+        self.draw(now, join, Due { at: now, cause, removed, at_once: true }, handover, rng);
     }
 
     /// Another has won: nothing that is still coming from here is sealed under.
@@ -234,7 +243,7 @@ impl RoomCall {
             let Some(hosting) = &mut self.keys.hosting else { return };
             // Nobody is kept waiting for a key by those who come and go faster than keys can be sent.
             let awaits = hosting.awaiting.is_some();
-            let Some(due) = hosting.due.take_if(|due| due.at <= now && (due.removed || !awaits)) else { break };
+            let Some(due) = hosting.due.take_if(|due| due.at <= now && (due.at_once || !awaits)) else { break };
             self.draw(now, join, due, None, rng);
         }
         self.send_again(now, join);
@@ -346,7 +355,8 @@ impl RoomCall {
                 None => RosterNews::Whole(newest.roster.clone()),
             };
             let (term, epoch) = (newest.statement.term, newest.statement.epoch);
-            let signal = KeySignal::Prepare { key: newest.key(), roster, checkpoint: self.checkpoint.clone() };
+            let (key, checkpoint, applied) = (newest.key(), self.checkpoint.clone(), hosting.applied);
+            let signal = KeySignal::Prepare { key, roster, checkpoint, applied };
             let about = About { term, epoch, request: RequestId::random(rng) };
             self.post(index, about, &signal, rng);
         }
@@ -415,6 +425,10 @@ impl RoomCall {
         hosting.words.retain(|at| *at > now);
         if hosting.words.is_empty() {
             hosting.words.push_back(now + self.policy.word);
+        }
+        if self.keys.offline.is_some_and(|since| now.since(since) >= self.policy.host_cut_off) {
+            // A host that can hand out nothing is better followed than heard.
+            return;
         }
         hosting.word_number += 1;
         let (applied, newest, number) = (hosting.applied, head.hash, hosting.word_number);

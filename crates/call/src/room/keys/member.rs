@@ -67,9 +67,9 @@ impl RoomCall {
         let Some(opened) = self.open_letter(&from, &bytes, answer) else { return };
         let about = opened.about;
         match opened.signal {
-            KeySignal::Prepare { key, roster, checkpoint } => {
+            KeySignal::Prepare { key, roster, checkpoint, applied } => {
                 self.told_checkpoint(index, checkpoint);
-                if !self.prepared(now, index, about, key, roster, rng) {
+                if !self.prepared(now, index, about, (key, applied), roster, rng) {
                     self.keys.letters.unsee(from.device, about);
                     self.keys.letters.keep_early(from, bytes);
                 }
@@ -143,7 +143,7 @@ impl RoomCall {
         now: Time,
         index: SenderIndex,
         about: About,
-        key: EpochKey,
+        (key, applied): (EpochKey, u32),
         roster: RosterNews,
         rng: &mut impl rand_core::CryptoRng,
     ) -> bool {
@@ -166,7 +166,11 @@ impl RoomCall {
                 head.and_then(|head| head.roster.as_ref()).and_then(|before| before.changed(&change))
             }
         };
+        let hash = checked.hash;
         self.consider(now, index, checked, Some(key.secret), roster, rng);
+        if self.keys.head.as_ref().is_some_and(|head| head.hash == hash) {
+            self.apply_coming(applied);
+        }
         true
     }
 

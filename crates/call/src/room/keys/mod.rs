@@ -26,6 +26,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use undertone_keys::epoch_secret::EpochSecret;
 use undertone_keys::{JoinId, Time};
 use undertone_media::Epoch;
+use undertone_media::faults::{Fault, is_planted};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::group::{Cause, Handover, Roster, SignedStatement};
 
@@ -90,6 +91,10 @@ pub(super) struct Keys {
     word_numbers: HashMap<SenderIndex, (u32, u64)>,
     host_heard: Time,
     host_gone: Option<Time>,
+    /// Since when letters go nowhere.
+    offline: Option<Time>,
+    /// When they last went somewhere again.
+    reachable_at: Option<Time>,
     joined_at: Time,
     /// A host that has shown the statement of another that it follows now.
     ceded: Option<JoinId>,
@@ -131,6 +136,8 @@ impl Default for Keys {
             word_numbers: HashMap::new(),
             host_heard: Time::ZERO,
             host_gone: None,
+            offline: None,
+            reachable_at: None,
             joined_at: Time::ZERO,
             ceded: None,
             leaver: None,
@@ -252,7 +259,7 @@ impl RoomCall {
             hosting.forget(index, join);
             // Whoever never had a key takes none along.
             let had = hosting.keys.iter().any(|drawn| drawn.roster.has(join));
-            if had {
+            if had && !is_planted(Fault::KeepsTheKey) {
                 hosting.due(now, Cause::Removed, true);
             }
         }
@@ -271,23 +278,34 @@ impl RoomCall {
         self.keys.newest_hash = None;
         self.keys.stuck = true;
         self.keys.coming.retain(|coming| coming.epoch != epoch.0);
+        let policy = self.policy;
         match &mut self.keys.hosting {
             Some(hosting) => {
                 hosting.floor = hosting.floor.max(epoch.0);
-                hosting.due(now, Cause::Overtaken, false);
+                hosting.overtaken(now, &policy);
             }
             None => self.keys.recovery.wish(Failure::Stuck, now),
         }
     }
 
+    /// Nothing can be handed out or asked for.
+    pub(super) fn keys_unreachable(&mut self, now: Time) {
+        self.keys.offline = self.keys.offline.or(Some(now));
+    }
+
     /// What a server may have swallowed is asked for.
     pub(super) fn keys_reachable(&mut self, now: Time) {
+        if self.keys.offline.take().is_some() {
+            self.keys.reachable_at = Some(now);
+        }
+        let unkeyed = self.keys.newest.is_none();
         match &mut self.keys.hosting {
             // Perhaps another has followed meanwhile: whoever has gone by that one says so.
             Some(hosting) => hosting.send_to_all(),
             None => {
                 self.keys.recovery.reachable();
-                self.keys.recovery.wish(Failure::Statement, now + self.policy.first_key);
+                let pause = if unkeyed { core::time::Duration::ZERO } else { self.policy.first_key };
+                self.keys.recovery.wish(Failure::Statement, now + pause);
             }
         }
     }

@@ -150,7 +150,9 @@ impl RoomCall {
             let (letters, bytes) = self.keys.letters.sent;
             let length = u64::try_from(envelope.len()).unwrap_or_default();
             self.keys.letters.sent = (letters + 1, bytes + length);
-            self.outputs.push_back(Output::Send { to, envelope });
+            let lasting =
+                matches!(signal, KeySignal::Prepare { .. } | KeySignal::Told { .. } | KeySignal::Handover { .. });
+            self.outputs.push_back(Output::Send { to, envelope, lasting });
         }
     }
 

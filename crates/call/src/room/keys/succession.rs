@@ -73,6 +73,10 @@ impl RoomCall {
     /// When it is this device's turn to be host, as things stand, and why.
     pub(super) fn turn(&self, now: Time) -> Option<(Time, Cause)> {
         let join = self.own_join()?;
+        // Whoever could give a key to nobody is no host; and where the server is gone, nobody follows a host that is heard.
+        if self.keys.offline.is_some() {
+            return None;
+        }
         let head = self.keys.head.as_ref();
         let host = head.map(|head| head.statement.host);
         let order = self.succession();
@@ -92,7 +96,9 @@ impl RoomCall {
             (Some(gone), _) => gone,
             (None, Some(_)) => self.keys.host_heard + self.policy.host_silent,
         };
-        Some((since + step, cause))
+        // Whoever was cut off hears first who is host now.
+        let back = self.keys.reachable_at.filter(|_| order.len() > 1).map(|at| at + self.policy.host_doubtful);
+        Some((back.map_or(since, |back| back.max(since)) + step, cause))
     }
 
     /// Notes whether the host is in the room.

@@ -5,6 +5,7 @@ use core::time::Duration;
 use undertone_keys::epoch_secret::{EpochPlace, EpochSecret};
 use undertone_keys::{RequestId, Time};
 use undertone_media::Epoch;
+use undertone_media::faults::{Fault, is_planted};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::group::{Cause, Handover, Roster, Statement};
 
@@ -236,6 +237,9 @@ impl RoomCall {
     /// Seals under an epoch that is here, if it is newer than the one in use.
     pub(super) fn apply_coming(&mut self, epoch: u32) {
         let Some(coming) = self.keys.coming.iter().find(|coming| coming.epoch == epoch).copied() else { return };
+        if coming.removed && is_planted(Fault::StaysBehind) {
+            return;
+        }
         self.keys.coming.retain(|coming| coming.epoch > epoch);
         if self.keys.sealing.is_some_and(|sealing| sealing >= epoch) {
             return;
