@@ -16,7 +16,8 @@ impl RoomCall {
         let rumour = self.keys.rumour.filter(|(_, at)| fresh(*at)).map(|(join, _)| join);
         let head = self.keys.head.as_ref().map(|head| head.statement.host);
         let good = |join: &JoinId| self.seated(*join).is_some() && !self.keys.convicted.contains(join);
-        let first = || self.succession().first().map(|(_, join)| *join).filter(|join| Some(*join) != self.own_join());
+        // Where the host has gone, whoever comes next in order is host by now, or knows who is.
+        let first = || self.succession().into_iter().map(|(_, join)| join).find(|join| Some(*join) != self.own_join());
         let host = rumour.filter(good).or_else(|| head.filter(good)).or_else(first);
         Target { is_host, host: host.filter(|join| Some(*join) != self.own_join()) }
     }

@@ -89,8 +89,15 @@ pub(super) struct Recovery {
 impl Recovery {
     /// Something fails; it is asked about at `at`, if it still does.
     pub(super) fn wish(&mut self, failure: Failure, at: Time) {
+        if is_planted(Fault::AsksForNothing) {
+            return;
+        }
+        // What an answer did not explain hides nothing else; and what need not wait does not wait behind what must.
+        if self.unexplained.contains(&failure) {
+            return;
+        }
         match self.wish {
-            Some((_, before)) if before <= at => {}
+            Some((known, before)) if before <= at && (failure.waits() || !known.waits()) => {}
             _ => self.wish = Some((failure, at)),
         }
     }
@@ -158,10 +165,11 @@ impl Recovery {
             (self.sent, self.noted) = (None, None);
             self.wish(moved.failure, now);
         }
-        if is_planted(Fault::AsksWithoutEnd) && !target.is_host {
+        let lately = self.sent.is_some_and(|at| now.since(at).as_millis() < 100);
+        if is_planted(Fault::AsksWithoutEnd) && !target.is_host && !lately {
             return target.host.map(|host| (host, Failure::NoKey));
         }
-        let (failure, _) = self.wish.filter(|(_, at)| *at <= now && !is_planted(Fault::AsksForNothing))?;
+        let (failure, _) = self.wish.filter(|(_, at)| *at <= now)?;
         match self.may_ask(now, failure, target, policy) {
             Ok(host) => Some((host, failure)),
             Err(NotNow::Host | NotNow::Unexplained) => {
@@ -250,6 +258,21 @@ mod tests {
     }
 
     const MEMBER: Target = Target { is_host: false, host: Some(JoinId::from_bytes([1; 16])) };
+
+    #[test]
+    fn ekr_2_frames_that_no_answer_explains_hide_no_silent_host() {
+        use Failure::{Epoch, Silence};
+        let mut recovery = Recovery::default();
+        recovery.asked(at(0), request(1), join(1), Epoch(7));
+        recovery.answered();
+        // It goes on for ever, and so does another one, which has to wait.
+        recovery.wish(Epoch(7), at(100));
+        assert_eq!(recovery.due(at(100), MEMBER, &POLICY), None);
+        recovery.wish(Epoch(8), at(200));
+        assert_eq!(recovery.due(at(200), MEMBER, &POLICY), None, "the cooldown");
+        recovery.wish(Silence, at(2_500));
+        assert_eq!(recovery.due(at(2_500), MEMBER, &POLICY), Some((join(1), Silence)));
+    }
 
     /// The table of preconditions: what was asked when, who is there, what fails now, and what comes of it.
     #[test]

@@ -97,7 +97,7 @@ impl RoomCall {
             (None, Some(_)) => self.keys.host_heard + self.policy.host_silent,
         };
         // Whoever was cut off hears first who is host now.
-        let back = self.keys.reachable_at.filter(|_| order.len() > 1).map(|at| at + self.policy.host_doubtful);
+        let back = self.keys.reachable_at.filter(|_| !self.seats.is_empty()).map(|at| at + self.policy.host_doubtful);
         Some((back.map_or(since, |back| back.max(since)) + step, cause))
     }
 

@@ -237,10 +237,10 @@ impl RoomCall {
     /// Seals under an epoch that is here, if it is newer than the one in use.
     pub(super) fn apply_coming(&mut self, epoch: u32) {
         let Some(coming) = self.keys.coming.iter().find(|coming| coming.epoch == epoch).copied() else { return };
+        self.keys.coming.retain(|coming| coming.epoch > epoch);
         if coming.removed && is_planted(Fault::StaysBehind) {
             return;
         }
-        self.keys.coming.retain(|coming| coming.epoch > epoch);
         if self.keys.sealing.is_some_and(|sealing| sealing >= epoch) {
             return;
         }

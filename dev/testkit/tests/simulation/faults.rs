@@ -1,0 +1,30 @@
+//! Whether the simulation finds a fault: seven are planted, one at a time, and each is found soon.
+
+use undertone_media::faults::{Fault, plant};
+
+use super::play;
+
+/// Schedules in which a fault is found.
+const FOUND_WITHIN: u64 = 1_000;
+
+const FAULTS: [Fault; 7] = [
+    Fault::KeepsTheKey,
+    Fault::AsksForNothing,
+    Fault::AsksWithoutEnd,
+    Fault::TwoHosts,
+    Fault::StaysBehind,
+    Fault::TakesTheServersWord,
+    Fault::CountsAnew,
+];
+
+#[test]
+fn planted_faults_are_caught() {
+    for fault in FAULTS {
+        plant(Some(fault));
+        let found = (0..FOUND_WITHIN).find_map(|seed| play(seed).err());
+        plant(None);
+        let found = found.unwrap_or_else(|| panic!("{fault:?} was not found in {FOUND_WITHIN} schedules"));
+        println!("{fault:?}: {}", found.to_string().chars().take(110).collect::<String>());
+        assert!(play(found.seed).is_ok(), "it is the fault that is found, and nothing else: {found}");
+    }
+}
