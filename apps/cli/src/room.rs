@@ -1,5 +1,6 @@
-//! `room create|invite|kick|leave|list`: who may come into which room. `room join` is in [`join`].
+//! `room create|invite|kick|leave|list`: who may come into which room. `room join` is in [`join`], `room explain` in [`explain`].
 
+mod explain;
 mod join;
 mod people;
 
@@ -8,8 +9,10 @@ use undertone_client::native::{Client, ClientError, Invitee, LostRoom, RoomBook,
 use undertone_client::{AccessList, Protection, Rights};
 
 use crate::Done;
-use crate::arguments::{RoleOption, Room};
+use crate::arguments::{KeysOption, RoleOption, Room};
 use crate::output::Output;
+
+pub(crate) use explain::explain;
 
 impl RoleOption {
     const fn rights(self) -> Rights {
@@ -36,7 +39,7 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
     }
     let rooms = client.rooms().await?;
     match command {
-        Room::Create { name, protection, invite, listener, moderator } => {
+        Room::Create { name, protection, invite, listener, moderator, keys: KeysOption::Host } => {
             let named = |names: &[String], role: RoleOption| {
                 let rights = role.rights();
                 names.iter().map(|name| Invitee { name: name.clone(), rights }).collect::<Vec<_>>()
@@ -89,7 +92,8 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
             let text = if texts.is_empty() { none.to_owned() } else { texts.join("\n\n") };
             output.result(&json!({ "rooms": objects, "lost": lost }), &text);
         }
-        Room::Join(_) => {}
+        // These were seen to before.
+        Room::Join(_) | Room::Explain { .. } => {}
     }
     Ok(Done::Well)
 }

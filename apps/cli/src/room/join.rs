@@ -5,14 +5,14 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
 use tokio::time::{Instant, MissedTickBehavior};
-use undertone_client::engine::{RoomInfo, Side};
+use undertone_client::engine::{RoomInfo, RoomKeySource, Side};
 use undertone_client::native::{Client, ClientError, Invitee, Online};
 use undertone_client::{Context, Event, Outcome, Protection, Reason, RoomEvent};
 
 use super::people::{People, Person, reception};
 use super::role;
 use crate::Done;
-use crate::arguments::{JoinRoom, RoleOption};
+use crate::arguments::{JoinRoom, KeysOption, RoleOption};
 use crate::conversation::{
     Mouth, check_tap, next_signal, offline, signal_stream, sleep_until, sound, status_object, words,
 };
@@ -53,6 +53,18 @@ pub(super) async fn join(client: &Client, options: &JoinRoom, output: Output) ->
         output.event(
             &json!({ "event": "hop_refused", "room": list.room.to_string() }),
             &format!("The relay could hear what is said in {}. With --allow-hop you go in all the same.", list.name),
+        );
+        online.stop().await;
+        return Ok(Done::Badly);
+    }
+    let source = RoomKeySource::of(&list.terms);
+    if let Some(KeysOption::Host) = options.keys
+        && source != Some(RoomKeySource::Host)
+    {
+        let source = source.map_or("unknown", RoomKeySource::as_str);
+        output.event(
+            &json!({ "event": "keys_refused", "room": list.room.to_string(), "key": source, "wanted": "host" }),
+            &format!("{} has no keys of a host (its own are: {source}). Without --keys host you go in all the same.", list.name),
         );
         online.stop().await;
         return Ok(Done::Badly);

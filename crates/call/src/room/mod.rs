@@ -44,7 +44,7 @@ use undertone_protocol::{Access, Protection, Rights};
 use crate::local::Local;
 pub use interface::{Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
-pub use keys::KeysReport;
+pub use keys::{Explanation, KeysReport, LetterCount, OpenedEpoch, Present};
 use policy::GroupPolicy;
 use roster::{Known, Seat};
 pub use signal::{EpochKey, KeySignal, RosterNews};
@@ -85,6 +85,8 @@ pub struct RoomCall {
     ticked: Option<Time>,
     policy: GroupPolicy,
     keys: Keys,
+    /// Letters about keys that came to this device.
+    received: LetterCount,
     /// The newest checkpoint of the key directory that this device was shown (rule KT-13).
     checkpoint: Vec<u8>,
     outputs: VecDeque<Output>,
@@ -114,6 +116,7 @@ impl RoomCall {
             ticked: None,
             policy: GroupPolicy::DEFAULT,
             keys: Keys::default(),
+            received: LetterCount::default(),
             checkpoint: Vec::new(),
             outputs: VecDeque::new(),
         }
@@ -144,7 +147,10 @@ impl RoomCall {
             Input::Changed { version } => {
                 self.want_version(now, version);
             }
-            Input::Received { from, envelope } => self.received(now, from, envelope, rng),
+            Input::Received { from, envelope } => {
+                self.received.add(envelope.len());
+                self.received(now, from, envelope, rng);
+            }
             Input::Reachable => {
                 self.look_up_again(now);
                 self.fetch_access(now);

@@ -11,6 +11,7 @@
 mod calls;
 mod echo;
 mod event;
+mod explain;
 mod gossip;
 mod media;
 mod path;
@@ -38,6 +39,7 @@ use undertone_transparency::TrustedPeer;
 
 use echo::Sounding;
 pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, RoomInfo, Side};
+pub use explain::{HeldEpoch, RoomExplained, RoomKeySource};
 pub use gossip::Compared;
 use gossip::Comparing;
 use media::Media;

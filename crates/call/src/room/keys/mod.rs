@@ -9,6 +9,7 @@
 
 mod answers;
 mod chain;
+mod explain;
 mod host;
 mod member;
 mod post;
@@ -25,6 +26,7 @@ use undertone_protocol::group::{Cause, Handover, Roster, SignedStatement};
 
 use super::{KeySignal, Leaving, Output, RoomCall};
 use chain::Head;
+pub use explain::{Explanation, LetterCount, OpenedEpoch, Present};
 use host::Hosting;
 use post::Letters;
 use recovery::{Failure, Recovery};

@@ -134,6 +134,13 @@ pub enum Errand {
     /// Switch it on again.
     #[n(13)]
     PassphraseOn,
+    /// What keys a room's call has, and why.
+    #[n(14)]
+    ExplainRoom {
+        /// Its name, or the beginning of its id.
+        #[n(0)]
+        room: String,
+    },
 }
 
 impl Errand {
@@ -167,7 +174,8 @@ impl Errand {
             | Self::Accept { device: text }
             | Self::Rename { label: text }
             | Self::Revoke { device: text }
-            | Self::AuditSelf { home: text } => vec![text],
+            | Self::AuditSelf { home: text }
+            | Self::ExplainRoom { room: text } => vec![text],
             Self::ShowPeer { name, save, .. } => [name].into_iter().chain(save).map(String::as_str).collect(),
             Self::TrustPeer { name, fingerprint, .. } | Self::VerifyPeer { name, fingerprint } => {
                 vec![name, fingerprint]
@@ -193,13 +201,21 @@ impl Errand {
             Self::ChangePassphrase => "passphrase change",
             Self::PassphraseOff => "passphrase off",
             Self::PassphraseOn => "passphrase on",
+            Self::ExplainRoom { .. } => "room explain",
         }
     }
 
     /// Whether anything is another way after it, so that whoever sits at the owner should hear of it.
     #[must_use]
     pub const fn changes(&self) -> bool {
-        !matches!(self, Self::Whoami | Self::Devices | Self::ShowPeer { .. } | Self::AuditSelf { .. })
+        !matches!(
+            self,
+            Self::Whoami
+                | Self::Devices
+                | Self::ShowPeer { .. }
+                | Self::AuditSelf { .. }
+                | Self::ExplainRoom { .. }
+        )
     }
 }
 
