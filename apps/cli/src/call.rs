@@ -374,7 +374,8 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         | Event::Room { .. }
         | Event::Muted { .. }
         | Event::Reception { .. }
-        | Event::Recovered { .. } => {}
+        | Event::Recovered { .. }
+        | Event::KeysCounted { .. } => {}
         Event::Account(alarm) => crate::audit::alarm(alarm, output),
         Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
         Event::Disproved { call, peer, reason } => crate::audit::disproved(*call, peer, reason, output),

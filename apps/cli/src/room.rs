@@ -1,5 +1,6 @@
 //! `room create|invite|kick|leave|list`: who may come into which room. `room join` is in [`join`], `room explain` in [`explain`].
 
+mod counted;
 mod explain;
 mod join;
 mod people;

@@ -9,7 +9,7 @@ use undertone_client::native::{Client, ClientError, RoomKeys};
 use undertone_client::room::{Explanation, OpenedEpoch, Present};
 use undertone_client::{Access, Cause, Listed, RoomId, Rights, UserId};
 
-use super::role;
+use super::{counted, role};
 use crate::Done;
 use crate::console::Console;
 use crate::conversation::words;
@@ -44,7 +44,7 @@ fn span(duration: Duration) -> String {
 }
 
 fn on_object(explained: &RoomExplained) -> Value {
-    let RoomExplained { info, source, joined, keys, ring, .. } = explained;
+    let RoomExplained { info, source, joined, keys, ring, counters } = explained;
     let ring: Vec<Value> = ring
         .iter()
         .map(|held| json!({ "epoch": held.epoch.0, "seals": held.seals, "left_ms": held.left.map(ms) }))
@@ -64,6 +64,7 @@ fn on_object(explained: &RoomExplained) -> Value {
         "ring": ring,
         "sent": { "letters": keys.sent.count, "bytes": keys.sent.bytes },
         "received": { "letters": keys.received.count, "bytes": keys.received.bytes },
+        "counters": counted::fields(counters),
     })
 }
 
@@ -112,7 +113,7 @@ const fn cause_words(cause: Cause) -> &'static str {
 }
 
 fn on_text(explained: &RoomExplained) -> String {
-    let RoomExplained { info, source, joined, keys, ring, .. } = explained;
+    let RoomExplained { info, source, joined, keys, ring, counters } = explained;
     let mut text = heading(&info.name, info.room, &info.creator, info.protection.as_str());
     let mut row = |name: &str, words: &str| {
         let _ = write!(text, "\n{name:<13}{words}");
@@ -140,15 +141,12 @@ fn on_text(explained: &RoomExplained) -> String {
             })
             .collect();
         row("here", &if opens.is_empty() { "no key".to_owned() } else { opens.join("\n             ") });
-        row(
-            "letters",
-            &format!(
-                "{} sent ({} bytes), {} received ({} bytes) about keys since you came in",
-                keys.sent.count, keys.sent.bytes, keys.received.count, keys.received.bytes
-            ),
-        );
     }
     row("list", &format!("version {}, checked", keys.version));
+    let costs = counted::text(counters);
+    if !costs.is_empty() {
+        row("so far", &costs.replace('\n', "\n             "));
+    }
     text.push_str("\nin the room");
     for present in &keys.members {
         let _ = write!(text, "\n  {}", member_words(present));

@@ -10,7 +10,7 @@ use undertone_client::native::{Client, ClientError, Invitee, Online};
 use undertone_client::{Context, Event, Outcome, Protection, Reason, RoomEvent};
 
 use super::people::{People, Person, reception};
-use super::role;
+use super::{counted, role};
 use crate::Done;
 use crate::arguments::{JoinRoom, KeysOption, RoleOption};
 use crate::conversation::{
@@ -324,6 +324,9 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
                 &json!({ "event": "muted", "index": index, "muted": muted, "me": me }),
                 &format!("{who}: {text}."),
             );
+        }
+        Event::KeysCounted { call, counters } => {
+            output.event(&counted::object(*call, counters), &counted::text(counters));
         }
         Event::Over { call, outcome } => {
             let seconds = inside.began.map_or(0.0, |began| began.elapsed().as_secs_f64());

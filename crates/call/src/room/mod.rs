@@ -44,7 +44,7 @@ use undertone_protocol::{Access, Protection, Rights};
 use crate::local::Local;
 pub use interface::{Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
-pub use keys::{Explanation, KeysReport, LetterCount, OpenedEpoch, Present};
+pub use keys::{Explanation, KeysReport, LetterCount, OpenedEpoch, Present, Requests};
 use policy::GroupPolicy;
 use roster::{Known, Seat};
 pub use signal::{EpochKey, KeySignal, RosterNews};

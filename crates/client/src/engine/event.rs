@@ -13,6 +13,8 @@ use undertone_protocol::signal::Reason;
 use undertone_protocol::{Protection, Rights};
 use undertone_transparency::Standing;
 
+use super::KeyCounters;
+
 /// What people and programs see of a call.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -115,6 +117,13 @@ pub enum Event {
         context: Context,
         /// From the first frame that would not open to the first that did.
         ms: u64,
+    },
+    /// What the keys of a room's call have cost, and who was not heard for how long: told once, before [`Event::Over`].
+    KeysCounted {
+        /// Which call.
+        call: CallId,
+        /// Everything since this device came in.
+        counters: Box<KeyCounters>,
     },
     /// A member of the room was silenced by somebody who may, or can be heard again.
     Muted {

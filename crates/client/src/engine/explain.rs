@@ -8,7 +8,7 @@ use undertone_media::Epoch;
 use undertone_protocol::terms::KeySource;
 use undertone_protocol::{Protection, Terms};
 
-use super::{Engine, PathState, RoomInfo};
+use super::{Engine, KeyCounters, PathState, RoomInfo};
 
 /// Where the keys come from that a room's sound is sealed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct RoomExplained {
     pub keys: Explanation,
     /// What opens here, oldest first.
     pub ring: Vec<HeldEpoch>,
+    /// What keys have cost, and who was not heard for how long.
+    pub counters: KeyCounters,
 }
 
 impl Engine {
@@ -91,6 +93,7 @@ impl Engine {
             joined: media.path.state() == PathState::Joined,
             keys: room.explain(now),
             ring: media.ring.epochs().map(held).collect(),
+            counters: self.key_counters(now)?,
         })
     }
 }

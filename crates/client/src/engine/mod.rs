@@ -9,6 +9,7 @@
 //! ```
 
 mod calls;
+mod counters;
 mod echo;
 mod event;
 mod explain;
@@ -37,6 +38,7 @@ use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
+pub use counters::{KeyCounters, MemberCounters, RECOVERY_BOUNDS, ReasonTimes, Recoveries, SourceCounters};
 use echo::Sounding;
 pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, RoomInfo, Side};
 pub use explain::{HeldEpoch, RoomExplained, RoomKeySource};
@@ -421,7 +423,7 @@ impl Engine {
             self.outputs.push_back(Output::OpenRelay);
         }
         if news.given_up && self.room.is_some() {
-            self.room_over(Outcome::Offline);
+            self.room_over(now, Outcome::Offline);
         } else if news.given_up && self.media.as_ref().is_some_and(Media::is_echo) {
             self.echo_over(Outcome::Offline);
         } else if news.given_up {

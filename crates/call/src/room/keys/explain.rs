@@ -64,6 +64,17 @@ impl LetterCount {
     }
 }
 
+/// Requests for keys that this device has sent to hosts (rules EKR-2, EKR-3), by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// How many, each once however often it went out.
+    pub sent: u64,
+    /// The host answered them, or handed its newest epoch to everybody.
+    pub answered: u64,
+    /// They ran out of time. What is left was overtaken: by a newer epoch, by another host, or by the host's being heard again.
+    pub given_up: u64,
+}
+
 /// What a room's call goes by, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -85,6 +96,8 @@ pub struct Explanation {
     pub sent: LetterCount,
     /// Those that came to it, read or not.
     pub received: LetterCount,
+    /// What it asked hosts for since then.
+    pub requests: Requests,
 }
 
 impl RoomCall {
@@ -115,6 +128,7 @@ impl RoomCall {
             members: self.present(head.and_then(|head| head.roster.as_ref())),
             sent: LetterCount { count, bytes },
             received: self.received,
+            requests: self.keys.recovery.requests,
         }
     }
 

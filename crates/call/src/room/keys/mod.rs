@@ -26,7 +26,7 @@ use undertone_protocol::group::{Cause, Handover, Roster, SignedStatement};
 
 use super::{KeySignal, Leaving, Output, RoomCall};
 use chain::Head;
-pub use explain::{Explanation, LetterCount, OpenedEpoch, Present};
+pub use explain::{Explanation, LetterCount, OpenedEpoch, Present, Requests};
 use host::Hosting;
 use post::Letters;
 use recovery::{Failure, Recovery};
