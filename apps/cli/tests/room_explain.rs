@@ -61,14 +61,20 @@ fn grp_3_a_program_beside_the_call_explains_its_keys() {
     let bobs_words = explain_until(&bob, made["room"].as_str().unwrap(), sealed);
     for (name, words) in [("ada@localhost", &adas_words), ("bob@localhost", &bobs_words)] {
         assert_eq!((&words["on"], &words["joined"], &words["key"]), (&true.into(), &true.into(), &"host".into()));
-        assert_eq!((&words["host"]["user"], &words["host"]["me"]), (&"ada@localhost".into(), &(name == "ada@localhost").into()));
+        assert_eq!(
+            (&words["host"]["user"], &words["host"]["me"]),
+            (&"ada@localhost".into(), &(name == "ada@localhost").into())
+        );
         assert_eq!((&words["opened"]["cause"], &words["opened"]["term"]), (&"joined".into(), &1.into()));
         let next = words["opened"]["next_ms"].as_u64().unwrap() + words["opened"]["ago_ms"].as_u64().unwrap();
         assert_eq!(next, 300_000, "GRP-2");
         let ring = words["ring"].as_array().unwrap();
         let seals: Vec<&Value> = ring.iter().filter(|held| held["seals"] == true).map(|held| &held["epoch"]).collect();
         assert_eq!(seals, [&words["epoch"]]);
-        assert!(words["sent"]["letters"].as_u64() > Some(0) && words["received"]["bytes"].as_u64() > Some(0), "{words}");
+        assert!(
+            words["sent"]["letters"].as_u64() > Some(0) && words["received"]["bytes"].as_u64() > Some(0),
+            "{words}"
+        );
         for member in words["members"].as_array().unwrap() {
             let me = member["user"] == name;
             assert_eq!(member["me"], me);

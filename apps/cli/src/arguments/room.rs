@@ -57,6 +57,18 @@ pub(crate) enum Room {
         #[arg(long, value_enum, default_value = "speaker")]
         role: RoleOption,
     },
+    /// Do not let somebody in who asks to be let in.
+    TurnAway {
+        /// The room.
+        room: String,
+        /// Whom.
+        name: String,
+    },
+    /// Show who may come into a room, and what to hand on to somebody who shall ask to be let in.
+    Show {
+        /// The room's name, or the beginning of its id.
+        room: String,
+    },
     /// Take somebody off a room's list; if they are in, they are put out.
     Kick {
         /// The room.
@@ -70,8 +82,10 @@ pub(crate) enum Room {
   undertone room join team --wav-in hello.wav --wav-out heard.wav --seconds 30
   undertone room join radio --allow-hop
 
+Whoever is not on the list gives the room's whole id: those who may let them in are asked, and it goes in when they do.
+
 In a room: m mutes you, w shows who is in, : begins a command, q or Ctrl-C leaves. Commands: who, mute NAME,
-unmute NAME, kick NAME, invite NAME. With --commands they come from stdin, one a line.")]
+unmute NAME, kick NAME, invite NAME, turn-away NAME. With --commands they come from stdin, one a line.")]
     Join(JoinRoom),
     /// Take yourself off a room's list for good; whoever made it closes it for everybody.
     Leave {
@@ -94,8 +108,11 @@ Where no program of this home is in the room, it shows what the list says that w
 
 #[derive(Debug, Args)]
 pub(crate) struct JoinRoom {
-    /// The room's name, or the beginning of its id.
+    /// The room's name, or the beginning of its id; the whole id of a room that you are not on the list of.
     pub(crate) room: String,
+    /// Ask to be let in, and do not wait for the answer.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     /// Go in also if the relay can open the sound.
     #[arg(long)]
     pub(crate) allow_hop: bool,

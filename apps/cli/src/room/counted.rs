@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use undertone_client::CallId;
-use undertone_client::engine::{
-    KeyCounters, MemberCounters, RECOVERY_BOUNDS, ReasonTimes, Recoveries, SourceCounters,
-};
+use undertone_client::engine::{KeyCounters, MemberCounters, RECOVERY_BOUNDS, ReasonTimes, Recoveries, SourceCounters};
 use undertone_client::room::LetterCount;
 
 use super::people::short;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use undertone_client::engine::{RoomExplained, RoomKeySource};
 use undertone_client::native::{Client, ClientError, RoomKeys};
 use undertone_client::room::{Explanation, OpenedEpoch, Present};
-use undertone_client::{Access, Cause, Listed, RoomId, Rights, UserId};
+use undertone_client::{Access, Cause, Listed, Rights, RoomId, UserId};
 
 use super::{counted, role};
 use crate::Done;
@@ -92,7 +92,9 @@ fn heading(name: &str, room: RoomId, creator: &UserId, protection: &str) -> Stri
 
 const fn source_words(source: RoomKeySource) -> &'static str {
     match source {
-        RoomKeySource::Host => "host: one of those who are in draws them and hands them to the others; the server has none",
+        RoomKeySource::Host => {
+            "host: one of those who are in draws them and hands them to the others; the server has none"
+        }
         RoomKeySource::Hop => {
             "hop: THE RELAY OPENS EVERYTHING and seals it again for each of you, so whoever runs it can hear and change \
              what is said\n             on the way between you and the relay, each connection's own keys (TLS 1.3) protect it"
@@ -156,12 +158,15 @@ fn on_text(explained: &RoomExplained) -> String {
 
 fn epoch_words(keys: &Explanation) -> String {
     let sealing = match (keys.sealing, keys.held) {
-        (Some(_), true) => "none is sealed under: one that should be there is not, and nothing is said until it is".to_owned(),
+        (Some(_), true) => {
+            "none is sealed under: one that should be there is not, and nothing is said until it is".to_owned()
+        }
         (Some(epoch), false) => format!("{epoch} is sealed under"),
         (None, _) => "none has come yet".to_owned(),
     };
     let Some(opened) = &keys.opened else { return sealing };
-    let which = if Some(opened.epoch) == keys.sealing { String::new() } else { format!("{} is coming: ", opened.epoch) };
+    let which =
+        if Some(opened.epoch) == keys.sealing { String::new() } else { format!("{} is coming: ", opened.epoch) };
     format!(
         "{sealing}\n             {which}opened {} ago, because {}\n             the next {}, and whenever somebody comes or goes",
         span(opened.ago),

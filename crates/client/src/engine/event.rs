@@ -143,6 +143,18 @@ pub enum Event {
         /// The version.
         version: u32,
     },
+    /// Somebody asks to be let into a room that this user may moderate: the server's word, told once in ten minutes.
+    Knocked {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
+    },
+    /// This user is not let into a room, by the server's word.
+    TurnedAway {
+        /// Which room.
+        room: RoomId,
+    },
     /// The call is over.
     Over {
         /// Which call.

@@ -10,6 +10,7 @@
 
 mod calls;
 mod counters;
+mod door;
 mod echo;
 mod event;
 mod explain;
@@ -39,6 +40,7 @@ use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
 pub use counters::{KeyCounters, MemberCounters, RECOVERY_BOUNDS, ReasonTimes, Recoveries, SourceCounters};
+use door::Door;
 use echo::Sounding;
 pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, RoomInfo, Side};
 pub use explain::{HeldEpoch, RoomExplained, RoomKeySource};
@@ -273,6 +275,7 @@ pub struct Engine {
     online: bool,
     /// Signals that the call machine said while the server was away.
     unsent: Unsent,
+    door: Door,
     next_number: u32,
     next_comparison: u64,
     outputs: VecDeque<Output>,
@@ -302,6 +305,7 @@ impl Engine {
             local_clock: None,
             online: false,
             unsent: Unsent::default(),
+            door: Door::default(),
             next_number: 0,
             outputs: VecDeque::new(),
         }

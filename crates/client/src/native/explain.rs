@@ -64,6 +64,14 @@ fn kept(home: &Home, said: &str) -> Result<Access, ClientError> {
 }
 
 impl Client {
+    /// The newest list that this home keeps of a room. Nobody is asked for a newer one.
+    ///
+    /// # Errors
+    /// [`ClientError::Home`].
+    pub fn known_room(&self, room: RoomId) -> Result<Option<Access>, ClientError> {
+        Ok(self.home.access(room)?)
+    }
+
     /// What is known of a room's keys, by the room's name or the beginning of its id. The server is asked nothing.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use undertone_keys::cbor::{self, Malformed};
 use undertone_keys::secret::SecretBytes;
+use undertone_protocol::Rights;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The only version so far. An owner says its own first; a second process of another one asks for nothing.
@@ -141,6 +142,36 @@ pub enum Errand {
         #[n(0)]
         room: String,
     },
+    /// Put somebody on a room's list, or give them another role.
+    #[n(15)]
+    InviteToRoom {
+        /// The room.
+        #[n(0)]
+        room: String,
+        /// Whom.
+        #[n(1)]
+        name: String,
+        /// What they may do there.
+        #[n(2)]
+        rights: Rights,
+    },
+    /// Do not let somebody in who asks.
+    #[n(16)]
+    TurnAway {
+        /// The room.
+        #[n(0)]
+        room: String,
+        /// Whom.
+        #[n(1)]
+        name: String,
+    },
+    /// Show a room's list, and how others find it.
+    #[n(17)]
+    ShowRoom {
+        /// The room.
+        #[n(0)]
+        room: String,
+    },
 }
 
 impl Errand {
@@ -175,7 +206,9 @@ impl Errand {
             | Self::Rename { label: text }
             | Self::Revoke { device: text }
             | Self::AuditSelf { home: text }
-            | Self::ExplainRoom { room: text } => vec![text],
+            | Self::ExplainRoom { room: text }
+            | Self::ShowRoom { room: text } => vec![text],
+            Self::InviteToRoom { room, name, .. } | Self::TurnAway { room, name } => vec![room, name],
             Self::ShowPeer { name, save, .. } => [name].into_iter().chain(save).map(String::as_str).collect(),
             Self::TrustPeer { name, fingerprint, .. } | Self::VerifyPeer { name, fingerprint } => {
                 vec![name, fingerprint]
@@ -202,6 +235,9 @@ impl Errand {
             Self::PassphraseOff => "passphrase off",
             Self::PassphraseOn => "passphrase on",
             Self::ExplainRoom { .. } => "room explain",
+            Self::InviteToRoom { .. } => "room invite",
+            Self::TurnAway { .. } => "room turn-away",
+            Self::ShowRoom { .. } => "room show",
         }
     }
 
@@ -215,6 +251,7 @@ impl Errand {
                 | Self::ShowPeer { .. }
                 | Self::AuditSelf { .. }
                 | Self::ExplainRoom { .. }
+                | Self::ShowRoom { .. }
         )
     }
 }
