@@ -56,6 +56,7 @@ fn grp_8_a_stranger_waits_for_a_members_decision() {
     assert_eq!(daves.exit_code().unwrap(), Some(1));
     let mut again = dave.start(&["room", "join", room, "--no-devices"]).unwrap();
     assert_eq!(again.wait_for("knock_over", PATIENCE).unwrap()["result"], "turned_away");
+    assert_eq!(again.exit_code().unwrap(), Some(1));
     // A room that there is not is knocked at in the same words.
     let mut words = [room, "00112233445566778899aabbccddeeff"].map(|room| {
         let asked = asks(&dave, room);

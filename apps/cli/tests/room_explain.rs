@@ -67,7 +67,7 @@ fn grp_3_a_program_beside_the_call_explains_its_keys() {
         );
         assert_eq!((&words["opened"]["cause"], &words["opened"]["term"]), (&"joined".into(), &1.into()));
         let next = words["opened"]["next_ms"].as_u64().unwrap() + words["opened"]["ago_ms"].as_u64().unwrap();
-        assert_eq!(next, 300_000, "GRP-2");
+        assert!((299_999..=300_000).contains(&next), "GRP-2: {next}");
         let ring = words["ring"].as_array().unwrap();
         let seals: Vec<&Value> = ring.iter().filter(|held| held["seals"] == true).map(|held| &held["epoch"]).collect();
         assert_eq!(seals, [&words["epoch"]]);

@@ -4,7 +4,7 @@
 mod virtual_world;
 
 use undertone_call::Outcome;
-use undertone_client::engine::{Event, Input};
+use undertone_client::engine::{Event, Input, Output};
 use undertone_protocol::{Access, Listed, Protection, Rights};
 use virtual_world::{ADA, BOB, World};
 
@@ -33,9 +33,13 @@ fn let_in(world: &mut World, eve: usize, moderate: bool) {
     members.sort_by(|a, b| a.user.cmp(&b.user));
     let forged = honest.next(members, here.address.clone(), undertone_keys::WallTime::from_unix(2));
     let forged = Access::sign(forged, &here.identity).unwrap();
-    world.access.push(forged.clone());
-    world.input(eve, Input::JoinRoom { access: Box::new(forged) });
-    world.access.pop();
+    let (room, join) = (forged.list().room, Input::JoinRoom { access: Box::new(forged) });
+    let engine = &mut world.devices[eve].engine;
+    engine.handle_input(world.now, join, &mut world.rng);
+    assert!(matches!(engine.poll_output(), Some(Output::Enter(_))));
+    // Nobody but Eve sees that list: the others ask for the newest, and are shown the one that Ada signed.
+    let granted = Ok(world.room_grant(eve, rights));
+    world.input(eve, Input::Entered { room, granted });
     let granted = world.devices[eve].events.iter().any(|event| matches!(event, Event::RoomEntered(_)));
     assert!(granted && world.devices[eve].relay.is_some(), "{:?}", world.devices[eve].events);
 }

@@ -150,7 +150,9 @@ pub(crate) fn knocked(client: &Client, room: RoomId, user: &UserId, output: Outp
     let name = known.as_ref().map(|access| access.list().name.clone());
     let id: String = room.to_string().chars().take(8).collect();
     // What is to be typed is one word, whatever people call the room.
-    let plain = |name: &&String| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let plain = |name: &&String| {
+        !name.starts_with('-') && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
     let word = name.as_ref().filter(plain).cloned().unwrap_or_else(|| id.clone());
     output.event(
         &json!({ "event": "knocked", "room": room.to_string(), "name": name, "user": user.as_str() }),
