@@ -153,7 +153,7 @@ async fn follow(
             event = online.next_event() => {
                 let Some(event) = event else { break Done::Badly };
                 if let Some(live) = &live { live.clear(); }
-                report(&event, output, &progress);
+                report(client, &event, output, &progress);
                 match event {
                     Event::Incoming { protection: Protection::Hop, .. } if !waiting.allow_hop && !waiting.decline => {
                         output.event(
@@ -296,7 +296,7 @@ async fn end_call(
 }
 
 /// Tells a person and a program what happened.
-fn report(event: &Event, output: Output, progress: &Progress) {
+fn report(client: &Client, event: &Event, output: Output, progress: &Progress) {
     match event {
         Event::Online => output.event(&json!({ "event": "online" }), "The server is back."),
         Event::Offline { reason } => offline(*reason, output),
@@ -365,6 +365,7 @@ fn report(event: &Event, output: Output, progress: &Progress) {
             &json!({ "event": "room_changed", "room": room.to_string() }),
             "Somebody has changed who may come into a room of yours: `undertone room list` shows it.",
         ),
+        Event::Knocked { room, user } => crate::room::knocked(client, *room, user, output),
         Event::LegacyAsked => output.event(
             &json!({ "event": "legacy_asked" }),
             "They have no device but such as have RSA-2048 alone. `--legacy allow` calls them all the same.",
@@ -374,7 +375,9 @@ fn report(event: &Event, output: Output, progress: &Progress) {
         | Event::Room { .. }
         | Event::Muted { .. }
         | Event::Reception { .. }
-        | Event::Recovered { .. } => {}
+        | Event::Recovered { .. }
+        | Event::KeysCounted { .. }
+        | Event::TurnedAway { .. } => {}
         Event::Account(alarm) => crate::audit::alarm(alarm, output),
         Event::Unproven { reason, proof } => crate::audit::unproven(reason, *proof, output),
         Event::Disproved { call, peer, reason } => crate::audit::disproved(*call, peer, reason, output),

@@ -14,7 +14,7 @@ pub(crate) use owner::{Errands, report};
 use crate::arguments::{Audit, Command, Devices, Passphrase, Peer, UnlockOptions};
 use crate::console::{Answers, Console};
 use crate::output::Output;
-use crate::{Done, account, audit, devices, passphrase, peer};
+use crate::{Done, account, audit, devices, passphrase, peer, room};
 
 /// So long a process that finds its home taken waits for the other one to end, or to take errands.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -58,6 +58,7 @@ pub(crate) fn of(command: &Command, home: &str) -> Option<(Errand, Answers)> {
                 Errand::VerifyPeer { name: name.clone(), fingerprint: fingerprint.clone() }
             }
         }),
+        Command::Room { command } => room::errand(command).and_then(plain),
         Command::Audit { command: Audit::Own } => plain(Errand::AuditSelf { home: home.to_owned() }),
         _ => None,
     }
@@ -80,6 +81,10 @@ pub(crate) async fn run(client: &Client, errand: &Errand, console: &Console) -> 
         Errand::ShowPeer { .. } | Errand::TrustPeer { .. } | Errand::VerifyPeer { .. } => {
             peer::run(client, errand, console).await
         }
+        Errand::ExplainRoom { .. }
+        | Errand::InviteToRoom { .. }
+        | Errand::TurnAway { .. }
+        | Errand::ShowRoom { .. } => room::run_errand(client, errand, console).await,
         Errand::AuditSelf { home } => audit::own(client, home, console).await,
         Errand::ChangePassphrase | Errand::PassphraseOff | Errand::PassphraseOn => {
             passphrase::run(client, errand, console).await

@@ -86,7 +86,8 @@ fn object(trust: &PeerTrust) -> Value {
     })
 }
 
-fn attested_object(attested: &Attested) -> Value {
+/// The state of the directory that proved somebody's devices, for programs.
+pub(crate) fn attested_object(attested: &Attested) -> Value {
     json!({
         "epoch": attested.epoch, "published": attested.published, "log_size": attested.size,
         "log_root": attested.root.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
@@ -97,22 +98,27 @@ fn attested_object(attested: &Attested) -> Value {
 
 /// What the directory proved, in a line or two.
 fn attested_text(attested: &Attested) -> String {
-    let Attested { epoch, published, size, threshold, .. } = attested;
-    let (names, count) = (attested.witnesses.join(", "), attested.witnesses.len());
-    let seen = match (attested.is_witnessed(), attested.leaves_since()) {
+    let Attested { epoch, published, size, .. } = attested;
+    let seen = witnessed(attested);
+    format!(
+        "\ndirectory    proven: the list of epoch {published}, in epoch {epoch} of a log of {size}\n             {seen}"
+    )
+}
+
+/// Who else has seen the log.
+pub(crate) fn witnessed(attested: &Attested) -> String {
+    let (names, count, threshold) = (attested.witnesses.join(", "), attested.witnesses.len(), attested.threshold);
+    match (attested.is_witnessed(), attested.leaves_since()) {
         (true, 0) => format!("witnessed by {names}"),
         (true, 1) => format!("witnessed some time ago by {names}: the newest leaf of the log they have not seen yet"),
         (true, since) => {
             format!("witnessed some time ago by {names}: the newest {since} leaves of the log they have not seen yet")
         }
-        (false, _) if *threshold > 0 => {
+        (false, _) if threshold > 0 => {
             format!("not witnessed: {count} of the {threshold} witnesses that you ask for have seen this log")
         }
         (false, _) => "not witnessed: nobody but you and the server has seen this log".to_owned(),
-    };
-    format!(
-        "\ndirectory    proven: the list of epoch {published}, in epoch {epoch} of a log of {size}\n             {seen}"
-    )
+    }
 }
 
 fn text(trust: &PeerTrust) -> String {

@@ -1,15 +1,22 @@
-//! `room create|invite|kick|leave|list`: who may come into which room. `room join` is in [`join`].
+//! `room`: who may come into which room. `room join` is in [`join`] and [`door`], `room explain` in [`explain`].
 
+mod counted;
+mod door;
+mod explain;
 mod join;
 mod people;
 
 use serde_json::{Value, json};
+use undertone_client::native::errand::Errand;
 use undertone_client::native::{Client, ClientError, Invitee, LostRoom, RoomBook, RoomFault, RoomView};
 use undertone_client::{AccessList, Protection, Rights};
 
 use crate::Done;
-use crate::arguments::{RoleOption, Room};
+use crate::arguments::{KeysOption, RoleOption, Room};
+use crate::console::Console;
 use crate::output::Output;
+
+pub(crate) use door::knocked;
 
 impl RoleOption {
     const fn rights(self) -> Rights {
@@ -36,7 +43,7 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
     }
     let rooms = client.rooms().await?;
     match command {
-        Room::Create { name, protection, invite, listener, moderator } => {
+        Room::Create { name, protection, invite, listener, moderator, keys: KeysOption::Host } => {
             let named = |names: &[String], role: RoleOption| {
                 let rights = role.rights();
                 names.iter().map(|name| Invitee { name: name.clone(), rights }).collect::<Vec<_>>()
@@ -57,12 +64,10 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
             );
             output.result(&object("room_created", list), &text);
         }
-        Room::Invite { room, name, role: wanted } => {
-            let invitee = Invitee { name: name.clone(), rights: wanted.rights() };
-            changed(&rooms, room, output, async |rooms, id| rooms.invite(id, &invitee).await).await?;
-        }
         Room::Kick { room, name } => {
-            changed(&rooms, room, output, async |rooms, id| rooms.kick(id, name).await).await?;
+            let view = rooms.find(room).await?;
+            let (object, text) = changed(&rooms.kick(view.access.list().room, name).await?);
+            output.result(&object, &text);
         }
         Room::Leave { room } => {
             let view = match rooms.find(room).await {
@@ -89,7 +94,8 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
             let text = if texts.is_empty() { none.to_owned() } else { texts.join("\n\n") };
             output.result(&json!({ "rooms": objects, "lost": lost }), &text);
         }
-        Room::Join(_) => {}
+        // These were seen to before.
+        Room::Join(_) | Room::Explain { .. } | Room::Invite { .. } | Room::TurnAway { .. } | Room::Show { .. } => {}
     }
     Ok(Done::Well)
 }
@@ -120,18 +126,61 @@ fn lost_text(lost: &LostRoom) -> String {
     )
 }
 
-/// Changes a room's list and shows the new one.
-async fn changed(
-    rooms: &RoomBook,
-    name: &str,
-    output: &Output,
-    change: impl AsyncFnOnce(&RoomBook, undertone_client::RoomId) -> Result<undertone_client::Access, ClientError>,
-) -> Result<(), ClientError> {
-    let view = rooms.find(name).await?;
-    let access = change(rooms, view.access.list().room).await?;
+/// What is shown of a list that was changed.
+fn changed(access: &undertone_client::Access) -> (Value, String) {
     let list = access.list();
-    output.result(&object("room_changed", list), &format!("{}: {}", list.name, people::names(list)));
-    Ok(())
+    (object("room_changed", list), format!("{}: {}", list.name, people::names(list)))
+}
+
+/// A command that the process which owns the home runs for others; `None` for those that it does not.
+pub(crate) fn errand(command: &Room) -> Option<Errand> {
+    match command {
+        Room::Explain { room } => Some(Errand::ExplainRoom { room: room.clone() }),
+        Room::Show { room } => Some(Errand::ShowRoom { room: room.clone() }),
+        Room::TurnAway { room, name } => Some(Errand::TurnAway { room: room.clone(), name: name.clone() }),
+        Room::Invite { room, name, role } => {
+            Some(Errand::InviteToRoom { room: room.clone(), name: name.clone(), rights: role.rights() })
+        }
+        Room::Create { .. } | Room::Kick { .. } | Room::Join(_) | Room::Leave { .. } | Room::List => None,
+    }
+}
+
+/// Runs such a command.
+pub(crate) async fn run_errand(client: &Client, errand: &Errand, console: &Console) -> Result<Done, ClientError> {
+    if let Errand::ExplainRoom { room } = errand {
+        return explain::explain(client, room, console).await;
+    }
+    let rooms = client.rooms().await?;
+    match errand {
+        Errand::InviteToRoom { room, name, rights } => {
+            let view = rooms.find(room).await?;
+            let invitee = Invitee { name: name.clone(), rights: *rights };
+            let (object, text) = changed(&rooms.invite(view.access.list().room, &invitee).await?);
+            console.result(&object, &text).await;
+        }
+        Errand::TurnAway { room, name } => {
+            let room = rooms.find(room).await?.access.list().room;
+            let user = rooms.turn_away(room, name).await?;
+            let object = json!({ "event": "turned_away", "room": room.to_string(), "user": user.as_str() });
+            console.result(&object, &format!("If {} asks to be let in, they are told no.", user.display())).await;
+        }
+        Errand::ShowRoom { room } => {
+            let access = rooms.find(room).await?.access;
+            let list = access.list();
+            let text = format!(
+                "{}  (of {}, {})\nmay come in  {}\n\nWhoever shall ask to be let in needs this:\n  undertone room join {}",
+                list.name,
+                list.creator.display(),
+                list.terms.protection.as_str(),
+                people::names(list),
+                list.room
+            );
+            console.result(&object("room", list), &text).await;
+        }
+        // None of them is about a room.
+        _ => return Ok(Done::Badly),
+    }
+    Ok(Done::Well)
 }
 
 fn object(event: &str, list: &AccessList) -> Value {

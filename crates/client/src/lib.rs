@@ -43,6 +43,7 @@ pub mod native;
 
 pub use engine::{Engine, Event};
 // What the client's own interface is made of, so that programs need no other crate of ours.
+pub use undertone_call::room;
 pub use undertone_call::room::Event as RoomEvent;
 pub use undertone_call::room::reception::Reason as ReceptionReason;
 pub use undertone_call::{Outcome, Role};
@@ -53,6 +54,7 @@ pub use undertone_keys::record::DeviceRecord;
 pub use undertone_keys::recovery::RecoveryKey;
 pub use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime, label, secret};
 pub use undertone_media::Context;
+pub use undertone_protocol::group::Cause;
 pub use undertone_protocol::rest::Bytes;
 pub use undertone_protocol::signal::Reason;
 pub use undertone_protocol::{Access, AccessList, Listed, Protection, Rights};

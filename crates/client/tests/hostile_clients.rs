@@ -13,8 +13,8 @@ use undertone_client::Event;
 use undertone_client::engine::Record;
 use undertone_client::native::{Client, Home, Sound};
 use undertone_keys::{CallId, WallTime};
-use undertone_protocol::VERSION;
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
+use undertone_protocol::{Protection, VERSION};
 use undertone_testkit::{TestServer, tls};
 
 async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
@@ -65,6 +65,44 @@ async fn bad_requests_get_clear_answers() {
     let (status, description) = request(&server, "GET /v1/openapi.json HTTP/1.1", b"").await;
     assert!(status == 200 && description.contains("/v1/register/start"));
     assert!(server.register("ada").await.is_ok(), "others are served as before");
+}
+
+/// A room that there is not is knocked at, and its door kept shut, in the same words as one that there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grp_8_a_knock_is_answered_alike_whether_there_is_such_a_room() {
+    let server = TestServer::start("knocks").await.unwrap();
+    let ada = server.register("ada").await.unwrap();
+    let access = ada.rooms().await.unwrap().create("team", Protection::Blind, &[]).await.unwrap();
+    let there = access.list().room.to_string();
+    let bearer = async |name: &str| {
+        drop(server.register(name).await.unwrap());
+        Home::open(&server.join(name)).unwrap().token().unwrap().unwrap().to_text()
+    };
+    let (carol, dave) = (bearer("carol").await, bearer("dave").await);
+    let nowhere = "0".repeat(32);
+    let ask = async |token: &str, room: &str, what: &str, body: &[u8]| {
+        let head = format!(
+            "POST /v1/rooms/{room}/{what} HTTP/1.1\r\ncontent-type: application/json\r\nauthorization: Bearer {token}"
+        );
+        request(&server, &head, body).await
+    };
+    let no = b"{\"user\":\"dave@localhost\"}";
+    for room in [&there, &nowhere] {
+        // Again and again, up to the eighth room of an account.
+        assert_eq!(ask(&carol, room, "knock", b"").await, (204, String::new()));
+        assert_eq!(ask(&carol, room, "knock", b"").await, (204, String::new()));
+        assert_eq!(ask("nobody", room, "knock", b"").await.0, 401);
+    }
+    let refused = [ask(&carol, &there, "turn-away", no).await, ask(&carol, &nowhere, "turn-away", no).await];
+    assert_eq!((refused[0].0, &refused[0]), (404, &refused[1]));
+    for number in 2..8 {
+        assert_eq!(ask(&carol, &format!("{number:032x}"), "knock", b"").await.0, 204);
+        // One account's knocks use up no other's.
+        assert_eq!(ask(&dave, &format!("{number:032x}"), "knock", b"").await.0, 204);
+    }
+    let (status, words) = ask(&carol, &format!("{:032x}", 99), "knock", b"").await;
+    assert!(status == 429 && words.contains("too_many"), "{words}");
+    assert_eq!(ask(&dave, &there, "knock", b"").await, (204, String::new()));
 }
 
 type Socket = tokio_tungstenite::WebSocketStream<TlsStream<TcpStream>>;

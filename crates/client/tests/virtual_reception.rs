@@ -134,6 +134,46 @@ fn ekr_8_a_missing_key_is_told_and_a_host_that_goes_is_followed() {
     assert!(world.all_hear(&[BOB, CAROL], 1000));
 }
 
+/// What a device counts is what it was told, and it is told once, before the call is over.
+#[test]
+fn ekr_8_what_was_lost_is_counted_and_told_at_the_end() {
+    let mut world = talking(6);
+    let before = world.devices[BOB].engine.explain_room(world.now).unwrap().counters;
+    world.deaf.insert(BOB);
+    until_a_key_is_missing(&mut world);
+    world.run(3000);
+    world.deaf.remove(&BOB);
+    world.run(4000);
+    let seen = [ADA, CAROL].map(|device| recovered(&world, BOB, device));
+    let explained = world.devices[BOB].engine.explain_room(world.now).unwrap();
+    let gone = world.devices[DAVE].address.clone();
+    let addresses = [ADA, CAROL].map(|device| world.devices[device].address.clone());
+    world.input(BOB, Input::HangUp);
+    let events = &world.devices[BOB].events;
+    let told = events.iter().filter_map(|event| match event {
+        Event::KeysCounted { counters, .. } => Some(counters.clone()),
+        _ => None,
+    });
+    let [counters] = &told.collect::<Vec<_>>()[..] else { panic!("not told once") };
+    assert!(matches!(events.last(), Some(Event::Over { .. })));
+    assert_eq!(counters.all, explained.counters.all);
+    assert_eq!((counters.all.forged, counters.requests.given_up), (0, 0));
+    assert!(counters.requests.sent > before.requests.sent && counters.requests.sent >= counters.requests.answered);
+    assert!(counters.received.count > 0 && counters.received.bytes > counters.received.count * 100);
+    for (address, seen) in addresses.iter().zip(seen) {
+        let member = counters.members.iter().find(|member| member.member == *address).unwrap();
+        let voice = &member.sources[&undertone_client::Context::MAIN_AUDIO];
+        let earlier = before.members.iter().find(|member| member.member == *address).unwrap();
+        let earlier = earlier.sources[&undertone_client::Context::MAIN_AUDIO].recovered.count();
+        let counted = (voice.recovered.count() - earlier, voice.recovered.longest_ms);
+        assert_eq!(counted, (u64::try_from(seen.len()).unwrap(), *seen.iter().max().unwrap()), "{address:?}");
+        let unheard = voice.times.unheard().as_millis();
+        assert!((2_000..6_000).contains(&unheard), "{voice:?}");
+        assert!(voice.times.ok.as_millis() > 3_000 && member.present);
+    }
+    assert!(counters.members.iter().any(|member| member.member == gone && !member.present));
+}
+
 #[test]
 fn ekr_8_somebody_who_sends_nothing_is_told_of() {
     for protection in [Protection::Blind, Protection::Hop] {

@@ -83,6 +83,14 @@ pub const MAX_ACCESS_VERSIONS: u32 = 10_000;
 pub const MAX_ACCESS_PER_CREATOR: u64 = 64 * 1024 * 1024;
 /// Rooms that one account has made and not closed at most. Configurable.
 pub const MAX_ROOMS_PER_CREATOR: u32 = 100;
+/// How long a server remembers that somebody asks to be let into a room.
+pub const KNOCK_LIFETIME: Duration = Duration::from_secs(600);
+/// Those who ask to be let into one room at the same time at most, be there such a room or not.
+pub const MAX_KNOCKS_PER_ROOM: usize = 16;
+/// Rooms that one account asks to be let into at the same time at most.
+pub const MAX_KNOCKS_PER_ACCOUNT: usize = 8;
+/// All who ask at the same time at most.
+pub const MAX_KNOCKS: usize = 10_000;
 /// Rooms of a relay at most. Configurable.
 pub const MAX_ROOMS: usize = 10_000;
 /// Places in rooms that the devices of one user hold at the same time at most, in each of a relay's threads. Configurable.

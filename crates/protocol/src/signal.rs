@@ -185,6 +185,24 @@ pub enum ToDevice {
         #[n(2)]
         after_ms: u32,
     },
+    /// Somebody who is not on a room's list asks to be let in, and the device's user may moderate there (rule GRP-8). The server's
+    /// word: whoever decides looks that user up.
+    #[n(10)]
+    Knocked {
+        /// Which room.
+        #[n(0)]
+        room: RoomId,
+        /// Who.
+        #[n(1)]
+        user: UserId,
+    },
+    /// A moderator of this room does not let the device's user in.
+    #[n(11)]
+    TurnedAway {
+        /// Which room.
+        #[n(0)]
+        room: RoomId,
+    },
 }
 
 /// A letter that was not handed on.

@@ -125,6 +125,8 @@ fn every_message_reads_back() {
                 .to_vec(),
             after_ms: 128,
         },
+        ToDevice::Knocked { room: grant.room, user: grant.member.user.clone() },
+        ToDevice::TurnedAway { room: grant.room },
     ];
     for message in messages {
         let bytes = message.encode();

@@ -80,6 +80,8 @@ pub struct Shared<S> {
         rooms::take,
         rooms::enter,
         rooms::close,
+        rooms::knock,
+        rooms::turn_away,
         log::checkpoint,
         log::tile,
         log::audit,
@@ -113,6 +115,8 @@ pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/rooms/{room}/access", get(rooms::above::<S>).post(rooms::take::<S>))
         .route("/v1/rooms/{room}/enter", post(rooms::enter::<S>))
         .route("/v1/rooms/{room}/close", post(rooms::close::<S>))
+        .route("/v1/rooms/{room}/knock", post(rooms::knock::<S>))
+        .route("/v1/rooms/{room}/turn-away", post(rooms::turn_away::<S>))
         .route("/v1/signal", get(open_signal::<S>))
         .route("/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION.as_str())))
         .merge(log)
@@ -192,6 +196,7 @@ impl From<RoomError> for Refusal {
         let (status, code) = match &refused {
             RoomError::Unknown => (StatusCode::NOT_FOUND, code::UNKNOWN_ROOM),
             RoomError::Access(_) => (StatusCode::CONFLICT, code::BAD_ACCESS),
+            RoomError::Rights => (StatusCode::FORBIDDEN, code::RIGHTS),
             RoomError::Protection => (StatusCode::FORBIDDEN, code::PROTECTION),
             RoomError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
             RoomError::Store(source) | RoomError::Full(source) => {

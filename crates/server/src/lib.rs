@@ -36,6 +36,7 @@ pub mod switchboard;
 pub mod tls;
 pub mod witness;
 
+mod knocks;
 mod memberships;
 mod rate;
 mod spread;

@@ -16,6 +16,7 @@ use undertone_protocol::{Access, ClaimedAccess, Listed, Protection, limits};
 use undertone_relay::shell::Counts;
 
 use crate::config::Limits;
+use crate::knocks::Knocks;
 use crate::memberships::Memberships;
 use crate::store::{Accounts, Rooms, StoreError, StoredAccess};
 use crate::switchboard::Switchboard;
@@ -30,6 +31,9 @@ pub enum RoomError {
     /// The list is none, not the next one, or its signer may not make this change.
     #[error("the room's access list was not taken: {0}")]
     Access(String),
+    /// On the list, and not as a moderator.
+    #[error("moderators of the room alone may do that")]
+    Rights,
     /// This operator has no hop rooms.
     #[error("this server does not offer the protection asked for")]
     Protection,
@@ -67,13 +71,16 @@ pub struct RoomDesk<S> {
     relay: Option<Counts>,
     /// What of rooms is read for every spread.
     pub(crate) memberships: Memberships,
+    /// Who asks to be let in.
+    pub(crate) knocks: Knocks,
 }
 
 impl<S: Rooms + Accounts> RoomDesk<S> {
     /// A desk over `store`; hop rooms are made only with `hop`.
     #[must_use]
     pub fn new(store: S, limits: &Limits, hop: bool) -> Self {
-        Self { store, hop, limits: *limits, relay: None, memberships: Memberships::default() }
+        let (memberships, knocks) = (Memberships::default(), Knocks::default());
+        Self { store, hop, limits: *limits, relay: None, memberships, knocks }
     }
 
     /// Says who is in a room as this relay sees it.
@@ -155,6 +162,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
         let (version, creator) = (list.version, list.creator.clone());
         self.store.append_access(StoredAccess { room, version, access: bytes.to_vec(), creator, members }).await?;
         self.memberships.forget(room);
+        self.knocks.settle(room, &list.members);
         if let (Some(relay), false) = (&self.relay, expelled.is_empty()) {
             relay.expel(room, expelled);
         }
@@ -277,7 +285,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
         relay.present(vec![room]).await.is_some_and(|present| present.iter().any(|users| !users.is_empty()))
     }
 
-    async fn newest_for(&self, user: &UserId, room: RoomId) -> Result<Access, RoomError> {
+    pub(crate) async fn newest_for(&self, user: &UserId, room: RoomId) -> Result<Access, RoomError> {
         let (_, stored) = self.store.newest_access(room).await?.ok_or(RoomError::Unknown)?;
         let access = Access::from_stored(&stored).map_err(|_| StoreError::Damaged)?;
         let listed = access.list().listed(user).ok_or(RoomError::Unknown)?;

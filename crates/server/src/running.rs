@@ -309,6 +309,7 @@ async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
             _ = ticks.tick() => {
                 shared.board.expire();
                 shared.desk.expire();
+                shared.rooms.knocks.expire(Instant::now());
                 // What was stored while the directory could not take it: whoever is revoked is to be seen as that.
                 if let Some(Err(error)) = stop.run_until_cancelled(shared.desk.publish_waiting()).await {
                     warn!(%error, "device lists are not published yet");

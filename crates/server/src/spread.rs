@@ -72,4 +72,4 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

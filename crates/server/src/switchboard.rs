@@ -272,6 +272,25 @@ impl Switchboard {
         }
     }
 
+    /// Tells the connected devices of these users, who may moderate a room, that somebody asks to be let in. It is paid for by whoever
+    /// asks, like an envelope; what does not fit into a device's queue is lost.
+    pub fn knocked(&self, by: &UserId, moderators: &[UserId], room: RoomId) {
+        let (moderators, now): (HashSet<&UserId>, _) = (moderators.iter().collect(), Instant::now());
+        let state = &mut *self.state();
+        for line in state.lines.values().filter(|line| moderators.contains(&line.you.user)) {
+            if state.budgets.allow(by, Spending::Envelope(line.you.device), now) {
+                let _ = line.queue.try_send(ToDevice::Knocked { room, user: by.clone() });
+            }
+        }
+    }
+
+    /// Tells a user's connected devices that they are not let into a room.
+    pub fn turned_away(&self, user: &UserId, room: RoomId) {
+        for line in self.state().lines.values().filter(|line| line.you.user == *user) {
+            let _ = line.queue.try_send(ToDevice::TurnedAway { room });
+        }
+    }
+
     /// How many devices are connected.
     #[must_use]
     pub fn connected(&self) -> usize {

@@ -176,6 +176,11 @@ fn the_corpus_has_good_inputs() {
     let spread = [
         ("to_server", "spread", ToServer::Spread { call, room: RoomId::from_bytes([1; 16]), letters }.encode()),
         ("to_device", "returned", ToDevice::Returned { call, letters: returned, after_ms: 1_001 }.encode()),
+        (
+            "to_device",
+            "knocked",
+            ToDevice::Knocked { room: RoomId::from_bytes([1; 16]), user: address.user.clone() }.encode(),
+        ),
     ];
     let inputs: Vec<(&str, Vec<u8>)> = vec![
         ("media_header", [media.encode().as_slice(), &frame[..length]].concat()),

@@ -5,14 +5,15 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
 use tokio::time::{Instant, MissedTickBehavior};
-use undertone_client::engine::{RoomInfo, Side};
-use undertone_client::native::{Client, ClientError, Invitee, Online};
-use undertone_client::{Context, Event, Outcome, Protection, Reason, RoomEvent};
+use undertone_client::engine::{RoomInfo, RoomKeySource, Side};
+use undertone_client::native::{Client, ClientError, Invitee, Online, RoomFault};
+use undertone_client::{Context, Event, Outcome, Protection, Reason, RoomEvent, RoomId};
 
+use super::door::{self, Waited};
 use super::people::{People, Person, reception};
-use super::role;
+use super::{counted, role};
 use crate::Done;
-use crate::arguments::{JoinRoom, RoleOption};
+use crate::arguments::{JoinRoom, KeysOption, RoleOption};
 use crate::conversation::{
     Mouth, check_tap, next_signal, offline, signal_stream, sleep_until, sound, status_object, words,
 };
@@ -45,14 +46,40 @@ struct Inside {
 
 pub(super) async fn join(client: &Client, options: &JoinRoom, output: Output) -> Result<Done, ClientError> {
     let sound = sound(&options.sound)?;
-    let online = client.connect().await?;
-    let view = online.rooms().find(&options.room).await?;
-    let list = view.access.list();
+    let mut online = client.connect().await?;
+    let access = match (online.rooms().find(&options.room).await, RoomId::parse(&options.room)) {
+        (Err(ClientError::Room(RoomFault::Unknown(_))), Some(room)) => {
+            match door::wait(client, &mut online, room, options.no_wait, output).await? {
+                Waited::LetIn(access) => *access,
+                waited => {
+                    online.stop().await;
+                    return Ok(if matches!(waited, Waited::Asked) { Done::Well } else { Done::Badly });
+                }
+            }
+        }
+        (found, _) => found?.access,
+    };
+    let list = access.list();
     let me = client.whoami()?.address.user;
     if list.terms.protection == Protection::Hop && !options.allow_hop && list.creator != me {
         output.event(
             &json!({ "event": "hop_refused", "room": list.room.to_string() }),
             &format!("The relay could hear what is said in {}. With --allow-hop you go in all the same.", list.name),
+        );
+        online.stop().await;
+        return Ok(Done::Badly);
+    }
+    let source = RoomKeySource::of(&list.terms);
+    if let Some(KeysOption::Host) = options.keys
+        && source != Some(RoomKeySource::Host)
+    {
+        let source = source.map_or("unknown", RoomKeySource::as_str);
+        output.event(
+            &json!({ "event": "keys_refused", "room": list.room.to_string(), "key": source, "wanted": "host" }),
+            &format!(
+                "{} has no keys of a host (its own are: {source}). Without --keys host you go in all the same.",
+                list.name
+            ),
         );
         online.stop().await;
         return Ok(Done::Badly);
@@ -85,7 +112,7 @@ async fn stay(client: &Client, mut online: Online, options: &JoinRoom, output: O
             event = online.next_event() => {
                 let Some(event) = event else { break Done::Badly };
                 live.clear();
-                report(&event, output, &mut inside);
+                report(client, &event, output, &mut inside);
                 match event {
                     Event::Over { outcome: Outcome::Ended, .. } => break Done::Well,
                     Event::Refused { .. } if inside.info.is_none() => break Done::Badly,
@@ -170,7 +197,10 @@ fn status(inside: &Inside, online: &Online) -> serde_json::Value {
 /// The parts of the line that is drawn; what must be seen stands first.
 fn parts(inside: &Inside, online: &Online) -> Vec<String> {
     if let Some(typing) = &inside.typing {
-        return vec![format!(":{typing}_"), "who, mute NAME, unmute NAME, kick NAME, invite NAME; Esc gives up".into()];
+        return vec![
+            format!(":{typing}_"),
+            "who, mute NAME, unmute NAME, kick NAME, invite NAME, turn-away NAME; Esc gives up".into(),
+        ];
     }
     let (status, seconds) = (online.status(), inside.began.map_or(0, |began| began.elapsed().as_secs()));
     let mut parts = vec![clock(seconds)];
@@ -227,7 +257,10 @@ async fn command(
             let invitee = Invitee { name: (*name).to_owned(), rights: RoleOption::Speaker.rights() };
             online.rooms().invite(info.room, &invitee).await.map(|_| ()).map_err(|error| error.to_string())
         }
-        _ => Err("commands are who, mute NAME, unmute NAME, kick NAME, invite NAME".to_owned()),
+        ["turn-away", name] => {
+            online.rooms().turn_away(info.room, name).await.map(|_| ()).map_err(|error| error.to_string())
+        }
+        _ => Err("commands are who, mute NAME, unmute NAME, kick NAME, invite NAME, turn-away NAME".to_owned()),
     };
     match said {
         Ok(()) => output.event(&json!({ "event": "done", "command": text }), "Done."),
@@ -238,7 +271,7 @@ async fn command(
 }
 
 /// Tells a person and a program what happened, and keeps what is needed later.
-fn report(event: &Event, output: Output, inside: &mut Inside) {
+fn report(client: &Client, event: &Event, output: Output, inside: &mut Inside) {
     match event {
         Event::RoomEntered(info) => {
             output.event(
@@ -314,6 +347,9 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
                 &format!("{who}: {text}."),
             );
         }
+        Event::KeysCounted { call, counters } => {
+            output.event(&counted::object(*call, counters), &counted::text(counters));
+        }
         Event::Over { call, outcome } => {
             let seconds = inside.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
             output.event(
@@ -344,13 +380,15 @@ fn report(event: &Event, output: Output, inside: &mut Inside) {
         Event::RoomChanged { room, version } => {
             output.event(&json!({ "event": "room_changed", "room": room.to_string(), "version": version }), "");
         }
-        // These are of calls of two, and this is a room.
+        Event::Knocked { room, user } => door::knocked(client, *room, user, output),
+        // These are of calls of two, and this is a room; or of one that is not entered so far.
         Event::Calling { .. }
         | Event::Ringing { .. }
         | Event::Incoming { .. }
         | Event::Yielded { .. }
         | Event::LegacyAsked
         | Event::Established(_)
+        | Event::TurnedAway { .. }
         | Event::Echo { .. } => {}
     }
 }

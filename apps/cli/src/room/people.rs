@@ -149,6 +149,6 @@ const fn reason_words(reason: ReceptionReason) -> &'static str {
 }
 
 /// A name without its domain: a line has little room.
-fn short(user: &UserId) -> String {
+pub(super) fn short(user: &UserId) -> String {
     user.display().split('@').next().unwrap_or_default().to_owned()
 }

@@ -44,7 +44,7 @@ use undertone_protocol::{Access, Protection, Rights};
 use crate::local::Local;
 pub use interface::{Compared, Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
-pub use keys::KeysReport;
+pub use keys::{Explanation, KeysReport, LetterCount, OpenedEpoch, Present, Requests};
 use policy::GroupPolicy;
 use roster::{Known, Seat};
 pub use signal::{EpochKey, KeySignal, RosterNews};
@@ -86,6 +86,8 @@ pub struct RoomCall {
     policy: GroupPolicy,
     keys: Keys,
     forward_secrecy: bool,
+    /// Letters about keys that came to this device.
+    received: LetterCount,
     /// The newest checkpoint of the key directory that this device was shown (rule KT-13).
     checkpoint: Vec<u8>,
     outputs: VecDeque<Output>,
@@ -116,6 +118,7 @@ impl RoomCall {
             policy: GroupPolicy::DEFAULT,
             keys: Keys::default(),
             forward_secrecy: true,
+            received: LetterCount::default(),
             checkpoint: Vec::new(),
             outputs: VecDeque::new(),
         }
@@ -147,7 +150,10 @@ impl RoomCall {
             Input::Changed { version } => {
                 self.want_version(now, version);
             }
-            Input::Received { from, envelope } => self.received(now, from, envelope, rng),
+            Input::Received { from, envelope } => {
+                self.received.add(envelope.len());
+                self.received(now, from, envelope, rng);
+            }
             Input::Unreachable => self.keys_unreachable(now),
             Input::Reachable => {
                 self.look_up_again(now);

@@ -13,6 +13,8 @@ use undertone_protocol::signal::Reason;
 use undertone_protocol::{Protection, Rights};
 use undertone_transparency::Standing;
 
+use super::KeyCounters;
+
 /// What people and programs see of a call.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -116,6 +118,13 @@ pub enum Event {
         /// From the first frame that would not open to the first that did.
         ms: u64,
     },
+    /// What the keys of a room's call have cost, and who was not heard for how long: told once, before [`Event::Over`].
+    KeysCounted {
+        /// Which call.
+        call: CallId,
+        /// Everything since this device came in.
+        counters: Box<KeyCounters>,
+    },
     /// A member of the room was silenced by somebody who may, or can be heard again.
     Muted {
         /// Which call.
@@ -133,6 +142,18 @@ pub enum Event {
         room: RoomId,
         /// The version.
         version: u32,
+    },
+    /// Somebody asks to be let into a room that this user may moderate: the server's word, told once in ten minutes.
+    Knocked {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
+    },
+    /// This user is not let into a room, by the server's word.
+    TurnedAway {
+        /// Which room.
+        room: RoomId,
     },
     /// The call is over.
     Over {

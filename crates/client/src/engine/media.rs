@@ -277,7 +277,7 @@ impl Engine {
     /// a stream (rule MED-5). In a blind room a frame that comes before its key is kept for [`Engine::poll_kept`].
     pub fn open_packet<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Heard<'b>> {
         let heard = self.hear(now, packet);
-        self.tell_arrivals();
+        self.tell_arrivals(now);
         heard
     }
 

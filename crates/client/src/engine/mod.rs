@@ -9,8 +9,11 @@
 //! ```
 
 mod calls;
+mod counters;
+mod door;
 mod echo;
 mod event;
+mod explain;
 mod gossip;
 mod media;
 mod path;
@@ -36,8 +39,11 @@ use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::{Access, Protection};
 use undertone_transparency::TrustedPeer;
 
+pub use counters::{KeyCounters, MemberCounters, RECOVERY_BOUNDS, ReasonTimes, Recoveries, SourceCounters};
+use door::Door;
 use echo::Sounding;
 pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, RoomInfo, Side};
+pub use explain::{HeldEpoch, RoomExplained, RoomKeySource};
 pub use gossip::Compared;
 use gossip::Comparing;
 use media::Media;
@@ -278,6 +284,7 @@ pub struct Engine {
     online: bool,
     /// Signals that the call machine said while the server was away.
     unsent: Unsent,
+    door: Door,
     next_number: u32,
     next_comparison: u64,
     outputs: VecDeque<Output>,
@@ -309,6 +316,7 @@ impl Engine {
             local_clock: None,
             online: false,
             unsent: Unsent::default(),
+            door: Door::default(),
             next_number: 0,
             outputs: VecDeque::new(),
         }
@@ -434,7 +442,7 @@ impl Engine {
             self.outputs.push_back(Output::OpenRelay);
         }
         if news.given_up && self.room.is_some() {
-            self.room_over(Outcome::Offline);
+            self.room_over(now, Outcome::Offline);
         } else if news.given_up && self.media.as_ref().is_some_and(Media::is_echo) {
             self.echo_over(Outcome::Offline);
         } else if news.given_up {

@@ -8,6 +8,7 @@ use undertone_media::ring::OpenError;
 use undertone_media::{Kept, KeyId, Ring, SenderIndex};
 use undertone_protocol::Protection;
 
+use super::counters::Counter;
 use super::{Engine, Event, Heard, PathState};
 
 /// What comes in, of a room's call. In a call of two the one key is there before the first frame can be.
@@ -15,6 +16,7 @@ use super::{Engine, Event, Heard, PathState};
 pub(super) struct Arrivals {
     kept: Kept,
     reception: Reception,
+    counter: Counter,
     /// Whom both know of.
     senders: Vec<(SenderIndex, JoinId)>,
     /// How many keys had come when frames were last looked at.
@@ -49,6 +51,7 @@ impl Arrivals {
 
     fn unopened(&mut self, now: Time, id: KeyId, why: Unopened) {
         if id.is_track() {
+            self.counter.unopened(id, why);
             self.reception.handle_input(now, Observed::Unopened(id, why));
         }
     }
@@ -71,12 +74,14 @@ impl Arrivals {
         if self.senders.iter().copied().eq(senders()) {
             return;
         }
-        for (index, _) in self.senders.extract_if(.., |known| !senders().any(|sender| sender == *known)) {
+        for (index, join) in self.senders.extract_if(.., |known| !senders().any(|sender| sender == *known)) {
+            self.counter.went(now, join);
             self.kept.forget(index);
             self.reception.handle_input(now, Observed::Gone(index));
         }
-        for (index, _) in senders().filter(|sender| !self.senders.contains(sender)) {
-            self.reception.handle_input(now, Observed::Expected(index));
+        for sender in ring.senders().iter().filter(|sender| !self.senders.contains(&(sender.index, sender.join))) {
+            self.counter.came(sender);
+            self.reception.handle_input(now, Observed::Expected(sender.index));
         }
         self.senders = senders().collect();
     }
@@ -84,6 +89,11 @@ impl Arrivals {
     /// Frames that were kept, those of them that were never opened, and those that were.
     pub(super) const fn counts(&self) -> (Counts, u64) {
         (self.kept.counts(), self.opened_late)
+    }
+
+    /// What was counted of each participant.
+    pub(super) const fn counter(&self) -> &Counter {
+        &self.counter
     }
 
     /// When [`Engine::tick_arrivals`] next has something to do.
@@ -98,7 +108,7 @@ impl Engine {
     /// be asked after every input. `out` holds a whole packet.
     pub fn poll_kept<'b>(&mut self, now: Time, out: &'b mut [u8]) -> Option<Heard<'b>> {
         let heard = self.next_kept(now, out);
-        self.tell_arrivals();
+        self.tell_arrivals(now);
         let (heard, start) = heard?;
         let payload = out.get(start..start + heard.length)?;
         Some(Heard { sender: heard.sender, at: heard.at, captured_ms: heard.captured_ms, codec: heard.codec, payload })
@@ -136,7 +146,7 @@ impl Engine {
         }
         arrivals.here = here;
         arrivals.reception.handle_input(now, Observed::Keys(keys));
-        self.tell_arrivals();
+        self.tell_arrivals(now);
     }
 
     /// Time has passed: frames may have waited in vain (rule EKR-1), and participants may have fallen silent.
@@ -151,7 +161,7 @@ impl Engine {
         if media.arrivals.here {
             media.arrivals.reception.handle_input(now, Observed::Tick);
         }
-        self.tell_arrivals();
+        self.tell_arrivals(now);
     }
 
     /// Where this device stands with whoever gives the room's keys.
@@ -162,17 +172,21 @@ impl Engine {
         KeyState { host_present, asked: keys.asked, denied: keys.denied }
     }
 
-    /// Makes events of what the reception says.
-    pub(super) fn tell_arrivals(&mut self) {
+    /// Makes events of what the reception says, and counts it.
+    pub(super) fn tell_arrivals(&mut self, now: Time) {
         while let Some(media) = &mut self.media
             && let Some(told) = media.arrivals.reception.poll_output()
         {
             let call = media.call;
             match told {
                 Told::Changed { index, context, reason } => {
+                    media.arrivals.counter.changed(now, index, context, reason);
                     self.event(Event::Reception { call, index, context, reason });
                 }
-                Told::Recovered { index, context, ms } => self.event(Event::Recovered { call, index, context, ms }),
+                Told::Recovered { index, context, ms } => {
+                    media.arrivals.counter.recovered(index, context, ms);
+                    self.event(Event::Recovered { call, index, context, ms });
+                }
                 Told::AskStatement => {
                     if let Some(room) = &mut self.room {
                         room.doubts();

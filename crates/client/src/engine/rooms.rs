@@ -144,9 +144,9 @@ impl Engine {
                 self.outputs.push_back(Output::CloseRelay);
                 self.room(now, RoomInput::Away, rng);
             }
-            Ok(_) => self.room_over(Outcome::Ended),
-            Err(NotEntered::NotListed) => self.room_over(Outcome::Removed),
-            Err(NotEntered::Refused(_)) => self.room_over(Outcome::RefusedByPolicy),
+            Ok(_) => self.room_over(now, Outcome::Ended),
+            Err(NotEntered::NotListed) => self.room_over(now, Outcome::Removed),
+            Err(NotEntered::Refused(_)) => self.room_over(now, Outcome::RefusedByPolicy),
             // The server is away for a moment; the way to the relay is tried again meanwhile, and given up in time.
             Err(NotEntered::Unavailable) => media.renew_at = Some(now + ASK_AGAIN),
         }
@@ -260,7 +260,7 @@ impl Engine {
                     if let Some(reason) = reason {
                         self.reject(reason);
                     }
-                    self.room_over(outcome);
+                    self.room_over(now, outcome);
                 }
                 RoomOutput::Event(event) => {
                     let call = media.call;
@@ -317,7 +317,7 @@ impl Engine {
                 let Address { user, device } = self.local.address.clone();
                 if media.ring.join(Sender { user, device, join, index }).is_err() {
                     self.reject("the relay gave an index that was given before");
-                    return self.room_over(Outcome::RefusedByProof);
+                    return self.room_over(now, Outcome::RefusedByProof);
                 }
                 media.muted = false;
                 media.path.joined(now, true);
@@ -348,24 +348,28 @@ impl Engine {
             }
             ToMember::Refused { reason: Refusal::Version, version } => {
                 self.reject(other_version("relay", version));
-                self.room_over(Outcome::RefusedByPolicy);
+                self.room_over(now, Outcome::RefusedByPolicy);
             }
-            ToMember::Refused { reason: Refusal::Replaced, .. } => self.room_over(Outcome::Taken),
+            ToMember::Refused { reason: Refusal::Replaced, .. } => self.room_over(now, Outcome::Taken),
             ToMember::Refused { reason, .. } => {
                 self.reject(reason.as_str());
-                self.room_over(Outcome::RefusedByPolicy);
+                self.room_over(now, Outcome::RefusedByPolicy);
             }
             ToMember::Pong { .. } => {}
         }
     }
 
     /// The room is over for this device.
-    pub(super) fn room_over(&mut self, outcome: Outcome) {
+    pub(super) fn room_over(&mut self, now: Time, outcome: Outcome) {
+        let counters = self.key_counters(now).map(Box::new);
         self.room = None;
         self.comparing_in_room = None;
         if let Some(media) = self.media.take_if(|media| media.is_room()) {
             self.outputs.push_back(Output::Relay(ToRelay::Leave));
             self.outputs.push_back(Output::CloseRelay);
+            if let Some(counters) = counters {
+                self.event(Event::KeysCounted { call: media.call, counters });
+            }
             self.event(Event::Over { call: media.call, outcome });
         }
     }
@@ -376,7 +380,7 @@ impl Engine {
         }
         // A host names who follows it, so that nobody waits to see that it has gone.
         self.room(now, RoomInput::HandOver { leaves: true }, rng);
-        self.room_over(Outcome::Ended);
+        self.room_over(now, Outcome::Ended);
     }
 
     /// A person with the right to do so silences somebody, or lets them be heard again.

@@ -188,7 +188,7 @@ impl Engine {
     /// A roster that cannot be verified ends the call here (rule GRP-8).
     fn leave_call(&mut self, now: Time, reason: &str, outcome: Outcome, rng: &mut impl rand_core::CryptoRng) {
         self.outputs.push_back(Output::Event(Event::Refused { reason: reason.to_owned(), outcome }));
-        self.room_over(outcome);
+        self.room_over(now, outcome);
         self.echo_over(outcome);
         self.phone(now, undertone_call::Input::End(outcome), rng);
     }

@@ -112,6 +112,8 @@ impl Engine {
                 }
             }
             ToDevice::RoomChanged { room, version } => self.room_changed(now, room, version, rng),
+            ToDevice::Knocked { room, user } => self.knocked(now, room, user),
+            ToDevice::TurnedAway { room } => self.event(Event::TurnedAway { room }),
             ToDevice::Undelivered { to, call } => {
                 self.phone(now, undertone_call::Input::Undelivered { device: to, call }, rng);
             }

@@ -11,7 +11,7 @@ use undertone_keys::device_list::DeviceList;
 use undertone_keys::sign::Signed;
 use undertone_keys::{AccessToken, RoomId, UserId, WallTime};
 use undertone_protocol::Access;
-use undertone_protocol::rest::{AccessVersions, Bytes, Entered, NewAccess, Rooms, code};
+use undertone_protocol::rest::{AccessVersions, Bytes, Entered, Name, NewAccess, Rooms, TurnAway, code};
 use undertone_transparency::evidence::Evidence;
 use undertone_transparency::history::History;
 use undertone_transparency::known::KnownList;
@@ -135,6 +135,21 @@ impl Directory {
         let connector = self.connector().await;
         let path = format!("/v1/rooms/{room}/close");
         rest::post_empty(connector.tcp().await?, connector.address(), &path, &self.token).await
+    }
+
+    /// Asks to be let into a room, be there one or not.
+    pub(crate) async fn knock(&self, room: RoomId) -> Result<(), ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/v1/rooms/{room}/knock");
+        rest::post_empty(connector.tcp().await?, connector.address(), &path, &self.token).await
+    }
+
+    /// Does not let somebody in who asks.
+    pub(crate) async fn turn_away(&self, room: RoomId, user: UserId) -> Result<(), ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/v1/rooms/{room}/turn-away");
+        let body = TurnAway { user: Name(user) };
+        rest::post_for_nothing(connector.tcp().await?, connector.address(), &path, &self.token, &body).await
     }
 
     /// A grant for a room.

@@ -224,6 +224,9 @@ impl Driver {
             Command::CheckTap { bytes, answer } => {
                 let _ = answer.send(self.tap_report(&bytes));
             }
+            Command::Explain { answer } => {
+                let _ = answer.send(self.engine.explain_room(self.now()).map(Box::new));
+            }
             Command::Stop => {}
         }
     }

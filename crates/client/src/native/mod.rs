@@ -13,6 +13,7 @@ mod driver;
 mod enrolment;
 pub mod errand;
 mod error;
+mod explain;
 mod home;
 mod links;
 mod log_audit;
@@ -49,6 +50,7 @@ pub use device_key::{KeyChoice, NoPins, Pins, TokenPlace};
 use directory::Directory;
 pub use doctor::Finding;
 pub use error::{ClientError, ExitClass};
+pub use explain::RoomKeys;
 pub use home::{DeviceSecrets, Home, HomeError, KeyPlace, ServerPin};
 pub use log_audit::LogAudit;
 pub use online::{Loudness, Online, Status, TapReport};
@@ -78,6 +80,8 @@ pub struct Client {
     pins: Arc<dyn Pins>,
     /// The way to the server that is in use: what one command saw of the log, the next one must follow.
     directory: Arc<Mutex<Weak<Directory>>>,
+    /// The device that was connected last, if it still is.
+    connected: Arc<Mutex<Option<explain::Asker>>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -109,7 +113,8 @@ impl Client {
     /// # Errors
     /// [`HomeError`], [`HomeError::InUse`] among them.
     pub fn open(folder: &Path) -> Result<Self, HomeError> {
-        Ok(Self { home: Arc::new(Home::open(folder)?), pins: Arc::new(NoPins), directory: Arc::default() })
+        let home = Arc::new(Home::open(folder)?);
+        Ok(Self { home, pins: Arc::new(NoPins), directory: Arc::default(), connected: Arc::default() })
     }
 
     /// Takes errands of other processes that find this home taken; see [`errand`].
@@ -395,6 +400,8 @@ impl Client {
         let opened = tokio::task::spawn_blocking(move || device.key.open(&*pins)).await;
         let holder = opened.map_err(|_| ClientError::Stopped)??;
         let local = Local { address, identity, account, key: holder.public() };
-        Online::start(self.home.clone(), directory, local, holder).await
+        let online = Online::start(self.home.clone(), directory, local, holder).await?;
+        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = Some(online.asker());
+        Ok(online)
     }
 }

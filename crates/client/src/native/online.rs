@@ -18,11 +18,12 @@ use super::device_key::Holder;
 use super::directory::Directory;
 use super::driver::{Driver, EVENTS, Shown};
 use super::error::ClientError;
+use super::explain::Asker;
 use super::home::Home;
 use super::measure::Probe;
 use super::rooms::{RoomBook, Signer};
 use super::sound::Sound;
-use crate::engine::{Engine, Event};
+use crate::engine::{Engine, Event, RoomExplained};
 
 /// How long the first connection may take.
 const FIRST_WELCOME: Duration = Duration::from_secs(10);
@@ -105,6 +106,7 @@ pub(super) enum Command {
     HangUp,
     Mute(bool),
     CheckTap { bytes: Vec<u8>, answer: oneshot::Sender<TapReport> },
+    Explain { answer: oneshot::Sender<Option<Box<RoomExplained>>> },
     Stop,
 }
 
@@ -312,6 +314,10 @@ impl Online {
     #[must_use]
     pub fn voices(&self) -> Vec<Loudness> {
         self.voices.borrow().clone()
+    }
+
+    pub(super) fn asker(&self) -> Asker {
+        Asker::new(&self.commands)
     }
 
     async fn command(&self, command: Command) -> Result<(), ClientError> {

@@ -337,6 +337,24 @@ impl RoomBook {
         .await
     }
 
+    /// Asks those who may decide to let this user into a room (rule GRP-8). The answer does not say whether there is such a room.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn knock(&self, room: RoomId) -> Result<(), ClientError> {
+        self.directory.knock(room).await
+    }
+
+    /// Tells somebody who asks that they are not let in. Nothing is signed for it, and nothing where nobody of that name asks.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn turn_away(&self, room: RoomId, name: &str) -> Result<UserId, ClientError> {
+        let user = UserId::parse(name, &self.directory.pin().domain).map_err(ClientError::Name)?;
+        self.directory.turn_away(room, user.clone()).await?;
+        Ok(user)
+    }
+
     /// Takes this account off a room's list; its creator closes it for good.
     ///
     /// # Errors

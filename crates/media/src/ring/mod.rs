@@ -319,6 +319,12 @@ impl Ring {
         self.installs
     }
 
+    /// The epochs that open something, oldest first, each with the time after which it opens nothing any more; that which seals
+    /// has none.
+    pub fn epochs(&self) -> impl Iterator<Item = (Epoch, Option<Time>)> {
+        self.slots.iter().map(|slot| (slot.epoch, slot.end().filter(|_| Some(slot.epoch) != self.sealing)))
+    }
+
     /// The epoch that seals.
     #[must_use]
     pub const fn current_epoch(&self) -> Option<Epoch> {

@@ -21,6 +21,8 @@
 //! | `POST /v1/rooms/{room}/access` | [`NewAccess`] | nothing |
 //! | `POST /v1/rooms/{room}/close` | - | nothing |
 //! | `POST /v1/rooms/{room}/enter` | - | [`Entered`] |
+//! | `POST /v1/rooms/{room}/knock` | - | nothing |
+//! | `POST /v1/rooms/{room}/turn-away` | [`TurnAway`] | nothing |
 //! | `GET /v1/signal` | - | WebSocket, see [`crate::signal`] |
 //!
 //! From `GET /v1/users` on all want `Authorization: Bearer` with a device's token. `login/start`, `recover/start` and `devices/change` may
@@ -42,7 +44,7 @@ pub use login::{
     LoggedIn, LoginChallenge, LoginFinish, LoginStart, NewPassphrase, RecoverChallenge, RecoverFinish, RecoverStart,
 };
 pub use register::{RegisterChallenge, RegisterFinish, RegisterStart};
-pub use rooms::{AccessVersions, Entered, NewAccess, RoomShown, Rooms};
+pub use rooms::{AccessVersions, Entered, NewAccess, RoomShown, Rooms, TurnAway};
 
 /// Bytes, written as base64.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
@@ -125,6 +127,8 @@ pub mod code {
     pub const UNKNOWN_ROOM: &str = "unknown_room";
     /// The access list is not the next one of this room, or its signer may not make this change.
     pub const BAD_ACCESS: &str = "bad_access";
+    /// Whoever asks may not moderate in this room.
+    pub const RIGHTS: &str = "rights";
     /// This operator opens no rooms that the relay can hear.
     pub const PROTECTION: &str = "protection";
     /// Too many requests.

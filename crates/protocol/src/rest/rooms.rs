@@ -43,6 +43,13 @@ pub struct NewAccess {
     pub access: Bytes,
 }
 
+/// Somebody who asks to be let into a room is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TurnAway {
+    /// Who.
+    pub user: Name,
+}
+
 /// A room is open to the device that asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Entered {

@@ -1,12 +1,15 @@
 //! Requests about rooms.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use tracing::warn;
 use undertone_keys::RoomId;
 use undertone_keys::envelope::Address;
-use undertone_protocol::rest::{AccessVersions, Entered, NewAccess, Problem, Rooms as RoomsShown};
+use undertone_protocol::rest::{AccessVersions, Entered, NewAccess, Problem, Rooms as RoomsShown, TurnAway};
 
 use super::{Body, Desks, Refusal, Shared, authorize, identity};
 use crate::budget::Spending;
@@ -82,6 +85,38 @@ pub async fn enter<S: Accounts + Rooms>(
     let identity = identity(&shared, &token).await?;
     let you = Address { user: token.user, device: token.device };
     Ok(Json(shared.rooms.enter(&shared.board, id(&room)?, &you, identity, wall_time()).await?))
+}
+
+/// Ask to be let into a room. The answer is the same where there is no such room, and comes before anybody looks whether there is.
+#[utoipa::path(post, path = "/v1/rooms/{room}/knock", params(("room" = String, Path)),
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub async fn knock<S: Accounts + Rooms>(
+    State(shared): Desks<S>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    let (token, room) = (allowed(&shared, &headers).await?, id(&room)?);
+    let heard = shared.rooms.hear_knock(room, &token.user, Instant::now())?;
+    tokio::spawn(async move {
+        if let Err(error) = shared.rooms.pass_on(&shared.board, room, &token.user, heard).await {
+            warn!(%error, "a knock was not passed on");
+        }
+    });
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Do not let somebody in who asks. For moderators.
+#[utoipa::path(post, path = "/v1/rooms/{room}/turn-away", params(("room" = String, Path)), request_body = TurnAway,
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub async fn turn_away<S: Accounts + Rooms>(
+    State(shared): Desks<S>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+    Body(TurnAway { user }): Body<TurnAway>,
+) -> Result<StatusCode, Refusal> {
+    let token = allowed(&shared, &headers).await?;
+    shared.rooms.turn_away(&shared.board, id(&room)?, &token.user, &user.0, Instant::now()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Close a room that one made before one began anew.

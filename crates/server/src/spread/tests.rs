@@ -16,25 +16,25 @@ use crate::config::Limits;
 use crate::store::{Account, Sqlite, Token};
 
 const NOW: WallTime = WallTime::from_unix(1_000);
-const ROOM: RoomId = RoomId::from_bytes([7; 16]);
+pub(crate) const ROOM: RoomId = RoomId::from_bytes([7; 16]);
 
-struct Person {
-    address: Address,
+pub(crate) struct Person {
+    pub(crate) address: Address,
     identity: SigningKey<Device>,
     account: VerifyingKey<AccountKind>,
-    line: Receiver<ToDevice>,
+    pub(crate) line: Receiver<ToDevice>,
 }
 
-struct World {
+pub(crate) struct World {
     folder: PathBuf,
     rng: SeededRng,
     store: Sqlite,
-    desk: RoomDesk<Sqlite>,
-    board: Switchboard,
+    pub(crate) desk: RoomDesk<Sqlite>,
+    pub(crate) board: Switchboard,
 }
 
 impl World {
-    async fn new(limits: &Limits) -> Self {
+    pub(crate) async fn new(limits: &Limits) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("undertone-spread-{}-{number}", std::process::id()));
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// Somebody with an account and a connected device.
-    async fn person(&mut self, name: &str) -> Person {
+    pub(crate) async fn person(&mut self, name: &str) -> Person {
         let user = UserId::parse(name, "x").unwrap();
         let rng = &mut self.rng;
         let (account, identity, agreement) =
@@ -73,7 +73,7 @@ impl World {
     }
 
     /// The list of the room with these in it, the first of whom made it and signs.
-    async fn list(&self, before: Option<&Access>, people: &[&Person]) -> Access {
+    pub(crate) async fn list(&self, before: Option<&Access>, people: &[&Person]) -> Access {
         let listed = |(place, person): (usize, &&Person)| Listed {
             user: person.address.user.clone(),
             account: person.account,

@@ -12,6 +12,7 @@
 mod answers;
 mod asking;
 mod chain;
+mod explain;
 mod gossip;
 mod host;
 mod member;
@@ -32,6 +33,7 @@ use undertone_protocol::group::{Cause, Handover, Roster, SignedStatement};
 
 use super::{KeySignal, Leaving, Output, RoomCall};
 use chain::Head;
+pub use explain::{Explanation, LetterCount, OpenedEpoch, Present, Requests};
 use gossip::Gossip;
 use host::Hosting;
 use post::Letters;

@@ -84,6 +84,7 @@ pub(super) struct Recovery {
     again: bool,
     /// Requests that ran out of time in a row.
     unanswered: u32,
+    pub(super) requests: super::Requests,
 }
 
 impl Recovery {
@@ -123,10 +124,11 @@ impl Recovery {
 
     /// The answer came. What it did not explain is not asked about again before the next statement.
     pub(super) fn answered(&mut self) {
-        if let Some(in_flight) = self.in_flight.take()
-            && matches!(in_flight.failure, Failure::Epoch(_))
-        {
-            self.unexplained.insert(in_flight.failure);
+        if let Some(in_flight) = self.in_flight.take() {
+            self.requests.answered += 1;
+            if matches!(in_flight.failure, Failure::Epoch(_)) {
+                self.unexplained.insert(in_flight.failure);
+            }
         }
         (self.wish, self.unanswered) = (None, 0);
     }
@@ -160,6 +162,7 @@ impl Recovery {
         let late = |in_flight: &mut InFlight| now.since(in_flight.since) >= policy.request_timeout;
         if let Some(late) = self.in_flight.take_if(late) {
             self.unanswered += 1;
+            self.requests.given_up += 1;
             self.wish(late.failure, now);
         } else if let Some(moved) = self.in_flight.take_if(|in_flight| Some(in_flight.to) != target.host) {
             (self.sent, self.noted) = (None, None);
@@ -205,6 +208,7 @@ impl Recovery {
 
     /// A request has gone out.
     pub(super) fn asked(&mut self, now: Time, request: RequestId, to: JoinId, failure: Failure) {
+        self.requests.sent += 1;
         self.in_flight = Some(InFlight { request, to, failure, since: now, again: 0 });
         (self.sent, self.noted) = (Some(now), Some((failure, now)));
         self.wish = None;
@@ -328,6 +332,7 @@ mod tests {
         assert_eq!(recovery.due(at(10_000), MEMBER, &POLICY), Some((join(1), Failure::NoKey)));
         assert!(recovery.is_denied());
         recovery.asked(at(10_000), request(2), join(1), Failure::NoKey);
+        assert_eq!((recovery.requests.sent, recovery.requests.answered, recovery.requests.given_up), (2, 0, 1));
         // The next host is asked at once.
         let next = Target { is_host: false, host: Some(join(2)) };
         assert_eq!(recovery.due(at(10_100), next, &POLICY), Some((join(2), Failure::NoKey)));
@@ -340,6 +345,7 @@ mod tests {
         let (to, failure) = recovery.due(at(0), MEMBER, &POLICY).unwrap();
         recovery.asked(at(0), request(1), to, failure);
         recovery.answered();
+        assert_eq!((recovery.requests.sent, recovery.requests.answered), (1, 1));
         recovery.wish(Failure::Epoch(9), at(5_000));
         assert_eq!(recovery.due(at(5_000), MEMBER, &POLICY), None);
         recovery.met();

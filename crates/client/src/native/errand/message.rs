@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use undertone_keys::cbor::{self, Malformed};
 use undertone_keys::secret::SecretBytes;
+use undertone_protocol::Rights;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The only version so far. An owner says its own first; a second process of another one asks for nothing.
@@ -134,6 +135,43 @@ pub enum Errand {
     /// Switch it on again.
     #[n(13)]
     PassphraseOn,
+    /// What keys a room's call has, and why.
+    #[n(14)]
+    ExplainRoom {
+        /// Its name, or the beginning of its id.
+        #[n(0)]
+        room: String,
+    },
+    /// Put somebody on a room's list, or give them another role.
+    #[n(15)]
+    InviteToRoom {
+        /// The room.
+        #[n(0)]
+        room: String,
+        /// Whom.
+        #[n(1)]
+        name: String,
+        /// What they may do there.
+        #[n(2)]
+        rights: Rights,
+    },
+    /// Do not let somebody in who asks.
+    #[n(16)]
+    TurnAway {
+        /// The room.
+        #[n(0)]
+        room: String,
+        /// Whom.
+        #[n(1)]
+        name: String,
+    },
+    /// Show a room's list, and how others find it.
+    #[n(17)]
+    ShowRoom {
+        /// The room.
+        #[n(0)]
+        room: String,
+    },
 }
 
 impl Errand {
@@ -167,7 +205,10 @@ impl Errand {
             | Self::Accept { device: text }
             | Self::Rename { label: text }
             | Self::Revoke { device: text }
-            | Self::AuditSelf { home: text } => vec![text],
+            | Self::AuditSelf { home: text }
+            | Self::ExplainRoom { room: text }
+            | Self::ShowRoom { room: text } => vec![text],
+            Self::InviteToRoom { room, name, .. } | Self::TurnAway { room, name } => vec![room, name],
             Self::ShowPeer { name, save, .. } => [name].into_iter().chain(save).map(String::as_str).collect(),
             Self::TrustPeer { name, fingerprint, .. } | Self::VerifyPeer { name, fingerprint } => {
                 vec![name, fingerprint]
@@ -193,13 +234,25 @@ impl Errand {
             Self::ChangePassphrase => "passphrase change",
             Self::PassphraseOff => "passphrase off",
             Self::PassphraseOn => "passphrase on",
+            Self::ExplainRoom { .. } => "room explain",
+            Self::InviteToRoom { .. } => "room invite",
+            Self::TurnAway { .. } => "room turn-away",
+            Self::ShowRoom { .. } => "room show",
         }
     }
 
     /// Whether anything is another way after it, so that whoever sits at the owner should hear of it.
     #[must_use]
     pub const fn changes(&self) -> bool {
-        !matches!(self, Self::Whoami | Self::Devices | Self::ShowPeer { .. } | Self::AuditSelf { .. })
+        !matches!(
+            self,
+            Self::Whoami
+                | Self::Devices
+                | Self::ShowPeer { .. }
+                | Self::AuditSelf { .. }
+                | Self::ExplainRoom { .. }
+                | Self::ShowRoom { .. }
+        )
     }
 }
 

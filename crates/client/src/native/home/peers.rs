@@ -52,6 +52,19 @@ impl Home {
         Access::from_stored(&bytes).map(Some).map_err(|_| HomeError::Damaged(name))
     }
 
+    /// The newest list of every room that this device has checked one of.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn accesses(&self) -> Result<Vec<Access>, HomeError> {
+        let mut accesses = Vec::new();
+        for name in self.names(ROOM)? {
+            let access = self.get(&name)?.and_then(|bytes| Access::from_stored(&bytes).ok());
+            accesses.push(access.ok_or(HomeError::Damaged(name))?);
+        }
+        Ok(accesses)
+    }
+
     /// Keeps a room's list, unless a newer one is kept: an old one must not be taken for the newest again.
     ///
     /// # Errors

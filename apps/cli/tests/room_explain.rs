@@ -1,0 +1,110 @@
+//! `room explain`: what keys a room's call has, asked beside the program that is in it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+use std::time::Duration;
+
+use serde_json::Value;
+use undertone_testkit::process::result as json;
+use undertone_testkit::{ServerProcess, Terminal};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn person(server: &ServerProcess, name: &str) -> Terminal {
+    Terminal::registered(server.join(name), server.address(), name).unwrap()
+}
+
+fn explain(terminal: &Terminal, room: &str) -> Value {
+    let output = terminal.run(&["room", "explain", room]).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    json(&output)
+}
+
+/// Asks until it is so: the other program may be a step behind.
+fn explain_until(terminal: &Terminal, room: &str, is: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..100 {
+        let explained = explain(terminal, room);
+        if is(&explained) {
+            return explained;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{}", explain(terminal, room));
+}
+
+/// Rules GRP-1, GRP-3, GRP-8: who gave the keys, why, and by what proof each member is one. Both who are in say the same.
+#[test]
+fn grp_3_a_program_beside_the_call_explains_its_keys() {
+    let server = ServerProcess::start("room-explain").unwrap();
+    let [ada, bob] = ["ada", "bob"].map(|name| person(&server, name));
+    let mls = ada.run(&["room", "create", "team", "--keys", "mls"]).unwrap();
+    assert_eq!(mls.status.code(), Some(2));
+    let words = String::from_utf8_lossy(&mls.stderr).into_owned();
+    assert!(words.contains("not yet known to this build") && words.contains("host"), "{words}");
+    let made = json(&ada.run(&["room", "create", "team", "--keys", "host", "--invite", "bob"]).unwrap());
+
+    // Nobody is in: what the list says, which Bob's home has not seen.
+    let off = explain(&ada, "team");
+    assert_eq!((&off["on"], &off["key"], &off["version"]), (&false.into(), &"host".into(), &1.into()));
+    assert_eq!((&off["members"][0]["standing"], &off["members"][1]["standing"]), (&"me".into(), &"pinned".into()));
+    assert_eq!(off["members"][1]["account_key"], made["members"][1]["account_key"]);
+    assert_eq!(bob.run(&["room", "explain", "team"]).unwrap().status.code(), Some(1));
+
+    let mut adas = ada.start(&["room", "join", "team", "--no-devices", "--keys", "host"]).unwrap();
+    adas.wait_for("epoch", PATIENCE).unwrap();
+    let mut bobs = bob.start(&["room", "join", "team", "--no-devices"]).unwrap();
+    bobs.wait_for("epoch", PATIENCE).unwrap();
+    let sealed = |explained: &Value| {
+        let two = explained["members"].as_array().is_some_and(|members| members.len() == 2);
+        two && explained["members"][1]["keyed"] == true && explained["epoch"] == explained["opened"]["epoch"]
+    };
+    let adas_words = explain_until(&ada, "team", sealed);
+    let bobs_words = explain_until(&bob, made["room"].as_str().unwrap(), sealed);
+    for (name, words) in [("ada@localhost", &adas_words), ("bob@localhost", &bobs_words)] {
+        assert_eq!((&words["on"], &words["joined"], &words["key"]), (&true.into(), &true.into(), &"host".into()));
+        assert_eq!(
+            (&words["host"]["user"], &words["host"]["me"]),
+            (&"ada@localhost".into(), &(name == "ada@localhost").into())
+        );
+        assert_eq!((&words["opened"]["cause"], &words["opened"]["term"]), (&"joined".into(), &1.into()));
+        let next = words["opened"]["next_ms"].as_u64().unwrap() + words["opened"]["ago_ms"].as_u64().unwrap();
+        assert!((299_999..=300_000).contains(&next), "GRP-2: {next}");
+        let ring = words["ring"].as_array().unwrap();
+        let seals: Vec<&Value> = ring.iter().filter(|held| held["seals"] == true).map(|held| &held["epoch"]).collect();
+        assert_eq!(seals, [&words["epoch"]]);
+        assert!(
+            words["sent"]["letters"].as_u64() > Some(0) && words["received"]["bytes"].as_u64() > Some(0),
+            "{words}"
+        );
+        for member in words["members"].as_array().unwrap() {
+            let me = member["user"] == name;
+            assert_eq!(member["me"], me);
+            assert_eq!(member["standing"], if me { Value::Null } else { "pinned".into() });
+            assert_eq!(member["directory"]["log_size"].as_u64() > Some(0), !me, "{member}");
+        }
+    }
+    for same in ["roster", "epoch", "term", "cause"] {
+        assert_eq!(adas_words["opened"][same], bobs_words["opened"][same], "{same}");
+    }
+    assert_eq!(adas_words["host"]["device"], bobs_words["host"]["device"]);
+    // Nobody who sits in the room is told: nothing was changed.
+    assert!(!adas.events.iter().any(|event| event["event"] == "errand"));
+    bobs.end().unwrap();
+    adas.end().unwrap();
+}
+
+/// Rule NEG-1: whoever insists on a host's keys does not come into a room whose relay opens everything.
+#[test]
+fn neg_1_who_insists_on_a_hosts_keys_enters_no_hop_room() {
+    let server = ServerProcess::start("room-explain-hop").unwrap();
+    let ada = person(&server, "ada");
+    ada.run(&["room", "create", "radio", "--protection", "hop"]).unwrap();
+    let refused = ada.run(&["room", "join", "radio", "--no-devices", "--allow-hop", "--keys", "host"]).unwrap();
+    let said = json(&refused);
+    assert_eq!((refused.status.code(), &said["event"], &said["key"]), (Some(1), &"keys_refused".into(), &"hop".into()));
+    let mut adas = ada.start(&["room", "join", "radio", "--no-devices"]).unwrap();
+    adas.wait_for("connected", PATIENCE).unwrap();
+    let words = explain(&ada, "radio");
+    assert_eq!((&words["on"], &words["key"], &words["epoch"]), (&true.into(), &"hop".into(), &Value::Null));
+    assert_eq!(words["ring"].as_array().unwrap().len(), 0);
+    adas.end().unwrap();
+}
