@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
-use undertone_testkit::process::result as json;
+use undertone_testkit::process::{self, program, result as json};
 use undertone_testkit::terminal::PASSPHRASE;
 use undertone_testkit::{Process, ServerProcess, Terminal};
 
@@ -169,4 +169,121 @@ fn id_6_kill_during_a_login_lets_the_next_attempt_finish_it() {
         assert_eq!(of_it, [(label.clone(), "active".to_owned())], "{moment:?}: once, and for good");
         assert_eq!(phone.run(&["devices"]).unwrap().status.code(), Some(0));
     }
+}
+
+/// A token of the operator's, by which an account begins anew.
+fn anew_token(server: &ServerProcess) -> String {
+    let mut admin = program("undertone-server").unwrap();
+    admin.args(["admin", "anew", "ada", "--json", "--data"]).arg(server.data());
+    let printed = json(&process::run(&mut admin, "").unwrap());
+    printed["anew"].as_str().unwrap_or_else(|| panic!("{printed}")).to_owned()
+}
+
+/// Begins ada's account anew with this token, as somebody who waits for the answer.
+fn beginning(home: &Terminal, token: &str) -> Process {
+    let mut register = home.start_listening(&["register", "ada", "--anew", "-", "--passphrase-stdin"]).unwrap();
+    for line in [token, THEIRS] {
+        register.say(line).unwrap();
+    }
+    register
+}
+
+/// The passphrase of an account that begins anew.
+const THEIRS: &str = "a passphrase of theirs";
+
+/// When this account begins anew, as its history shows; null where it does not.
+fn begins_anew(terminal: &Terminal) -> Value {
+    let audited = json(&terminal.run(&["audit", "self"]).unwrap());
+    match audited["alarms"].as_array().unwrap_or_else(|| panic!("{audited}")).as_slice() {
+        [] => Value::Null,
+        [alarm] if alarm["alarm"] == "account_begins_anew" => alarm["effective"].clone(),
+        alarms => panic!("{alarms:?}"),
+    }
+}
+
+/// The version of the list in force.
+fn version(terminal: &Terminal) -> u64 {
+    json(&terminal.run(&["devices"]).unwrap())["version"].as_u64().unwrap()
+}
+
+/// The same where an account is announced to begin anew, and where that is taken back: the three days begin once, the token is
+/// good for one announcement, and until then everything is as it was.
+#[test]
+fn id_7_kill_during_an_announcement_or_its_taking_back_leaves_all_of_it_or_nothing() {
+    let mut server = ServerProcess::start("killed-anew").unwrap();
+    let (ada, bob) = {
+        let registered = |name: &str| Terminal::registered(server.join(name), server.address(), name).unwrap();
+        (registered("ada"), registered("bob"))
+    };
+    let key = |terminal: &Terminal| json(&terminal.run(&["peer", "show", "ada"]).unwrap())["account_key"].clone();
+    let (adas, mut hits) = (key(&bob), 0);
+    let moments = [
+        (Moment::After(Duration::ZERO), Moment::Published),
+        (Moment::Stored, Moment::Stored),
+        (Moment::Published, Moment::After(Duration::from_millis(300))),
+        (Moment::After(Duration::from_millis(300)), Moment::After(Duration::ZERO)),
+    ];
+    for (round, (announcing, keeping)) in moments.into_iter().enumerate() {
+        let (token, before) = (anew_token(&server), version(&ada));
+        let thief = Terminal::new(server.join(&format!("thief{round}")), server.address());
+        let mut register = beginning(&thief, &token);
+        hits += u32::from(kill_at(&mut server, announcing, &mut register));
+        let told = register.exit_code().unwrap();
+        let first = register.wait_for("announced", PATIENCE).ok();
+        server.kill().unwrap();
+        server.start_again().unwrap();
+
+        // It is announced, or it is not; nobody who knows her sees another key, and what was answered stands.
+        let announced = begins_anew(&ada);
+        println!("{announcing:?}: the command ended with {told:?}, and the account begins anew at {announced}");
+        assert!(told != Some(0) || announced.is_u64(), "what was answered is done");
+        if matches!(announcing, Moment::Published) {
+            assert!(announced.is_u64(), "what is published is not taken back");
+        }
+        assert_eq!((key(&bob), version(&ada)), (adas.clone(), before), "the list before is in force");
+        // Saying it again announces it, or says that it is announced already; the three days do not begin anew.
+        let mut again = beginning(&thief, &token);
+        let came = again.wait_for_any(&["announced", "error"], PATIENCE).unwrap();
+        let at = begins_anew(&ada);
+        if announced.is_null() {
+            assert_eq!((&came["event"], &came["effective"]), (&"announced".into(), &at), "{came}");
+        } else {
+            let says = came["message"].as_str().unwrap_or_default();
+            assert!(says.contains("it is announced that the account begins anew") && at == announced, "{came} {at}");
+        }
+        assert_eq!((again.exit_code().unwrap(), at.is_u64()), (Some(i32::from(announced.is_u64())), true));
+        assert!(first.is_none_or(|first| first["effective"] == at));
+        // That home has what finishes it when the time has come.
+        let early = thief.with_passphrase(THEIRS, &["login", "ada"]).unwrap();
+        assert!(String::from_utf8_lossy(&early.stderr).contains("begins anew"), "{}", json(&early));
+        // Nobody else may with it.
+        let mut other = beginning(&Terminal::new(server.join(&format!("other{round}")), server.address()), &token);
+        assert_ne!(other.exit_code().unwrap(), Some(0));
+        assert_eq!((begins_anew(&ada), version(&ada)), (at.clone(), before), "one alarm, and it is that one");
+
+        // She takes it back, and the server is killed again.
+        let mut keep = ada.start_listening(&["devices", "keep", "--passphrase-stdin"]).unwrap();
+        keep.say(PASSPHRASE).unwrap();
+        hits += u32::from(kill_at(&mut server, keeping, &mut keep));
+        let told = keep.exit_code().unwrap();
+        server.kill().unwrap();
+        server.start_again().unwrap();
+        let now = begins_anew(&ada);
+        println!("{keeping:?}: the command ended with {told:?}, and the account begins anew at {now}");
+        assert!(now.is_null() || now == at);
+        assert!(told != Some(0) || now.is_null(), "what was answered is done");
+        assert!(now.is_null() || !matches!(keeping, Moment::Published), "what is published is not taken back");
+        let again = ada.with_passphrase(PASSPHRASE, &["devices", "keep"]).unwrap();
+        let says = [again.stderr.as_slice(), &again.stdout].map(String::from_utf8_lossy).concat();
+        match again.status.code() {
+            Some(0) => assert!(now.is_u64(), "{says}"),
+            _ => assert!(now.is_null() && says.contains("nothing to take back"), "{says}"),
+        }
+        // All is as it was: two versions more, no alarm, and the token is used up.
+        assert_eq!((begins_anew(&ada), version(&ada), key(&bob)), (Value::Null, before + 2, adas.clone()));
+        let mut late = beginning(&thief, &token);
+        assert_ne!(late.exit_code().unwrap(), Some(0));
+        assert_eq!(begins_anew(&ada), Value::Null);
+    }
+    assert!(hits >= 6, "killed {hits} times while the command ran");
 }

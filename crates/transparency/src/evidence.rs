@@ -200,12 +200,14 @@ impl Evidence {
         shown.is_some_and(|shown| shown.size() == seen.size() && shown.root() != seen.checkpoint().root())
     }
 
-    /// What the same answer to the same question has in common, whenever it was given.
+    /// What the same answer to the same question has in common, whenever it was given. Which witnesses a device wants, and whether
+    /// something was to begin, is part of the question: what is wrong with an answer depends on it.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         let known = [&self.seen, &self.known].map(|bytes| bytes.as_deref().unwrap_or_default());
         let [seen, known] = known;
-        let parts: [&[u8]; 4] = [self.user.as_str().as_bytes(), seen, known, &self.answer];
+        let wanted = cbor::encode(&(self.threshold, &self.witnesses, self.insisted, self.begins));
+        let parts: [&[u8]; 5] = [self.user.as_str().as_bytes(), seen, known, &wanted, &self.answer];
         labelled_sha256(crate::labels::EVIDENCE, &parts)
     }
 

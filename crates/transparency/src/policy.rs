@@ -8,6 +8,8 @@ use crate::note::{KeyId, KeyName, NoteSignature, WitnessKey};
 
 /// Seconds by which a witness's clock may be ahead of ours.
 pub const MAX_AHEAD: u64 = 5 * 60;
+/// Lines that a sentence tells of at most: whoever shows a checkpoint could add many.
+const MOST_TOLD: usize = 4;
 
 /// The witnesses of a log that a device knows, and how many of them have to cosign.
 ///
@@ -39,7 +41,7 @@ pub struct Witnessed {
     pub threshold: usize,
     /// Who did, each once.
     pub witnesses: Vec<Cosigner>,
-    /// The lines that did not count and are not the log's own, in the order of the note.
+    /// The lines that did not count and are not the log's own, in the order of the notes.
     pub ignored: Vec<Ignored>,
 }
 
@@ -85,7 +87,7 @@ pub enum Why {
 
 /// Too few of the witnesses cosigned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} of the witnesses cosigned the checkpoint, {} have to", .0.count(), .0.threshold)]
+#[error("{} of the witnesses cosigned the checkpoint, {} have to{}", .0.count(), .0.threshold, .0.left_out())]
 pub struct TooFew(
     /// What was found.
     pub Witnessed,
@@ -211,7 +213,22 @@ impl Witnessed {
                 self.witnesses.push(witness);
             }
         }
+        self.ignored.extend(earlier.ignored);
         self
+    }
+
+    /// Which lines did not count and why, for a person; nothing where every line did.
+    fn left_out(&self) -> String {
+        let mut told: Vec<String> = Vec::new();
+        for Ignored { name, id, why } in &self.ignored {
+            // The name is the word of whoever showed the line: in plain letters, and no more of it than fits.
+            let name: String = name.as_str().escape_default().take(64).collect();
+            let line = format!("{name}+{id} ({why})");
+            if !told.contains(&line) && told.len() < MOST_TOLD {
+                told.push(line);
+            }
+        }
+        if told.is_empty() { String::new() } else { format!("; not counted: {}", told.join(", ")) }
     }
 
     /// Leaves of the log that as many witnesses as the policy wants have seen, or all of those that were found where they are

@@ -30,7 +30,7 @@ pub use process::Process;
 pub use server::{ServerProcess, TestServer};
 pub use speech_path::{Heard, talk_through};
 pub use terminal::Terminal;
-pub use two_faces::{Face, Proofs, TwoFaces};
+pub use two_faces::{Asked, Face, Proofs, TwoFaces};
 pub use witness::{Look, Witness};
 
 use std::path::PathBuf;

@@ -9,7 +9,9 @@
 //! bob --his face--+--look-ups, history, log--> another fork
 //! ```
 //! It has the TLS key of the forks, which are copies of one server. Nothing of the relay's goes through it: what a lie of this
-//! kind comes to is settled before sound flows.
+//! kind comes to is settled before sound flows. A face may also tell something else than its fork says, or keep an answer back.
+
+mod answers;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,7 +28,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 use undertone_protocol::ALPN_HTTP;
+use undertone_transparency::answer::Answer;
 
+pub use self::answers::Asked;
+use self::answers::{Lie, told};
 use crate::tls;
 
 /// Bytes of a request's head at most.
@@ -39,6 +44,8 @@ const AWAY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/html\
     content-length: 18\r\n\r\n<h1>Nobody in</h1>";
 /// How long one who is silent is silent.
 const SILENCE: Duration = Duration::from_secs(120);
+/// How often it is looked whether an answer that is kept back may go.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What becomes of a question for the proof that the log grew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +66,17 @@ struct Shown {
     fork: String,
     proofs: Proofs,
     asked: u64,
+    lie: Option<Lie>,
+    kept_back: KeptBack,
+}
+
+/// Answers that are there and not handed over yet.
+#[derive(Clone, Debug, Default)]
+struct KeptBack {
+    /// To questions whose path begins so.
+    path: Option<String>,
+    /// How many it were since [`Face::keeps_back`].
+    count: u64,
 }
 
 /// The lying server. Ends when dropped.
@@ -98,8 +116,8 @@ impl TwoFaces {
     /// # Errors
     /// When no port is to be had.
     pub fn face(&self) -> anyhow::Result<Face> {
-        let shown = Shown { fork: self.desk.clone(), proofs: Proofs::Given, asked: 0 };
-        let shown = Arc::new(Mutex::new(shown));
+        let (fork, kept_back) = (self.desk.clone(), KeptBack::default());
+        let shown = Arc::new(Mutex::new(Shown { fork, proofs: Proofs::Given, asked: 0, lie: None, kept_back }));
         let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let face = Face { address: listener.local_addr()?, shown };
         let (desk, acceptor, seen) = (self.desk.clone(), TlsAcceptor::from(self.tls.clone()), face.shown.clone());
@@ -137,6 +155,28 @@ impl Face {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).asked
     }
 
+    /// What becomes of each answer to a look-up, from now on: `lie` is told what was asked, and what the fork says.
+    pub fn lies(&self, lie: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static) {
+        self.change(|shown| shown.lie = Some(Lie::new(lie)));
+    }
+
+    /// Hands look-ups on as they are again.
+    pub fn is_honest(&self) {
+        self.change(|shown| shown.lie = None);
+    }
+
+    /// Keeps the answers to questions whose path begins so back from now on, as they are when they are asked; `None` lets go
+    /// of them.
+    pub fn keeps_back(&self, path: Option<&str>) {
+        self.change(|shown| shown.kept_back = KeptBack { path: path.map(Into::into), count: 0 });
+    }
+
+    /// How many answers are kept back.
+    #[must_use]
+    pub fn kept_back(&self) -> u64 {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).kept_back.count
+    }
+
     fn change(&self, change: impl FnOnce(&mut Shown)) {
         change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -153,12 +193,24 @@ async fn carry(stream: TcpStream, acceptor: &TlsAcceptor, desk: &str, shown: &Mu
     let path = text.split(' ').nth(1).context("no path")?;
     let grown = path.starts_with("/log/consistency/");
     let of_directory = ["/v1/users/", "/v1/account/history", "/log/"].iter().any(|begin| path.starts_with(begin));
-    let Shown { fork, proofs, .. } = {
+    let Shown { fork, proofs, lie, kept_back, .. } = {
         let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.asked += u64::from(grown);
         shown.clone()
     };
+    let waits = kept_back.path.as_deref().is_some_and(|begin| path.starts_with(begin));
+    let lie = lie.zip(Asked::read(path));
     match proofs {
+        _ if waits || lie.is_some() => {
+            let mut answer = answers::whole(&fork, &head).await?;
+            if let Some((lie, asked)) = lie {
+                answer = told(&answer, |answer| lie.to(&asked, answer))?;
+            }
+            if waits {
+                wait_for_leave(shown, path).await;
+            }
+            stream.write_all(&answer).await?;
+        }
         Proofs::Busy if grown => stream.write_all(BUSY.as_bytes()).await?,
         Proofs::Away if grown => stream.write_all(AWAY.as_bytes()).await?,
         Proofs::Withheld if grown => tokio::time::sleep(SILENCE).await,
@@ -171,4 +223,19 @@ async fn carry(stream: TcpStream, acceptor: &TlsAcceptor, desk: &str, shown: &Mu
     }
     stream.shutdown().await?;
     Ok(())
+}
+
+/// Waits until nobody wants answers to this path kept back any more.
+async fn wait_for_leave(shown: &Mutex<Shown>, path: &str) {
+    let is_kept = |first: bool| {
+        let kept_back = &mut shown.lock().unwrap_or_else(PoisonError::into_inner).kept_back;
+        let is_kept = kept_back.path.as_deref().is_some_and(|begin| path.starts_with(begin));
+        kept_back.count += u64::from(first && is_kept);
+        is_kept
+    };
+    let mut first = true;
+    while is_kept(first) {
+        first = false;
+        tokio::time::sleep(LOOK).await;
+    }
 }

@@ -11,7 +11,7 @@ use undertone_keys::sign::{SigningKey, Witness as Cosigner};
 use undertone_keys::{Secret, WallTime};
 use undertone_transparency::checkpoint::SignedCheckpoint;
 use undertone_transparency::cosignature::Cosignature;
-use undertone_transparency::note::{LogKey, WitnessKey};
+use undertone_transparency::note::{LogKey, NoteSignature, WitnessKey};
 
 use crate::process::{program, result, run};
 use crate::tls;
@@ -69,17 +69,25 @@ impl Witness {
     /// # Errors
     /// When the server refuses the line.
     pub async fn leave_line_of(&self, key: &str, age: Duration) -> anyhow::Result<()> {
+        let address = self.log.trim_start_matches("https://");
+        let note = request(address, "GET /log/checkpoint", "").await?;
+        let (line, size) = self.line(&key.parse()?, note.as_bytes(), age)?;
+        request(address, &format!("POST /log/cosignature?size={size}"), &line.to_string()).await?;
+        Ok(())
+    }
+
+    /// Its line for a checkpoint, a note of the log, made with a clock that is `age` behind; and the leaves of it. Its own key
+    /// is `key`.
+    ///
+    /// # Errors
+    /// When that is no checkpoint of the log, or this has no key yet.
+    pub fn line(&self, key: &WitnessKey, note: &[u8], age: Duration) -> anyhow::Result<(NoteSignature, u64)> {
         let seed = std::fs::read(&self.key)?;
         let signer = SigningKey::<Cosigner>::from_seed(Secret::from_slice(&seed).context("no witness's key")?);
-        let key: WitnessKey = key.parse()?;
-        let (log, address) = (self.log_key.parse::<LogKey>()?, self.log.trim_start_matches("https://"));
-        let note = request(address, "GET /log/checkpoint", "").await?;
-        let checkpoint = SignedCheckpoint::from_bytes(note.as_bytes())?.verify(&log)?;
+        let checkpoint = SignedCheckpoint::from_bytes(note)?.verify(&self.log_key.parse::<LogKey>()?)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let at = WallTime::from_unix(now.saturating_sub(age).as_secs());
-        let line = Cosignature::sign(&checkpoint, &signer, at)?.line(&key);
-        request(address, &format!("POST /log/cosignature?size={}", checkpoint.size()), &line.to_string()).await?;
-        Ok(())
+        Ok((Cosignature::sign(&checkpoint, &signer, at)?.line(key), checkpoint.size()))
     }
 }
 

@@ -73,6 +73,11 @@ fn kt_2_a_repeated_witness_counts_once() {
     let too_few = policy(2).check(&checkpoint, NOW).unwrap_err();
     assert_eq!(too_few.0.witnesses, [Cosigner { name: name(1), time: WallTime::from_unix(999_500), size: 5 }]);
     assert_eq!(why(&too_few.0), [Why::Repeated, Why::Repeated, Why::Repeated]);
+    let told = format!(
+        "1 of the witnesses cosigned the checkpoint, 2 have to; not counted: witness.example/w1+{} (a witness that was counted already)",
+        key(1).id()
+    );
+    assert_eq!(too_few.to_string(), told);
     assert!(policy(1).check(&checkpoint, NOW).unwrap().is_witnessed());
 }
 
@@ -112,6 +117,17 @@ fn kt_2_a_false_cosignature_does_not_count_and_spoils_nothing() {
         [signature, Why::Bad(BadCosignature::Malformed), Why::Bad(BadCosignature::Time), signature, signature];
     assert_eq!(why(&witnessed), expected);
     assert_eq!(policy(2).check(&checkpoint, NOW).unwrap_err().0.count(), 1);
+}
+
+/// Whoever shows a checkpoint names what stands below it: a sentence about that stays short, and of one line.
+#[test]
+fn kt_2_what_did_not_count_is_told_in_few_and_plain_words() {
+    let named = |name: String| WitnessKey::new(name.parse().unwrap(), *signer(4).public());
+    let long =
+        (0..9).map(|n| named(format!("\u{202e}{n}{}", "w".repeat(400)))).map(|key| key.line(&line(1, 999_000).bytes));
+    let told = policy(1).check(&with(long), NOW).unwrap_err().to_string();
+    assert!(told.contains("\\u{202e}0www") && told.is_ascii() && told.len() < 600, "{told}");
+    assert_eq!(told.matches("an unknown witness").count(), 4);
 }
 
 #[test]
