@@ -252,9 +252,12 @@ impl RoomCall {
 
     /// The server is back: look-ups that failed need not wait.
     pub(super) fn look_up_again(&mut self, now: Time) {
-        for known in self.known.values_mut() {
+        for (user, known) in &mut self.known {
             if known.retry_at.is_some() {
                 known.retry_at = Some(now);
+            } else if known.asked {
+                // Asked while the server was away: whoever waits for that waits for nothing.
+                self.outputs.push_back(Output::Resolve(user.clone()));
             }
         }
     }

@@ -92,6 +92,8 @@ pub(super) struct Keys {
     /// Term and number of the last word of each: who becomes host again counts from the beginning, in a higher term.
     word_numbers: HashMap<SenderIndex, (u32, u64)>,
     host_heard: Time,
+    /// When the host itself was last heard in this join, and not what others say of it.
+    host_spoke: Option<Time>,
     host_gone: Option<Time>,
     /// Since when letters go nowhere.
     offline: Option<Time>,
@@ -137,6 +139,7 @@ impl Default for Keys {
             words: VecDeque::new(),
             word_numbers: HashMap::new(),
             host_heard: Time::ZERO,
+            host_spoke: None,
             host_gone: None,
             offline: None,
             reachable_at: None,
@@ -231,6 +234,7 @@ impl RoomCall {
         let keys = &mut self.keys;
         keys.joined_at = now;
         keys.host_heard = now;
+        keys.host_spoke = None;
         keys.hosting = None;
         keys.recovery.wish(Failure::NoKey, now + self.policy.first_key);
     }
@@ -305,7 +309,7 @@ impl RoomCall {
             // Perhaps another has followed meanwhile: whoever has gone by that one says so.
             Some(hosting) => hosting.send_to_all(),
             None => {
-                self.keys.recovery.reachable();
+                self.keys.recovery.reachable(now);
                 let pause = if unkeyed { core::time::Duration::ZERO } else { self.policy.first_key };
                 self.keys.recovery.wish(Failure::Statement, now + pause);
             }

@@ -184,7 +184,11 @@ impl Recovery {
     }
 
     /// The server is reachable again: an answer may be lost (rule EKR-2).
-    pub(super) const fn reachable(&mut self) {
+    /// Its time begins anew, since nobody could have answered it.
+    pub(super) const fn reachable(&mut self, now: Time) {
+        if let Some(in_flight) = &mut self.in_flight {
+            (in_flight.since, in_flight.again) = (now, 0);
+        }
         self.again = self.in_flight.is_some();
     }
 

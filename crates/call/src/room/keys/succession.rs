@@ -49,7 +49,7 @@ impl RoomCall {
         if self.seated(host).is_none() {
             return HostState::Gone;
         }
-        let heard = now.since(self.keys.host_heard) < self.policy.host_doubtful;
+        let heard = self.keys.host_spoke.is_some_and(|at| now.since(at) < self.policy.host_doubtful);
         let good = !self.keys.convicted.contains(&host) && self.keys.ceded != Some(host);
         if good && heard { HostState::Heard } else { HostState::Doubtful }
     }

@@ -78,6 +78,7 @@ impl RoomCall {
             Verdict::Same => {
                 self.heard(now);
                 if secret.is_some() {
+                    self.spoke(now);
                     self.keys.recovery.answered_to_all(statement.host);
                 }
                 if let Some(head) = &mut self.keys.head
@@ -161,6 +162,7 @@ impl RoomCall {
             self.keys.recovery.wish(Failure::Statement, now);
         }
         self.go_by(now, Head { signed, statement, hash, roster, index, key, since: now });
+        self.keys.host_spoke = secret.as_ref().map(|_| now);
         if let Some(secret) = secret {
             self.open_epoch(now, checked, &secret, rng);
         }

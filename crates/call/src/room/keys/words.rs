@@ -25,6 +25,12 @@ impl RoomCall {
         self.keys.recovery.heard();
     }
 
+    /// The host itself has said something.
+    pub(super) fn spoke(&mut self, now: Time) {
+        self.keys.host_spoke = Some(now);
+        self.heard(now);
+    }
+
     /// Words of hosts that came beside the sound.
     pub(super) fn mind_words(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         while let Some((index, bytes)) = self.keys.words.pop_front() {
@@ -54,7 +60,7 @@ impl RoomCall {
         let (term, host) = (head.statement.term, head.statement.host);
         if (word.term, word.host) == (term, host) {
             let behind = word.newest != head.hash || self.keys.newest_hash != Some(head.hash);
-            self.heard(now);
+            self.spoke(now);
             self.apply_coming(word.applied);
             let missing = self.keys.sealing.is_some_and(|sealing| sealing < word.applied);
             if behind || missing {
