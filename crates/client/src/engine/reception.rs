@@ -173,6 +173,11 @@ impl Engine {
                     self.event(Event::Reception { call, index, context, reason });
                 }
                 Told::Recovered { index, context, ms } => self.event(Event::Recovered { call, index, context, ms }),
+                Told::Doubt(index) => {
+                    if let Some(room) = &mut self.room {
+                        room.doubts_of(index);
+                    }
+                }
                 Told::AskStatement => {
                     if let Some(room) = &mut self.room {
                         room.doubts();
