@@ -119,6 +119,9 @@ pub enum Output {
     /// Nothing but forgeries from anybody: the key of this epoch may be another than the others have, so its statement is
     /// to be asked for. Said once until something opens.
     AskStatement,
+    /// Nothing but forgeries from this participant, though others may open: the two may have been given two keys under one
+    /// number. Said once until something of it opens.
+    Doubt(SenderIndex),
 }
 
 /// All tracks of a room.
@@ -126,16 +129,27 @@ pub enum Output {
 pub struct Reception {
     tracks: BTreeMap<(SenderIndex, Context), Track>,
     keys: KeyState,
-    failing: Option<Failing>,
-    statement_asked: bool,
+    failing: Failing,
+    failing_by: BTreeMap<SenderIndex, Failing>,
     outputs: VecDeque<Output>,
 }
 
-/// Failed tags in a row, of whomever.
-#[derive(Debug)]
+/// Failed tags in a row.
+#[derive(Debug, Default)]
 struct Failing {
-    since: Time,
-    last: Time,
+    /// Since when, and the last.
+    row: Option<(Time, Time)>,
+    said: bool,
+}
+
+impl Failing {
+    /// One more. Whether it is to be said now that there was nothing else for [`STATEMENT`].
+    fn goes_on(&mut self, now: Time) -> bool {
+        let row = self.row.filter(|(_, last)| now.since(*last) < SILENT);
+        let since = row.map_or(now, |(since, _)| since);
+        self.row = Some((since, now));
+        now.since(since) >= STATEMENT && !core::mem::replace(&mut self.said, true)
+    }
 }
 
 impl Reception {
@@ -146,7 +160,8 @@ impl Reception {
                 self.tracks.entry((index, Context::MAIN_AUDIO)).or_insert_with(|| Track::new(now));
             }
             Input::Opened(id) => {
-                (self.failing, self.statement_asked) = (None, false);
+                self.failing = Failing::default();
+                self.failing_by.remove(&id.sender);
                 let Some(track) = self.track(now, id, true) else { return };
                 if let Some(ms) = track.opened(now, id.epoch) {
                     self.outputs.push_back(Output::Recovered { index: id.sender, context: id.context, ms });
@@ -155,7 +170,7 @@ impl Reception {
             }
             Input::Unopened(id, why) => {
                 if why == Unopened::Forged {
-                    self.failed(now);
+                    self.failed(now, id.sender);
                 }
                 let answered = self.keys.asked.is_none();
                 if let Some(track) = self.track(now, id, false) {
@@ -163,7 +178,10 @@ impl Reception {
                     self.settle_one(now, id);
                 }
             }
-            Input::Gone(index) => self.tracks.retain(|(sender, _), _| *sender != index),
+            Input::Gone(index) => {
+                self.tracks.retain(|(sender, _), _| *sender != index);
+                self.failing_by.remove(&index);
+            }
             Input::Here => self.tracks.values_mut().for_each(|track| track.arrived = now),
             Input::Keys(keys) if keys == self.keys => {}
             Input::Keys(keys) => {
@@ -206,11 +224,11 @@ impl Reception {
         Some(self.tracks.entry(place).or_insert_with(|| Track::new(now)))
     }
 
-    fn failed(&mut self, now: Time) {
-        let failing = self.failing.take().filter(|failing| now.since(failing.last) < SILENT);
-        let since = failing.map_or(now, |failing| failing.since);
-        self.failing = Some(Failing { since, last: now });
-        if now.since(since) >= STATEMENT && !core::mem::replace(&mut self.statement_asked, true) {
+    fn failed(&mut self, now: Time, sender: SenderIndex) {
+        if self.failing_by.entry(sender).or_default().goes_on(now) {
+            self.outputs.push_back(Output::Doubt(sender));
+        }
+        if self.failing.goes_on(now) {
             self.outputs.push_back(Output::AskStatement);
         }
     }

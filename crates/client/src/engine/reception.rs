@@ -187,6 +187,11 @@ impl Engine {
                     media.arrivals.counter.recovered(index, context, ms);
                     self.event(Event::Recovered { call, index, context, ms });
                 }
+                Told::Doubt(index) => {
+                    if let Some(room) = &mut self.room {
+                        room.doubts_of(index);
+                    }
+                }
                 Told::AskStatement => {
                     if let Some(room) = &mut self.room {
                         room.doubts();

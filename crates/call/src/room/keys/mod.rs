@@ -83,6 +83,8 @@ pub(super) struct Keys {
     contender: Option<Contender>,
     /// What comes in does not open, and others are to be told what is gone by here.
     doubts: bool,
+    /// Nothing that comes in from these opens.
+    doubted: Vec<SenderIndex>,
     /// Somebody was proven, or there is a newer list: letters that came before are looked at again.
     again: bool,
     /// Somebody who says to be host, and of whose statements none is here.
@@ -134,6 +136,7 @@ impl Default for Keys {
             recovery: Recovery::default(),
             contender: None,
             doubts: false,
+            doubted: Vec::new(),
             again: false,
             rumour: None,
             words: VecDeque::new(),
@@ -336,6 +339,14 @@ impl RoomCall {
         self.keys.doubts = true;
     }
 
+    /// Nothing that comes in from this member opens, though its epoch is here: it is told which statement this device goes
+    /// by. On the media path, so nothing comes of it before the next [`super::Input::Tick`].
+    pub fn doubts_of(&mut self, index: SenderIndex) {
+        if self.keys.doubted.len() < MAX_DOUBTED {
+            self.keys.doubted.push(index);
+        }
+    }
+
     /// A word of a host came beside the sound. On the media path, so it is read at the next [`super::Input::Tick`].
     pub fn heard_word(&mut self, index: SenderIndex, bytes: &[u8]) {
         if self.keys.words.len() < MAX_WORDS {
@@ -350,7 +361,7 @@ impl RoomCall {
         }
         let (keys, policy) = (&self.keys, &self.policy);
         let hosting = keys.hosting.as_ref().and_then(|hosting| hosting.poll_timeout(policy));
-        let words = (!keys.words.is_empty() || keys.doubts || keys.again).then_some(now);
+        let words = (!keys.words.is_empty() || keys.doubts || !keys.doubted.is_empty() || keys.again).then_some(now);
         let coming = keys.coming.iter().map(|coming| coming.at).min();
         let recovery = keys.recovery.poll_timeout(self.target(now), policy);
         let held = keys.held.map(|since| since + policy.held);
@@ -384,6 +395,9 @@ impl RoomCall {
             for index in others.take(MAX_DOUBTED).collect::<Vec<_>>() {
                 self.tell(now, index, rng);
             }
+        }
+        for index in core::mem::take(&mut self.keys.doubted) {
+            self.tell(now, index, rng);
         }
         self.mind_words(now, rng);
         self.mind_presence(now);

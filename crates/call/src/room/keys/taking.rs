@@ -119,12 +119,14 @@ impl RoomCall {
         }
     }
 
-    /// Whether a takeover is one too many: its host has followed others that were still there before.
+    /// Whether a takeover is one too many: its host has followed others that were still there before. What it calls it
+    /// makes no difference, but for a handover that the host before has signed.
     fn usurps(&mut self, statement: &Statement) -> bool {
         let Some(head) = &self.keys.head else { return false };
         let before = head.statement.host;
         let other = before != statement.host && statement.term > head.statement.term;
-        if !other || statement.cause != Cause::TakenOver || self.seated(before).is_none() {
+        let there = self.seated(before).is_some() || self.own_join() == Some(before);
+        if !other || self.is_named(statement) || !there {
             return false;
         }
         let taken = self.keys.takeovers.entry(statement.host).or_default();

@@ -177,6 +177,30 @@ fn ekr_1_after_three_seconds_of_nothing_but_forgeries_the_statement_is_asked_for
     assert_eq!(asks(&mut reception), 0);
 }
 
+#[test]
+fn ekr_1_whoever_fails_for_three_seconds_while_others_open_is_doubted_once() {
+    let doubts = |reception: &mut Reception| drain(reception).iter().filter(|out| **out == Output::Doubt(BOB)).count();
+    let both = |reception: &mut Reception, from: u64, to: u64| {
+        for now in (from..to).step_by(20) {
+            reception.handle_input(at(now), Input::Unopened(id(0, 1), Unopened::Forged));
+            reception.handle_input(at(now), Input::Opened(KeyId { sender: 9, ..id(0, 1) }));
+        }
+    };
+    let mut reception = Reception::default();
+    both(&mut reception, 0, 3_000);
+    assert_eq!(doubts(&mut reception), 0);
+    both(&mut reception, 3_000, 20_000);
+    assert_eq!(doubts(&mut reception), 1);
+    reception.handle_input(at(20_000), Input::Opened(id(0, 1)));
+    both(&mut reception, 20_000, 22_980);
+    assert_eq!(doubts(&mut reception), 0);
+    both(&mut reception, 22_980, 24_000);
+    assert_eq!(doubts(&mut reception), 1);
+    // Whoever is gone is forgotten.
+    reception.handle_input(at(24_000), Input::Gone(BOB));
+    assert!(reception.failing_by.is_empty());
+}
+
 proptest! {
     /// Whatever comes, no timer is due for ever, nothing is told twice, and what is told is what holds.
     #[test]
