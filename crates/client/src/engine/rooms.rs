@@ -341,7 +341,7 @@ impl Engine {
                 self.reject(reason.as_str());
                 self.room_over(Outcome::RefusedByPolicy);
             }
-            ToMember::Pong { .. } => {}
+            ToMember::Pong { .. } | ToMember::HopEpoch { .. } => {}
         }
     }
 
