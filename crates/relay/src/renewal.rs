@@ -163,7 +163,7 @@ mod tests {
     /// The relay is woken for what is to be wiped, and not only when packets come.
     #[test]
     fn grp_4_med_8_hop_epochs_that_are_over_are_wiped_in_their_time() {
-        let at = |seconds| Time::from_millis(seconds * 1_000);
+        let at = |seconds: u64| Time::from_millis(seconds * 1_000);
         for removed in [true, false] {
             let mut renewals = Renewals::default();
             renewals.came(at(0), ROOM, 1);
