@@ -106,7 +106,7 @@ async fn multi_client_relay_path() {
     hop_keys_differ_per_client();
 }
 
-/// What each member of a hop room sends opens under its own connection's key and under nobody else's.
+/// What each member of a hop room sends opens under its own connection's key of that epoch and under nobody else's.
 fn hop_keys_differ_per_client() {
     let mut world = World::room(1, &NAMES, Protection::Hop);
     (0..NAMES.len()).for_each(|device| world.enter(device));
@@ -114,18 +114,23 @@ fn hop_keys_differ_per_client() {
     assert!(world.all_hear(&[0, 1, 2, 3, 4], 500));
     world.packets.clear();
     world.run(200);
-    let exporter = |device: usize| {
+    let chain = |device: usize| {
         let binding = [u8::try_from(world.devices[device].relay.unwrap().0).unwrap(); 32];
-        HopExporter::new(undertone_keys::Secret::from_slice(&binding).unwrap())
+        let exporter = HopExporter::new(undertone_keys::Secret::from_slice(&binding).unwrap());
+        exporter.chain(Grant::hash(&world.grants[&device]))
+    };
+    // The key of the epoch that the packet says it is of: five came, and the room's epochs were renewed for it.
+    let opens = |device: usize, direction, packet: &[u8]| {
+        let mut chain = chain(device);
+        let keys = (0..=packet[18]).map(|_| chain.step()).last().unwrap();
+        keys.key(direction).opener().open(&mut packet.to_vec()).is_ok()
     };
     // Five say a frame every twenty milliseconds, one after the other.
     for (place, packet) in world.packets.iter().enumerate() {
+        assert!(packet[18] > 0, "packet {place} is of the first epoch");
         for device in 0..NAMES.len() {
-            let grant = Grant::hash(&world.grants[&device]);
             for (direction, right) in [(Direction::ToRelay, place % 5 == device), (Direction::ToMember, false)] {
-                let mut opener = exporter(device).key(direction, &grant).opener();
-                let opened = opener.open(&mut packet.clone()).is_ok();
-                assert_eq!(opened, right, "packet {place} under the key of {device}");
+                assert_eq!(opens(device, direction, packet), right, "packet {place} under the key of {device}");
             }
         }
     }

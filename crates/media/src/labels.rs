@@ -10,5 +10,8 @@ pub const HOP_TO_RELAY: Label = Label::declare("undertone/MED-8/to-relay/v1");
 /// The key of a hop, from relay to member.
 pub const HOP_TO_MEMBER: Label = Label::declare("undertone/MED-8/to-member/v1");
 
+/// What the next epoch of a hop comes from.
+pub const HOP_NEXT: Label = Label::declare("undertone/MED-8/next/v1");
+
 /// All of them.
-pub const ALL: &[Label] = &[SENDER_KEY, HOP_TO_RELAY, HOP_TO_MEMBER];
+pub const ALL: &[Label] = &[SENDER_KEY, HOP_TO_RELAY, HOP_TO_MEMBER, HOP_NEXT];

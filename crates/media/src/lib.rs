@@ -31,6 +31,7 @@
 //! * No two seals of any member, join, source or epoch share a key and a nonce (rules MED-2, MED-3).
 //! * A frame opens only where its call, kind, codec, sender and epoch say so; a replay does not open (MED-1, MED-4).
 //! * There is no path from a frame to the wire without a seal (MED-6).
+//! * No two seals on any hop share a key and a nonce, in whatever epoch (MED-8).
 //!
 //! # Not goals
 //! Authenticity of a sender among the members: every member could derive every sender's key (MED-11). The relay
@@ -61,7 +62,7 @@ pub mod ring;
 pub mod sframe;
 
 pub use frame::{Frame, FrameInfo};
-pub use hop::{HopExporter, HopOpener, HopSealer};
+pub use hop::{HopExporter, MemberHop, RelayHop};
 pub use kept::Kept;
 pub use key_id::{Context, Epoch, KeyId, SenderIndex};
 pub use packet::MediaHeader;

@@ -192,6 +192,17 @@ pub enum ToMember {
         #[n(1)]
         muted: bool,
     },
+    /// In a hop room: this connection's next epoch, in which the relay seals and the member is to seal from now on
+    /// (rule MED-8). Each is named, in order, and the first of a connection is 0 without a word.
+    #[n(6)]
+    HopEpoch {
+        /// Which.
+        #[n(0)]
+        epoch: u32,
+        /// Whether it begins since somebody is gone: the one before then opens for a short while only (rule GRP-4).
+        #[n(1)]
+        removed: bool,
+    },
 }
 
 /// A message with its length in front; `None` when it is longer than [`MAX_CONTROL`].
@@ -293,5 +304,13 @@ mod tests {
         let mut unframer = Unframer::default();
         unframer.push(&[0; 100]);
         assert_eq!(unframer.next_message(), Err(Malformed), "nor is there an empty one");
+    }
+
+    #[test]
+    fn med_8_hop_epochs_are_named_to_the_byte() {
+        let message = ToMember::HopEpoch { epoch: 257, removed: true };
+        let framed = message.frame().unwrap();
+        assert_eq!(framed, [0, 6, 0x83, 0x06, 0x19, 0x01, 0x01, 0xf5]);
+        assert_eq!(ToMember::decode(&framed[2..]), Ok(message));
     }
 }

@@ -13,7 +13,7 @@
 //! # Security goals
 //! * A [`Room`]`<`[`Blind`]`>` has no field that could hold a key (rule RLY-2); what comes in goes out, byte for byte.
 //! * A [`Room`]`<`[`Hop`]`>` opens a packet with its sender's hop key and seals it with each receiver's; it holds nothing
-//!   longer than that takes (rule RLY-3).
+//!   longer than that takes (rule RLY-3), and renews all these keys whenever somebody comes or goes (MED-8).
 //! * A [`Room`]`<`[`Echo`]`>` has no key either, and one member: what it takes goes back to whoever sent it.
 //! * Nobody enters without a server's grant *and* the device's own join, signed over this very connection (RLY-1).
 //! * A frame that names another sender than its connection's is dropped (MED-11).
@@ -32,6 +32,7 @@
     )
 )]
 
+pub mod renewal;
 pub mod room;
 pub mod rooms;
 pub mod shell;

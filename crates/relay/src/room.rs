@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use undertone_keys::{CallId, Time};
-use undertone_media::hop::{Direction, HopError, HopExporter, HopOpener, HopSealer};
+use undertone_media::hop::{HopChain, HopError, RelayHop};
 use undertone_media::packet::{Kind, MAX_PACKET};
 use undertone_media::sframe::Header;
-use undertone_media::{KeyId, MediaHeader};
+use undertone_media::{Epoch, KeyId, MediaHeader};
 use undertone_protocol::limits::CONTROL_PACKET;
 use zeroize::Zeroize;
 
@@ -31,12 +31,11 @@ pub struct Hop {
     opened: Vec<u8>,
 }
 
-/// The two keys of one member's connection.
+/// The keys of one member's connection.
 #[derive(Debug)]
 struct Session {
     connection: ConnectionId,
-    opener: HopOpener,
-    sealer: HopSealer,
+    hop: RelayHop,
 }
 
 /// What became of a packet.
@@ -148,19 +147,25 @@ impl Room<Echo> {
 }
 
 impl Room<Hop> {
-    /// Gives the member that entered last its keys: what its connection's TLS session exports, bound to its grant.
-    pub(crate) fn admit(&mut self, connection: ConnectionId, exporter: &HopExporter, grant: &[u8; 32]) {
-        let session = Session {
-            connection,
-            opener: exporter.key(Direction::ToRelay, grant).opener(),
-            sealer: exporter.key(Direction::ToMember, grant).sealer(),
-        };
-        self.protection.sessions.push(session);
+    /// Gives the member that entered last its keys: a chain of what its connection's TLS session exports, bound to its grant.
+    pub(crate) fn admit(&mut self, connection: ConnectionId, chain: HopChain) {
+        self.protection.sessions.push(Session { connection, hop: RelayHop::new(chain) });
     }
 
     /// Wipes the keys of a connection that is gone.
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
         self.protection.sessions.retain(|session| session.connection != connection);
+    }
+
+    /// Begins the next epoch of every connection (rule MED-8), since somebody is gone or for another reason. Each is to be told
+    /// which one it is in.
+    pub(crate) fn renew(&mut self, now: Time, removed: bool) -> impl Iterator<Item = (ConnectionId, Epoch)> {
+        self.protection.sessions.iter_mut().map(move |session| (session.connection, session.hop.renew(now, removed)))
+    }
+
+    /// Wipes the keys of epochs that have outlived their time.
+    pub(crate) fn expire(&mut self, now: Time) {
+        self.protection.sessions.iter_mut().for_each(|session| session.hop.expire(now));
     }
 
     /// Opens a packet once and puts it, sealed anew for each, into everybody else's queue. Whose queue was empty is `ready`.
@@ -182,7 +187,7 @@ impl Room<Hop> {
         // The sessions are in the order of the seats.
         let session = self.roster.place(from).and_then(|place| sessions.get_mut(place));
         let session = session.filter(|session| session.connection == from);
-        let opened = session.ok_or(HopError::Forged).and_then(|session| session.opener.open(buffer));
+        let opened = session.ok_or(HopError::Forged).and_then(|session| session.hop.open(now, buffer));
         let verdict = match opened {
             Ok(opened) if opened.sender == index && !self.roster.may_deliver(from, now, others) => Verdict::Excess,
             Ok(opened) if opened.sender == index => {
@@ -193,8 +198,8 @@ impl Room<Hop> {
                     }
                     // As long as it came: the hops differ in nothing but keys and counters.
                     let mut sealed = BytesMut::zeroed(packet.len());
-                    // A key that is used up seals no more: that member joins anew.
-                    if session.sealer.forward(&opened, &mut sealed).is_ok() {
+                    // A key that is used up seals no more, until the next epoch.
+                    if session.hop.forward(&opened, &mut sealed).is_ok() {
                         dropped += seat.queue(index, sealed.freeze(), limit, ready);
                         receivers += 1;
                     }

@@ -13,6 +13,7 @@ use undertone_protocol::control::{Refusal, ToMember, ToRelay};
 use undertone_protocol::join::{BINDING_LENGTH, JoinError};
 use undertone_protocol::{Entry, Grant, Protection, VERSION, limits};
 
+use crate::renewal::Renewals;
 use crate::revocation::Revoked;
 use crate::room::{Blind, Echo, Hop, Room, Verdict};
 use crate::roster::{Gone, Newcomer, Roster, Seat, fits};
@@ -240,6 +241,8 @@ pub struct Rooms {
     pub(crate) revoked: Revoked,
     /// When the last of the grants ends that may have been signed so far: a clock that goes back takes none of them back.
     pub(crate) latest: WallTime,
+    /// When hop rooms begin their next epochs.
+    pub(crate) renewals: Renewals,
     pub(crate) outputs: VecDeque<Output>,
     ready: VecDeque<ConnectionId>,
     next_tick: Option<Time>,
@@ -258,6 +261,7 @@ impl Rooms {
             places: HashMap::new(),
             revoked: Revoked::default(),
             latest: WallTime::default(),
+            renewals: Renewals::default(),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),
             next_tick: None,
@@ -312,8 +316,8 @@ impl Rooms {
 
     /// When to come back with [`Input::Tick`].
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Time> {
-        self.next_tick
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.next_tick.into_iter().chain(self.renewals.poll_timeout()).min()
     }
 
     /// What was counted so far.
@@ -470,7 +474,8 @@ impl Rooms {
         }
         // In a blind room the exporter is dropped here, and with it the last that could become a key.
         if let (AnyRoom::Hop(room), Some(Connection::AwaitingJoin { hop, .. })) = (any, awaiting) {
-            room.admit(connection, &hop, &grant_hash);
+            room.admit(connection, hop.chain(grant_hash));
+            self.renewals.came(now, granted.room, room.len());
         }
         Ok(())
     }
@@ -547,9 +552,15 @@ impl Rooms {
         }
         // An empty room is kept for a while: whoever comes back must not be given an index that was given before.
         room.roster_mut().left_at(now);
+        self.renewals.gone(now, id, room.roster().seats().len());
+        self.renew_due(now);
     }
 
     fn tick(&mut self, now: Time) {
+        self.renew_due(now);
+        if self.next_tick.is_some_and(|at| at > now) {
+            return;
+        }
         let late: Vec<(ConnectionId, Refusal)> = self
             .connections
             .iter()

@@ -3,81 +3,13 @@
 
 mod world;
 
-use undertone_keys::Secret;
-use undertone_media::hop::{Direction, HopError, HopExporter, HopOpener, HopSealer};
-use undertone_media::packet::{Codec, Flags, Kind};
-use undertone_media::{Context, FrameInfo, MediaHeader};
+use undertone_media::hop::HopError;
+use undertone_media::packet::Kind;
 use undertone_protocol::control::Refusal;
 use undertone_protocol::limits::RECEIVER_QUEUE;
 use undertone_protocol::{Grant, Protection, Rights};
-use undertone_relay::ConnectionId;
 use world::World;
-
-/// A member of a hop room with its own two keys.
-struct Member {
-    connection: ConnectionId,
-    index: u16,
-    sealer: HopSealer,
-    opener: HopOpener,
-}
-
-impl Member {
-    fn enter(world: &mut World) -> Self {
-        Self::enter_with(world, Rights { speak: true, moderate: false })
-    }
-
-    fn enter_with(world: &mut World, rights: Rights) -> Self {
-        let device = world.device();
-        let (connection, binding) = world.connect();
-        let grant = Grant { protection: Protection::Hop, rights, ..world.grant(&device) };
-        let papers = world.papers(&device, &grant, binding, 0);
-        let hash = Grant::hash(&papers.grant);
-        world.enter(connection, papers);
-        let exporter = HopExporter::new(Secret::from_slice(&binding).unwrap());
-        let key = |direction| exporter.key(direction, &hash);
-        Self {
-            connection,
-            index: world.index(connection).unwrap(),
-            sealer: key(Direction::ToRelay).sealer(),
-            opener: key(Direction::ToMember).opener(),
-        }
-    }
-
-    fn seal_as(&mut self, index: u16, payload: &[u8]) -> Vec<u8> {
-        self.seal_of(Kind::Audio, index, payload)
-    }
-
-    fn seal_of(&mut self, kind: Kind, index: u16, payload: &[u8]) -> Vec<u8> {
-        let header = MediaHeader {
-            flags: Flags::default(),
-            kind,
-            codec: Codec::OPUS_32K,
-            stream: 0,
-            fec_ratio: 0,
-            sequence: 1,
-            timestamp_ms: 20,
-            fec_block: 0,
-        };
-        let info = FrameInfo { kind, codec: Codec::OPUS_32K, context: Context::MAIN_AUDIO, captured_ms: 20 };
-        let mut out = [0; 300];
-        let length = self.sealer.seal(&header, index, info, payload, &mut out).unwrap();
-        out[..length].to_vec()
-    }
-
-    fn seal(&mut self, payload: &[u8]) -> Vec<u8> {
-        self.seal_as(self.index, payload)
-    }
-
-    /// Whose frames came, and what they say.
-    fn hear(&mut self, world: &mut World) -> Vec<(u16, Vec<u8>)> {
-        let open = |packet: bytes::Bytes| {
-            let mut packet = packet.to_vec();
-            let opened = self.opener.open(&mut packet).unwrap();
-            (opened.sender, opened.payload.to_vec())
-        };
-        world.received(self.connection).into_iter().map(open).collect()
-    }
-}
+use world::hop::Member;
 
 #[test]
 fn rly_3_a_packet_is_opened_once_and_sealed_for_each_receiver() {
@@ -98,8 +30,8 @@ fn rly_3_a_packet_is_opened_once_and_sealed_for_each_receiver() {
     world.send(ada.connection, &packet);
     let (for_bob, for_cid) = (world.received(bob.connection), world.received(cid.connection));
     assert_ne!(for_bob, for_cid);
-    assert_eq!(cid.opener.open(&mut for_bob[0].to_vec()), Err(HopError::Forged));
-    assert!(bob.opener.open(&mut for_bob[0].to_vec()).is_ok());
+    assert_eq!(cid.hop.open(world.now, &mut for_bob[0].to_vec()), Err(HopError::Forged));
+    assert!(bob.hop.open(world.now, &mut for_bob[0].to_vec()).is_ok());
 }
 
 #[test]
@@ -121,8 +53,8 @@ fn reflected_frame_is_dropped() {
     assert!(world.received(ada.connection).is_empty() && world.received(bob.connection).is_empty());
     assert_eq!((world.rooms.stats().refused, world.rooms.stats().opened), (4, 1));
     // And a packet of one's own, as the network may bring it back, opens for nobody.
-    assert_eq!(ada.opener.open(&mut packet.clone()), Err(HopError::Forged));
-    assert_eq!(bob.opener.open(&mut packet.clone()), Err(HopError::Forged));
+    assert_eq!(ada.hop.open(world.now, &mut packet.clone()), Err(HopError::Forged));
+    assert_eq!(bob.hop.open(world.now, &mut packet.clone()), Err(HopError::Forged));
 }
 
 #[test]

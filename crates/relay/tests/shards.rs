@@ -122,25 +122,24 @@ async fn call_6_a_revoked_device_that_is_in_rooms_of_both_shards_leaves_both() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hop_keys_stay_with_a_connection_that_moves() {
-    use undertone_keys::Secret;
-    use undertone_media::hop::{Direction, HopExporter};
+    use undertone_keys::{Secret, Time};
+    use undertone_media::{HopExporter, MemberHop};
     let live = Live::start(SHARDS, Limits::default());
     for n in 0..4 {
         let ada = live.enter("ada", room(n), Protection::Hop).await;
         let bob = live.enter("bob", room(n), Protection::Hop).await;
-        let exporter = |member: &Member| {
+        let hop = |member: &Member| {
             let mut exported = [0; 32];
             let label = undertone_protocol::labels::HOP.as_bytes();
             member.connection.export_keying_material(&mut exported, label, &[]).unwrap();
-            HopExporter::new(Secret::take(&mut exported))
+            MemberHop::new(HopExporter::new(Secret::take(&mut exported)).chain(member.grant_hash))
         };
-        let mut sealer = exporter(&ada).key(Direction::ToRelay, &ada.grant_hash).sealer();
-        let mut opener = exporter(&bob).key(Direction::ToMember, &bob.grant_hash).opener();
+        let (mut adas, mut bobs) = (hop(&ada), hop(&bob));
         let mut buffer = [0; 300];
-        let length = sealer.seal(&live::header(5), ada.index, live::INFO, b"hello", &mut buffer).unwrap();
+        let length = adas.seal(&live::header(5), ada.index, live::INFO, b"hello", &mut buffer).unwrap();
         ada.send(buffer[..length].to_vec());
         let mut heard = bob.hear(1).await[0].to_vec();
-        assert_eq!(opener.open(&mut heard).unwrap().payload, b"hello", "room {n}");
+        assert_eq!(bobs.open(Time::ZERO, &mut heard).unwrap().payload, b"hello", "room {n}");
     }
 }
 

@@ -19,8 +19,13 @@ pub(crate) trait Speech {
     /// What it begins its control stream with, once the connection stands.
     fn hello(&mut self, export: &mut Export<'_>) -> anyhow::Result<Vec<u8>>;
 
-    /// Takes what came on that stream; whether the client is in. What comes after that is read and forgotten.
+    /// Takes what came on that stream; whether the client is in.
     fn control(&mut self, bytes: &[u8]) -> anyhow::Result<bool>;
+
+    /// Takes what comes after that, if anything of it matters to whoever speaks.
+    fn told(&mut self, _bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// A sign of life for the control stream, if this relay wants any.
     fn ping(&mut self) -> Option<Vec<u8>>;
@@ -112,7 +117,7 @@ impl Client {
         loop {
             match chunks.next(usize::MAX) {
                 Ok(Some(chunk)) if !*entered => *entered = speech.control(&chunk.bytes)?,
-                Ok(Some(_)) => {}
+                Ok(Some(chunk)) => speech.told(&chunk.bytes)?,
                 Ok(None) | Err(ReadError::Reset(_)) => bail!("the relay ended a control stream"),
                 Err(ReadError::Blocked) => break,
             }

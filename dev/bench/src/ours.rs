@@ -12,9 +12,9 @@ use undertone_keys::envelope::Address;
 use undertone_keys::labels::Label;
 use undertone_keys::sign::{Device, Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::{CallId, DeviceId, JoinId, RoomId, Secret, Time, UserId, WallTime, cbor};
-use undertone_media::hop::{Direction, HopExporter, HopSealer};
+use undertone_media::hop::HopExporter;
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
-use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, Ring, Sender, SenderIndex};
+use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, MemberHop, Ring, Sender, SenderIndex};
 use undertone_protocol::control::{ToMember, ToRelay, Unframer};
 use undertone_protocol::grant::Rights;
 use undertone_protocol::{Grant, Join, Protection, VERSION, labels};
@@ -30,6 +30,9 @@ use crate::tls;
 /// What everybody says about every frame.
 const INFO: FrameInfo =
     FrameInfo { kind: Kind::Audio, codec: Codec::OPUS_32K, context: Context::MAIN_AUDIO, captured_ms: 0 };
+
+/// How the one control message begins that a member who is in has to read.
+const HOP_EPOCH: [u8; 2] = [0x83, 6];
 
 const fn rng() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
@@ -96,7 +99,7 @@ struct Member {
 enum Seal {
     None,
     Ring(Box<Ring>),
-    Hop(Box<HopSealer>, SenderIndex),
+    Hop(Box<MemberHop>, SenderIndex),
 }
 
 impl Member {
@@ -144,8 +147,7 @@ impl Member {
             }
             Protection::Hop => {
                 let exporter = self.hop.take().context("joined before the connection stood")?;
-                let sealer = exporter.key(Direction::ToRelay, &Grant::hash(&self.grant)).sealer();
-                Seal::Hop(Box::new(sealer), index)
+                Seal::Hop(Box::new(MemberHop::new(exporter.chain(Grant::hash(&self.grant)))), index)
             }
         })
     }
@@ -173,12 +175,30 @@ impl Speech for Member {
         match ToMember::decode(&body)? {
             ToMember::Joined { index, .. } => {
                 self.seal = self.sealing(index)?;
-                // Who else is there, nobody here wants to know.
-                self.unframer.clear();
+                if self.protection != Protection::Hop {
+                    // Who else is there, nobody here wants to know.
+                    self.unframer.clear();
+                }
+                self.told(&[])?;
                 Ok(true)
             }
             other => bail!("not let in: {other:?}"),
         }
+    }
+
+    fn told(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        // The relay renews what it opens with: a member that did not follow would say nothing any more.
+        let Seal::Hop(hop, _) = &mut self.seal else { return Ok(()) };
+        self.unframer.push(bytes);
+        while let Some(body) = self.unframer.next_message()? {
+            // An array of three with this number first. The others are long, and read for nothing.
+            if body.starts_with(&HOP_EPOCH)
+                && let ToMember::HopEpoch { epoch, removed } = ToMember::decode(&body)?
+            {
+                hop.follow(Time::ZERO, Epoch(epoch), removed)?;
+            }
+        }
+        Ok(())
     }
 
     fn ping(&mut self) -> Option<Vec<u8>> {
@@ -204,7 +224,7 @@ impl Speech for Member {
                 *head = header.encode();
                 ring.seal(INFO, &[7; PAYLOAD], rest).map_or(0, |length| HEADER_LENGTH + length)
             }
-            Seal::Hop(sealer, index) => sealer.seal(&header, *index, INFO, &[7; PAYLOAD], buffer).unwrap_or_default(),
+            Seal::Hop(hop, index) => hop.seal(&header, *index, INFO, &[7; PAYLOAD], buffer).unwrap_or_default(),
         }
     }
 

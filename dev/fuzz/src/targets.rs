@@ -13,9 +13,8 @@ use undertone_keys::recovery::RecoveryKey;
 use undertone_keys::sign::{Device, Server, Signed, SigningKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, JoinId, Secret, Time, UserId, WallTime};
-use undertone_media::hop::Direction;
 use undertone_media::packet::{Codec, Kind};
-use undertone_media::{Epoch, HopExporter, MediaHeader, Ring, Sender, sframe};
+use undertone_media::{Epoch, HopExporter, MediaHeader, MemberHop, RelayHop, Ring, Sender, sframe};
 use undertone_protocol::control::{ToMember, ToRelay, Unframer};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::statement::Statement;
@@ -115,15 +114,19 @@ fn hop_exporter() -> HopExporter {
     HopExporter::new(Secret::filled_by(|bytes| bytes.fill(7)))
 }
 
-/// A hop's opener that is handed packets of a stranger's making.
+/// Both ends of a hop that are handed packets of a stranger's making: what does not open moves no epoch, and what opens moves
+/// it by one at most.
 fn hop_packet(bytes: &[u8]) {
-    let mut opener = hop_exporter().key(Direction::ToRelay, &[1; 32]).opener();
-    let mut packet = bytes.to_vec();
-    // The corpus has one packet that opens, once.
-    if opener.open(&mut packet).is_ok() {
-        let mut again = bytes.to_vec();
-        assert!(opener.open(&mut again).is_err(), "a packet opened twice");
-    }
+    let chain = || hop_exporter().chain([1; 32]);
+    let (mut member, mut relay) = (MemberHop::new(chain()), RelayHop::new(chain()));
+    // The corpus has a packet that opens at each end, once.
+    let opened =
+        [relay.open(Time::ZERO, &mut bytes.to_vec()).is_ok(), member.open(Time::ZERO, &mut bytes.to_vec()).is_ok()];
+    let again =
+        relay.open(Time::ZERO, &mut bytes.to_vec()).is_ok() || member.open(Time::ZERO, &mut bytes.to_vec()).is_ok();
+    assert!(!again && opened != [true; 2], "a packet opened twice");
+    assert!(relay.epoch() == Epoch(0), "a packet moved the relay's epoch");
+    assert!(member.epoch().0 <= u32::from(opened == [false, true]), "a packet moved the member's epoch too far");
 }
 
 fn jitter(bytes: &[u8]) {

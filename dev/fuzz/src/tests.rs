@@ -68,7 +68,7 @@ fn the_corpus_has_good_inputs() {
     use undertone_keys::{CallId, DeviceId, JoinId, RequestId, RoomId, UserId, WallTime};
     use undertone_media::packet::{Codec, Flags, Kind};
     use undertone_media::{MediaHeader, sframe};
-    use undertone_protocol::control::ToRelay;
+    use undertone_protocol::control::{ToMember, ToRelay};
     use undertone_protocol::group::{self, Cause, Place, Roster, SignedStatement, Statement as EpochStatement};
     use undertone_protocol::signal::{Letter, ReturnedLetter, ToDevice, ToServer, Why};
     use undertone_protocol::statement::Statement;
@@ -110,12 +110,21 @@ fn the_corpus_has_good_inputs() {
     let mut frame = [0; 100];
     let key = sframe::SframeKey::derive(&[1; 32], 0x01_01);
     let length = sframe::Sealer::new(key).seal(&[], &[b"sound"], &mut frame).unwrap();
-    let hop = undertone_media::HopExporter::new(undertone_keys::Secret::filled_by(|bytes| bytes.fill(7)));
-    let mut hop = hop.key(undertone_media::hop::Direction::ToRelay, &[1; 32]).sealer();
+    let chain =
+        |n| undertone_media::HopExporter::new(undertone_keys::Secret::filled_by(|bytes| bytes.fill(n))).chain([1; 32]);
+    let mut hop = undertone_media::MemberHop::new(chain(7));
     let context = undertone_media::Context::MAIN_AUDIO;
     let info = undertone_media::FrameInfo { kind: Kind::Audio, codec: Codec::OPUS_32K, context, captured_ms: 140 };
     let mut hop_packet = [0; 100];
     let hop_length = hop.seal(&media, 1, info, b"sound", &mut hop_packet).unwrap();
+    // And what the relay hands on to the same member in its next epoch.
+    let (mut next_packet, mut said) = ([0; 100], [0; 100]);
+    let said_length = undertone_media::MemberHop::new(chain(8)).seal(&media, 2, info, b"sound", &mut said).unwrap();
+    let mut other = undertone_media::RelayHop::new(chain(8));
+    let said = other.open(undertone_keys::Time::ZERO, &mut said[..said_length]).unwrap();
+    let mut relay = undertone_media::RelayHop::new(chain(7));
+    relay.renew(undertone_keys::Time::ZERO, false);
+    let next_length = relay.forward(&said, &mut next_packet).unwrap();
     let server = SigningKey::generate(rng);
     let statement = Statement {
         identity: *server.public(),
@@ -173,7 +182,10 @@ fn the_corpus_has_good_inputs() {
     undertone_keys::legacy::LegacyPublicKey::from_spki(&legacy_key).unwrap();
     let letters = vec![Letter { to: address.clone(), envelope: vec![1, 2] }; 2];
     let returned = [Why::Away, Why::Later].map(|why| ReturnedLetter { to: address.device, why }).to_vec();
-    let spread = [
+    let hop_epoch = ToMember::HopEpoch { epoch: 257, removed: true }.frame().unwrap();
+    let more = [
+        ("hop_packet", "next", next_packet[..next_length].to_vec()),
+        ("control_stream", "hop_epoch", hop_epoch),
         ("to_server", "spread", ToServer::Spread { call, room: RoomId::from_bytes([1; 16]), letters }.encode()),
         ("to_device", "returned", ToDevice::Returned { call, letters: returned, after_ms: 1_001 }.encode()),
         (
@@ -207,8 +219,8 @@ fn the_corpus_has_good_inputs() {
     ];
     let inputs: Vec<(&str, Vec<u8>)> = inputs.into_iter().chain(of_the_directory(&list)).collect();
     assert_eq!(inputs.len(), TARGETS.len());
-    // And one of each message that has lists in it.
-    let inputs = inputs.into_iter().map(|(name, bytes)| (name, "good", bytes)).chain(spread);
+    // And one of each message that has lists in it, or belongs to an epoch.
+    let inputs = inputs.into_iter().map(|(name, bytes)| (name, "good", bytes)).chain(more);
     for (name, file, bytes) in inputs {
         let folder = corpus(name);
         if std::env::var_os("UNDERTONE_WRITE_CORPUS").is_some() {

@@ -108,7 +108,7 @@ impl Engine {
                 self.reject("the relay lets others into what is for one alone");
                 self.echo_over(Outcome::RefusedByProof);
             }
-            ToMember::Gone { .. } | ToMember::Pong { .. } | ToMember::Muted { .. } => {}
+            ToMember::Gone { .. } | ToMember::Pong { .. } | ToMember::Muted { .. } | ToMember::HopEpoch { .. } => {}
         }
     }
 

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
+use undertone_call::room::Input as RoomInput;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, Time};
-use undertone_media::hop::{Direction, HopExporter, HopOpener, HopSealer};
+use undertone_media::hop::HopError;
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
 use undertone_media::ring::OpenError;
 use undertone_media::sframe::SealError;
-use undertone_media::{Context, FrameInfo, KeyId, MediaHeader, Ring};
+use undertone_media::{Context, Epoch, FrameInfo, KeyId, MediaHeader, MemberHop, Ring};
 use undertone_protocol::Protection;
 use undertone_transparency::TrustedPeer;
 
@@ -27,8 +28,8 @@ pub(super) struct Media {
     /// Who is in the room, and, in a blind one, what seals and opens their frames.
     pub(super) ring: Ring,
     pub(super) protection: Protection,
-    /// In a hop room the two keys of the present connection.
-    pub(super) hop: Option<HopPath>,
+    /// In a hop room what seals and opens on the present connection (rule MED-8).
+    pub(super) hop: Option<MemberHop>,
     /// The own sender index.
     pub(super) index: u16,
     pub(super) path: Path,
@@ -69,22 +70,6 @@ pub(super) struct PeerSide {
     pub(super) device: Address,
     /// The hash of the grant that the call's transcript names.
     pub(super) grant: [u8; 32],
-}
-
-/// What a hop room seals and opens with, on one connection (rule MED-8).
-#[derive(Debug)]
-pub(super) struct HopPath {
-    sealer: HopSealer,
-    opener: HopOpener,
-}
-
-impl HopPath {
-    pub(super) fn new(exporter: &HopExporter, grant: &[u8; 32]) -> Self {
-        Self {
-            sealer: exporter.key(Direction::ToRelay, grant).sealer(),
-            opener: exporter.key(Direction::ToMember, grant).opener(),
-        }
-    }
 }
 
 impl Media {
@@ -164,7 +149,12 @@ impl Media {
             }
             Protection::Hop => {
                 let hop = self.hop.as_mut().ok_or(OpenError::UnknownEpoch)?;
-                let opened = hop.opener.open(packet).map_err(|_| OpenError::Forged)?;
+                let opened = hop.open(now, packet).map_err(|error| match error {
+                    HopError::UnknownEpoch => OpenError::UnknownEpoch,
+                    HopError::Replayed => OpenError::Replayed,
+                    HopError::Malformed => OpenError::Malformed,
+                    _ => OpenError::Forged,
+                })?;
                 // The relay's word says whose frame it is; somebody who is not here, or this device, it is not.
                 let mut senders = self.ring.senders().iter();
                 senders.find(|sender| sender.index == opened.sender).ok_or(OpenError::UnknownSender(opened.sender))?;
@@ -257,12 +247,25 @@ impl Engine {
             }
             Protection::Hop => {
                 let hop = media.hop.as_mut().ok_or(SealError::NoKey)?;
-                hop.sealer.seal(&header, media.index, info, payload, out)?
+                hop.seal(&header, media.index, info, payload, out)?
             }
         };
         media.sequence = media.sequence.wrapping_add(1);
         media.stats.sealed += 1;
         Ok(length)
+    }
+
+    /// The relay says that this connection's next hop epoch is in use. One that leaves any out is left, and joined anew.
+    pub(super) fn hop_epoch(&mut self, now: Time, epoch: u32, removed: bool, rng: &mut impl rand_core::CryptoRng) {
+        let Some(media) = &mut self.media else { return };
+        // Elsewhere the word means nothing.
+        let followed = media.hop.as_mut().map_or(Ok(()), |hop| hop.follow(now, Epoch(epoch), removed));
+        let Err(skipped) = followed else { return };
+        let news = media.path.lost(now);
+        self.outputs.push_back(Output::CloseRelay);
+        self.reject(format!("the relay left out an epoch of its own: {skipped}"));
+        self.room(now, RoomInput::Away, rng);
+        self.path_news(now, news, rng);
     }
 
     /// How whoever hears this device worst says it does: the percentage of its frames that do not come. `None` when

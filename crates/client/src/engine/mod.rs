@@ -351,7 +351,7 @@ impl Engine {
             Input::Decline => self.phone(now, undertone_call::Input::Decline, rng),
             Input::Refuse => self.phone(now, undertone_call::Input::Refuse, rng),
             Input::HangUp => self.hang_up(now, rng),
-            Input::RelayUp { binding, hop } => self.relay_up(now, binding, &hop, rng),
+            Input::RelayUp { binding, hop } => self.relay_up(now, binding, hop, rng),
             Input::RelayDown => {
                 if let Some(media) = &mut self.media {
                     let news = media.path.lost(now);
@@ -419,6 +419,9 @@ impl Engine {
         self.tick_comparing(now, rng);
         if let Some(media) = &mut self.media {
             media.ring.expire(now);
+            if let Some(hop) = &mut media.hop {
+                hop.expire(now);
+            }
             let news = media.path.tick(now);
             self.path_news(now, news, rng);
         }

@@ -355,7 +355,7 @@ impl Engine {
                 self.reject(reason.as_str());
                 self.room_over(now, Outcome::RefusedByPolicy);
             }
-            ToMember::Pong { .. } => {}
+            ToMember::Pong { .. } | ToMember::HopEpoch { .. } => {}
         }
     }
 

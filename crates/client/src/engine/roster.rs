@@ -4,13 +4,13 @@ use undertone_call::Outcome;
 use undertone_call::room::Input as RoomInput;
 use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::{JoinId, Time, WallTime};
-use undertone_media::{HopExporter, Sender};
+use undertone_media::{HopExporter, MemberHop, Sender};
 use undertone_protocol::control::{Member, Refusal, ToMember, ToRelay};
 use undertone_protocol::grant::GrantError;
 use undertone_protocol::join::JoinError;
 use undertone_protocol::{Entry, Grant, Join, Protection, VERSION};
 
-use super::media::{HopPath, Media, With};
+use super::media::{Media, With};
 use super::signalling::other_version;
 use super::{Engine, Event, Output, PathState};
 
@@ -77,7 +77,7 @@ impl Engine {
         &mut self,
         now: Time,
         binding: [u8; 32],
-        hop: &HopExporter,
+        hop: HopExporter,
         rng: &mut impl rand_core::CryptoRng,
     ) {
         let Some(media) = &mut self.media else {
@@ -100,7 +100,7 @@ impl Engine {
             min_index,
         };
         // A new connection, new keys: what the old one sealed opens no more.
-        media.hop = (media.protection == Protection::Hop).then(|| HopPath::new(hop, &join.grant));
+        media.hop = (media.protection == Protection::Hop).then(|| MemberHop::new(hop.chain(join.grant)));
         media.join = Some(join_id);
         let join = join.sign(&self.local.identity);
         let grant = media.grant.clone();
@@ -113,6 +113,9 @@ impl Engine {
         let wall = self.wall(now);
         let Some(media) = &mut self.media else { return };
         media.path.heard(now);
+        if let ToMember::HopEpoch { epoch, removed } = message {
+            return self.hop_epoch(now, epoch, removed, rng);
+        }
         if media.is_room() {
             return self.room_relay(now, message, rng);
         }
@@ -174,7 +177,7 @@ impl Engine {
                 self.leave_call(now, reason.as_str(), Outcome::RefusedByPolicy, rng);
             }
             // Nobody moderates a call of two.
-            ToMember::Pong { .. } | ToMember::Muted { .. } => {}
+            ToMember::Pong { .. } | ToMember::Muted { .. } | ToMember::HopEpoch { .. } => {}
         }
     }
 

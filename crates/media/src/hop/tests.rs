@@ -1,15 +1,26 @@
+mod epochs;
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;
 use undertone_keys::call_agreement::MediaKey;
+use undertone_keys::hkdf::{Prk, Sha256};
+use undertone_keys::{Secret, Time};
 
 use super::*;
+use crate::key_id::Epoch;
+use crate::labels;
 use crate::packet::{Codec, Flags, Kind};
 
 const GRANT: [u8; 32] = [1; 32];
 
 fn exporter(n: u8) -> HopExporter {
     HopExporter::new(Secret::from_slice(&[n; 32]).unwrap())
+}
+
+/// The key of a connection's epoch 0.
+fn first_key(exported: u8, direction: Direction, grant: [u8; 32]) -> HopKey {
+    exporter(exported).chain(grant).step().key(direction)
 }
 
 fn header(kind: Kind, sequence: u32) -> MediaHeader {
@@ -43,7 +54,7 @@ fn open(opener: &mut HopOpener, packet: &[u8]) -> Result<(u16, Vec<u8>), HopErro
 
 #[test]
 fn med_8_a_packet_is_exact_to_the_byte() {
-    let packet = seal(&mut exporter(7).key(Direction::ToRelay, &GRANT).sealer(), 0x0102, b"sound");
+    let packet = seal(&mut first_key(7, Direction::ToRelay, GRANT).sealer(), 0x0102, b"sound");
     assert_eq!(packet.len(), 5 + OVERHEAD);
     assert_eq!(packet[..16], header(Kind::Audio, 7).encode());
     assert_eq!(packet[16..26], [1, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -53,7 +64,7 @@ fn med_8_a_packet_is_exact_to_the_byte() {
     let mut text = *b"\0\0\0\0\0\0\x28sound";
     let tag = AeadKey::new(&key).seal([0; 12], &packet[..26], &mut text);
     assert_eq!(packet[26..], [text.as_slice(), &tag].concat());
-    let mut opener = exporter(7).key(Direction::ToRelay, &GRANT).opener();
+    let mut opener = first_key(7, Direction::ToRelay, GRANT).opener();
     let mut copy = packet;
     let opened = opener.open(&mut copy).unwrap();
     assert_eq!((opened.sender, opened.context, opened.captured_ms), (0x0102, Context(0), 40));
@@ -62,16 +73,16 @@ fn med_8_a_packet_is_exact_to_the_byte() {
 
 #[test]
 fn med_8_a_packet_opens_in_its_direction_on_its_connection_under_its_grant_and_once() {
-    let mut sealer = exporter(7).key(Direction::ToRelay, &GRANT).sealer();
+    let mut sealer = first_key(7, Direction::ToRelay, GRANT).sealer();
     let packet = seal(&mut sealer, 3, b"sound");
     for mut wrong in [
-        exporter(7).key(Direction::ToMember, &GRANT).opener(),
-        exporter(8).key(Direction::ToRelay, &GRANT).opener(),
-        exporter(7).key(Direction::ToRelay, &[2; 32]).opener(),
+        first_key(7, Direction::ToMember, GRANT).opener(),
+        first_key(8, Direction::ToRelay, GRANT).opener(),
+        first_key(7, Direction::ToRelay, [2; 32]).opener(),
     ] {
         assert_eq!(open(&mut wrong, &packet), Err(HopError::Forged));
     }
-    let mut opener = exporter(7).key(Direction::ToRelay, &GRANT).opener();
+    let mut opener = first_key(7, Direction::ToRelay, GRANT).opener();
     for i in 0..packet.len() {
         let mut changed = packet.clone();
         changed[i] ^= 0x10;
@@ -90,7 +101,7 @@ fn med_8_a_packet_opens_in_its_direction_on_its_connection_under_its_grant_and_o
 
 #[test]
 fn med_8_a_used_up_key_or_a_small_buffer_seals_nothing() {
-    let mut sealer = exporter(1).key(Direction::ToRelay, &GRANT).sealer();
+    let mut sealer = first_key(1, Direction::ToRelay, GRANT).sealer();
     let too_small = sealer.seal(&header(Kind::Audio, 0), 0, info(0), b"sound", &mut [0; 40]);
     assert_eq!((too_small, sealer.next), (Err(SealError::Buffer), 0));
     sealer.next = MAX_FRAMES;
@@ -122,36 +133,53 @@ fn hop_key_is_not_media_key() {
     let secret = || Secret::<32>::from_slice(&[7; 32]).unwrap();
     let media: Secret<32> = MediaKey::new(secret()).derive(labels::SENDER_KEY, &[&GRANT]);
     for direction in [Direction::ToRelay, Direction::ToMember] {
-        assert_ne!(HopExporter::new(secret()).key(direction, &GRANT).0.expose(), media.expose());
+        assert_ne!(first_key(7, direction, GRANT).secret.expose(), media.expose());
     }
 }
 
 proptest! {
-    /// Every seal of a room of three, both directions of each connection, all senders and all kinds, in any order.
+    /// Every seal of a room of three, both directions of each connection, all senders and all kinds, in any order, while
+    /// epochs come and go.
     #[test]
-    fn hop_nonces_never_meet(steps in proptest::collection::vec((0_usize..3, 0_u8..4, any::<bool>()), 1..200)) {
-        let exporters = [11, 12, 13].map(exporter);
+    fn hop_nonces_never_meet(steps in proptest::collection::vec((0_usize..3, 0_u8..4, 0_u8..8), 1..200)) {
         let grants = [[1; 32], [2; 32], [3; 32]];
-        let pair = |direction| {
-            let key = |n: usize| exporters[n].key(direction, &grants[n]);
-            ([0, 1, 2].map(|n| *key(n).0.expose()), [0, 1, 2].map(|n| key(n).sealer()))
-        };
-        let ((up_keys, mut up), (down_keys, mut down)) = (pair(Direction::ToRelay), pair(Direction::ToMember));
-        let keys: HashSet<[u8; 32]> = up_keys.iter().chain(&down_keys).copied().collect();
-        prop_assert_eq!(keys.len(), 6, "each direction of each connection has a key of its own");
-        let mut openers = [0, 1, 2].map(|n| exporters[n].key(Direction::ToRelay, &grants[n]).opener());
+        let chain = |n: usize| exporter(11 + u8::try_from(n).unwrap()).chain(grants[n]);
+        let mut members = [0, 1, 2].map(|n| MemberHop::new(chain(n)));
+        let mut relays = [0, 1, 2].map(|n| RelayHop::new(chain(n)));
+        let keys: Vec<Vec<HopKeys>> = (0..3).map(|n| {
+            let mut chain = chain(n);
+            (0..=steps.len()).map(|_| chain.step()).collect()
+        }).collect();
+        let bytes = |keys: &HopKeys| [*keys.to_relay.secret.expose(), *keys.to_member.secret.expose()];
+        let distinct: HashSet<[u8; 32]> = keys.iter().flatten().flat_map(bytes).collect();
+        prop_assert_eq!(distinct.len(), 6 * (steps.len() + 1), "each direction, connection and epoch has a key of its own");
+        let under = |n: usize, epoch: Epoch| &keys[n][usize::try_from(epoch.0).unwrap()];
         let mut used = HashSet::new();
-        for (from, kind, grow) in steps {
+        for (from, kind, what) in steps {
+            if what == 0 {
+                relays.iter_mut().for_each(|relay| { relay.renew(Time::ZERO, false); });
+            }
             let kind = [Kind::Audio, Kind::Video, Kind::Data, Kind::Control][usize::from(kind)];
             let (mut packet, sender) = ([0; 300], u16::try_from(from).unwrap());
-            let payload: &[u8] = if grow { b"a longer payload" } else { b"short" };
-            let length = up[from].seal(&header(kind, 1), sender, info(0), payload, &mut packet).unwrap();
-            prop_assert!(used.insert((up_keys[from], packet[18..26].to_vec())));
-            let opened = openers[from].open(&mut packet[..length]).unwrap();
+            let payload: &[u8] = if what % 2 == 0 { b"a longer payload" } else { b"short" };
+            // Whoever has not heard of the new epoch seals under the one before: no further behind, or nothing opens.
+            if members[from].epoch().0 + 1 < relays[from].epoch().0 {
+                (members[from].epoch().0 + 1..=relays[from].epoch().0).for_each(|epoch| {
+                    members[from].follow(Time::ZERO, Epoch(epoch), false).unwrap();
+                });
+            }
+            let length = members[from].seal(&header(kind, 1), sender, info(0), payload, &mut packet).unwrap();
+            let key = *under(from, members[from].epoch()).to_relay.secret.expose();
+            prop_assert!(used.insert((key, packet[18..26].to_vec())));
+            let opened = relays[from].open(Time::ZERO, &mut packet[..length]).unwrap();
             for to in (0..3).filter(|to| *to != from) {
                 let mut out = [0; 300];
-                down[to].forward(&opened, &mut out).unwrap();
-                prop_assert!(used.insert((down_keys[to], out[18..26].to_vec())));
+                let length = relays[to].forward(&opened, &mut out).unwrap();
+                let key = *under(to, relays[to].epoch()).to_member.secret.expose();
+                prop_assert!(used.insert((key, out[18..26].to_vec())));
+                if members[to].epoch().0 + 1 >= relays[to].epoch().0 {
+                    prop_assert!(members[to].open(Time::ZERO, &mut out[..length]).is_ok());
+                }
             }
         }
     }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod hop;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -156,6 +158,15 @@ impl World {
 
     pub(crate) fn received(&mut self, connection: ConnectionId) -> Vec<Bytes> {
         std::iter::from_fn(|| self.rooms.poll_media(connection, usize::MAX)).collect()
+    }
+
+    /// Lets time pass until then: the relay is woken whenever it asked for it, and not otherwise.
+    pub(crate) fn until(&mut self, then: Time) {
+        while let Some(at) = self.rooms.poll_timeout().filter(|at| *at <= then) {
+            self.now = self.now.max(at);
+            self.input(Input::Tick);
+        }
+        self.now = then;
     }
 
     pub(crate) fn pass(&mut self, seconds: u64, mut each: impl FnMut(&mut Self)) {

@@ -6,9 +6,9 @@ use std::time::Instant;
 use undertone_keys::aead::AeadKey;
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::{CallId, DeviceId, JoinId, Secret, Time, UserId};
-use undertone_media::hop::{Direction, HopExporter};
+use undertone_media::hop::HopExporter;
 use undertone_media::packet::{Codec, Flags, HEADER_LENGTH, Kind};
-use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, Ring, Sender};
+use undertone_media::{Context, Epoch, FrameInfo, MediaHeader, MemberHop, RelayHop, Ring, Sender};
 
 /// A frame of speech, and as much as fits into a packet.
 const SIZES: [usize; 2] = [120, 1_200];
@@ -100,8 +100,8 @@ fn ring(me: u8, peer: u8) -> Option<Ring> {
 }
 
 fn hop(payload: &[u8]) -> impl FnMut() {
-    let key = || HopExporter::new(Secret::filled_by(|key| key.fill(1))).key(Direction::ToRelay, &[1; 32]);
-    let (mut sealer, mut opener, payload) = (key().sealer(), key().opener(), payload.to_vec());
+    let chain = || HopExporter::new(Secret::filled_by(|key| key.fill(1))).chain([1; 32]);
+    let (mut member, mut relay, payload) = (MemberHop::new(chain()), RelayHop::new(chain()), payload.to_vec());
     let header = MediaHeader {
         flags: Flags::default(),
         kind: Kind::Audio,
@@ -114,8 +114,8 @@ fn hop(payload: &[u8]) -> impl FnMut() {
     };
     let mut buffer = vec![0; payload.len() + HEADER_LENGTH + ROOM];
     move || {
-        let length = sealer.seal(&header, 1, INFO, &payload, &mut buffer).unwrap_or_default();
-        black_box(opener.open(buffer.get_mut(..length).unwrap_or_default()).is_ok());
+        let length = member.seal(&header, 1, INFO, &payload, &mut buffer).unwrap_or_default();
+        black_box(relay.open(Time::ZERO, buffer.get_mut(..length).unwrap_or_default()).is_ok());
     }
 }
 
