@@ -103,7 +103,7 @@ enum Role {
     },
     /// What a change of a blind room's key costs in letters and bytes, as a table in Markdown and a picture.
     KeyTraffic {
-        /// Members of the rooms, two at least. Each costs as many checks of papers as it has members, squared: 500 take half a minute.
+        /// Members of the rooms, two at least. The checks of papers grow with their square.
         #[arg(long, value_delimiter = ',', default_values_t = [2, 5, 10, 20, 50, 100, 200])]
         members: Vec<usize>,
         /// Where the picture goes.

@@ -40,7 +40,7 @@ pub(crate) fn measure(table: &mut Table, sizes: &[usize], leaves: usize) -> anyh
     sizes.sort_unstable();
     sizes.dedup();
     let house = House::open("keys")?;
-    let most = sizes.last().copied().unwrap_or_default().max(1 + recovery::VICTIMS);
+    let most = sizes.last().copied().unwrap_or_default().max(recovery::PEOPLE);
     let names = names(most);
     let clients = house.newcomers(&names)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
