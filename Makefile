@@ -3,14 +3,15 @@
 
 SERVER_FLAGS ?=
 
-.PHONY: help build run demo test check bench bench-sound simulate fuzz docs clean
+.PHONY: help build run demo test check bench bench-keys bench-sound simulate fuzz docs clean
 
 help:
 	@echo "make run    start a server on this machine, with everything it needs"
 	@echo "make demo   watch two people, then five, talk through it, and a server that lies (SCENE=call, SCENE=room, SCENE=drill)"
 	@echo "make test   run every test"
 	@echo "make check  format, lints and layers only"
-	@echo "make bench  measure sealing, relays, joins, calls, memory and the key directory, beside limits and peers (six minutes)"
+	@echo "make bench  measure sealing, relays, joins, calls, memory, group keys and the key directory, beside limits and peers (a quarter of an hour)"
+	@echo "make bench-keys   count what a change of a room's key costs, and draw it"
 	@echo "make bench-sound  measure speech over bad paths"
 	@echo "make simulate  play group calls in virtual time, ten thousand schedules (SCHEDULES=N, SEED=N; one alone prints all that happens)"
 	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
@@ -48,6 +49,10 @@ check:
 bench:
 	@sh dev/setup.sh build
 	cargo run --release --quiet --package undertone-bench --features akd-as-shipped -- --json target/bench.json
+
+bench-keys:
+	@sh dev/setup.sh build
+	cargo run --quiet --package undertone-bench -- key-traffic --plot docs/key-traffic.svg
 
 bench-sound:
 	@sh dev/setup.sh build

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -74,25 +75,50 @@ impl House {
         Ok(client)
     }
 
+    /// The home of somebody with this name.
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// All of these, logged in. On two threads: most of the time goes into the stretching of passphrases on this side.
     pub(crate) fn people(&self, names: &[String]) -> anyhow::Result<Vec<Client>> {
+        self.each(names, 2, async |name| self.log_in(name).await)
+    }
+
+    /// All of these, who have registered and done nothing else. On eight threads: each waits for an epoch of the key directory,
+    /// of which there is one a second.
+    pub(crate) fn newcomers(&self, names: &[String]) -> anyhow::Result<Vec<Client>> {
+        self.each(names, 8, async |name| self.register(name).await)
+    }
+
+    /// So many at the same time, in their order.
+    fn each(
+        &self,
+        names: &[String],
+        threads: usize,
+        make: impl AsyncFn(&str) -> anyhow::Result<Client> + Sync,
+    ) -> anyhow::Result<Vec<Client>> {
+        let some = |names: &[String]| -> anyhow::Result<Vec<Client>> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut people = Vec::with_capacity(names.len());
+                for name in names {
+                    people.push(make(name).await?);
+                }
+                Ok(people)
+            })
+        };
         std::thread::scope(|scope| {
-            let halves = names.chunks(names.len().div_ceil(2).max(1));
-            let working: Vec<_> = halves.map(|half| scope.spawn(move || self.some_people(half))).collect();
+            let parts = names.chunks(names.len().div_ceil(threads.max(1)).max(1));
+            let working: Vec<_> = parts
+                .map(|part| {
+                    let some = &some;
+                    scope.spawn(move || some(part))
+                })
+                .collect();
             let mut people = Vec::new();
             for thread in working {
                 people.extend(thread.join().map_err(|_| anyhow!("a thread that registers has ended"))??);
-            }
-            Ok(people)
-        })
-    }
-
-    fn some_people(&self, names: &[String]) -> anyhow::Result<Vec<Client>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let mut people = Vec::with_capacity(names.len());
-            for name in names {
-                people.push(self.log_in(name).await?);
             }
             Ok(people)
         })

@@ -1,4 +1,4 @@
-//! What Undertone's media path and its key directory cost: `make bench`.
+//! What Undertone's media path, its keys and its key directory cost: `make bench`.
 //!
 //! Every figure stands beside a limit or a peer that was measured in the same run, and what is printed is the ratio. The
 //! relays run as processes of their own, so that their CPU time is theirs alone.
@@ -10,6 +10,7 @@ mod directory;
 mod histogram;
 mod house;
 mod join;
+mod keys;
 mod limit;
 mod load;
 mod memory;
@@ -57,6 +58,12 @@ struct Options {
     /// minutes and more.
     #[arg(long, default_value_t = directory::USERS)]
     users: u32,
+    /// Members of the rooms whose keys are measured.
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 50, 200])]
+    crowds: Vec<usize>,
+    /// Leaves of each of them.
+    #[arg(long, default_value_t = 20)]
+    leaves: usize,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -74,6 +81,8 @@ enum Part {
     Join,
     /// From dialling to ringing, and from answering to sound.
     Setup,
+    /// The keys of blind rooms: leaves, lost keys, letters.
+    Keys,
     /// What a server holds.
     Memory,
     /// The key directory: look-ups, publishing, proofs.
@@ -88,6 +97,15 @@ enum Role {
         /// Seconds of each call.
         #[arg(long, default_value_t = 40)]
         length: u64,
+        /// Where the picture goes.
+        #[arg(long)]
+        plot: Option<PathBuf>,
+    },
+    /// What a change of a blind room's key costs in letters and bytes, as a table in Markdown and a picture.
+    KeyTraffic {
+        /// Members of the rooms, two at least. The checks of papers grow with their square.
+        #[arg(long, value_delimiter = ',', default_values_t = [2, 5, 10, 20, 50, 100, 200])]
+        members: Vec<usize>,
         /// Where the picture goes.
         #[arg(long)]
         plot: Option<PathBuf>,
@@ -114,6 +132,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let result = match &options.role {
         Some(Role::Sound { length, plot }) => sound::measure(*length, plot.as_ref()),
+        Some(Role::KeyTraffic { members, plot }) => keys::traffic(members, plot.as_ref()),
         Some(Role::Server) => house::serve(),
         Some(Role::Ours { shards }) => ours::serve(*shards),
         Some(Role::Obvious) => obvious::serve(),
@@ -147,6 +166,10 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     if wants(Part::Directory) {
         println!("key directory: {} users, and akd with as many in memory and on SQLite ...", options.users);
         directory::measure(&mut table, options.users)?;
+    }
+    if wants(Part::Keys) {
+        println!("keys: a server and {} accounts ...", options.crowds.iter().max().unwrap_or(&0));
+        keys::measure(&mut table, &options.crowds, options.leaves)?;
     }
     // From here on the relay that is measured has a processor to itself.
     let alone = process::step_aside()?;

@@ -67,14 +67,23 @@ impl Served {
 
     /// Nanoseconds of CPU that all of its threads have had.
     pub(crate) fn cpu_ns(&self) -> anyhow::Result<u64> {
-        let mut sum = 0;
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread may end between the listing and the look.
-            let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            sum += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or_default();
-        }
-        Ok(sum)
+        cpu_ns(self.child.id())
     }
+}
+
+/// The same of this process, in which the clients are.
+pub(crate) fn own_cpu_ns() -> anyhow::Result<u64> {
+    cpu_ns(std::process::id())
+}
+
+fn cpu_ns(process: u32) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread may end between the listing and the look.
+        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        sum += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(sum)
 }
 
 impl Drop for Served {

@@ -10,6 +10,7 @@
     )
 )]
 
+pub mod distant;
 pub mod ears;
 pub mod flood;
 pub mod folder;
@@ -24,6 +25,7 @@ pub mod tones;
 mod two_faces;
 mod witness;
 
+pub use distant::DistantProxy;
 pub use folder::Folder;
 pub use lossy::{Loss, LossyProxy, Weather};
 pub use process::Process;

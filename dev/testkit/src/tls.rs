@@ -31,16 +31,34 @@ pub async fn connect_to(
     address: &str,
     version: &'static SupportedProtocolVersion,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    over(TcpStream::connect(address).await?, version).await
+}
+
+/// The same on a connection that stands.
+///
+/// # Errors
+/// What the handshake came to.
+pub async fn over(
+    stream: TcpStream,
+    version: &'static SupportedProtocolVersion,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = believing_anybody(version).map_err(std::io::Error::other)?;
+    let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// What to speak TLS with to whoever answers, QUIC too.
+///
+/// # Errors
+/// When the version is none that the provider has.
+pub fn believing_anybody(version: &'static SupportedProtocolVersion) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[version])
-        .map_err(std::io::Error::other)?
+        .with_protocol_versions(&[version])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
         .with_no_client_auth();
-    let stream = TcpStream::connect(address).await?;
-    let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    Ok(config)
 }
 
 #[derive(Debug)]
