@@ -213,7 +213,6 @@ impl Engine {
                 RoomOutput::Send { to, envelope, lasting } if self.online || lasting => {
                     letters.push(Letter { to, envelope })
                 }
-                RoomOutput::Send { .. } => {}
                 RoomOutput::Admit(sender) => {
                     let index = sender.index;
                     if media.ring.admit(sender).is_err() {
@@ -249,7 +248,7 @@ impl Engine {
                 RoomOutput::Remove(index) if media.path.state() == PathState::Joined => {
                     self.outputs.push_back(Output::Relay(ToRelay::Remove { index }));
                 }
-                RoomOutput::Remove(_) => {}
+                RoomOutput::Send { .. } | RoomOutput::Remove(_) => {}
                 RoomOutput::Rejoin => self.ask_again(),
                 RoomOutput::Leave(why) => {
                     let (reason, outcome) = match why {

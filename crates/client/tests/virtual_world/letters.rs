@@ -143,12 +143,12 @@ impl World {
 
     /// The newest epoch that this device was sent, with its secret.
     pub(crate) fn sent_key(&self, device: usize) -> EpochKey {
-        let keys = self.read(device, 0).into_iter().filter_map(|(_, _, signal)| match signal {
+        let mut keys = self.read(device, 0).into_iter().filter_map(|(_, _, signal)| match signal {
             KeySignal::Prepare { key, .. } => Some(key),
             KeySignal::Answer { mut keys, .. } => keys.pop(),
             _ => None,
         });
-        keys.last().unwrap()
+        keys.next_back().unwrap()
     }
 
     /// This device's present join.

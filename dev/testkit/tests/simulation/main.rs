@@ -16,11 +16,14 @@
 //! * No nonce repeats, nobody seals under an epoch that was overtaken, and letters stay below their bound.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+mod acts;
 mod device;
 mod faults;
 mod invariants;
 mod link;
+mod relayed;
 mod schedule;
+mod served;
 mod world;
 
 use invariants::Violation;
