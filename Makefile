@@ -13,7 +13,7 @@ help:
 	@echo "make bench  measure sealing, relays, joins, calls, memory, group keys and the key directory, beside limits and peers (a quarter of an hour)"
 	@echo "make bench-keys   count what a change of a room's key costs, and draw it"
 	@echo "make bench-sound  measure speech over bad paths"
-	@echo "make simulate  play group calls in virtual time, ten thousand schedules (SCHEDULES=N, SEED=N; one alone prints all that happens)"
+	@echo "make simulate  play group calls in virtual time, a million schedules, for hours (SCHEDULES=N, SEED=N; one alone prints all that happens)"
 	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
 	@echo "make docs   build the documentation"
 
@@ -58,10 +58,11 @@ bench-sound:
 	@sh dev/setup.sh build
 	cargo run --quiet --package undertone-bench -- sound --plot docs/sound-under-loss.svg
 
-SCHEDULES ?= 10000
+SCHEDULES ?= 1000000
 SEED ?= 0
+MEMBERS ?= 1000
 simulate:
-	UNDERTONE_SCHEDULES=$(SCHEDULES) UNDERTONE_SEED=$(SEED) cargo test --package undertone-testkit --test simulation -- --nocapture
+	UNDERTONE_MEMBERS=$(MEMBERS) UNDERTONE_SCHEDULES=$(SCHEDULES) UNDERTONE_SEED=$(SEED) cargo test --package undertone-testkit --test simulation -- --nocapture
 
 fuzz:
 	@sh dev/fuzz/run.sh

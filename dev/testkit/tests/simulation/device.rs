@@ -13,6 +13,7 @@ use undertone_keys::record::DeviceRecord;
 use undertone_keys::sign::{Device as DeviceRole, Server, SigningKey, VerifyingKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{JoinId, UserId};
+use undertone_protocol::limits::MAX_SPEAKERS;
 use undertone_protocol::{Access, Rights};
 use undertone_relay::ConnectionId;
 use undertone_transparency::testing::proven;
@@ -88,7 +89,7 @@ impl Device {
             good_since: None,
             bad_since: Time::ZERO,
             wake: None,
-            rights: Rights { speak: true, moderate: number == 0 },
+            rights: Rights { speak: number < MAX_SPEAKERS, moderate: number == 0 },
             ghost: None,
             sealed: Vec::new(),
         })

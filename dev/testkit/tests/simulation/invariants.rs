@@ -173,7 +173,8 @@ impl World {
     }
 
     fn everybody_hears(&mut self, good: &[usize]) -> Result<(), Violation> {
-        for speaker in good {
+        let speakers: Vec<usize> = good.iter().copied().filter(|device| self.device(*device).rights.speak).collect();
+        for speaker in &speakers {
             let Some(packet) = self.seal(*speaker)? else {
                 let reports = self.reports();
                 return Err(self.violation(format!("p{speaker:03} may not speak: {reports}")));
@@ -194,7 +195,9 @@ impl World {
         if good.len() < 2 || self.now.as_micros() < self.watch.calm_at {
             return Ok(());
         }
-        let Some(speaker) = good.first().copied() else { return Ok(()) };
+        let Some(speaker) = good.iter().copied().find(|device| self.device(*device).rights.speak) else {
+            return Ok(());
+        };
         // The relay lets somebody silent go after 8 s, and looks every half second; the epoch changes within a second.
         let long = Time::from_micros(self.now.as_micros().saturating_sub(12_500_000));
         let out: Vec<usize> = (0..self.devices.len())
@@ -223,7 +226,8 @@ impl World {
         let ghosts = self.devices.iter().enumerate();
         let ghosts = ghosts.filter(|(_, device)| device.ghost.as_ref().is_some_and(|(_, at)| at.as_micros() < long));
         let ghosts: Vec<usize> = ghosts.map(|(place, _)| place).collect();
-        let Some(speaker) = good.first().copied().filter(|_| !ghosts.is_empty()) else { return Ok(()) };
+        let speaker = good.iter().copied().find(|device| self.device(*device).rights.speak);
+        let Some(speaker) = speaker.filter(|_| !ghosts.is_empty()) else { return Ok(()) };
         if self.now.as_micros() < self.watch.calm_at {
             return Ok(());
         }

@@ -17,6 +17,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 mod acts;
+mod crowds;
 mod device;
 mod faults;
 mod invariants;
@@ -51,6 +52,9 @@ fn play_schedule(schedule: Schedule) -> Result<Counts, Violation> {
 /// How many schedules `make test` plays; `make simulate` sets another number.
 const SCHEDULES: u64 = 10_000;
 
+/// How often whoever waits hears that it goes on, in schedules.
+const PROGRESS: u64 = 50_000;
+
 #[test]
 fn simulate_converges() {
     let number = std::env::var("UNDERTONE_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(SCHEDULES);
@@ -69,7 +73,14 @@ fn simulate_converges() {
         for seed in (first..first + number).skip(offset).step_by(threads) {
             match play(seed) {
                 Ok(of) => counts.add(&of),
-                Err(violation) => failures.push(violation),
+                Err(violation) => {
+                    println!("{violation}");
+                    failures.push(violation);
+                }
+            }
+            let played = seed - first + 1;
+            if played % PROGRESS == 0 {
+                println!("{played} of {number} played, {:.0} s", began.elapsed().as_secs_f32());
             }
         }
         (counts, failures)
@@ -88,9 +99,8 @@ fn simulate_converges() {
         println!("  {name:<18} {count}");
     }
     failures.sort_by_key(|violation| violation.seed);
-    for violation in failures.iter().take(20) {
-        println!("{violation}");
-    }
+    let seeds: Vec<u64> = failures.iter().map(|violation| violation.seed).collect();
+    println!("seeds that failed: {seeds:?}");
     assert!(failures.is_empty(), "{} of {number} schedules failed", failures.len());
     assert!(counts.named().iter().all(|(_, count)| *count > 0 || number < 200), "a kind never happened");
 }

@@ -139,6 +139,12 @@ impl Schedule {
         Self::with(seed, usize::try_from(devices).unwrap_or(2), &mut rng)
     }
 
+    /// A schedule of so many devices, who come within some seconds.
+    #[must_use]
+    pub(crate) fn crowd(seed: u64, devices: usize) -> Self {
+        Self::with(seed, devices, &mut SeededRng::new(seed))
+    }
+
     fn with(seed: u64, devices: usize, rng: &mut SeededRng) -> Self {
         let mut acts: Vec<(u64, Act)> = (0..devices).map(|device| (below(rng, 800), Act::Enter(device))).collect();
         let mut at = 800 + below(rng, 2_500);
