@@ -10,7 +10,7 @@ use undertone_testkit::process::result as json;
 use undertone_testkit::terminal::PASSPHRASE;
 use undertone_testkit::{ServerProcess, Terminal, TwoFaces};
 use undertone_transparency::answer::{Answer, Found};
-use undertone_transparency::directory::AbsenceProof;
+use undertone_transparency::directory::{AbsenceProof, LookupProof};
 
 /// What is said of Bob instead of the truth.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +25,9 @@ enum Lie {
     AnotherLabel,
     /// That he was never there, by the way to somebody else's place.
     FalseAbsence,
-    /// What was proven of his first version, under the newest checkpoint: the second is hidden.
+    /// What was proven of his first version, under the newest checkpoint: those behind it are hidden.
     HiddenVersion,
-    /// His first version as it is in the tree, and not that it was superseded.
+    /// His second version, which is in the tree as it is shown, and not that it was superseded.
     ForgedFreshness,
     /// His newest list with another key in it.
     WrongKey,
@@ -71,11 +71,15 @@ impl Lie {
             }
             Self::HiddenVersion => answer.found = first.found.clone(),
             Self::ForgedFreshness => {
-                let Found::Present { proof: old, lists: older } = &first.found else { panic!("Bob was there") };
-                // The place where it would say so, and the way to another one in the tree as it is.
-                let AbsenceProof { children, path, .. } = proof.freshness.clone();
-                **proof = (**old).clone();
-                (proof.freshness.children, proof.freshness.path) = (children, path);
+                // His third version shows the way to the second, which counts as a marker there. All that is left to forge is that
+                // nothing stands at the place which would say that it is superseded: the way to another place is shown for it.
+                let Found::Present { proof: second, lists: older } = &said["bob, second"].found else {
+                    panic!("Bob was there")
+                };
+                let [marker] = proof.markers.as_slice() else { panic!("the third version has one marker") };
+                assert_eq!(marker.leaf.vrf, second.existence.vrf);
+                let freshness = AbsenceProof { vrf: second.freshness.vrf, ..proof.freshness.clone() };
+                **proof = LookupProof { existence: marker.leaf.clone(), freshness, ..(**second).clone() };
                 lists.clone_from(older);
             }
             Self::WrongKey => {
@@ -127,7 +131,8 @@ fn kt_9_every_lie_about_a_user_is_refused_by_its_rule_and_kept_for_others() {
     face.lies(move |asked, answer| {
         let mut said = keeps.lock().unwrap();
         let name = match asked.user.split('@').next().unwrap() {
-            "bob" if said.contains_key("bob, first") => "bob",
+            "bob" if said.contains_key("bob, second") => "bob",
+            "bob" if said.contains_key("bob, first") => "bob, second",
             "bob" => "bob, first",
             "carol" => "carol",
             "zoe" => "zoe",
@@ -137,13 +142,15 @@ fn kt_9_every_lie_about_a_user_is_refused_by_its_rule_and_kept_for_others() {
         answer
     });
     let show = |name: &str| ada.run(&["peer", "show", name]).unwrap().status.code();
-    assert_eq!(show("bob"), Some(0));
-    let renamed = bob.with_passphrase(PASSPHRASE, &["devices", "rename", "mine"]).unwrap();
-    assert!(renamed.status.success(), "{}", json(&renamed));
+    for label in ["mine", "still mine"] {
+        assert_eq!(show("bob"), Some(0));
+        let renamed = bob.with_passphrase(PASSPHRASE, &["devices", "rename", label]).unwrap();
+        assert!(renamed.status.success(), "{}", json(&renamed));
+    }
     let dora = Terminal::registered(server.join("dora"), face.address(), "dora").unwrap();
     assert_eq!((show("bob"), show("carol"), show("zoe")), (Some(0), Some(0), Some(1)));
     let said = said.lock().unwrap().clone();
-    assert_eq!(said.len(), 4);
+    assert_eq!(said.len(), 5);
 
     for (lie, rule) in Lie::ALL {
         let remembers = said.clone();
