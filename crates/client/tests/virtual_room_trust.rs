@@ -107,3 +107,49 @@ fn grp_7_a_device_with_rsa_alone_is_heard_and_everybody_sees_what_it_costs() {
     world.run(4_000);
     assert!(world.all_hear(&ALL, 1_000));
 }
+
+/// GRP-1: a host that can hand out nothing says nothing any more, and the next in order follows it while it is still in.
+#[test]
+fn grp_1_a_host_that_cannot_reach_the_server_is_followed() {
+    let mut world = room(6);
+    enter(&mut world, &ALL);
+    assert!(world.all_hear(&ALL, 1_000));
+    let ada = world.index(ADA);
+    world.deaf.insert(ADA);
+    world.dumb.insert(ADA);
+    world.input(ADA, Input::SignalDown);
+    // Those who are in lose nothing by it.
+    world.run(8_000);
+    for device in [BOB, CAROL] {
+        assert_ne!(world.hosts(device).last().copied(), ada, "{:?}", world.devices[device].events);
+    }
+    assert!(world.all_hear(&[BOB, CAROL], 1_000));
+    // Back, it goes by the one that followed it.
+    world.deaf.clear();
+    world.dumb.clear();
+    world.welcome(ADA);
+    world.run(3_000);
+    assert!(world.all_hear(&ALL, 1_000));
+}
+
+/// GRP-1: where the server is away for everybody, nobody is followed, and everybody goes on talking.
+#[test]
+fn grp_1_where_the_server_is_away_for_all_the_host_stays() {
+    let mut world = room(7);
+    enter(&mut world, &ALL);
+    assert!(world.all_hear(&ALL, 1_000));
+    let hosts = ALL.map(|device| world.hosts(device));
+    for device in ALL {
+        world.deaf.insert(device);
+        world.dumb.insert(device);
+        world.input(device, Input::SignalDown);
+    }
+    assert!(world.all_hear(&ALL, 20_000));
+    assert_eq!(ALL.map(|device| world.hosts(device)), hosts);
+    world.deaf.clear();
+    world.dumb.clear();
+    ALL.into_iter().for_each(|device| world.welcome(device));
+    world.run(3_000);
+    assert!(world.all_hear(&ALL, 1_000));
+    assert_eq!(ALL.map(|device| world.hosts(device)), hosts, "nobody was followed");
+}
