@@ -157,13 +157,24 @@ fn killed_host(table: &mut Table, people: &mut Vec<Person>) -> anyhow::Result<()
     }
     all_hear(people)?;
     let again = killed.elapsed();
+    // The relay notices later, and tells them.
+    for person in people.iter_mut() {
+        person.since("member_out")?;
+    }
+    let out = killed.elapsed();
     // Who would not open is known after half a second.
     std::thread::sleep(Duration::from_secs(1));
     all_hear(people)?;
+    let holes = people.iter().flat_map(|person| person.all_since("recovered"));
+    let longest = holes.filter_map(|event| event["ms"].as_u64()).max();
     let same = follows.iter().all(|name| follows.first() == Some(name));
     let found = format!("{}, after {}", follows.first().map_or("nobody", String::as_str), ms(known));
     shown(table, "3. who follows, as all four say", found, same && known < SOON);
     shown(table, "3. all four hear each other under the new key", format!("after {}", ms(again)), again < SOON);
+    let waited = longest.map_or_else(|| "none".to_owned(), |longest| format!("{longest} ms"));
+    println!("   3. longest wait for a key meanwhile: {waited}");
+    table.fact("3. longest wait for a key meanwhile", waited);
+    shown(table, "3. dave is out for all four", format!("after {}", ms(out)), out < SOON);
     same_epoch(table, "3. epoch, with dave and without", epoch, people);
     Ok(())
 }
