@@ -201,6 +201,15 @@ fn kicked(table: &mut Table, server: &ServerProcess, people: &mut Vec<Person>, b
         person.since("epoch")?;
     }
     let changed = began.elapsed();
+    // Not merely because she has fallen silent, which would bring a new key as well.
+    let mut reasons = Vec::new();
+    for person in people.iter_mut() {
+        let out = person.since("member_out")?;
+        reasons.push(out["reason"].as_str().unwrap_or_default().to_owned());
+    }
+    let removed = reasons.iter().all(|reason| reason == "removed by somebody who may");
+    reasons.dedup();
+    shown(table, "4. why carol is out, as all three say", reasons.join(", "), removed);
     all_hear(people)?;
     shown(table, "4. the key is new for all who are left", format!("after {}", ms(changed)), changed < SOON);
     same_epoch(table, "4. epoch, with carol and without", epoch, people);
