@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use undertone_client::native::sound::{
     Microphone, Silence, Sink, Source, Speaker, Tuning, WavFormat, WavSink, WavSource, devices,
 };
-use undertone_client::native::{ClientError, Online, Sound, Status};
+use undertone_client::native::{ClientError, Online, Sound, Status, TapReport};
 use undertone_client::{Reason, Standing};
 
 use crate::arguments::SoundOptions;
@@ -136,12 +136,16 @@ pub(crate) async fn check_tap(online: &Online, options: &SoundOptions, output: O
     let Some(path) = options.check_tap.clone() else { return Ok(()) };
     // The relay writes its tap in pieces.
     tokio::time::sleep(Duration::from_millis(700)).await;
-    let report = online.check_tap(path).await?;
+    tap(&online.check_tap(path).await?, output);
+    Ok(())
+}
+
+/// Says what opens of a tap.
+pub(crate) fn tap(report: &TapReport, output: Output) {
     output.event(
         &json!({ "event": "tap", "packets": report.packets, "opened": report.opened }),
         &format!("The relay recorded {} packets; {} open with this call's key.", report.packets, report.opened),
     );
-    Ok(())
 }
 
 /// Says that the server is away, or that it will not have this device again.

@@ -65,6 +65,13 @@ fn people_make_a_room_talk_in_it_and_leave() {
     assert_eq!(listed["rooms"].as_array().unwrap().len(), 0, "dave is on nobody's list");
     std::thread::sleep(Duration::from_secs(11));
 
+    // Bob throws the key away, and gets it again by himself.
+    bobs.say("drill lose-key").unwrap();
+    bobs.wait_for("key_asked", PATIENCE).unwrap();
+    bobs.wait_for("recovered", PATIENCE).unwrap();
+    bobs.say("drill check-tap /nowhere").unwrap();
+    bobs.wait_for("command_failed", PATIENCE).unwrap();
+
     // A moderator mutes, and others do not.
     bobs.say("mute ada").unwrap();
     bobs.wait_for("rejected", PATIENCE).unwrap();

@@ -4,6 +4,7 @@
 
 mod call;
 mod drill;
+mod people;
 mod room;
 mod table;
 mod watched;
@@ -24,7 +25,7 @@ struct Options {
 enum Scene {
     /// Two people talk through a relay that can open nothing, and through one that they let hear them.
     Call,
-    /// Five people talk in a room.
+    /// Five people talk in a room: one comes late, one loses the key, one is killed, and one is put out.
     Room,
     /// The server lies about its key directory, and is found out.
     Drill,

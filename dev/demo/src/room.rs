@@ -1,100 +1,271 @@
-//! A room of five: each says their sentence in turn, everybody hears everybody, and the relay writes down what it takes.
+//! A room of five, in which everything goes wrong that may: somebody comes late, somebody loses their key, whoever hands out the
+//! keys is killed, and somebody is put out. The relay writes down what it takes all the while.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use undertone_testkit::ears::{envelope, likeness, silence};
-use undertone_testkit::{Process, ServerProcess, Terminal, locksmith, speech};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use undertone_testkit::ears::{envelope, likeness, repeated, silence};
+use undertone_testkit::{DistantProxy, ServerProcess, Terminal, locksmith, speech};
 
 use crate::call::{call_id, claim_closed};
+use crate::people::{PATIENCE, Person, all_hear, listen, taken};
 use crate::table::Table;
 
-const PATIENCE: Duration = Duration::from_secs(40);
-const NAMES: [&str; 5] = ["ada", "bob", "carol", "dave", "erin"];
-/// Who has something to say, and with which voice.
+/// In the order in which they come; whoever comes first hands out the keys.
+const NAMES: [&str; 5] = ["dave", "ada", "bob", "carol", "erin"];
+/// Who has something to say, and with which voice. The others send silence.
 const SPEAKERS: [&str; 2] = ["ada", "bob"];
+/// Longer than the scene.
+const TALK: u32 = 150;
+/// Far more than anything here should take.
+const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) fn play() -> anyhow::Result<Table> {
     println!("A server starts; five people register ...");
     let mut server = ServerProcess::start("demo-room")?;
-    let people: Vec<Terminal> = NAMES
+    // What is between carol and the server is cut later on.
+    let between = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let proxy = between.block_on(DistantProxy::start(server.address().parse()?, Duration::ZERO))?;
+    let terminals: Vec<Terminal> = NAMES
         .iter()
-        .map(|name| Terminal::registered(server.join(name), server.address(), name))
+        .map(|name| {
+            let address = if *name == "carol" { proxy.address().to_string() } else { server.address() };
+            Terminal::registered(server.join(name), address, name)
+        })
         .collect::<anyhow::Result<_>>()?;
-    let ada = people.first().context("nobody is there")?;
-    println!("ada makes a room and invites the others; erin may listen only ...");
-    let made = ada.run(&[
-        "room",
-        "create",
-        "five",
-        "--invite",
-        "bob",
-        "--invite",
-        "carol",
-        "--invite",
-        "dave",
-        "--listener",
-        "erin",
-    ])?;
+    let [dave, ada, bob, carol, erin] = terminals.as_slice() else { anyhow::bail!("five are needed") };
+    println!("ada makes a room and invites the others ...");
+    let mut words = vec!["room", "create", "five"];
+    words.extend(NAMES.iter().filter(|name| **name != "ada").flat_map(|name| ["--invite", name]));
+    let made = ada.run(&words)?;
     anyhow::ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-
-    let heard = |name: &str| server.join(&format!("{name}-heard.wav"));
-    let quiet = server.join("quiet.wav");
-    silence(&quiet, 60)?;
-    let mut inside: Vec<Process> = Vec::new();
-    for (name, terminal) in NAMES.iter().zip(&people) {
-        let mut words = ["room", "join", "five", "--commands"].map(str::to_owned).to_vec();
-        let says = if SPEAKERS.contains(name) { speech(name) } else { quiet.clone() };
-        words.extend(["--wav-in".into(), says.display().to_string()]);
-        words.extend(["--wav-out".into(), heard(name).display().to_string()]);
-        let mut process = terminal.start_listening(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
-        process.wait_for("epoch", PATIENCE)?;
-        inside.push(process);
+    for speaker in SPEAKERS {
+        repeated(&speech(speaker), &server.join(&format!("{speaker}.wav")), TALK)?;
     }
-    println!("all five are in; ada and bob say something else each, and carol, dave and erin listen ...");
-    std::thread::sleep(Duration::from_secs(11));
-    let mut present = Vec::new();
-    for process in &mut inside {
-        process.say("who")?;
-        let who = process.wait_for("who", PATIENCE)?;
-        present.push(who["people"].as_array().map_or(0, Vec::len));
-    }
-    let epochs: Vec<_> =
-        inside.iter().map(|process| process.last("epoch").map(|event| event["epoch"].clone())).collect();
-    let call = inside.first().and_then(|process| process.last("room_entered")).and_then(|event| event["call"].as_str());
-    let call = call.and_then(call_id).context("no call id")?;
-    let mut codes = Vec::new();
-    for process in &mut inside {
-        process.say("leave")?;
-        codes.push(process.exit_code()?);
-    }
+    silence(&server.join("quiet.wav"), TALK)?;
 
     let mut table = Table::new("Scene: a blind room of five");
-    table.claim("others that each sees", format!("{present:?}"), present.iter().all(|seen| *seen == NAMES.len() - 1));
-    let same = epochs.iter().all(|epoch| epoch.is_some() && *epoch == epochs[0]);
-    let epoch = epochs.first().cloned().flatten().unwrap_or_default();
-    table.claim("epoch of the room key, the same for all", epoch, same);
+    let mut people = Vec::new();
+    for (name, terminal) in NAMES.into_iter().zip([dave, ada, bob, carol]) {
+        let mut person = Person::join(name, terminal, &server, &says(name))?;
+        // Before the next one comes, so that dave is the first.
+        person.since("epoch")?;
+        people.push(person);
+    }
+    all_hear(&mut people)?;
+    let call = people.first().and_then(|dave| dave.process.last("room_entered"));
+    let call = call.and_then(|event| event["call"].as_str()).and_then(call_id).context("no call id")?;
+    println!("1. dave, ada, bob and carol are in; ada and bob say something else each ...");
+    std::thread::sleep(Duration::from_secs(5));
+    late(&mut table, &server, &mut people, erin)?;
+    println!("   all five listen for ten seconds ...");
+    std::thread::sleep(Duration::from_secs(10));
+    lost_key(&mut table, &mut people)?;
+    killed_host(&mut table, &mut people)?;
+    kicked(&mut table, &server, &mut people, between)?;
+
+    let codes = people.iter_mut().map(Person::leave).collect::<anyhow::Result<Vec<_>>>()?;
+    let well = codes.iter().filter(|code| **code == Some(0)).count();
+    claim_heard(&mut table, &server)?;
+    table.claim("those who are left go by themselves", format!("{well} of {}", codes.len()), well == 3);
+    let packets = locksmith::packets(&server.tap())?;
+    table.claim("packets the relay took", packets.len(), packets.len() > 900);
+    claim_closed(&mut table, &server, &packets, &call)?;
+    server.end()?;
+    Ok(table)
+}
+
+/// Which file somebody says.
+fn says(name: &str) -> String {
+    format!("{}.wav", if SPEAKERS.contains(&name) { name } else { "quiet" })
+}
+
+/// The fifth comes late.
+fn late(table: &mut Table, server: &ServerProcess, people: &mut Vec<Person>, erin: &Terminal) -> anyhow::Result<()> {
+    let before = taken(server)?;
+    let epoch = people.first().and_then(Person::epoch);
+    println!("   erin comes late ...");
+    let mut erin = Person::join("erin", erin, server, &says("erin"))?;
+    let entered = Instant::now();
+    erin.hears(&["dave", "ada", "bob", "carol"])?;
+    let hears = entered.elapsed();
+    people.push(erin);
+    all_hear(people)?;
+    let heard = entered.elapsed();
+    shown(table, "1. erin hears the four, after she came in", ms(hears), hears < SOON);
+    shown(table, "1. the four hear erin as well", ms(heard), heard < SOON);
+    same_epoch(table, "1. epoch, before and with erin", epoch, people);
+    let since = listen(server, 2)?;
+    let all = locksmith::packets(&server.tap())?;
+    let old = all.get(..before).context("the tap shrank")?;
+    let erin = people.last_mut().context("erin is not there")?;
+    let (of_old, of_new) = (erin.opens(server, old)?, erin.opens(server, &since)?);
+    let found = format!("{of_old} of {} open for her", old.len());
+    shown(table, "1. packets from before erin came", found, !old.is_empty() && of_old == 0);
+    let found = format!("{of_new} of {} open for her", since.len());
+    shown(table, "1. packets since", found, opens_all(of_new, &since));
+    Ok(())
+}
+
+/// One loses the key and gets it again.
+fn lost_key(table: &mut Table, people: &mut [Person]) -> anyhow::Result<()> {
+    println!("2. bob throws his key away ...");
+    let bob = people.iter_mut().find(|person| person.name == "bob").context("bob is not there")?;
+    bob.mark()?;
+    let began = Instant::now();
+    bob.process.say("drill lose-key")?;
+    bob.since("key_asked")?;
+    bob.since("recovered")?;
+    all_hear(people)?;
+    let again = began.elapsed();
+    let bob = people.iter_mut().find(|person| person.name == "bob").context("bob is not there")?;
+    let recovered: Vec<(String, u64)> = bob
+        .all_since("recovered")
+        .iter()
+        .map(|event| (bob.named(&event["index"]), event["ms"].as_u64().unwrap_or(u64::MAX)))
+        .collect();
+    let slowest = recovered.iter().map(|(_, ms)| *ms).max().unwrap_or(u64::MAX);
+    let found: Vec<String> = recovered.iter().map(|(name, ms)| format!("{name} after {ms} ms")).collect();
+    let soon = u128::from(slowest) < SOON.as_millis();
+    shown(table, "2. bob opens again, by himself", found.join(", "), !recovered.is_empty() && soon);
+    shown(table, "2. everybody hears everybody, bob too", format!("within {}", ms(again)), again < SOON);
+    Ok(())
+}
+
+/// Whoever hands out the keys is killed.
+fn killed_host(table: &mut Table, people: &mut Vec<Person>) -> anyhow::Result<()> {
+    for person in people.iter_mut() {
+        person.mark()?;
+    }
+    let epoch = people.first().and_then(Person::epoch);
+    println!("3. dave, who hands out the keys, is killed (SIGKILL) ...");
+    let dave = people.remove(0);
+    let host = dave.process.last("host").is_some_and(|event| event["me"] == true);
+    shown(table, "3. who hands out the keys", if host { "dave" } else { "somebody else" }, host);
+    let killed = Instant::now();
+    dave.process.kill()?;
+    let mut follows = Vec::new();
+    for person in people.iter_mut() {
+        let event = person.since("host")?;
+        follows.push(if event["me"] == true { person.name.to_owned() } else { person.named(&event["index"]) });
+    }
+    let known = killed.elapsed();
+    for person in people.iter_mut() {
+        person.since("epoch")?;
+    }
+    all_hear(people)?;
+    let again = killed.elapsed();
+    // The relay notices later, and tells them.
+    for person in people.iter_mut() {
+        person.since("member_out")?;
+    }
+    let out = killed.elapsed();
+    // Who would not open is known after half a second.
+    std::thread::sleep(Duration::from_secs(1));
+    all_hear(people)?;
+    let holes = people.iter().flat_map(|person| person.all_since("recovered"));
+    let longest = holes.filter_map(|event| event["ms"].as_u64()).max();
+    let same = follows.iter().all(|name| follows.first() == Some(name));
+    let found = format!("{}, after {}", follows.first().map_or("nobody", String::as_str), ms(known));
+    shown(table, "3. who follows, as all four say", found, same && known < SOON);
+    shown(table, "3. all four hear each other under the new key", format!("after {}", ms(again)), again < SOON);
+    let waited = longest.map_or_else(|| "none".to_owned(), |longest| format!("{longest} ms"));
+    println!("   3. longest wait for a key meanwhile: {waited}");
+    table.fact("3. longest wait for a key meanwhile", waited);
+    shown(table, "3. dave is out for all four", format!("after {}", ms(out)), out < SOON);
+    same_epoch(table, "3. epoch, with dave and without", epoch, people);
+    Ok(())
+}
+
+/// One is put out who keeps what she holds.
+fn kicked(table: &mut Table, server: &ServerProcess, people: &mut Vec<Person>, between: Runtime) -> anyhow::Result<()> {
+    let before = listen(server, 2)?;
+    let place = people.iter().position(|person| person.name == "carol").context("carol is not there")?;
+    let mut carol = people.remove(place);
+    let (epoch, held) = (people.first().and_then(Person::epoch), carol.epoch());
+    for person in people.iter_mut() {
+        person.mark()?;
+    }
+    println!(
+        "4. ada puts carol out, whose line is cut so that her program learns nothing of it and keeps its keys ..."
+    );
+    between.shutdown_background();
+    let ada = people.iter_mut().find(|person| person.name == "ada").context("ada is not there")?;
+    let began = Instant::now();
+    ada.process.say("kick carol")?;
+    let done = ada.process.wait_for_any(&["done", "command_failed"], PATIENCE)?;
+    anyhow::ensure!(done["event"] == "done", "carol is not put out: {done}");
+    for person in people.iter_mut() {
+        person.since("epoch")?;
+    }
+    let changed = began.elapsed();
+    // Not merely because she has fallen silent, which would bring a new key as well.
+    let mut reasons = Vec::new();
+    for person in people.iter_mut() {
+        let out = person.since("member_out")?;
+        reasons.push(out["reason"].as_str().unwrap_or_default().to_owned());
+    }
+    let removed = reasons.iter().all(|reason| reason == "removed by somebody who may");
+    reasons.dedup();
+    shown(table, "4. why carol is out, as all three say", reasons.join(", "), removed);
+    all_hear(people)?;
+    shown(table, "4. the key is new for all who are left", format!("after {}", ms(changed)), changed < SOON);
+    same_epoch(table, "4. epoch, with carol and without", epoch, people);
+    let after = listen(server, 3)?;
+    all_hear(people)?;
+    let found = format!("that of epoch {}", number(held));
+    shown(table, "4. the key that carol holds", found, held.is_some() && held == epoch);
+    let (of_before, of_after) = (carol.opens(server, &before)?, carol.opens(server, &after)?);
+    let bob = people.iter_mut().find(|person| person.name == "bob").context("bob is not there")?;
+    let for_bob = bob.opens(server, &after)?;
+    let found = format!("{of_before} of {} open for her", before.len());
+    shown(table, "4. packets from before carol was put out", found, opens_all(of_before, &before));
+    let found = format!("{of_after} of {} open for her, {for_bob} for bob", after.len());
+    shown(table, "4. packets since", found, of_after == 0 && opens_all(for_bob, &after));
+    Ok(())
+}
+
+/// Claims that those who stayed to the end heard the right voices.
+fn claim_heard(table: &mut Table, server: &ServerProcess) -> anyhow::Result<()> {
     let said = [envelope(&speech("ada"))?, envelope(&speech("bob"))?];
-    for name in NAMES {
-        let heard = envelope(&heard(name))?;
-        let [ada, bob] = [0, 1].map(|voice| likeness(&said[voice], &heard, 700).0);
+    for name in ["ada", "bob", "erin"] {
+        let heard = envelope(&server.join(&format!("{name}-heard.wav")))?;
+        let [ada, bob] = [0, 1].map(|voice| likeness(&said[voice], &heard, 1000).0);
         let holds = match name {
             "ada" => bob >= 0.8 && ada < 0.5,
             "bob" => ada >= 0.8 && bob < 0.5,
             // Both at once: each is found in the mixture, and neither is all of it.
             _ => ada > 0.5 && bob > 0.5,
         };
-        table.claim(&format!("{name} heard"), format!("ada {ada:.2}, bob {bob:.2}"), holds);
+        table.claim(&format!("voices {name} heard"), format!("ada {ada:.2}, bob {bob:.2}"), holds);
     }
-    table.claim(
-        "all left by themselves",
-        format!("{} of 5", codes.iter().filter(|code| **code == Some(0)).count()),
-        codes.iter().all(|code| *code == Some(0)),
-    );
+    Ok(())
+}
 
-    let packets = locksmith::packets(&server.tap())?;
-    table.claim("packets the relay took", packets.len(), packets.len() > 900);
-    claim_closed(&mut table, &server, &packets, &call)?;
-    server.end()?;
-    Ok(table)
+/// A claim that is told at once.
+fn shown(table: &mut Table, what: &str, found: impl Into<String>, holds: bool) {
+    let found = found.into();
+    println!("   {what}: {found}{}", if holds { "" } else { "  FAILS" });
+    table.claim(what, found, holds);
+}
+
+/// Claims that there is a new epoch, the same for all.
+fn same_epoch(table: &mut Table, what: &str, before: Option<u64>, people: &[Person]) {
+    let now = people.first().and_then(Person::epoch);
+    let same = people.iter().all(|person| person.epoch() == now);
+    shown(table, what, format!("{}, then {}", number(before), number(now)), same && now > before);
+}
+
+fn number(epoch: Option<u64>) -> Value {
+    epoch.into()
+}
+
+fn ms(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
+
+fn opens_all(opened: u64, packets: &[Vec<u8>]) -> bool {
+    !packets.is_empty() && usize::try_from(opened) == Ok(packets.len())
 }

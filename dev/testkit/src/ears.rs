@@ -38,6 +38,23 @@ pub fn silence(path: &Path, seconds: u32) -> anyhow::Result<()> {
     Ok(file.finalize()?)
 }
 
+/// Writes the same words again and again until they fill so many seconds, for somebody who goes on talking.
+///
+/// # Errors
+/// When `words` is no 16-bit WAV or has nothing in it, or the file cannot be written.
+pub fn repeated(words: &Path, path: &Path, seconds: u32) -> anyhow::Result<()> {
+    let reader = hound::WavReader::open(words)?;
+    let spec = reader.spec();
+    let said: Vec<i16> = reader.into_samples().collect::<Result<_, _>>()?;
+    anyhow::ensure!(!said.is_empty(), "nothing is said in {}", words.display());
+    let mut file = hound::WavWriter::create(path, spec)?;
+    let samples = usize::try_from(seconds * spec.sample_rate * u32::from(spec.channels))?;
+    for sample in said.iter().cycle().take(samples) {
+        file.write_sample(*sample)?;
+    }
+    Ok(file.finalize()?)
+}
+
 /// The loudness of each 20 ms of mono sound at 48 kHz.
 #[must_use]
 pub fn envelope_of(samples: &[i16]) -> Vec<f64> {

@@ -23,6 +23,20 @@ pub fn packets(tap: &Path) -> std::io::Result<Vec<Vec<u8>>> {
     Ok(packets)
 }
 
+/// Writes packets as a tap file has them, with zeros for the room: for whoever is to try some of a tap.
+///
+/// # Errors
+/// The file system's own.
+pub fn write(path: &Path, packets: &[Vec<u8>]) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    for packet in packets {
+        bytes.extend_from_slice(&u32::try_from(packet.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(&[0; 16]);
+        bytes.extend_from_slice(packet);
+    }
+    std::fs::write(path, bytes)
+}
+
 /// How many keys were tried, and whether one fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {

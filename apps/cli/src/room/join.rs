@@ -15,7 +15,7 @@ use super::{counted, role};
 use crate::Done;
 use crate::arguments::{JoinRoom, KeysOption, RoleOption};
 use crate::conversation::{
-    Mouth, check_tap, next_signal, offline, signal_stream, sleep_until, sound, status_object, words,
+    Mouth, check_tap, next_signal, offline, signal_stream, sleep_until, sound, status_object, tap, words,
 };
 use crate::errand::{Errands, report as report_errand};
 use crate::live::{Key, Live, clock, quality, you};
@@ -259,6 +259,20 @@ async fn command(
         }
         ["turn-away", name] => {
             online.rooms().turn_away(info.room, name).await.map(|_| ()).map_err(|error| error.to_string())
+        }
+        ["drill", "lose-key"] => {
+            online.lose_key().await?;
+            Ok(())
+        }
+        ["drill", "check-tap", ..] => {
+            let path = text.trim().splitn(3, char::is_whitespace).nth(2).unwrap_or_default().trim();
+            match online.check_tap(path.into()).await {
+                Ok(report) => {
+                    tap(&report, output);
+                    Ok(())
+                }
+                Err(error) => Err(error.to_string()),
+            }
         }
         _ => Err("commands are who, mute NAME, unmute NAME, kick NAME, invite NAME, turn-away NAME".to_owned()),
     };

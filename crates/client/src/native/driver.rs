@@ -221,6 +221,7 @@ impl Driver {
             Command::Refuse => self.input(Input::Refuse),
             Command::HangUp => self.input(Input::HangUp),
             Command::Mute(muted) => self.muted = muted,
+            Command::LoseKey => self.engine.lose_key(),
             Command::CheckTap { bytes, answer } => {
                 let _ = answer.send(self.tap_report(&bytes));
             }

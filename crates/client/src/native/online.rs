@@ -105,6 +105,7 @@ pub(super) enum Command {
     Refuse,
     HangUp,
     Mute(bool),
+    LoseKey,
     CheckTap { bytes: Vec<u8>, answer: oneshot::Sender<TapReport> },
     Explain { answer: oneshot::Sender<Option<Box<RoomExplained>>> },
     Stop,
@@ -308,6 +309,15 @@ impl Online {
     /// [`ClientError::Stopped`].
     pub async fn mute_member(&self, index: u16, muted: bool) -> Result<(), ClientError> {
         self.command(Command::MuteMember { index, muted }).await
+    }
+
+    /// A drill: throws away the key of the room this device is in, as if it had never come. It neither hears nor is heard until
+    /// it has asked for the key and has it again, which it does by itself (rule EKR-1). Nothing happens outside a room.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn lose_key(&self) -> Result<(), ClientError> {
+        self.command(Command::LoseKey).await
     }
 
     /// How loud everybody is who was heard lately.
