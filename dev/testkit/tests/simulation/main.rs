@@ -79,7 +79,7 @@ fn simulate_converges() {
                 }
             }
             let played = seed - first + 1;
-            if played % PROGRESS == 0 {
+            if played.is_multiple_of(PROGRESS) {
                 println!("{played} of {number} played, {:.0} s", began.elapsed().as_secs_f32());
             }
         }
