@@ -153,3 +153,24 @@ fn grp_1_where_the_server_is_away_for_all_the_host_stays() {
     assert!(world.all_hear(&ALL, 1_000));
     assert_eq!(ALL.map(|device| world.hosts(device)), hosts, "nobody was followed");
 }
+
+/// GRP-8: who was taken off the list and is put on it again, while a relay let them stay, is heard again by everybody.
+#[test]
+fn grp_8_whoever_is_put_on_the_list_again_is_heard_again() {
+    let mut world = room(8);
+    enter(&mut world, &ALL);
+    assert!(world.all_hear(&ALL, 1_000));
+    world.lax = true;
+    let members = world.access[0].list().members.clone();
+    let bob = world.devices[BOB].address.user.clone();
+    world.deaf.insert(BOB);
+    world.relist(members.iter().filter(|member| member.user != bob).cloned().collect());
+    world.run(2_000);
+    world.deaf.clear();
+    assert!(world.all_hear(&[ADA, CAROL], 1_000));
+    let heard = world.devices[ADA].heard_from.get(&world.index(BOB).unwrap()).copied().unwrap_or_default();
+    assert_eq!(heard, 0, "who is not on the list is not heard");
+    world.relist(members);
+    world.run(3_000);
+    assert!(world.all_hear(&ALL, 1_000), "{:?}", world.devices[BOB].events);
+}

@@ -362,3 +362,22 @@ fn restarted_device_never_reuses_a_key() {
     keys.dedup();
     assert_eq!(keys.len(), 3, "a key was sealed under before and after a restart");
 }
+
+#[test]
+fn med_3_who_is_suspended_opens_again_as_the_same_join_and_nothing_twice() {
+    let (mut ada, mut bob) = pair();
+    let (first, second) = (seal(&mut ada, b"one"), seal(&mut ada, b"two"));
+    assert_eq!(open(&mut bob, Time::ZERO, &first).unwrap(), b"one");
+    bob.suspend(0);
+    assert_eq!(open(&mut bob, Time::ZERO, &second), Err(OpenError::UnknownSender(0)));
+    // Nobody else gets the place, and no other join of hers.
+    assert_eq!(bob.admit(sender("carol", 0, 12)), Err(AdmitError::IndexReused(0)));
+    assert_eq!(bob.admit(sender("ada", 0, 13)), Err(AdmitError::IndexReused(0)));
+    bob.admit(sender("ada", 0, 10)).unwrap();
+    assert_eq!(open(&mut bob, Time::ZERO, &first), Err(OpenError::Replayed));
+    assert_eq!(open(&mut bob, Time::ZERO, &second).unwrap(), b"two");
+    // Who has gone while suspended does not come again.
+    bob.suspend(0);
+    bob.dismiss(0);
+    assert!(bob.admit(sender("ada", 0, 10)).is_err());
+}
