@@ -32,7 +32,7 @@ mod keys;
 mod roster;
 mod signal;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use undertone_keys::agreement::EphemeralKey;
 use undertone_keys::sign::{Server, VerifyingKey};
@@ -71,7 +71,7 @@ pub struct RoomCall {
     /// How many of those who were in at the own join are still to be shown, and who was.
     expected: Option<(usize, Vec<SenderIndex>)>,
     seats: BTreeMap<SenderIndex, Seat>,
-    known: HashMap<UserId, Known>,
+    known: BTreeMap<UserId, Known>,
     fetching: bool,
     /// When a list was last asked for, and the newest version that was heard of.
     fetched_at: Option<Time>,
@@ -107,7 +107,7 @@ impl RoomCall {
             me: None,
             expected: None,
             seats: BTreeMap::new(),
-            known: HashMap::new(),
+            known: BTreeMap::new(),
             fetching: false,
             fetched_at: None,
             wanted_version: 0,
