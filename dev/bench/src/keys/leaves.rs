@@ -108,9 +108,18 @@ pub(super) async fn measure(
         crowd.speak(speakers);
     }
     let times = Times::new(hosts.iter().map(|leave| leave.took).collect());
-    let lost: u64 = hosts.iter().map(|leave| leave.frames.without_key()).sum();
+    let mut lost = Frames::default();
+    hosts.iter().for_each(|leave| lost.add(leave.frames));
     let what = format!("keys, {size} in a room: the host leaves, until all seal under another's key");
-    table.fact(&what, times.to_string(), &format!("{} times; {lost} frames lost by it", times.count()));
+    let against = format!(
+        "{} times; frames never played {} of {} ({} not sealed, {} not opened)",
+        times.count(),
+        lost.without_key(),
+        lost.due,
+        lost.unsealed,
+        lost.unopened
+    );
+    table.fact(&what, times.to_string(), &against);
     Ok(())
 }
 
