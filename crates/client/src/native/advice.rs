@@ -30,7 +30,9 @@ pub(super) fn of(word: &str) -> Option<&'static str> {
             "If it was not you who announced it, `undertone devices keep` takes it back, with the passphrase or the recovery key."
         }
         code::UNKNOWN_ROOM => "`undertone room list` shows the rooms you may come into.",
-        code::RIGHTS => "Whoever made the room can give you that role: `undertone room invite ROOM NAME --role moderator`.",
+        code::RIGHTS => {
+            "Whoever made the room can give you that role: `undertone room invite ROOM NAME --role moderator`."
+        }
         code::BAD_ACCESS => "Others may have changed the room at the same moment: run it again.",
         code::PROTECTION => "Leave out `--protection hop`: everybody can have blind calls and rooms.",
         code::TOO_MANY => "Wait for a minute.",

@@ -102,6 +102,8 @@ pub(super) async fn measure(
     report(table, size, speakers, letter, &leaves, frames)?;
     let mut hosts = Vec::with_capacity(OF_HOSTS);
     for _ in 0..OF_HOSTS.min(count) {
+        // Who has just come back has no key yet, and frames of before it are none of this.
+        crowd.settle().await?;
         let host = crowd.host().context("nobody is host")?;
         hosts.push(leave(house, crowd, host, calm).await?);
         crowd.come_back().await?;
