@@ -1,6 +1,6 @@
 //! `external_join`: joining by oneself is kept apart until it is taken, survives a restart at once, and gives the same keys (rule
 //! MLS-2).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod world;
 

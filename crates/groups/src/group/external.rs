@@ -91,6 +91,8 @@ impl ExternalJoin<'_> {
             Rejoin::Same => LeafKey::from_bytes(old.ok_or(JoinError::NoEarlierJoin)?)
                 .map_err(|_| Broken::Store(StoreError::Damaged))?,
         };
+        // Nothing of the state before stays: the library would leave the keys of its last epoch where they are.
+        provider.overlay().erase(&self.id.mls()).map_err(Broken::Store)?;
         let psks = self.psks.iter().map(|id| {
             let nonced = PreSharedKeyId::new(self.terms.suite.ciphersuite(), provider.rand(), id.mls());
             nonced.map(PreSharedKeyProposal::new)

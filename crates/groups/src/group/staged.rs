@@ -16,7 +16,7 @@ use openmls::schedule::PreSharedKeyId;
 use tls_codec::{DeserializeBytes, Serialize};
 use undertone_keys::digest::labelled_sha256;
 
-use super::Group;
+use super::{Group, provisional_key};
 use super::settle::{empty_outbox, erase};
 use crate::failure::{Blame, Broken};
 use crate::leaf::Claim;
@@ -212,9 +212,10 @@ impl<'a> Staged<'a> {
         group.mls.merge_staged_commit(&provider, commit).map_err(|_| Broken::Library)?;
         if let Some(sent) = pending {
             settle(provider.overlay(), &sent);
+            provider.overlay().delete(provisional_key(group.id));
         }
         if removed {
-            erase(&mut group.mls, provider.overlay(), group.id).map_err(Broken::Store)?;
+            erase(provider.overlay(), group.id).map_err(Broken::Store)?;
             empty_outbox(group.store, provider.overlay(), group.id).map_err(Broken::Store)?;
         }
         Ok(Step { store: provider.into_writes(), send: Vec::new() })
