@@ -160,7 +160,8 @@ impl<'a> Group<'a> {
         let (theirs, ours) = (message.epoch().as_u64(), self.epoch());
         let oldest = match message.content_type() {
             ContentType::Application if bytes.len() > limits::SEALED_MESSAGE => return Err(ReceiveError::TooLarge),
-            ContentType::Application => ours.saturating_sub(limits::PAST_EPOCHS as u64),
+            // What was sealed before this device came was never for it.
+            ContentType::Application => ours.saturating_sub(limits::PAST_EPOCHS as u64).max(self.since),
             ContentType::Commit => ours,
             // Whatever epoch it is from, and whoever made it.
             ContentType::Proposal => return Err(Refused::Proposal.into()),

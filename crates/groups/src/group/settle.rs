@@ -4,7 +4,7 @@ use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRng;
 
 use super::external::ExternalJoin;
-use super::{Group, GroupId, own_key, provisional_key};
+use super::{Group, GroupId, own_key, provisional_key, since_key};
 use crate::failure::{Blame, Broken};
 use crate::provider::{Overlay, Provider};
 use crate::step::{self, Step, settle};
@@ -85,6 +85,7 @@ impl Group<'_> {
 pub(super) fn erase(overlay: &Overlay<'_>, id: GroupId) -> Result<(), StoreError> {
     overlay.erase(&id.mls())?;
     overlay.delete(own_key(id));
+    overlay.delete(since_key(id));
     Ok(())
 }
 

@@ -16,8 +16,8 @@ use openmls::schedule::PreSharedKeyId;
 use tls_codec::{DeserializeBytes, Serialize};
 use undertone_keys::digest::labelled_sha256;
 
-use super::{Group, provisional_key};
 use super::settle::{empty_outbox, erase};
+use super::{Group, provisional_key};
 use crate::failure::{Blame, Broken};
 use crate::leaf::Claim;
 use crate::provider::Provider;
@@ -203,6 +203,7 @@ impl<'a> Staged<'a> {
     ///
     /// # Errors
     /// [`MergeError`].
+    #[expect(clippy::needless_pass_by_value, reason = "a verdict is used up")]
     pub fn merge(self, verdict: Verdict) -> Result<Step, MergeError> {
         let Self { mut group, provider, commit, pending, .. } = self;
         if verdict.0 != self.hash {
