@@ -71,6 +71,9 @@ pub const EPOCH_READY: Label = Label::declare("undertone/GRP-3/ready/v1");
 /// The media key of a group call's epoch.
 pub const EPOCH_MEDIA: Label = Label::declare("undertone/GRP-3/media/v1");
 
+/// A device's signature over the statement about its key in an MLS group.
+pub const LEAF: Label = Label::declare("undertone/MLS-1/leaf/v1");
+
 /// All of them, for the test that none is used twice and for the documentation.
 pub const ALL: &[Label] = &[
     DEVICE_RECORD,
@@ -95,6 +98,7 @@ pub const ALL: &[Label] = &[
     EPOCH_COMMITMENT,
     EPOCH_READY,
     EPOCH_MEDIA,
+    LEAF,
 ];
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ pub mod hkdf;
 pub mod hpke;
 pub mod label;
 pub mod labels;
+pub mod leaf;
 pub mod legacy;
 pub mod name;
 pub mod pairing;

@@ -9,8 +9,14 @@ use anyhow::Context;
 use crate::layers;
 
 /// The crates that must work where there is no operating system.
-const PURE: &[&str] =
-    &["undertone-keys", "undertone-transparency", "undertone-media", "undertone-protocol", "undertone-call"];
+const PURE: &[&str] = &[
+    "undertone-keys",
+    "undertone-transparency",
+    "undertone-media",
+    "undertone-groups",
+    "undertone-protocol",
+    "undertone-call",
+];
 
 #[derive(Default)]
 struct Count {

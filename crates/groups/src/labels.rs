@@ -1,0 +1,8 @@
+//! Every domain string of this crate (rule ID-8), but for the one of RFC 9605.
+
+use undertone_keys::labels::Label;
+
+/// The pre-shared key that ties a group to the one it follows: the label of the MLS exporter.
+pub const MIGRATION: Label = Label::declare("undertone/MLS-1/migration/v1");
+/// The hash by which a verdict is bound to the commit it is about.
+pub const VERDICT: Label = Label::declare("undertone/MLS-1/verdict/v1");

@@ -1,0 +1,182 @@
+//! Where a device's groups live: a map from keys to values that the shell keeps, sealed, on its disk.
+//!
+//! An operation reads the map and never writes it. What it would change comes out as a [`WriteSet`]; the shell commits that in one
+//! transaction, then lets [`Store::apply`] do the same in memory, and only then lets bytes leave (rule STO-2). An operation
+//! that is refused is one whose write set nobody commits.
+//!
+//! Values are in openmls's own layout, which is no stable format. So the store names its format and the version of the library,
+//! and a store of another is not opened: the device joins anew, which costs one commit.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+use undertone_keys::cbor;
+use zeroize::Zeroizing;
+
+/// The format of keys and values, with the version of the library whose layout they have.
+const FORMAT: &[u8] = b"\x01openmls 0.9.2";
+const FORMAT_KEY: &[u8] = b"format";
+
+/// The state of all groups of one device, in memory. Holds secrets: no `Debug`, no `Clone`, and values are wiped.
+pub struct Store(BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>);
+
+/// Why stored bytes are not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Written by another version of this software.
+    #[error("the groups were stored in another format")]
+    Format,
+    /// A value is not what stands under its key.
+    #[error("the stored groups are damaged")]
+    Damaged,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Store {
+    /// An empty one. The first write set carries the format.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// The one that the shell has kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Format`] when there is something and it is not of this format.
+    pub fn load(entries: impl IntoIterator<Item = (Vec<u8>, Zeroizing<Vec<u8>>)>) -> Result<Self, StoreError> {
+        let store = Self(entries.into_iter().collect());
+        let known = store.read(FORMAT_KEY).is_some_and(|format| format == FORMAT);
+        if known || store.0.is_empty() { Ok(store) } else { Err(StoreError::Format) }
+    }
+
+    /// Does in memory what the shell has committed.
+    pub fn apply(&mut self, writes: WriteSet) {
+        for (key, value) in writes.0 {
+            match value {
+                Some(value) => self.0.insert(key, value),
+                None => self.0.remove(&key),
+            };
+        }
+    }
+
+    pub(crate) fn read(&self, key: &[u8]) -> Option<&[u8]> {
+        self.0.get(key).map(|value| value.as_slice())
+    }
+
+    pub(crate) fn starting_with<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.0
+            .range(prefix.to_vec()..)
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+}
+
+/// What an operation changes, to be committed as one transaction. Holds secrets: no `Clone`, and values are wiped.
+#[must_use = "what is not committed has not happened"]
+pub struct WriteSet(BTreeMap<Vec<u8>, Option<Zeroizing<Vec<u8>>>>);
+
+/// A write set as one value, for what may yet be dropped.
+#[derive(Encode, Decode)]
+struct Packed(#[n(0)] Vec<PackedEntry>);
+
+#[derive(Encode, Decode)]
+struct PackedEntry {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    key: Vec<u8>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    value: Option<Vec<u8>>,
+}
+
+impl Drop for PackedEntry {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.value.zeroize();
+    }
+}
+
+impl WriteSet {
+    /// Changes nothing but the format, which every write set says.
+    pub(crate) fn new() -> Self {
+        Self(BTreeMap::from([(FORMAT_KEY.to_vec(), Some(Zeroizing::new(FORMAT.to_vec())))]))
+    }
+
+    /// Every change, in the order of the keys: a new value, or none where the key goes.
+    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.0.iter().map(|(key, value)| (key.as_slice(), value.as_ref().map(|value| value.as_slice())))
+    }
+
+    /// How many keys change.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes of keys and new values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.changes().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum()
+    }
+
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Zeroizing<Vec<u8>>) {
+        self.0.insert(key, Some(value));
+    }
+
+    pub(crate) fn delete(&mut self, key: Vec<u8>) {
+        self.0.insert(key, None);
+    }
+
+    pub(crate) fn change(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.0.get(key).map(|value| value.as_ref().map(|value| value.as_slice()))
+    }
+
+    /// Adds what another set changes, which wins.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The whole set as one value.
+    pub(crate) fn pack(self) -> Zeroizing<Vec<u8>> {
+        // Heads of at most nine bytes for two strings and an array around them, and for the set.
+        let room = self.size() + self.len() * 32 + 32;
+        let entries = self
+            .0
+            .into_iter()
+            .map(|(key, value)| PackedEntry { key, value: value.map(|mut value| core::mem::take(&mut *value)) });
+        cbor::encode_secret(&Packed(entries.collect()), room)
+    }
+
+    pub(crate) fn unpack(bytes: &[u8]) -> Result<Self, StoreError> {
+        let Packed(entries) = cbor::decode(bytes).map_err(|_| StoreError::Damaged)?;
+        let mut set = Self::new();
+        for mut entry in entries {
+            let (key, value) = (core::mem::take(&mut entry.key), entry.value.take());
+            set.0.insert(key, value.map(Zeroizing::new));
+        }
+        Ok(set)
+    }
+}
+
+impl fmt::Debug for WriteSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriteSet")
+    }
+}
