@@ -8,6 +8,8 @@
 //! member who swaps the key behind the same credential is not seen. Here every leaf that a commit adds or changes is
 //! looked at, its key with its credential.
 
+use std::collections::BTreeSet;
+
 use openmls::framing::Sender;
 use openmls::group::StagedCommit;
 use openmls::messages::proposals::Proposal;
@@ -276,16 +278,20 @@ impl Group<'_> {
             leaves.push(new(Kind::Updated, index, claim));
         }
         let removed = self.removed(parts)?;
-        let mut taken: Vec<u32> = self.mls.members().map(|member| member.index.u32()).collect();
+        let mut taken: BTreeSet<u32> = self.mls.members().map(|member| member.index.u32()).collect();
         taken.retain(|taken| !parts.removes.contains(taken));
+        // RFC 9420, 12.1.1: a new leaf goes to the leftmost place that is free.
+        let mut free = (0..).filter(|index| !taken.contains(index));
         for leaf in &parts.adds {
-            // RFC 9420, 12.1.1: a new leaf goes to the leftmost place that is free.
-            let index = (0..).find(|free| !taken.contains(free)).ok_or(Refused::TooMany)?;
-            taken.push(index);
+            let index = free.next().ok_or(Refused::TooMany)?;
             leaves.push(new(Kind::Added, index, self.read(index, leaf)?));
         }
         self.once(&leaves, &parts.removes)?;
-        if taken.len() > limits::MEMBERS { Err(Refused::TooMany) } else { Ok((sender, leaves, removed)) }
+        if taken.len() + parts.adds.len() > limits::MEMBERS {
+            Err(Refused::TooMany)
+        } else {
+            Ok((sender, leaves, removed))
+        }
     }
 
     /// An external commit (rule MLS-2): adds its own leaf, and removes an older one of the same device at most.
