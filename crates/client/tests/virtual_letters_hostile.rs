@@ -163,19 +163,3 @@ fn grp_3_letters_that_come_late_twice_and_in_reverse_count_once() {
     assert!(world.all_hear(&[ADA, BOB, CAROL, DAVE, ERIN], 1_000));
     assert_eq!((world.epochs(BOB), world.posted.len()), before, "and nobody answers them");
 }
-
-/// Two epochs wait at Bob, and the key of the newer one comes once more: as when a host was asked for it, or hands it to everybody
-/// again. It is used when its time has come and not before, since others may not have it.
-#[test]
-fn grp_3_a_key_that_comes_again_is_used_no_sooner() {
-    let mut world = World::in_room(6, 3);
-    let newest = world.newest(BOB);
-    for epoch in [newest + 1, newest + 2] {
-        let key = world.epoch_key(ADA, |statement| (statement.epoch, statement.apply_ms) = (epoch, 10_000));
-        for _ in 0..2 {
-            world.key_signal(ADA, BOB, (TERM, epoch), &world.prepare(&key));
-        }
-    }
-    assert!(world.all_hear(&[BOB, CAROL], 160));
-    assert_eq!(world.newest(BOB), newest);
-}

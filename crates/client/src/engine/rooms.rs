@@ -231,9 +231,8 @@ impl Engine {
                     media.heard_by.remove(&index);
                 }
                 RoomOutput::Install(epoch, key) => {
-                    // Keys that were held up and come all at once: the newest of those that wait is used now. One that is here
-                    // already and comes again needs no room, and is used when its time has come.
-                    if let Some(waiting) = media.ring.overtaken().filter(|waiting| epoch > *waiting) {
+                    // Keys that were held up and come all at once: the newest of those that wait is used now.
+                    if let Some(waiting) = media.ring.overtaken() {
                         let _ = media.ring.promote(now, waiting, true);
                     }
                     if media.ring.install(now, epoch, key).is_err() {
