@@ -72,7 +72,7 @@ fn rkx_5_a_pre_shared_key_is_needed_and_has_to_be_the_right_one() {
     {
         let group = Group::open(&bob.store, ID).unwrap();
         let Received::Commit(staged) = group.receive(&mut bob.rng, &commit.commit).unwrap() else { panic!() };
-        assert_eq!(staged.psks(), [id.clone()]);
+        assert_eq!(staged.psks(), core::slice::from_ref(&id));
     }
     bob.follow(&commit.commit, &list);
     agree(&[&ada, &bob]);
@@ -101,11 +101,11 @@ fn rkx_5_a_pre_shared_key_is_needed_and_has_to_be_the_right_one() {
     dan.join(&suite, &added, &list);
     agree(&[&ada, &dan]);
     let (info, tree) = ada.public();
-    let psks = [id.clone()];
-    let error = eve.try_external(&suite, &info, &tree, false, &psks, &list).unwrap_err();
+    let psks = core::slice::from_ref(&id);
+    let error = eve.try_external(&suite, &info, &tree, false, psks, &list).unwrap_err();
     assert_eq!(error, JoinError::Psk);
     register(&mut eve, &id, 7);
-    let step = eve.try_external(&suite, &info, &tree, false, &psks, &list).unwrap();
+    let step = eve.try_external(&suite, &info, &tree, false, psks, &list).unwrap();
     let joined = upload(eve.keep(step));
     eve.external_accepted();
     ada.follow(&joined.commit, &list);
