@@ -131,17 +131,11 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Brings the nodes of the journal to their places. What is lost of that with the power is done again.
+    /// Brings the nodes of the journal to their places.
     fn place(&self, connection: &mut Connection, journal: &Journal) -> Result<(), StorageError> {
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        let mut placed = || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            journal.place(&transaction, &[])?;
-            self.finish(transaction, Arc::default())
-        };
-        let placed = placed();
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        placed
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        journal.place(&transaction, &[])?;
+        self.finish(transaction, Arc::default())
     }
 
     /// No page more than there are: what a full disk says.
@@ -220,7 +214,11 @@ impl Storage for Sqlite {
             return Ok(());
         }
         if journal.rows() > 0 {
-            self.place(&mut connection, &journal)?;
+            // What is lost of it with the power is done again.
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            let placed = self.place(&mut connection, &journal);
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            placed?;
         }
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         self.untidy.store(0, Ordering::Relaxed);
