@@ -16,6 +16,10 @@ use undertone_keys::{CallId, DeviceId, JoinId, Secret, Time, UserId, WallTime};
 use undertone_media::packet::{Codec, Kind};
 use undertone_media::{Epoch, HopExporter, MediaHeader, MemberHop, RelayHop, Ring, Sender, sframe};
 use undertone_protocol::control::{ToMember, ToRelay, Unframer};
+use undertone_protocol::delivery::frame::{key_package_suite, welcome_suite};
+use undertone_protocol::delivery::{
+    CommitFrame, GroupNews, GroupRequest, InfoFrame, Tree, TreeHashes, TreePatch, epoch_digest, testing,
+};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::statement::Statement;
 use undertone_protocol::{Access, ClaimedAccess, Entry, Grant};
@@ -54,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     ("account_history", directory::history),
     ("log_evidence", directory::log_evidence),
     ("errand", errand),
+    ("delivery", delivery),
 ];
 
 pub(crate) fn same(kind: &str, written: &[u8], read: &[u8]) {
@@ -206,6 +211,43 @@ fn to_server(bytes: &[u8]) {
 fn to_device(bytes: &[u8]) {
     if let Ok(message) = ToDevice::decode(bytes) {
         same("message", &message.encode(), bytes);
+    }
+}
+
+/// What a server sees of an MLS group: frames, trees, what changes in them, and what is said about all of it.
+fn delivery(bytes: &[u8]) {
+    if let Ok(commit) = CommitFrame::read(bytes) {
+        assert!(InfoFrame::read(bytes).is_err() && commit.group.len() < bytes.len(), "a commit that is a group info");
+    }
+    if let Ok(info) = InfoFrame::read(bytes) {
+        assert_eq!(info.digest(), epoch_digest(info.context, info.confirmation_tag), "another digest than a member's");
+    }
+    let (welcome, package) = (welcome_suite(bytes), key_package_suite(bytes));
+    assert!(welcome.is_err() || package.is_err(), "a Welcome that is a key package");
+    let before = testing::tree(5, 1);
+    let hashes = TreeHashes::of(&before);
+    let changed = |after: &Tree, patch: &TreePatch| {
+        let places = patch.nodes.iter().filter_map(|node| usize::try_from(node.index).ok());
+        assert_eq!(hashes.after(&before, after, places), TreeHashes::of(after), "hashes that do not fit the tree");
+    };
+    if let Ok(tree) = Tree::decode(bytes) {
+        same("tree", &tree.encode(), bytes);
+        let patch = TreePatch::between(&before, &tree);
+        assert_eq!(patch.apply(&before), Ok(tree.clone()), "a patch that does not lead there");
+        changed(&tree, &patch);
+    }
+    if let Ok(patch) = cbor::decode::<TreePatch>(bytes)
+        && let Ok(tree) = patch.apply(&before)
+    {
+        assert_eq!(TreePatch::between(&before, &tree), patch, "two ways to one tree");
+        assert_eq!(Tree::decode(&tree.encode()), Ok(tree.clone()), "a tree that does not read back");
+        changed(&tree, &patch);
+    }
+    if let Ok(request) = cbor::decode::<GroupRequest>(bytes) {
+        same("request", &cbor::encode(&request), bytes);
+    }
+    if let Ok(news) = cbor::decode::<GroupNews>(bytes) {
+        same("news", &cbor::encode(&news), bytes);
     }
 }
 

@@ -69,6 +69,7 @@ fn the_corpus_has_good_inputs() {
     use undertone_media::packet::{Codec, Flags, Kind};
     use undertone_media::{MediaHeader, sframe};
     use undertone_protocol::control::{ToMember, ToRelay};
+    use undertone_protocol::delivery::{GroupNews, GroupRequest, TreePatch, Welcoming, testing as mls};
     use undertone_protocol::group::{self, Cause, Place, Roster, SignedStatement, Statement as EpochStatement};
     use undertone_protocol::signal::{Letter, ReturnedLetter, ToDevice, ToServer, Why};
     use undertone_protocol::statement::Statement;
@@ -183,7 +184,30 @@ fn the_corpus_has_good_inputs() {
     let letters = vec![Letter { to: address.clone(), envelope: vec![1, 2] }; 2];
     let returned = [Why::Away, Why::Later].map(|why| ReturnedLetter { to: address.device, why }).to_vec();
     let hop_epoch = ToMember::HopEpoch { epoch: 257, removed: true }.frame().unwrap();
+    let (before, after) = (mls::tree(5, 1), mls::tree(6, 2));
+    let patch = TreePatch::between(&before, &after);
+    let commit = mls::commit(&call, 3, b"sealed");
+    let request = GroupRequest::Commit {
+        epoch: 3,
+        commit: commit.clone(),
+        welcomes: vec![Welcoming { to: vec![address.clone()], welcome: mls::welcome(b"sealed") }],
+        info: mls::group_info(&call, 4, &after, b"history"),
+        tree: patch.clone(),
+    };
+    let news = GroupNews::State { number: 1, oldest: 2, epoch: Some(3) };
+    let group = ToServer::Group { room: RoomId::from_bytes([1; 16]), call, number: 1, request: request.clone() };
     let more = [
+        ("delivery", "external_commit", mls::external_commit(&call, 3, b"signed")),
+        ("delivery", "group_info", mls::group_info(&call, 4, &after, b"history")),
+        ("delivery", "welcome", mls::welcome(b"sealed")),
+        ("delivery", "key_package", mls::key_package(1)),
+        ("delivery", "tree", after.encode()),
+        ("delivery", "patch", cbor::encode(&patch)),
+        ("delivery", "request", cbor::encode(&request)),
+        ("delivery", "news", cbor::encode(&news)),
+        ("to_server", "group", group.encode()),
+        ("to_device", "group", ToDevice::Group { call, news }.encode()),
+        ("to_device", "key_packages_low", ToDevice::KeyPackagesLow { suite: 2, left: 9 }.encode()),
         ("hop_packet", "next", next_packet[..next_length].to_vec()),
         ("control_stream", "hop_epoch", hop_epoch),
         ("to_server", "spread", ToServer::Spread { call, room: RoomId::from_bytes([1; 16]), letters }.encode()),
@@ -216,6 +240,7 @@ fn the_corpus_has_good_inputs() {
         ("control_stream", [hello.frame().unwrap(), ToRelay::Leave.frame().unwrap()].concat()),
         ("relay", hello.frame().unwrap()[2..].to_vec()),
         ("errand", Errand::TrustPeer { name: "bob".into(), fingerprint: "1f0c5 a7e".into(), accept: true }.to_bytes()),
+        ("delivery", commit),
     ];
     let inputs: Vec<(&str, Vec<u8>)> = inputs.into_iter().chain(of_the_directory(&list)).collect();
     assert_eq!(inputs.len(), TARGETS.len());
