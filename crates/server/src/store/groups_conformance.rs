@@ -36,7 +36,7 @@ fn end(call: CallId, epoch: u64, n: u8) -> EpochEnd {
     }
 }
 
-fn is_conflict<T>(result: Result<T, StoreError>) -> bool {
+fn is_conflict<T>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Conflict))
 }
 
@@ -62,11 +62,11 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     };
 
     // A group is of the room's present call, and there is one of it.
-    assert!(is_conflict(store.create_group(new.clone(), NOW).await), "the room is in no call");
+    assert!(is_conflict(&store.create_group(new.clone(), NOW).await), "the room is in no call");
     store.call_of(room, call, NOW, 10).await.unwrap();
     assert_eq!(store.group(call).await.unwrap(), None);
     store.create_group(new.clone(), NOW).await.unwrap();
-    assert!(is_conflict(store.create_group(new.clone(), NOW).await));
+    assert!(is_conflict(&store.create_group(new.clone(), NOW).await));
     assert_eq!(store.group_count().await.unwrap(), 1);
     let group = store.group(call).await.unwrap().unwrap();
     let tree = |keys: &[Option<u8>]| keys.iter().map(|key| key.map(testing::leaf)).collect::<Vec<Option<Node>>>();
@@ -74,12 +74,12 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     assert_eq!((group.info, group.nodes, group.history), (vec![7; 10], tree(&[Some(1)]), vec![]));
 
     // Of all commits to one epoch there is one, and nothing of another is kept.
-    assert!(is_conflict(store.end_epoch(end(call, 1, 2)).await), "ahead");
+    assert!(is_conflict(&store.end_epoch(end(call, 1, 2)).await), "ahead");
     let welcomed = vec![(vec![address("ada@x", 31), address("bob@x", 32)], vec![8; 20])];
     store.end_epoch(EpochEnd { welcomes: welcomed, ..end(call, 0, 2) }).await.unwrap();
     let loser = EpochEnd { welcomes: vec![(vec![address("ada@x", 33)], vec![9])], ..end(call, 0, 3) };
-    assert!(is_conflict(store.end_epoch(loser).await));
-    assert!(is_conflict(store.end_epoch(end(CallId::from_bytes([1; 16]), 0, 3)).await), "no such group");
+    assert!(is_conflict(&store.end_epoch(loser).await));
+    assert!(is_conflict(&store.end_epoch(end(CallId::from_bytes([1; 16]), 0, 3)).await), "no such group");
     assert_eq!(store.welcome_for(call, &address("ada@x", 33)).await.unwrap(), None);
     let group = store.group(call).await.unwrap().unwrap();
     assert_eq!((group.epoch, group.info, group.nodes), (1, vec![2; 10], tree(&[Some(1), None, Some(2)])));
@@ -121,7 +121,7 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     assert_eq!((store.winner(call, 1).await.unwrap(), epochs(0, 10, 1_000).await), (None, vec![]));
 
     // Another group info, for this epoch alone.
-    assert!(is_conflict(store.reinform(call, 3, vec![1], changes(1, &[])).await));
+    assert!(is_conflict(&store.reinform(call, 3, vec![1], changes(1, &[])).await));
     store.reinform(call, 4, vec![5; 9], changes(3, &[(0, Some(5))])).await.unwrap();
     let group = store.group(call).await.unwrap().unwrap();
     assert_eq!((group.epoch, group.info, group.nodes), (4, vec![5; 9], tree(&[Some(5), None, Some(6)])));
@@ -133,7 +133,7 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     assert_eq!(store.forget_groups(at(2_000)).await.unwrap(), 0);
     assert_eq!(store.forget_groups(at(2_001)).await.unwrap(), 1);
     assert_eq!((store.group(call).await.unwrap(), store.group_count().await.unwrap()), (None, 0));
-    assert!(is_conflict(store.end_epoch(end(call, 4, 7)).await));
+    assert!(is_conflict(&store.end_epoch(end(call, 4, 7)).await));
 
     // It goes with its call: a new group, that has nothing of the old one.
     store.create_group(new.clone(), NOW).await.unwrap();
@@ -141,7 +141,7 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     let next = CallId::from_bytes([0x62; 16]);
     assert_eq!(store.call_of(room, next, at(5_000), 10).await.unwrap(), Some(next));
     assert_eq!(store.group(call).await.unwrap(), None);
-    assert!(is_conflict(store.create_group(new.clone(), NOW).await), "not the present call");
+    assert!(is_conflict(&store.create_group(new.clone(), NOW).await), "not the present call");
     store.create_group(NewGroup { call: next, ..new.clone() }, NOW).await.unwrap();
     assert_eq!(store.winner(next, 0).await.unwrap(), None);
     assert_eq!(store.call_of(room, call, at(5_001), 10).await.unwrap(), Some(next), "the call goes on");
@@ -150,5 +150,5 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     // And with its room.
     store.append_access(StoredAccess { version: 2, members: vec![], ..access }).await.unwrap();
     assert_eq!(store.group(next).await.unwrap(), None);
-    assert!(is_conflict(store.create_group(NewGroup { call: next, ..new }, NOW).await), "the room is closed");
+    assert!(is_conflict(&store.create_group(NewGroup { call: next, ..new }, NOW).await), "the room is closed");
 }

@@ -18,7 +18,7 @@ fn packages(suite: u16, keys: &[u8], last_resort: Option<u8>, expires: u64) -> N
     }
 }
 
-fn is_conflict<T>(result: Result<T, StoreError>) -> bool {
+fn is_conflict<T>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Conflict))
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn run(store: &(impl Accounts + KeyPackages)) {
     let token = |n| Token { hash: [n; 32], user: kim.clone(), device: device(n) };
     let (one, two) = (token(0xa1), token(0xa2));
     store.create(account, vec![1], one.clone(), None).await.unwrap();
-    assert!(is_conflict(store.add_key_packages(&two, packages(2, &[1], None, 2_000), NOW).await), "no such token");
+    assert!(is_conflict(&store.add_key_packages(&two, packages(2, &[1], None, 2_000), NOW).await), "no such token");
     assert_eq!(store.key_packages_left(&one, NOW).await.unwrap(), []);
 
     let at = |device: &Token| Address { user: kim.clone(), device: device.device };
@@ -74,10 +74,10 @@ pub(crate) async fn run(store: &(impl Accounts + KeyPackages)) {
     assert_eq!(store.key_packages_left(&one, NOW).await.unwrap(), [left(2, 0, None, time(4_000))]);
 
     // No more than there may be, and then none of them.
-    assert!(is_conflict(store.add_key_packages(&one, packages(2, &[21, 22, 23, 24, 25], None, 3_000), NOW).await));
+    assert!(is_conflict(&store.add_key_packages(&one, packages(2, &[21, 22, 23, 24, 25], None, 3_000), NOW).await));
     assert_eq!(claim(2, &one, 1_000).await, Some((8, true, 0)));
     store.add_key_packages(&one, packages(3, &[31], None, 3_000), NOW).await.unwrap();
-    assert!(is_conflict(store.add_key_packages(&one, packages(4, &[41], None, 3_000), NOW).await), "a third suite");
+    assert!(is_conflict(&store.add_key_packages(&one, packages(4, &[41], None, 3_000), NOW).await), "a third suite");
 
     // What is good no more is not handed out.
     assert_eq!(claim(3, &one, 3_000).await, None);
@@ -96,5 +96,5 @@ pub(crate) async fn run(store: &(impl Accounts + KeyPackages)) {
     let handed = store.claim_key_packages(2, &[at(&one), at(&two)], NOW).await.unwrap();
     assert_eq!(handed[0].package, None);
     assert_eq!(handed[1].package, Some(vec![52; 50]));
-    assert!(is_conflict(store.add_key_packages(&one, packages(2, &[1], None, 3_000), NOW).await));
+    assert!(is_conflict(&store.add_key_packages(&one, packages(2, &[1], None, 3_000), NOW).await));
 }
