@@ -63,7 +63,7 @@ fn grp_5_nobody_loses_a_frame_when_the_host_leaves_whatever_is_heard_of_it_first
             OTHERS.iter().filter(|device| late(**device)).for_each(|device| {
                 world.input(*device, Input::Relay(gone.clone()));
             });
-            for device in late_letters {
+            if let Some(device) = late_letters {
                 for message in world.held_up.remove(&device).unwrap() {
                     world.input(device, Input::Signal(message));
                 }
