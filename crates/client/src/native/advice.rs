@@ -34,6 +34,8 @@ pub(super) fn of(word: &str) -> Option<&'static str> {
             "Whoever made the room can give you that role: `undertone room invite ROOM NAME --role moderator`."
         }
         code::BAD_ACCESS => "Others may have changed the room at the same moment: run it again.",
+        code::NO_TREE => "The room's keys have moved on meanwhile: run it again.",
+        code::TOO_MANY_KEY_PACKAGES => "Those that are there are used up or expire by themselves: wait until then.",
         code::PROTECTION => "Leave out `--protection hop`: everybody can have blind calls and rooms.",
         code::TOO_MANY => "Wait for a minute.",
         code::TOO_MANY_CHANGES => "Waiting does not help: `--recovery` has more places, and revoking always goes on.",
