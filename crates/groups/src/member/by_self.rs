@@ -15,7 +15,8 @@ impl Membership {
         self.astray.get_or_insert(turn.now);
         self.behind_since = None;
         self.refused = None;
-        for timer in [Timer::Behind, Timer::Reconsider, Timer::Answer] {
+        self.promoting = None;
+        for timer in [Timer::Behind, Timer::Reconsider, Timer::Answer, Timer::Promote] {
             self.timers.clear(timer);
         }
         self.drop_flight(turn);
@@ -110,7 +111,8 @@ impl Membership {
             Ok(step) => {
                 for sent in self.keep(turn, step) {
                     if let Outgoing::Commit(upload) = sent.what {
-                        let flight = Flight { upload, before: tree.clone(), welcomed: Vec::new(), lost: false, fresh: true };
+                        let flight =
+                            Flight { upload, before: tree.clone(), welcomed: Vec::new(), lost: false, fresh: true };
                         self.state = State::JoiningBySelf { flight, welcome: None };
                     }
                 }

@@ -100,12 +100,20 @@ impl Membership {
         may
     }
 
+    /// Whether more than half of the others seal under later epochs.
+    pub(super) fn most_are_ahead(&self) -> bool {
+        self.doubts.ahead.len() * 2 > self.others()
+    }
+
+    fn others(&self) -> usize {
+        self.view.as_ref().map_or(0, |view| self.presence.able(view).len().saturating_sub(1))
+    }
+
     /// What did not open still does not.
     pub(super) fn decide(&mut self, turn: &mut Turn<'_, '_>) {
         let (State::Inside, Some(view)) = (&self.state, &self.view) else { return };
-        let others = self.presence.able(view).len().saturating_sub(1);
-        let epoch = view.epoch;
-        if self.doubts.ahead.len() * 2 > others {
+        let (epoch, others) = (view.epoch, self.others());
+        if self.most_are_ahead() {
             self.doubts.ahead.clear();
             self.cannot(Reason::Withheld);
             self.go_astray(turn, Again::Same);

@@ -70,7 +70,11 @@ impl Membership {
         let bytes = |held: &std::collections::BTreeMap<u64, Vec<u8>>| held.values().map(Vec::len).sum::<usize>();
         while self.held.len() > self.policy.held || bytes(&self.held) > self.policy.held_bytes {
             // On the way in it is the other way round: the newest are the ones that will be needed.
-            if matches!(self.state, State::Inside) { self.held.pop_last() } else { self.held.pop_first() };
+            if matches!(self.state, State::Inside) {
+                self.held.pop_last()
+            } else {
+                self.held.pop_first()
+            };
         }
     }
 
@@ -166,7 +170,7 @@ impl Membership {
     pub(super) fn give_up(&mut self, turn: &mut Turn<'_, '_>) {
         let (Some(_), State::Inside) = (&self.refused, &self.state) else { return };
         let Some(ours) = self.view.as_ref().map(|view| view.epoch) else { return };
-        if self.known > ours.saturating_add(1) {
+        if self.known > ours.saturating_add(1) || self.most_are_ahead() {
             return self.go_astray(turn, Again::Same);
         }
         if !core::mem::replace(&mut self.refused_said, true) {

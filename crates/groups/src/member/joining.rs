@@ -17,6 +17,8 @@ impl Membership {
         self.tries = 0;
         if self.restored && self.view.is_none() {
             match View::of(turn.means.store, self.id, turn.now) {
+                // A group of one in which nothing has happened may be one whose creation another one forestalled.
+                Ok(view) if view.epoch == 0 => self.forget(turn),
                 Ok(view) => self.view = Some(view),
                 Err(broken) => self.broken(turn, broken),
             }

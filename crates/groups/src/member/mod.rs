@@ -53,10 +53,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rand_core::CryptoRng;
 use undertone_keys::Time;
 
-pub use self::interface::{
-    Denied, Event, How, Input, Lie, Means, OutReason, Output, Reason, Spent, Standpoint,
-};
 use self::doubt::Doubts;
+pub use self::interface::{Denied, Event, How, Input, Lie, Means, OutReason, Output, Reason, Spent, Standpoint};
 use self::policy::MemberPolicy;
 use self::presence::Presence;
 use self::state::{Flight, State, View};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use undertone_groups::member::{Event, How, Input, Lie, Reason};
 use undertone_groups::GroupId;
+use undertone_groups::member::{Event, How, Input, Lie, Reason};
 
 use crate::net::{World, ms};
 use crate::service::Request;
@@ -96,9 +96,8 @@ fn mls_malicious_service_swaps_key_packages() {
     world.join(3);
     world.settle(ms(10_000));
     let newcomer = world.of(3);
-    let told = (0..3).map(|index| {
-        world.saw(index, |event| matches!(event, Event::ServerLied(Lie::Swapped(of)) if *of == newcomer))
-    });
+    let told = (0..3)
+        .map(|index| world.saw(index, |event| matches!(event, Event::ServerLied(Lie::Swapped(of)) if *of == newcomer)));
     let told: usize = told.sum();
     assert!(told > 0);
     assert_eq!(world.saw(3, |event| matches!(event, Event::Joined { how: How::BySelf, .. })), 1);

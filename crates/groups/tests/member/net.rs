@@ -33,11 +33,29 @@ pub struct Device {
 }
 
 enum Packet {
-    Up { from: usize, connection: u64, request: Request },
-    Down { to: usize, connection: u64, input: Input },
-    Relay { to: usize, life: u64, input: Input },
+    Up {
+        from: usize,
+        connection: u64,
+        request: Request,
+    },
+    Down {
+        to: usize,
+        connection: u64,
+        input: Input,
+    },
+    Relay {
+        to: usize,
+        life: u64,
+        input: Input,
+    },
     /// What is sealed by `from` under this epoch and key.
-    Frame { from: usize, to: usize, epoch: u64, key: [u8; 32], says: Option<undertone_groups::Authenticator> },
+    Frame {
+        from: usize,
+        to: usize,
+        epoch: u64,
+        key: [u8; 32],
+        says: Option<undertone_groups::Authenticator>,
+    },
 }
 
 pub struct World {
@@ -90,10 +108,8 @@ impl World {
         let devices: Vec<_> = (0..count).map(person).map(device).collect();
         let people: Vec<_> = devices.iter().map(|device| &device.person).collect();
         let list = List::of(&people);
-        let refs = people
-            .iter()
-            .map(|person| DeviceRef { user: person.user.clone(), device: person.device() })
-            .collect();
+        let refs =
+            people.iter().map(|person| DeviceRef { user: person.user.clone(), device: person.device() }).collect();
         let service = Service { devices: refs, keeps: 256, ..Service::default() };
         Self {
             now: Time::from_millis(1_000),
@@ -160,9 +176,8 @@ impl World {
         let life = device.life;
         // The relay has not noticed yet that it was gone: it does now.
         let waiting = self.queue.len();
-        self.queue.retain(|_, packet| {
-            !matches!(packet, Packet::Relay { input: Input::Absent(device), .. } if *device == me)
-        });
+        self.queue
+            .retain(|_, packet| !matches!(packet, Packet::Relay { input: Input::Absent(device), .. } if *device == me));
         let unnoticed = self.queue.len() < waiting;
         for other in self.present.clone() {
             if unnoticed {
@@ -265,9 +280,11 @@ impl World {
             Output::Follow { have } => Request::Follow(have),
             Output::Create { info, tree } => Request::Create { info, tree },
             Output::Upload { upload, before, welcomed } => {
-                let there = device.person.disk.values().any(|value| {
-                    value.windows(upload.commit.len()).any(|window| window == upload.commit)
-                });
+                let there = device
+                    .person
+                    .disk
+                    .values()
+                    .any(|value| value.windows(upload.commit.len()).any(|window| window == upload.commit));
                 assert!(there, "STO-2: what leaves is durable");
                 Request::Upload { upload, before, welcomed }
             }

@@ -129,16 +129,20 @@ fn mls_3_fork_is_noticed_when_nothing_opens() {
     world.connect(0);
     world.drive(0, Input::Sealed { frames: 65_536 });
     world.run(ms(500));
-    let epoch = world.epoch(0).unwrap();
-    assert_eq!(world.epoch(1), Some(epoch));
+    let newest = |index: usize| *world.devices[index].ring.keys().next_back().unwrap();
+    let epoch = newest(0);
+    assert_eq!(newest(1), epoch);
     assert!(world.devices[0].ring[&epoch] != world.devices[1].ring[&epoch], "two epochs under one number");
     world.connect(1);
     world.media = true;
     world.run(ms(1_500));
+    // Whoever is told first comes into the other line; what that commit is to the second shows the same.
     for index in 0..2 {
-        assert_eq!(world.saw(index, |event| matches!(event, Event::Forked { .. })), 1);
+        let noticed = |event: &Event| matches!(event, Event::Forked { .. } | Event::CommitRefused { .. });
+        assert!(world.saw(index, noticed) > 0);
     }
-    let took = world.settle(ms(5_000));
+    assert!(world.saw(0, |event| matches!(event, Event::Forked { .. })) > 0);
+    let took = world.settle(ms(8_000));
     println!("one group again after {took:?}");
 }
 

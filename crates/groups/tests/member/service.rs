@@ -141,9 +141,9 @@ impl Service {
         }
         if let Some(have) = have {
             let commits = group.history.range(have..).take(64);
-            answers.extend(commits.map(|(epoch, (_, bytes))| {
-                (from, Input::Commit { epoch: *epoch, bytes: bytes.clone() })
-            }));
+            answers.extend(
+                commits.map(|(epoch, (_, bytes))| (from, Input::Commit { epoch: *epoch, bytes: bytes.clone() })),
+            );
         }
         answers
     }
@@ -168,14 +168,7 @@ impl Service {
         vec![(from, Input::Accepted { epoch: 0 })]
     }
 
-    fn upload(
-        &mut self,
-        now: Time,
-        from: usize,
-        upload: Upload,
-        before: &[u8],
-        welcomed: &[DeviceRef],
-    ) -> Answers {
+    fn upload(&mut self, now: Time, from: usize, upload: Upload, before: &[u8], welcomed: &[DeviceRef]) -> Answers {
         self.uploads += 1;
         let opens = upload.epoch + 1;
         let refuse = |why| vec![(from, Input::Refused { epoch: opens, why })];
@@ -208,7 +201,10 @@ impl Service {
         }
         assert_eq!(group.trees.get(&upload.epoch).map(Vec::as_slice), Some(before), "the tree that it changes");
         assert_eq!(upload.welcome.is_some(), !welcomed.is_empty(), "whom it welcomes");
-        assert!(group.history.insert(upload.epoch, (from, upload.commit.clone())).is_none(), "one commit for each epoch");
+        assert!(
+            group.history.insert(upload.epoch, (from, upload.commit.clone())).is_none(),
+            "one commit for each epoch"
+        );
         self.accepted.push((upload.epoch, from, now));
         group.epoch = opens;
         group.info = upload.group_info.clone();

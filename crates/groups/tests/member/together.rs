@@ -45,9 +45,8 @@ fn rly_6_creator_race() {
             world.join(index);
         }
         world.settle(ms(6_000));
-        let created = (0..3).filter(|index| {
-            world.saw(*index, |event| matches!(event, Event::Joined { how: How::Created, .. })) > 0
-        });
+        let created = (0..3)
+            .filter(|index| world.saw(*index, |event| matches!(event, Event::Joined { how: How::Created, .. })) > 0);
         assert_eq!(created.count(), 1);
         one_commit_per_epoch(&world);
     }
