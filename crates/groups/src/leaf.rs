@@ -120,13 +120,19 @@ pub(crate) struct Claim {
 impl Claim {
     /// Reads a credential. `None` when it is none of ours, or when it vouches for another key than the leaf has.
     pub(crate) fn read(credential: &Credential, key: &[u8], suite: Suite) -> Option<Self> {
+        let claim = Self::read_accepted(credential)?;
+        let fits = claim.said.key == key && claim.said.scheme == suite.leaf_scheme();
+        fits.then_some(claim)
+    }
+
+    /// Reads the credential of a leaf that was looked at when it came into the tree.
+    pub(crate) fn read_accepted(credential: &Credential) -> Option<Self> {
         if credential.credential_type() != CredentialType::Basic {
             return None;
         }
         let signed: Signed = cbor::decode(credential.serialized_content()).ok()?;
         let said = LeafStatement::claimed(&signed).ok()?;
-        let fits = said.key == key && said.scheme == suite.leaf_scheme();
-        fits.then_some(Self { signed, said })
+        Some(Self { signed, said })
     }
 }
 

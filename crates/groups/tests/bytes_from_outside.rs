@@ -74,7 +74,7 @@ fn mls_1_a_welcome_is_for_one_key_package_and_one_group() {
     let upload = ada.commit(Change { add: vec![dan.package(Suite::X25519)], ..Change::default() }, &list);
     ada.accepted();
     let welcome = upload.welcome.as_deref().unwrap();
-    let mut join = |person: &mut Person, terms: &Terms, welcome: &[u8], tree: &[u8], list: &List| {
+    let join = |person: &mut Person, terms: &Terms, welcome: &[u8], tree: &[u8], list: &List| {
         Group::join(&person.store, &mut person.rng, ID, terms, welcome, tree, &list.roll()).unwrap_err()
     };
     assert_eq!(join(&mut eve, &suite, welcome, &upload.tree, &list), JoinError::NoKeyPackage);
@@ -87,10 +87,7 @@ fn mls_1_a_welcome_is_for_one_key_package_and_one_group() {
     assert_eq!(join(&mut dan, &others, welcome, &upload.tree, &list), JoinError::Refused(Refused::Suite));
     let without = List::of(&[&dan]);
     let device = undertone_groups::DeviceRef { user: ada.user.clone(), device: ada.device() };
-    assert_eq!(
-        join(&mut dan, &suite, welcome, &upload.tree, &without),
-        JoinError::Refused(Refused::NotListed(device))
-    );
+    assert_eq!(join(&mut dan, &suite, welcome, &upload.tree, &without), JoinError::Refused(Refused::NotListed(device)));
     // After all of that, it is as good as it was.
     dan.join(&suite, &upload, &list);
     agree(&[&ada, &dan]);
@@ -133,8 +130,7 @@ fn sto_2_a_store_of_another_format_is_not_opened() {
         disk.insert(key.clone(), vec![0xff; 3]);
         let store = world::load(&disk);
         match Group::open(&store, ID) {
-            Ok(_) => {}
-            Err(undertone_groups::OpenError::Broken(Broken::Store(StoreError::Damaged))) => {}
+            Ok(_) | Err(undertone_groups::OpenError::Broken(Broken::Store(StoreError::Damaged))) => {}
             Err(other) => panic!("{other:?}"),
         }
         let _ = undertone_groups::waiting(&store);

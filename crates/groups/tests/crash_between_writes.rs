@@ -132,7 +132,9 @@ impl Mortal {
             }));
         }
         assert!(pending.is_none(), "what was sent is taken or lost");
-        if matches!(role, Role::Creator | Role::Committer) && group.members().len() < 2 + usize::from(role == Role::Committer) * 2 {
+        if matches!(role, Role::Creator | Role::Committer)
+            && group.members().len() < 2 + usize::from(role == Role::Committer) * 2
+        {
             let package = KeyPackage::parse(&service.packages[0], SUITE, NOW).unwrap();
             return Ok(Some(group.commit(rng, Change { add: vec![package], ..Change::default() }, &roll).unwrap()));
         }

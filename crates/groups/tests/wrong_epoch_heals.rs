@@ -1,6 +1,6 @@
 //! `wrong_epoch_heals`, as far as one group can tell: what is of another epoch says so and changes nothing, and a lost commit is
 //! dropped with the one that won.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod world;
 
@@ -86,4 +86,19 @@ fn sto_2_the_own_commit_comes_back_as_such() {
     let sealed = ada.seal(b"mine");
     let group = Group::open(&ada.store, ID).unwrap();
     assert!(matches!(group.receive(&mut ada.rng, &sealed).unwrap(), Received::Echo));
+}
+
+#[test]
+fn mls_1_a_message_of_the_epoch_before_is_its_senders_whoever_has_the_leaf_now() {
+    let (mut ada, mut bob, mut cai, _) = three(Suite::X25519);
+    let mut eve = world::Person::new("eve", 5);
+    let list = world::List::of(&[&ada, &bob, &cai, &eve]);
+    let sealed = bob.seal(b"last words");
+    let change = Change { add: vec![eve.package(Suite::X25519)], remove: vec![1], ..Change::default() };
+    let upload = ada.commit(change, &list);
+    cai.follow(&upload.commit, &list);
+    assert_eq!(cai.group().member(1).unwrap().user, eve.user);
+    let group = Group::open(&cai.store, ID).unwrap();
+    let Received::Message(opened) = group.receive(&mut cai.rng, &sealed).unwrap() else { panic!("no message") };
+    assert_eq!((opened.sender.user, opened.sender.index, opened.epoch), (bob.user, 1, upload.epoch));
 }

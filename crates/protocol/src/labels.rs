@@ -24,9 +24,12 @@ pub const CHANNEL_BINDING: Label = Label::declare("undertone/GRP-8/channel-bindi
 /// The TLS exporter label of a connection's hop keys (rule MED-8).
 pub const HOP: Label = Label::declare("undertone/MED-8/hop/v1");
 
+/// What the digest of an MLS epoch begins with.
+pub const MLS_EPOCH: Label = Label::declare("undertone/RLY-6/epoch/v1");
+
 /// The context of every OPAQUE login.
 pub const LOGIN: Label = Label::declare("undertone/ID-6/opaque/v1");
 
 /// All of them.
 pub const ALL: &[Label] =
-    &[STATEMENT, GRANT, ACCESS, JOIN, EPOCH, HOST_WORD, HANDOVER, ROSTER, CHANNEL_BINDING, HOP, LOGIN];
+    &[STATEMENT, GRANT, ACCESS, JOIN, EPOCH, HOST_WORD, HANDOVER, ROSTER, CHANNEL_BINDING, HOP, MLS_EPOCH, LOGIN];

@@ -3,6 +3,7 @@
 //! * [`rest`]: accounts, in JSON.
 //! * [`signal`]: one WebSocket per device, in deterministic CBOR.
 //! * [`control`]: one control stream per relay connection, in deterministic CBOR.
+//! * [`delivery`]: the MLS group of a room's call, as far as its server has to do with it (rule RLY-6).
 //! * [`access`]: who may come into a room, as its members sign it (rule GRP-8).
 //! * [`grant`] and [`join`]: the signed papers with which a device enters a room (rules RLY-1, GRP-8).
 //! * [`origin`]: what counts as one place where limits are per address (rule DOS-1).
@@ -23,6 +24,7 @@
 
 pub mod access;
 pub mod control;
+pub mod delivery;
 pub mod grant;
 pub mod group;
 pub mod join;
@@ -42,7 +44,7 @@ pub use origin::{Origin, OriginCounts};
 pub use terms::{Protection, Terms};
 
 /// The protocol version spoken on WebSocket and control stream. Any other is refused by name (rule MED-10).
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// ALPN of the media connection.
 pub const ALPN_MEDIA: &[u8] = b"undertone/1";
 /// ALPN of REST and WebSocket.

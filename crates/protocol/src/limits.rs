@@ -2,8 +2,9 @@
 
 use core::time::Duration;
 
-/// Bytes of a WebSocket message at most.
-pub const MAX_SIGNAL: usize = 128 * 1024;
+/// Bytes of a WebSocket message at most: the commit that removes somebody from a group of two hundred who have hardly committed
+/// themselves is 166 kB under the hybrid suite, and its tree's changes come on top.
+pub const MAX_SIGNAL: usize = 256 * 1024;
 /// Bytes of an envelope that the server hands on at most: a call's signals need less than two thousand, and the first key of
 /// a newcomer among a thousand members, with the roster of all of them, some twenty thousand.
 pub const MAX_ENVELOPE: usize = 24 * 1024;
@@ -135,3 +136,71 @@ pub const GRANT_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 pub const MAX_REVOKED: usize = 100_000;
 /// How long the server remembers who may be handed a grant for a call that was opened.
 pub const CALL_MEMORY: Duration = Duration::from_secs(120);
+/// Bytes of an MLS commit at most.
+pub const MAX_COMMIT: usize = 192 * 1024;
+/// Bytes of a `GroupInfo` at most: it is 300 bytes, 1,415 under the hybrid suite, and holds no tree.
+pub const MAX_GROUP_INFO: usize = 8 * 1024;
+/// Bytes of all `Welcome`s of one commit at most.
+pub const MAX_WELCOMES: usize = 96 * 1024;
+/// Devices that one commit may welcome.
+pub const MAX_WELCOMED: usize = 64;
+/// Nodes of a ratchet tree at most: room for 2,048 leaves, which is a room's thousand members twice over.
+pub const MAX_TREE_NODES: usize = 4_095;
+/// Bytes of a node of it at most: a parent's with a thousand unmerged leaves has 4,000 and its key.
+pub const MAX_TREE_NODE: usize = 8 * 1024;
+/// Bytes of a ratchet tree at most: that of a thousand members has 364 kB, 2.6 MB under the hybrid suite.
+pub const MAX_TREE: usize = 4 * 1024 * 1024;
+/// Commits that the server keeps for one group at most; older ones go, and whoever lacks them comes in anew. Configurable.
+pub const GROUP_HISTORY: u32 = 256;
+/// Bytes of these commits at most. Configurable.
+pub const GROUP_HISTORY_BYTES: u64 = 4 * 1024 * 1024;
+/// Commits that one answer brings at most; whoever lacks more asks again.
+pub const MAX_FOLLOWED_COMMITS: u32 = 64;
+/// Bytes of these at most, but for one commit.
+pub const MAX_FOLLOWED_BYTES: usize = 512 * 1024;
+/// Epochs whose tree the server can hand out: the newest, and those that newcomers are fetching while commits go on.
+pub const GROUP_TREES: usize = 8;
+/// Devices that follow one group at most: a room's members with two devices each.
+pub const MAX_FOLLOWERS: usize = 2_000;
+/// Groups that one device follows at the same time at most.
+pub const MAX_FOLLOWED_GROUPS: usize = 8;
+/// A device that followed a group and is not connected is waited for this long before what it lacks may be forgotten.
+pub const FOLLOWER_MEMORY: Duration = Duration::from_secs(600);
+/// A group that nobody asked about for so long is forgotten; the grants of its call are over then.
+pub const GROUP_IDLE: Duration = Duration::from_secs(24 * 3600);
+/// Groups that a server keeps at most. Configurable.
+pub const MAX_GROUPS: u32 = 10_000;
+/// Commits that an account's devices may bring to groups at once, lost ones counted. Configurable.
+pub const COMMIT_BURST: u32 = 20;
+/// Commits per second that they may go on bringing. Configurable.
+pub const COMMIT_RATE: u32 = 2;
+/// Commits that may be brought to one group at once: a hundred who come in together. Configurable.
+pub const GROUP_COMMIT_BURST: u32 = 100;
+/// Commits per second that may go on being brought to it. Configurable.
+pub const GROUP_COMMIT_RATE: u32 = 20;
+/// How long a device that came in by an external commit waits before the next (rule MLS-2).
+pub const EXTERNAL_COMMIT_EVERY: Duration = Duration::from_secs(30);
+/// Group infos, trees and histories that an account's devices may ask for at once. Configurable.
+pub const GROUP_BURST: u32 = 60;
+/// Such requests per second that they may go on making. Configurable.
+pub const GROUP_RATE: u32 = 2;
+/// Devices whose attests of one epoch are counted at most.
+pub const MAX_ATTESTS: usize = 2_048;
+/// Bytes of a key package at most: one of the hybrid suite has 2.7 kB.
+pub const MAX_KEY_PACKAGE: usize = 4 * 1024;
+/// Key packages that the server keeps for one device and suite at most, beside the last resort.
+pub const MAX_KEY_PACKAGES: u32 = 100;
+/// Key packages that one upload brings at most, so that it is no larger than [`MAX_JSON`].
+pub const MAX_KEY_PACKAGES_AT_ONCE: usize = 40;
+/// Suites for which one device has key packages at most.
+pub const MAX_KEY_PACKAGE_SUITES: u32 = 4;
+/// When fewer are left than this, their device is told.
+pub const KEY_PACKAGES_LOW: u32 = 10;
+/// How long a key package is good at most.
+pub const KEY_PACKAGE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Devices that one claim names at most.
+pub const MAX_CLAIMED: usize = 64;
+/// Key packages of one device that one account may claim in a [`KEY_PACKAGE_CLAIM_WINDOW`].
+pub const KEY_PACKAGE_CLAIMS: u32 = 5;
+/// The time in which claims of one device's key packages are counted.
+pub const KEY_PACKAGE_CLAIM_WINDOW: Duration = Duration::from_secs(600);

@@ -8,6 +8,7 @@ use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
 use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime, cbor};
 
+use crate::delivery::{GroupNews, GroupRequest};
 use crate::terms::Protection;
 
 /// From a device to its server.
@@ -67,6 +68,23 @@ pub enum ToServer {
         /// What, and to whom.
         #[n(2)]
         letters: Vec<Letter>,
+    },
+    /// Something about the MLS group of a room's present call, from somebody on the room's newest access list. What comes of it
+    /// comes as [`ToDevice::Group`].
+    #[n(5)]
+    Group {
+        /// Which room.
+        #[n(0)]
+        room: RoomId,
+        /// The room's present call.
+        #[n(1)]
+        call: CallId,
+        /// Repeated in the answer.
+        #[n(2)]
+        number: u32,
+        /// What is wanted.
+        #[n(3)]
+        request: GroupRequest,
     },
 }
 
@@ -202,6 +220,26 @@ pub enum ToDevice {
         /// Which room.
         #[n(0)]
         room: RoomId,
+    },
+    /// Something about the MLS group of a call that the device follows or asked about.
+    #[n(12)]
+    Group {
+        /// The call.
+        #[n(0)]
+        call: CallId,
+        /// What.
+        #[n(1)]
+        news: GroupNews,
+    },
+    /// Few of the device's key packages are left (rule MLS-1): it uploads some, over REST.
+    #[n(13)]
+    KeyPackagesLow {
+        /// Of which cipher suite.
+        #[n(0)]
+        suite: u16,
+        /// How many, the last resort not counted.
+        #[n(1)]
+        left: u32,
     },
 }
 

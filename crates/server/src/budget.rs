@@ -29,6 +29,10 @@ pub enum Spending {
     Envelope(DeviceId),
     /// A letter of a spread, whomever it is for.
     Letter,
+    /// A commit for a group, or its beginning.
+    Commit,
+    /// A group's history, its group info or its tree.
+    Group,
 }
 
 #[derive(Debug)]
@@ -39,6 +43,8 @@ struct Budget {
     rooms: Bucket,
     connections: Bucket,
     letters: Bucket,
+    commits: Bucket,
+    groups: Bucket,
     targets: HashMap<DeviceId, Bucket>,
 }
 
@@ -46,7 +52,16 @@ impl Budget {
     /// Forgets the devices whose buckets are full, and says whether nothing is left to be remembered.
     fn is_over(&mut self, now: Instant) -> bool {
         self.targets.retain(|_, bucket| !bucket.is_full(now));
-        let buckets = [&self.signals, &self.calls, &self.lookups, &self.rooms, &self.connections, &self.letters];
+        let buckets = [
+            &self.signals,
+            &self.calls,
+            &self.lookups,
+            &self.rooms,
+            &self.connections,
+            &self.letters,
+            &self.commits,
+            &self.groups,
+        ];
         self.targets.is_empty() && buckets.iter().all(|bucket| bucket.is_full(now))
     }
 }
@@ -60,6 +75,8 @@ struct Allowed {
     rooms: (u32, u32),
     connections: (u32, u32),
     letters: (u32, u32),
+    commits: (u32, u32),
+    groups: (u32, u32),
     to_one_device: (u32, u32),
     to_one_callee: (u32, u32),
 }
@@ -82,6 +99,8 @@ impl Budgets {
             rooms: (limits.room_burst, limits.room_rate),
             connections: (limits.socket_burst, limits.socket_rate),
             letters: (limits.spread_burst, limits.spread_rate),
+            commits: (limits.commit_burst, limits.commit_rate),
+            groups: (limits.group_burst, limits.group_rate),
             to_one_device: (limits.envelope_burst, limits.envelope_rate),
             to_one_callee: (limits.callee_burst, limits.callee_rate),
         };
@@ -100,6 +119,8 @@ impl Budgets {
                 rooms: bucket(self.allowed.rooms),
                 connections: bucket(self.allowed.connections),
                 letters: bucket(self.allowed.letters),
+                commits: bucket(self.allowed.commits),
+                groups: bucket(self.allowed.groups),
                 targets: HashMap::new(),
             };
             self.accounts.insert(user.clone(), budget);
@@ -113,6 +134,8 @@ impl Budgets {
             Spending::Room => budget.rooms.take(now),
             Spending::Connection => budget.connections.take(now),
             Spending::Letter => budget.letters.take(now),
+            Spending::Commit => budget.commits.take(now),
+            Spending::Group => budget.groups.take(now),
             Spending::Envelope(device) => {
                 if budget.targets.len() >= TARGETS && !budget.targets.contains_key(&device) {
                     budget.targets.retain(|_, bucket| !bucket.is_full(now));

@@ -88,6 +88,24 @@ pub struct Limits {
     pub spread_burst: u32,
     /// Letters per second after that.
     pub spread_rate: u32,
+    /// Commits that an account's devices may bring to groups at once.
+    pub commit_burst: u32,
+    /// Commits per second after that.
+    pub commit_rate: u32,
+    /// Commits that may be brought to one group at once, whoever brings them.
+    pub group_commit_burst: u32,
+    /// Commits per second after that.
+    pub group_commit_rate: u32,
+    /// Histories, group infos and trees of groups that an account's devices may ask for at once.
+    pub group_burst: u32,
+    /// Such requests per second after that.
+    pub group_rate: u32,
+    /// Groups that are kept.
+    pub groups: u32,
+    /// Commits that are kept of one group.
+    pub group_history: u32,
+    /// Bytes of these commits.
+    pub group_history_bytes: u64,
     /// Calls an account may open at once.
     pub call_burst: u32,
     /// Calls per second after that.
@@ -154,6 +172,15 @@ impl Default for Limits {
             signal_rate: limits::SIGNAL_RATE,
             spread_burst: limits::SPREAD_BURST,
             spread_rate: limits::SPREAD_RATE,
+            commit_burst: limits::COMMIT_BURST,
+            commit_rate: limits::COMMIT_RATE,
+            group_commit_burst: limits::GROUP_COMMIT_BURST,
+            group_commit_rate: limits::GROUP_COMMIT_RATE,
+            group_burst: limits::GROUP_BURST,
+            group_rate: limits::GROUP_RATE,
+            groups: limits::MAX_GROUPS,
+            group_history: limits::GROUP_HISTORY,
+            group_history_bytes: limits::GROUP_HISTORY_BYTES,
             call_burst: limits::CALL_BURST,
             call_rate: limits::CALL_RATE,
             callee_burst: limits::CALLEE_BURST,

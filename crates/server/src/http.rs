@@ -1,6 +1,7 @@
 //! REST and the way to the WebSocket. The OpenAPI description is served at `/v1/openapi.json`.
 #![allow(missing_debug_implementations, unreachable_pub, reason = "utoipa's generated types")]
 
+mod delivery;
 mod devices;
 mod history;
 pub mod log;
@@ -32,10 +33,11 @@ use utoipa::OpenApi;
 
 use crate::accounts::{AccountError, Asker, Desk};
 use crate::budget::Spending;
+use crate::delivery::{GroupDesk, PackageDesk, PackageError, TreeRefused};
 use crate::listener::Place;
 use crate::rooms::{RoomDesk, RoomError};
 use crate::signal::{self, Session, wall_time};
-use crate::store::{Accounts, Rooms, Token};
+use crate::store::{Accounts, Groups, KeyPackages, Rooms, Token};
 use crate::switchboard::Switchboard;
 
 /// How long a body may take to arrive.
@@ -48,6 +50,10 @@ pub struct Shared<S> {
     pub desk: Desk<S>,
     /// Rooms.
     pub rooms: Arc<RoomDesk<S>>,
+    /// The MLS groups of their calls.
+    pub groups: Arc<GroupDesk<S>>,
+    /// Key packages.
+    pub packages: PackageDesk<S>,
     /// Connected devices.
     pub board: Arc<Switchboard>,
     /// The server's signed statement.
@@ -82,6 +88,10 @@ pub struct Shared<S> {
         rooms::close,
         rooms::knock,
         rooms::turn_away,
+        delivery::tree,
+        delivery::claim,
+        delivery::left,
+        delivery::upload,
         log::checkpoint,
         log::tile,
         log::audit,
@@ -94,7 +104,7 @@ pub struct Description;
 static DESCRIPTION: LazyLock<String> = LazyLock::new(|| Description::openapi().to_pretty_json().unwrap_or_default());
 
 /// All routes. Unknown ones, and known ones asked in another way, are refused like everything else: with a [`Problem`].
-pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
+pub fn router<S: Accounts + Rooms + Groups + KeyPackages + Clone>(shared: Arc<Shared<S>>) -> Router {
     let log = log::router(shared.desk.directory().clone());
     Router::new()
         .route("/v1/server", get(server_info::<S>))
@@ -117,6 +127,9 @@ pub fn router<S: Accounts + Rooms + Clone>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/rooms/{room}/close", post(rooms::close::<S>))
         .route("/v1/rooms/{room}/knock", post(rooms::knock::<S>))
         .route("/v1/rooms/{room}/turn-away", post(rooms::turn_away::<S>))
+        .route("/v1/rooms/{room}/calls/{call}/tree", get(delivery::tree::<S>))
+        .route("/v1/rooms/{room}/key-packages/claim", post(delivery::claim::<S>))
+        .route("/v1/key-packages", get(delivery::left::<S>).post(delivery::upload::<S>))
         .route("/v1/signal", get(open_signal::<S>))
         .route("/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION.as_str())))
         .merge(log)
@@ -200,6 +213,37 @@ impl From<RoomError> for Refusal {
             RoomError::Protection => (StatusCode::FORBIDDEN, code::PROTECTION),
             RoomError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
             RoomError::Store(source) | RoomError::Full(source) => {
+                error!(%source, "the store failed");
+                (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
+            }
+        };
+        Self::new(status, code, refused.to_string())
+    }
+}
+
+impl From<TreeRefused> for Refusal {
+    fn from(refused: TreeRefused) -> Self {
+        let (status, code) = match &refused {
+            TreeRefused::Unknown => (StatusCode::NOT_FOUND, code::UNKNOWN_ROOM),
+            TreeRefused::TooMany => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
+            TreeRefused::NoTree => (StatusCode::NOT_FOUND, code::NO_TREE),
+            TreeRefused::Store(source) => {
+                error!(%source, "the store failed");
+                (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
+            }
+        };
+        Self::new(status, code, refused.to_string())
+    }
+}
+
+impl From<PackageError> for Refusal {
+    fn from(refused: PackageError) -> Self {
+        let (status, code) = match &refused {
+            PackageError::Malformed(_) => (StatusCode::BAD_REQUEST, code::BAD_REQUEST),
+            PackageError::TooMany => (StatusCode::CONFLICT, code::TOO_MANY_KEY_PACKAGES),
+            PackageError::Unknown => (StatusCode::NOT_FOUND, code::UNKNOWN_ROOM),
+            PackageError::Later => (StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY),
+            PackageError::Store(source) => {
                 error!(%source, "the store failed");
                 (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
             }
@@ -312,7 +356,7 @@ async fn recover_finish<S: Accounts>(
 }
 
 /// The device's WebSocket.
-async fn open_signal<S: Accounts + Rooms + Clone>(
+async fn open_signal<S: Accounts + Rooms + Groups + Clone>(
     State(shared): Desks<S>,
     Extension(place): Extension<Arc<Place>>,
     headers: HeaderMap,
@@ -329,6 +373,7 @@ async fn open_signal<S: Accounts + Rooms + Clone>(
         store: shared.desk.store().clone(),
         board: shared.board.clone(),
         rooms: shared.rooms.clone(),
+        groups: shared.groups.clone(),
         stop: shared.stop.clone(),
     };
     let upgrade = upgrade.max_message_size(limits::MAX_SIGNAL).max_frame_size(limits::MAX_SIGNAL);

@@ -21,6 +21,7 @@ pub mod answers;
 pub mod budget;
 pub mod config;
 pub mod data;
+pub mod delivery;
 pub mod directory;
 pub mod doctor;
 pub mod exchanges;

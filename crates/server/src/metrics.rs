@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use undertone_relay::Stats;
 use undertone_relay::shell::Counts;
 
+use crate::delivery::Delivered;
 use crate::http::Shared;
 use crate::listener::Places;
 use crate::store::Sqlite;
@@ -37,7 +38,9 @@ pub(crate) async fn run(listener: TcpListener, sources: Sources, stop: Cancellat
 
 async fn show(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
     let Sources { shared, relay, places } = &*sources;
-    let text = text(&relay.shards(), &relay.now(), shared.board.connected(), shared.desk.in_flight(), places.count());
+    let delivered = (shared.groups.delivered(), shared.packages.claims());
+    let devices = (shared.board.connected(), shared.desk.in_flight());
+    let text = text(&relay.shards(), &relay.now(), devices, places.count(), delivered);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
@@ -47,7 +50,13 @@ pub fn is_private(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-fn text(shards: &[Stats], relay: &Stats, devices: usize, exchanges: usize, tcp: (usize, usize)) -> String {
+fn text(
+    shards: &[Stats],
+    relay: &Stats,
+    (devices, exchanges): (usize, usize),
+    tcp: (usize, usize),
+    (groups, claims): (Delivered, u64),
+) -> String {
     let gauge = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let rows = [
         ("relay_packets_received_total", "counter", "Packets taken from members.", relay.received),
@@ -74,6 +83,22 @@ fn text(shards: &[Stats], relay: &Stats, devices: usize, exchanges: usize, tcp: 
             "Registrations and logins under way, or failed a moment ago.",
             gauge(exchanges),
         ),
+        (
+            "group_commits_total",
+            "counter",
+            "Commits of groups that were taken, their beginnings among them.",
+            groups.commits,
+        ),
+        ("group_commits_lost_total", "counter", "Commits that came second to their epoch.", groups.lost),
+        ("group_welcomes_total", "counter", "Devices that commits let into groups.", groups.welcomes),
+        (
+            "group_attests_disputed_total",
+            "counter",
+            "Members that saw something else than the group info at hand.",
+            groups.disputes,
+        ),
+        ("groups", "gauge", "Groups in memory.", groups.groups),
+        ("key_packages_claimed_total", "counter", "Key packages that were handed out.", claims),
     ];
     let mut out = format!(
         "# HELP undertone_info The program that serves.\n# TYPE undertone_info gauge\nundertone_info{{version=\"{}\"}} 1\n",
@@ -101,13 +126,17 @@ mod tests {
     #[test]
     fn every_row_has_its_kind_and_its_value() {
         let stats = Stats { received: 7, opened: 3, ..Stats::default() };
-        let text = text(&[stats, Stats { members: 4, ..stats }], &stats, 2, 1, (5, 6));
+        let delivered = Delivered { commits: 8, lost: 9, ..Delivered::default() };
+        let text = text(&[stats, Stats { members: 4, ..stats }], &stats, (2, 1), (5, 6), (delivered, 10));
         for row in [
             "undertone_relay_packets_received_total 7",
             "undertone_relay_packets_opened_total 3",
             "undertone_devices_connected 2",
             "undertone_exchanges_in_flight 1",
             "undertone_tcp_half_open 6",
+            "undertone_group_commits_total 8",
+            "undertone_group_commits_lost_total 9",
+            "undertone_key_packages_claimed_total 10",
             "undertone_relay_shard_members{shard=\"1\"} 4",
         ] {
             assert!(text.lines().any(|line| line == row), "{row} is not in\n{text}");

@@ -22,6 +22,7 @@ use undertone_transparency::note::WitnessKey;
 use crate::accounts::Desk;
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
+use crate::delivery::{GroupDesk, PackageDesk};
 use crate::directory::{self, Directory};
 use crate::http::{Shared, router};
 use crate::listener::{self, Places};
@@ -166,6 +167,8 @@ impl Server {
         let relay = Relay::start(udp, media, RelayConfig { server: public, limits: relay_limits, tap, failed })?;
         let statement = statement.sign(&identity);
         let board = Arc::new(Switchboard::new(identity, &config.limits, config.hop));
+        let rooms = RoomDesk::new(store.clone(), &config.limits, config.hop).with_relay(relay.counts());
+        let rooms = Arc::new(rooms);
         let shared = Arc::new(Shared {
             desk: Desk::new(
                 store.clone(),
@@ -177,7 +180,9 @@ impl Server {
             )
             .with_board(board.clone())
             .with_relay(relay.counts()),
-            rooms: Arc::new(RoomDesk::new(store.clone(), &config.limits, config.hop).with_relay(relay.counts())),
+            groups: Arc::new(GroupDesk::new(store.clone(), rooms.clone(), board.clone(), &config.limits)),
+            packages: PackageDesk::new(store.clone(), rooms.clone(), board.clone()),
+            rooms,
             board,
             statement,
             stop: stop.clone(),
@@ -284,6 +289,9 @@ const SETTLED: Duration = Duration::from_secs(10 * 60);
 /// How often it is looked which accounts begin anew.
 const BEGIN_EVERY: Duration = Duration::from_secs(5);
 
+/// Key packages that are good no more are forgotten each time in so many; they are not handed out meanwhile.
+const PACKAGES_EVERY: u32 = 60;
+
 /// Notices when somebody sets the clock.
 struct Clock {
     wall: WallTime,
@@ -303,6 +311,7 @@ impl Clock {
 async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EXPIRE_EVERY);
     let mut clock = Clock { wall: wall_time(), at: Instant::now() };
+    let mut packages = 0_u32;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -310,6 +319,16 @@ async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
                 shared.board.expire();
                 shared.desk.expire();
                 shared.rooms.knocks.expire(Instant::now());
+                if let Some(Err(error)) = stop.run_until_cancelled(shared.groups.expire(Instant::now(), wall_time())).await {
+                    warn!(%error, "groups that nobody had to do with any more are not forgotten yet");
+                }
+                packages = packages.wrapping_add(1);
+                if packages.is_multiple_of(PACKAGES_EVERY)
+                    && let Some(Err(error)) =
+                        stop.run_until_cancelled(shared.packages.expire(Instant::now(), wall_time())).await
+                {
+                    warn!(%error, "key packages that are good no more are not forgotten yet");
+                }
                 // What was stored while the directory could not take it: whoever is revoked is to be seen as that.
                 if let Some(Err(error)) = stop.run_until_cancelled(shared.desk.publish_waiting()).await {
                     warn!(%error, "device lists are not published yet");

@@ -15,8 +15,9 @@ use undertone_protocol::signal::{Reason, ToDevice, ToServer};
 use undertone_protocol::{VERSION, limits};
 
 use crate::budget::Spending;
+use crate::delivery::GroupDesk;
 use crate::rooms::RoomDesk;
-use crate::store::{Accounts, Rooms};
+use crate::store::{Accounts, Groups, Rooms};
 use crate::switchboard::{KEEP_ALIVE, Switchboard};
 
 /// A connection that says nothing for so long is gone.
@@ -37,6 +38,8 @@ pub struct Session<S> {
     pub board: Arc<Switchboard>,
     /// The rooms, to know who may spread letters among whom.
     pub rooms: Arc<RoomDesk<S>>,
+    /// The groups of their calls.
+    pub groups: Arc<GroupDesk<S>>,
     /// The hash of the token that opened this connection.
     pub bearer: [u8; 32],
     /// True when the server goes down.
@@ -44,7 +47,7 @@ pub struct Session<S> {
 }
 
 /// Serves one device until either side ends it.
-pub async fn serve<S: Accounts + Rooms>(
+pub async fn serve<S: Accounts + Rooms + Groups>(
     session: Session<S>,
     mut socket: WebSocket,
     you: Address,
@@ -101,9 +104,11 @@ pub async fn serve<S: Accounts + Rooms>(
                 }
                 Some(Ok(message)) => {
                     heard = Instant::now();
-                    match answer(&session, &you, message).await {
-                        Ok(Some(message)) => alive = send(&mut socket, &message).await,
-                        Ok(None) => {}
+                    match answer(&session, &you, number, message).await {
+                        // Before whatever waits in the queue: it has come about since.
+                        Ok(answers) => for answer in answers {
+                            alive = alive && send(&mut socket, &answer).await;
+                        },
                         Err(why) => reason = Some(why),
                     }
                 }
@@ -119,13 +124,14 @@ pub async fn serve<S: Accounts + Rooms>(
     }
 }
 
-/// What a message gets for an answer; `Err` ends the connection.
-async fn answer<S: Accounts + Rooms>(
+/// What a message on the connection of this number gets for an answer; `Err` ends the connection.
+async fn answer<S: Accounts + Rooms + Groups>(
     session: &Session<S>,
     you: &Address,
+    line: u64,
     message: ToServer,
-) -> Result<Option<ToDevice>, Reason> {
-    match message {
+) -> Result<Vec<ToDevice>, Reason> {
+    let answer = match message {
         ToServer::Hello { .. } => Err(Reason::Malformed),
         ToServer::KeepAlive => Ok(Some(ToDevice::KeepAlive)),
         ToServer::OpenCall { number, call, callee, protection } => {
@@ -151,7 +157,11 @@ async fn answer<S: Accounts + Rooms>(
         ToServer::Spread { call, room, letters } => {
             session.rooms.spread(&session.board, you, (room, call), letters).await
         }
-    }
+        ToServer::Group { room, call, number, request } => {
+            return Ok(session.groups.request(you, line, (room, call), number, request).await);
+        }
+    };
+    Ok(answer?.into_iter().collect())
 }
 
 async fn receive(socket: &mut WebSocket) -> Option<Result<ToServer, Reason>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use undertone_keys::envelope::Address;
-use undertone_keys::{CallId, RoomId};
+use undertone_keys::{CallId, RoomId, UserId};
 use undertone_protocol::limits::{MAX_ENVELOPE, MAX_LETTERS};
 use undertone_protocol::signal::{Letter, Reason, ReturnedLetter, ToDevice, Why};
 
@@ -31,7 +31,31 @@ pub(crate) fn returned(call: CallId, letters: Vec<ReturnedLetter>, after: Durati
     (!letters.is_empty()).then_some(ToDevice::Returned { call, letters, after_ms })
 }
 
+/// The store cannot be asked: it fails, or whoever wants to know has asked too much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotNow;
+
 impl<S: Rooms + Accounts> RoomDesk<S> {
+    /// Who is on a room's newest list, and its call: from memory, or at the cost of a request about a room. `None` where there is no
+    /// such room.
+    pub(crate) async fn membership(
+        &self,
+        board: &Switchboard,
+        asker: &UserId,
+        room: RoomId,
+    ) -> Result<Option<Arc<Membership>>, NotNow> {
+        match self.memberships.known(room) {
+            Ok(known) => Ok(Some(known)),
+            Err(_) if !board.allow(asker, Spending::Room) => Err(NotNow),
+            Err(reading) => {
+                let Some(stored) = self.store.room(room).await.map_err(|_| NotNow)? else { return Ok(None) };
+                let membership = Arc::new(Membership::from(stored));
+                self.memberships.keep(room, &membership, reading);
+                Ok(Some(membership))
+            }
+        }
+    }
+
     /// Hands letters on, if the sender is on the room's newest list and this is its present call, to whoever is on that list;
     /// says what was not handed on. The list is in memory: the database is asked at the first spread in a room and after a change,
     /// at the cost of any other request about a room.
@@ -50,18 +74,9 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
             return Err(Reason::Malformed);
         }
         let all = |why| letters.iter().map(|letter| ReturnedLetter { to: letter.to.device, why }).collect();
-        let membership = match self.memberships.known(room) {
-            Ok(known) => Some(known),
-            Err(_) if !board.allow(&from.user, Spending::Room) => return Ok(returned(call, all(Why::Later), PAUSE)),
-            Err(reading) => match self.store.room(room).await {
-                Ok(Some(stored)) => {
-                    let membership = Arc::new(Membership::from(stored));
-                    self.memberships.keep(room, &membership, reading);
-                    Some(membership)
-                }
-                Ok(None) => None,
-                Err(_) => return Ok(returned(call, all(Why::Later), PAUSE)),
-            },
+        let membership = match self.membership(board, &from.user, room).await {
+            Ok(membership) => membership,
+            Err(NotNow) => return Ok(returned(call, all(Why::Later), PAUSE)),
         };
         let Some(membership) = membership.filter(|room| room.is_in(call) && room.lists(&from.user)) else {
             return Ok(returned(call, all(Why::Refused), Duration::ZERO));

@@ -25,6 +25,8 @@ struct Line {
     you: Address,
     identity: VerifyingKey<Device>,
     queue: mpsc::Sender<ToDevice>,
+    /// The calls whose groups this connection follows.
+    follows: Vec<CallId>,
 }
 
 #[derive(Debug)]
@@ -105,7 +107,8 @@ impl Switchboard {
         let mut state = self.state();
         let number = state.next_line;
         state.next_line += 1;
-        if let Some(older) = state.lines.insert(you.device, Line { number, you, identity, queue }) {
+        if let Some(older) = state.lines.insert(you.device, Line { number, you, identity, queue, follows: Vec::new() })
+        {
             let reason = ToDevice::Closing { reason: Reason::Replaced, version: undertone_protocol::VERSION };
             let _ = older.queue.try_send(reason);
         }
@@ -288,6 +291,69 @@ impl Switchboard {
     pub fn turned_away(&self, user: &UserId, room: RoomId) {
         for line in self.state().lines.values().filter(|line| line.you.user == *user) {
             let _ = line.queue.try_send(ToDevice::TurnedAway { room });
+        }
+    }
+
+    /// Notes that a connection follows the group of a call; `false` where it is gone, or follows as many as it can.
+    pub(crate) fn follow(&self, device: DeviceId, number: u64, call: CallId) -> bool {
+        let mut state = self.state();
+        let Some(line) = state.lines.get_mut(&device).filter(|line| line.number == number) else { return false };
+        if line.follows.contains(&call) {
+            return true;
+        }
+        let has_room = line.follows.len() < limits::MAX_FOLLOWED_GROUPS;
+        if has_room {
+            line.follows.push(call);
+        }
+        has_room
+    }
+
+    /// A connection follows the group of a call no more.
+    pub(crate) fn unfollow(&self, device: DeviceId, number: u64, call: CallId) {
+        let mut state = self.state();
+        if let Some(line) = state.lines.get_mut(&device).filter(|line| line.number == number) {
+            line.follows.retain(|followed| *followed != call);
+        }
+    }
+
+    /// Which of these connections are gone.
+    pub(crate) fn gone(&self, lines: impl IntoIterator<Item = (DeviceId, u64)>) -> Vec<DeviceId> {
+        let state = self.state();
+        let is_gone = |(device, number): &(DeviceId, u64)| {
+            state.lines.get(device).is_none_or(|line| line.number != *number || line.queue.is_closed())
+        };
+        lines.into_iter().filter(is_gone).map(|(device, _)| device).collect()
+    }
+
+    /// Tells all of these connections the same; says which of them are gone. A device that does not read loses it: whoever follows
+    /// notices what is missing, and nobody waits for them. The bytes of what is told are shared by all queues.
+    pub(crate) fn tell_all(
+        &self,
+        lines: impl IntoIterator<Item = (DeviceId, u64)>,
+        message: &ToDevice,
+    ) -> Vec<DeviceId> {
+        let state = self.state();
+        let mut gone = Vec::new();
+        for (device, number) in lines {
+            match state.lines.get(&device).filter(|line| line.number == number) {
+                Some(line) => {
+                    if let Err(mpsc::error::TrySendError::Closed(_)) = line.queue.try_send(message.clone()) {
+                        gone.push(device);
+                    }
+                }
+                None => gone.push(device),
+            }
+        }
+        gone
+    }
+
+    /// Tells a device something on account of whoever caused it, like an envelope. What does not fit, or is beyond the budget, is lost.
+    pub(crate) fn tell(&self, by: &UserId, to: &Address, message: ToDevice) {
+        let (state, now) = (&mut *self.state(), Instant::now());
+        if let Some(line) = state.lines.get(&to.device).filter(|line| line.you == *to)
+            && state.budgets.allow(by, Spending::Envelope(to.device), now)
+        {
+            let _ = line.queue.try_send(message);
         }
     }
 

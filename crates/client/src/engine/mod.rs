@@ -330,13 +330,13 @@ impl Engine {
             Input::Signal(message) => self.signal(now, message, rng),
             Input::Resolved { user, peer } => self.resolved(now, &user, peer, rng),
             Input::Answered { request, answer } => {
-                if let Some(request) = request.checked_sub(ROOM_QUESTIONS) {
-                    return self.room(now, RoomInput::Answered { request, answer }, rng);
-                }
                 if matches!(answer, Err(Refused::Unavailable)) {
                     self.reject("this device's key cannot be reached: is its token there, and unlocked?");
                 }
-                self.phone(now, undertone_call::Input::Answered { request, answer }, rng);
+                match request.checked_sub(ROOM_QUESTIONS) {
+                    Some(request) => self.room(now, RoomInput::Answered { request, answer }, rng),
+                    None => self.phone(now, undertone_call::Input::Answered { request, answer }, rng),
+                }
             }
             Input::Compared { number, compared } => self.compared(now, number, compared, rng),
             Input::Dial { peer, protection, legacy } => self.dial(now, peer, (protection, legacy), rng),

@@ -124,7 +124,12 @@ impl Engine {
                 self.signal_down(now, Some(reason), rng);
             }
             // Whoever lacks a key asks for it, and is answered (EKR-1). At changed devices whoever drives the engine looks at once.
-            ToDevice::Returned { .. } | ToDevice::KeepAlive | ToDevice::DevicesChanged => {}
+            // This engine is in no MLS group.
+            ToDevice::Returned { .. }
+            | ToDevice::KeepAlive
+            | ToDevice::DevicesChanged
+            | ToDevice::Group { .. }
+            | ToDevice::KeyPackagesLow { .. } => {}
         }
     }
 

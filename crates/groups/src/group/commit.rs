@@ -140,7 +140,8 @@ impl Group<'_> {
 
     /// What the library would not check, or would say less about.
     fn check(&self, change: &Change) -> Result<(), CommitError> {
-        if self.mls.pending_commit().is_some() {
+        // Of either kind: one of a member, or one to join again.
+        if self.pending().map_err(Broken::Store)?.is_some() || self.mls.pending_commit().is_some() {
             return Err(CommitError::Pending);
         }
         let members = self.members();

@@ -4,7 +4,7 @@ use openmls::group::MlsGroup;
 use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRng;
 
-use super::{Group, GroupId, own_key};
+use super::{Group, GroupId, enter, own_key};
 use crate::config;
 use crate::failure::{Blame, Broken};
 use crate::leaf::{Joiner, LeafKey};
@@ -57,7 +57,7 @@ impl Group<'_> {
             LeafKey::draw(terms.suite, joiner, provider.crypto(), provider.rand()).map_err(|_| Broken::Library)?;
         MlsGroup::new_with_group_id(&provider, &key, &config, id.mls(), key.credential())
             .map_err(|_| Broken::Library)?;
-        provider.overlay().put(own_key(id), key.to_bytes());
+        enter(provider.overlay(), id, &key, 0);
         Ok(Step { store: provider.into_writes(), send: Vec::new() })
     }
 }

@@ -17,7 +17,7 @@ use tls_codec::DeserializeBytes;
 use super::commit::upload;
 use super::settle::SettleError;
 use super::welcome::{JoinError, claims, fits, read_tree};
-use super::{GroupId, own_key, provisional_key, tls};
+use super::{GroupId, enter, own_key, provisional_key, tls};
 use crate::failure::Broken;
 use crate::leaf::{Joiner, LeafKey};
 use crate::provider::{Overlay, Provider};
@@ -91,6 +91,8 @@ impl ExternalJoin<'_> {
             Rejoin::Same => LeafKey::from_bytes(old.ok_or(JoinError::NoEarlierJoin)?)
                 .map_err(|_| Broken::Store(StoreError::Damaged))?,
         };
+        // Nothing of the state before stays: the library would leave the keys of its last epoch where they are.
+        provider.overlay().erase(&self.id.mls()).map_err(Broken::Store)?;
         let psks = self.psks.iter().map(|id| {
             let nonced = PreSharedKeyId::new(self.terms.suite.ciphersuite(), provider.rand(), id.mls());
             nonced.map(PreSharedKeyProposal::new)
@@ -116,7 +118,7 @@ impl ExternalJoin<'_> {
         vouched(roll, all.iter().map(|(index, claim)| (*index, claim)))?;
 
         let upload = upload(self.id, epoch, bundle, tls(&mls.export_ratchet_tree())?)?;
-        provider.overlay().put(own_key(self.id), key.to_bytes());
+        enter(provider.overlay(), self.id, &key, mls.epoch().as_u64());
         let provisional = provider.into_writes();
         let overlay = Overlay::new(store);
         overlay.put(provisional_key(self.id), provisional.pack());

@@ -15,6 +15,7 @@ mod welcome;
 
 use minicbor::{Decode, Encode};
 use openmls::group::{GroupId as MlsGroupId, MlsGroup};
+use zeroize::Zeroizing;
 
 pub use self::commit::{Change, CommitError};
 pub use self::create::CreateError;
@@ -67,6 +68,7 @@ pub struct Group<'a> {
     key: LeafKey,
     id: GroupId,
     terms: Terms,
+    since: u64,
 }
 
 /// Why a group cannot be loaded.
@@ -111,7 +113,8 @@ impl<'a> Group<'a> {
         let key = LeafKey::from_bytes(key).map_err(|_| damaged)?;
         let mls = MlsGroup::load(&Overlay::new(store), &id.mls()).map_err(Broken::Store)?.ok_or(damaged)?;
         let terms = Terms::read_extensions(mls.extensions()).ok_or(damaged)?;
-        Ok(Self { store, mls, key, id, terms })
+        let since = store.read(&since_key(id)).and_then(|since| since.try_into().ok()).ok_or(damaged)?;
+        Ok(Self { store, mls, key, id, terms, since: u64::from_be_bytes(since) })
     }
 
     /// Which group it is.
@@ -184,6 +187,17 @@ impl<'a> Group<'a> {
 /// Where the private key of the own leaf in a group stands.
 fn own_key(id: GroupId) -> Vec<u8> {
     [b"own\0".as_slice(), id.as_bytes()].concat()
+}
+
+/// Where the epoch stands in which this device came into a group.
+fn since_key(id: GroupId) -> Vec<u8> {
+    [b"since\0".as_slice(), id.as_bytes()].concat()
+}
+
+/// Writes down that this device is in a group, by which key and since which epoch.
+fn enter(overlay: &Overlay<'_>, id: GroupId, key: &LeafKey, since: u64) {
+    overlay.put(own_key(id), key.to_bytes());
+    overlay.put(since_key(id), Zeroizing::new(since.to_be_bytes().to_vec()));
 }
 
 /// Where an external join stands that the delivery service has not taken yet.

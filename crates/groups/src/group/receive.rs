@@ -10,6 +10,7 @@ use tls_codec::DeserializeBytes;
 use super::Group;
 use super::staged::Staged;
 use crate::failure::{Blame, Broken};
+use crate::leaf::Claim;
 use crate::limits;
 use crate::provider::Provider;
 use crate::refused::Refused;
@@ -121,16 +122,18 @@ impl<'a> Group<'a> {
             return Ok(Received::OwnCommit(Box::new(self)));
         }
         let message = self.frame(bytes)?;
+        let is_commit = message.content_type() == ContentType::Commit;
         let provider = Provider::new(self.store, rng);
         let processed = self.mls.process_message(&provider, message).map_err(|error| self.failed(&error))?;
         let (sender, epoch) = (processed.sender().clone(), processed.epoch().as_u64());
+        // Of the sender's own epoch: since then the leaf may have gone to somebody else.
+        let claim = Claim::read_accepted(processed.credential());
         match processed.into_content() {
             ProcessedMessageContent::ApplicationMessage(message) => {
                 let Sender::Member(index) = sender else {
                     return Err(Refused::Invalid.into());
                 };
-                // Of the epoch before, the tree is gone. Its leaves are those of now but for the ones that were removed.
-                let sender = self.member(index.u32()).ok_or(Refused::Invalid)?;
+                let sender = Member::of(index.u32(), &claim.ok_or(Refused::Invalid)?);
                 let step = Step { store: provider.into_writes(), send: Vec::new() };
                 Ok(Received::Message(Opened { sender, epoch, message: message.into_bytes(), step }))
             }
@@ -139,6 +142,7 @@ impl<'a> Group<'a> {
                 Ok(Received::Commit(Box::new(staged)))
             }
             ProcessedMessageContent::OwnPendingCommit => Ok(Received::OwnCommit(Box::new(self))),
+            ProcessedMessageContent::OwnPrivateMessage if is_commit => Err(ReceiveError::OwnForgotten),
             ProcessedMessageContent::OwnPrivateMessage => Ok(Received::Echo),
             ProcessedMessageContent::ProposalMessage(_) | ProcessedMessageContent::ExternalJoinProposalMessage(_) => {
                 Err(Refused::Proposal.into())
@@ -156,7 +160,8 @@ impl<'a> Group<'a> {
         let (theirs, ours) = (message.epoch().as_u64(), self.epoch());
         let oldest = match message.content_type() {
             ContentType::Application if bytes.len() > limits::SEALED_MESSAGE => return Err(ReceiveError::TooLarge),
-            ContentType::Application => ours.saturating_sub(limits::PAST_EPOCHS as u64),
+            // What was sealed before this device came was never for it.
+            ContentType::Application => ours.saturating_sub(limits::PAST_EPOCHS as u64).max(self.since),
             ContentType::Commit => ours,
             // Whatever epoch it is from, and whoever made it.
             ContentType::Proposal => return Err(Refused::Proposal.into()),

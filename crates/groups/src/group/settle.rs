@@ -1,10 +1,10 @@
 //! What becomes of a commit of one's own, and how a group ends.
 
-use openmls::group::MlsGroup;
 use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRng;
 
-use super::{Group, GroupId, own_key, provisional_key};
+use super::external::ExternalJoin;
+use super::{Group, GroupId, own_key, provisional_key, since_key};
 use crate::failure::{Blame, Broken};
 use crate::provider::{Overlay, Provider};
 use crate::step::{self, Step, settle};
@@ -39,6 +39,9 @@ impl Group<'_> {
     /// # Errors
     /// [`SettleError`].
     pub fn accepted(mut self, rng: &mut dyn CryptoRng) -> Result<Step, SettleError> {
+        if ExternalJoin::is_pending(self.store, self.id) {
+            return ExternalJoin::accepted(self.store, self.id);
+        }
         let sent = self.pending().map_err(Broken::Store)?.ok_or(SettleError::None)?;
         if self.mls.pending_commit().is_none() {
             return Err(SettleError::None);
@@ -55,6 +58,9 @@ impl Group<'_> {
     /// # Errors
     /// [`SettleError`].
     pub fn withdrawn(mut self, rng: &mut dyn CryptoRng) -> Result<Step, SettleError> {
+        if ExternalJoin::is_pending(self.store, self.id) {
+            return ExternalJoin::lost(self.store, self.id);
+        }
         let sent = self.pending().map_err(Broken::Store)?.ok_or(SettleError::None)?;
         let provider = Provider::new(self.store, rng);
         self.mls.clear_pending_commit(provider.storage()).map_err(Broken::Store)?;
@@ -68,9 +74,7 @@ impl Group<'_> {
     /// [`Broken`].
     pub fn forget(store: &Store, id: GroupId) -> Result<WriteSet, Broken> {
         let overlay = Overlay::new(store);
-        if let Some(mut mls) = MlsGroup::load(&overlay, &id.mls())? {
-            erase(&mut mls, &overlay, id)?;
-        }
+        erase(&overlay, id)?;
         overlay.delete(provisional_key(id));
         empty_outbox(store, &overlay, id)?;
         Ok(overlay.into_writes())
@@ -78,9 +82,10 @@ impl Group<'_> {
 }
 
 /// Deletes what is stored of a group.
-pub(super) fn erase(mls: &mut MlsGroup, overlay: &Overlay<'_>, id: GroupId) -> Result<(), StoreError> {
-    mls.delete(overlay)?;
+pub(super) fn erase(overlay: &Overlay<'_>, id: GroupId) -> Result<(), StoreError> {
+    overlay.erase(&id.mls())?;
     overlay.delete(own_key(id));
+    overlay.delete(since_key(id));
     Ok(())
 }
 

@@ -8,6 +8,8 @@
 //! member who swaps the key behind the same credential is not seen. Here every leaf that a commit adds or changes is
 //! looked at, its key with its credential.
 
+use std::collections::BTreeSet;
+
 use openmls::framing::Sender;
 use openmls::group::StagedCommit;
 use openmls::messages::proposals::Proposal;
@@ -16,8 +18,8 @@ use openmls::schedule::PreSharedKeyId;
 use tls_codec::{DeserializeBytes, Serialize};
 use undertone_keys::digest::labelled_sha256;
 
-use super::Group;
 use super::settle::{empty_outbox, erase};
+use super::{Group, provisional_key};
 use crate::failure::{Blame, Broken};
 use crate::leaf::Claim;
 use crate::provider::Provider;
@@ -203,6 +205,7 @@ impl<'a> Staged<'a> {
     ///
     /// # Errors
     /// [`MergeError`].
+    #[expect(clippy::needless_pass_by_value, reason = "a verdict is used up")]
     pub fn merge(self, verdict: Verdict) -> Result<Step, MergeError> {
         let Self { mut group, provider, commit, pending, .. } = self;
         if verdict.0 != self.hash {
@@ -212,9 +215,10 @@ impl<'a> Staged<'a> {
         group.mls.merge_staged_commit(&provider, commit).map_err(|_| Broken::Library)?;
         if let Some(sent) = pending {
             settle(provider.overlay(), &sent);
+            provider.overlay().delete(provisional_key(group.id));
         }
         if removed {
-            erase(&mut group.mls, provider.overlay(), group.id).map_err(Broken::Store)?;
+            erase(provider.overlay(), group.id).map_err(Broken::Store)?;
             empty_outbox(group.store, provider.overlay(), group.id).map_err(Broken::Store)?;
         }
         Ok(Step { store: provider.into_writes(), send: Vec::new() })
@@ -274,16 +278,20 @@ impl Group<'_> {
             leaves.push(new(Kind::Updated, index, claim));
         }
         let removed = self.removed(parts)?;
-        let mut taken: Vec<u32> = self.mls.members().map(|member| member.index.u32()).collect();
+        let mut taken: BTreeSet<u32> = self.mls.members().map(|member| member.index.u32()).collect();
         taken.retain(|taken| !parts.removes.contains(taken));
+        // RFC 9420, 12.1.1: a new leaf goes to the leftmost place that is free.
+        let mut free = (0..).filter(|index| !taken.contains(index));
         for leaf in &parts.adds {
-            // RFC 9420, 12.1.1: a new leaf goes to the leftmost place that is free.
-            let index = (0..).find(|free| !taken.contains(free)).ok_or(Refused::TooMany)?;
-            taken.push(index);
+            let index = free.next().ok_or(Refused::TooMany)?;
             leaves.push(new(Kind::Added, index, self.read(index, leaf)?));
         }
         self.once(&leaves, &parts.removes)?;
-        if taken.len() > limits::MEMBERS { Err(Refused::TooMany) } else { Ok((sender, leaves, removed)) }
+        if taken.len() + parts.adds.len() > limits::MEMBERS {
+            Err(Refused::TooMany)
+        } else {
+            Ok((sender, leaves, removed))
+        }
     }
 
     /// An external commit (rule MLS-2): adds its own leaf, and removes an older one of the same device at most.

@@ -9,7 +9,7 @@ use openmls::treesync::RatchetTreeIn;
 use rand_core::CryptoRng;
 use tls_codec::DeserializeBytes;
 
-use super::{Group, GroupId, own_key};
+use super::{Group, GroupId, enter, own_key};
 use crate::failure::{Blame, Broken};
 use crate::key_package::waiting_key;
 use crate::leaf::{Claim, LeafKey};
@@ -127,9 +127,9 @@ impl Group<'_> {
         let waiting = waiting_key(own.signature_key().as_slice());
         let key = store.read(&waiting).ok_or(JoinError::NoKeyPackage)?;
         let key = LeafKey::from_bytes(key).map_err(|_| Broken::Store(StoreError::Damaged))?;
-        let _: MlsGroup = staged.into_group(&provider).map_err(|_| Broken::Library)?;
+        let mls: MlsGroup = staged.into_group(&provider).map_err(|_| Broken::Library)?;
         provider.overlay().delete(waiting);
-        provider.overlay().put(own_key(id), key.to_bytes());
+        enter(provider.overlay(), id, &key, mls.epoch().as_u64());
         Ok(Step { store: provider.into_writes(), send: Vec::new() })
     }
 }

@@ -155,7 +155,7 @@ impl Membership {
         self.by_self_at = Some(turn.now);
         self.state = State::Inside;
         self.restored = false;
-        self.begin_epoch(turn, By::Entry(How::BySelf));
+        self.begin_epoch(turn, &By::Entry(How::BySelf));
         self.follow_held(turn);
     }
 

@@ -295,7 +295,7 @@ impl Membership {
         self.update_at = None;
         // One from before the start may be older than what was sealed under it since: the store may be an old one.
         self.restored &= !self.flight.as_ref().is_some_and(|flight| flight.fresh);
-        self.begin_epoch(turn, By::Me);
+        self.begin_epoch(turn, &By::Me);
     }
 
     pub(super) fn on_refused(&mut self, turn: &mut Turn<'_, '_>, epoch: u64, why: Denied) {
@@ -347,7 +347,7 @@ impl Membership {
             }
         }
         if why == Denied::NoGroup {
-            self.state = State::AwaitingState;
+            self.state = State::AwaitingNews;
             self.follow(turn.now);
         }
     }

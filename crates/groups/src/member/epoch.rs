@@ -11,17 +11,16 @@ use crate::roll::Member;
 
 impl Membership {
     /// The group in the store is in another epoch than it was.
-    pub(super) fn begin_epoch(&mut self, turn: &mut Turn<'_, '_>, by: By) {
+    pub(super) fn begin_epoch(&mut self, turn: &mut Turn<'_, '_>, by: &By) {
         let before = self.view.take();
         let view = match View::of(turn.means.store, self.id, turn.now) {
             Ok(view) => view,
             Err(broken) => return self.broken(turn, broken),
         };
-        let key = match Group::open(turn.means.store, self.id).map(|group| group.media_key()) {
-            Ok(Ok(key)) => key,
-            _ => return self.broken(turn, crate::failure::Broken::Library),
+        let Ok(Ok(key)) = Group::open(turn.means.store, self.id).map(|group| group.media_key()) else {
+            return self.broken(turn, crate::failure::Broken::Library);
         };
-        let entry = if let By::Entry(how) = &by { Some(*how) } else { None };
+        let entry = if let By::Entry(how) = by { Some(*how) } else { None };
         let (added, removed) = if entry.is_some() { Default::default() } else { changed(before.as_ref(), &view) };
         self.followed = self.followed.saturating_add(1);
         self.spent.epochs += 1;
@@ -41,7 +40,7 @@ impl Membership {
         self.turn.push(Output::Install { epoch: view.epoch, key });
         self.turn.push(Output::Roster { epoch: view.epoch, own: view.own, members: view.members.clone() });
         self.presence.tree(&view, &added, turn.now);
-        if self.attests(&view, &by)
+        if self.attests(&view, by)
             && let Some(attest) = Group::open(turn.means.store, self.id).ok().and_then(|group| group.attest().ok())
         {
             self.turn.push(Output::Attest(attest));
@@ -49,7 +48,7 @@ impl Membership {
         if let Some(how) = entry {
             self.event(Event::Joined { epoch: view.epoch, how });
         }
-        let who = match &by {
+        let who = match by {
             By::Me => view.members.iter().find(|member| member.index == view.own).cloned(),
             By::Other(member) => Some(member.clone()),
             By::Entry(_) => None,
@@ -84,7 +83,7 @@ impl Membership {
             self.back(turn.now, epoch);
         }
         // Somebody was quicker: again at another time.
-        if self.restored || (by != By::Me && self.update_at.is_some_and(|at| at <= turn.now)) {
+        if self.restored || (*by != By::Me && self.update_at.is_some_and(|at| at <= turn.now)) {
             self.early(turn);
         }
         if !self.restored {

@@ -100,7 +100,7 @@ impl Membership {
             Outcome::Merged(step, by) => {
                 self.keep(turn, step);
                 self.followed = self.followed.saturating_add(1);
-                self.begin_epoch(turn, By::Other(by));
+                self.begin_epoch(turn, &By::Other(by));
                 true
             }
             Outcome::Own(step) => {
@@ -226,9 +226,8 @@ impl Membership {
 
 /// Reads and judges a commit. Nothing of it is kept yet.
 fn receive(id: crate::group::GroupId, turn: &mut Turn<'_, '_>, bytes: &[u8]) -> Outcome {
-    let group = match Group::open(turn.means.store, id) {
-        Ok(group) => group,
-        Err(_) => return Outcome::Broken(Broken::Library),
+    let Ok(group) = Group::open(turn.means.store, id) else {
+        return Outcome::Broken(Broken::Library);
     };
     let received = match group.receive(&mut *turn.rng, bytes) {
         Ok(received) => received,

@@ -25,7 +25,7 @@ impl Membership {
         }
         self.follow(turn.now);
         // At hand before anybody looks for it.
-        if matches!(self.state, State::AwaitingState) && self.view.is_none() && !self.published {
+        if matches!(self.state, State::AwaitingNews) && self.view.is_none() && !self.published {
             self.published = true;
             self.publish(turn);
         }
@@ -86,12 +86,12 @@ impl Membership {
                 }
                 return;
             }
-            State::AwaitingState | State::Inside => {}
+            State::AwaitingNews | State::Inside => {}
             _ => return,
         }
         // An external commit from before the start, whose tree is gone: it is given up. If it was taken all the same, its leaf
         // is one of an older join.
-        if matches!(self.state, State::AwaitingState)
+        if matches!(self.state, State::AwaitingNews)
             && ExternalJoin::is_pending(turn.means.store, self.id)
             && let Ok(step) = ExternalJoin::lost(turn.means.store, self.id)
         {
@@ -112,9 +112,9 @@ impl Membership {
             let again = if self.restored { Again::New } else { Again::Same };
             return self.go_astray(turn, again);
         }
-        if matches!(self.state, State::AwaitingState) {
+        if matches!(self.state, State::AwaitingNews) {
             self.state = State::Inside;
-            self.begin_epoch(turn, By::Entry(How::Stored));
+            self.begin_epoch(turn, &By::Entry(How::Stored));
             self.take_up_pending(turn);
         }
         if epoch == ours {
@@ -187,7 +187,7 @@ impl Membership {
         self.timers.clear(Timer::Answer);
         self.tries = 0;
         self.state = State::Inside;
-        self.begin_epoch(turn, By::Entry(How::Created));
+        self.begin_epoch(turn, &By::Entry(How::Created));
     }
 
     /// Another group was first.
@@ -233,12 +233,10 @@ impl Membership {
     pub(super) fn on_welcome(&mut self, turn: &mut Turn<'_, '_>, epoch: u64, bytes: Vec<u8>) {
         let new = Welcome { epoch, bytes, tree: None };
         match &mut self.state {
-            State::JoiningBySelf { welcome, .. } => {
-                if welcome.as_ref().is_none_or(|old| old.epoch <= epoch) {
-                    *welcome = Some(new);
-                }
+            State::JoiningBySelf { welcome, .. } if welcome.as_ref().is_none_or(|old| old.epoch <= epoch) => {
+                *welcome = Some(new);
             }
-            State::AwaitingState | State::AwaitingWelcome { .. } | State::AwaitingInfo | State::AwaitingTree { .. }
+            State::AwaitingNews | State::AwaitingWelcome { .. } | State::AwaitingInfo | State::AwaitingTree { .. }
                 if self.view.is_none() || self.astray.is_some() =>
             {
                 self.use_welcome(turn, new);
@@ -299,7 +297,7 @@ impl Membership {
                 self.keep(turn, step);
                 self.state = State::Inside;
                 // Who was added has filled no path: it is done early, but not by all at once.
-                self.begin_epoch(turn, By::Entry(How::Welcomed));
+                self.begin_epoch(turn, &By::Entry(How::Welcomed));
                 self.early(turn);
             }
             Err(JoinError::Needs(devices)) => self.resolve(turn, devices),

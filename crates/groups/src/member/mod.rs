@@ -161,7 +161,7 @@ impl Membership {
             terms,
             me,
             policy,
-            state: State::AwaitingState,
+            state: State::AwaitingNews,
             view: None,
             presence: Presence::default(),
             timers: Timers::default(),

@@ -11,7 +11,7 @@ use crate::step::Upload;
 #[derive(Debug)]
 pub(super) enum State {
     /// The delivery service, to say where the group is.
-    AwaitingState,
+    AwaitingNews,
     /// The delivery service, to take the group that this device has made. Its group info tells it from another's.
     Creating {
         info: Vec<u8>,

@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 use crate::store::{Store, StoreError, WriteSet};
 
 const V: u16 = CURRENT_VERSION;
+/// What every key begins with.
+const MLS: &[u8] = b"mls";
 
 /// A store, and what one operation has written on top of it.
 pub(crate) struct Overlay<'a> {
@@ -36,6 +38,26 @@ impl<'a> Overlay<'a> {
 
     pub(crate) fn delete(&self, key: Vec<u8>) {
         self.writes.borrow_mut().delete(key);
+    }
+
+    /// Deletes everything that is kept of one group. The library's own way to do so leaves keys of past epochs behind.
+    pub(crate) fn erase<G: Serialize>(&self, group: &G) -> Result<(), StoreError> {
+        let (group, within) = (encode(group)?, encode(&(group, 0, 0))?);
+        // Values are kept under the group, or under an array of three that begins with it.
+        let array = within.first().copied();
+        let is_of = |key: &[u8]| {
+            let of = key.strip_prefix(MLS).and_then(|key| key.splitn(2, |byte| *byte == 0).nth(1));
+            of.is_some_and(|of| {
+                let rest = of.split_first().filter(|(first, _)| Some(**first) == array).map(|(_, rest)| rest);
+                of == group.as_slice() || rest.is_some_and(|rest| rest.starts_with(&group))
+            })
+        };
+        let mut writes = self.writes.borrow_mut();
+        let above: Vec<Vec<u8>> =
+            writes.changes().map(|(key, _)| key).filter(|key| is_of(key)).map(<[u8]>::to_vec).collect();
+        let below = self.below.starting_with(MLS).map(|(key, _)| key).filter(|key| is_of(key)).map(<[u8]>::to_vec);
+        above.into_iter().chain(below).for_each(|key| writes.delete(key));
+        Ok(())
     }
 
     /// What stands under a key now.
@@ -89,7 +111,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 }
 
 fn key<K: Serialize + ?Sized>(name: &str, of: &K) -> Result<Vec<u8>, StoreError> {
-    Ok([b"mls".as_slice(), name.as_bytes(), &[0], encode(of)?.as_slice()].concat())
+    Ok([MLS, name.as_bytes(), &[0], encode(of)?.as_slice()].concat())
 }
 
 fn epoch_key<G: Serialize, E: Serialize>(group: &G, epoch: &E, leaf: u32) -> Result<Vec<u8>, StoreError> {

@@ -19,13 +19,13 @@ use undertone_keys::{DeviceId, JoinId, cbor};
 
 use crate::world::{NOW, Person};
 
-pub const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
+pub(crate) const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
 
 /// A signature key of the attacker's choice.
 #[derive(Clone)]
-pub struct Key {
-    pub secret: Vec<u8>,
-    pub public: Vec<u8>,
+pub(crate) struct Key {
+    pub(crate) secret: Vec<u8>,
+    pub(crate) public: Vec<u8>,
 }
 
 impl Signer for Key {
@@ -40,14 +40,14 @@ impl Signer for Key {
 }
 
 impl Key {
-    pub fn draw() -> Self {
+    pub(crate) fn draw() -> Self {
         let crypto = OpenMlsRustCrypto::default();
         let (secret, public) = crypto.crypto().signature_key_gen(SignatureScheme::ED25519).unwrap();
         Self { secret, public }
     }
 
     /// A credential as it should be, signed by whoever `signer` is, about a device of whoever `claims` is.
-    pub fn credential(&self, claims: &Person, signer: &SigningKey<Device>, join: JoinId) -> CredentialWithKey {
+    pub(crate) fn credential(&self, claims: &Person, signer: &SigningKey<Device>, join: JoinId) -> CredentialWithKey {
         let said = LeafStatement {
             format: FORMAT,
             user: claims.user.clone(),
@@ -60,7 +60,7 @@ impl Key {
         self.with(cbor::encode(&said.sign(signer)))
     }
 
-    pub fn with(&self, identity: Vec<u8>) -> CredentialWithKey {
+    pub(crate) fn with(&self, identity: Vec<u8>) -> CredentialWithKey {
         CredentialWithKey {
             credential: BasicCredential::new(identity).into(),
             signature_key: self.public.clone().into(),
@@ -68,20 +68,20 @@ impl Key {
     }
 }
 
-pub fn capabilities() -> Capabilities {
+pub(crate) fn capabilities() -> Capabilities {
     Capabilities::new(None, Some(&[SUITE]), Some(&[ExtensionType::Unknown(0xF5A7)]), None, None)
 }
 
 /// The attacker, as a member.
-pub struct Mallory {
-    pub provider: OpenMlsRustCrypto,
-    pub key: Key,
-    pub group: MlsGroup,
+pub(crate) struct Mallory {
+    pub(crate) provider: OpenMlsRustCrypto,
+    pub(crate) key: Key,
+    pub(crate) group: MlsGroup,
 }
 
 impl Mallory {
     /// Makes an external commit.
-    pub fn join(info: &[u8], tree: &[u8], key: Key, credential: CredentialWithKey) -> (Self, Vec<u8>) {
+    pub(crate) fn join(info: &[u8], tree: &[u8], key: Key, credential: CredentialWithKey) -> (Self, Vec<u8>) {
         let provider = OpenMlsRustCrypto::default();
         let message = MlsMessageIn::tls_deserialize_exact_bytes(info).unwrap();
         let MlsMessageBodyIn::GroupInfo(info) = message.extract() else { panic!("no group info") };

@@ -14,26 +14,26 @@ use undertone_keys::{DeviceId, JoinId, UserId, WallTime};
 use zeroize::Zeroizing;
 
 /// Every group of the tests.
-pub const ID: GroupId = GroupId::from_bytes([0xCA; 16]);
+pub(crate) const ID: GroupId = GroupId::from_bytes([0xCA; 16]);
 /// Now.
-pub const NOW: WallTime = WallTime::from_unix(1_800_000_000);
+pub(crate) const NOW: WallTime = WallTime::from_unix(1_800_000_000);
 
 /// The terms of a test's group.
-pub fn terms(suite: Suite) -> Terms {
+pub(crate) fn terms(suite: Suite) -> Terms {
     Terms::new(Protection::Blind, suite, false)
 }
 
 /// Who is let in.
 #[derive(Clone, Default)]
-pub struct List(pub BTreeMap<DeviceId, (UserId, VerifyingKey<Device>)>);
+pub(crate) struct List(pub(crate) BTreeMap<DeviceId, (UserId, VerifyingKey<Device>)>);
 
 impl List {
-    pub fn of(people: &[&Person]) -> Self {
+    pub(crate) fn of(people: &[&Person]) -> Self {
         let entry = |person: &&Person| (person.device(), (person.user.clone(), *person.identity.public()));
         Self(people.iter().map(entry).collect())
     }
 
-    pub fn roll(&self) -> impl Fn(&UserId, &DeviceId) -> Standing + '_ {
+    pub(crate) fn roll(&self) -> impl Fn(&UserId, &DeviceId) -> Standing + '_ {
         |user, device| match self.0.get(device) {
             Some((name, key)) if name == user => Standing::Listed(*key),
             _ => Standing::Refused,
@@ -42,56 +42,56 @@ impl List {
 }
 
 /// A device, its disk, and the log of what was written to it.
-pub struct Person {
-    pub user: UserId,
-    pub identity: SigningKey<Device>,
-    pub store: Store,
-    pub rng: SeededRng,
+pub(crate) struct Person {
+    pub(crate) user: UserId,
+    pub(crate) identity: SigningKey<Device>,
+    pub(crate) store: Store,
+    pub(crate) rng: SeededRng,
     /// What is durable.
-    pub disk: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) disk: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Person {
-    pub fn new(name: &str, seed: u64) -> Self {
+    pub(crate) fn new(name: &str, seed: u64) -> Self {
         let mut rng = SeededRng::new(seed);
         let identity = SigningKey::generate(&mut rng);
         let user = UserId::parse(name, "localhost").unwrap();
         Self { user, identity, store: Store::new(), rng, disk: BTreeMap::new() }
     }
 
-    pub fn device(&self) -> DeviceId {
+    pub(crate) fn device(&self) -> DeviceId {
         DeviceId::of(self.identity.public())
     }
 
     /// Commits and applies.
-    pub fn write(&mut self, writes: WriteSet) {
+    pub(crate) fn write(&mut self, writes: WriteSet) {
         write_to(&mut self.disk, &writes);
         self.store.apply(writes);
     }
 
     /// Keeps a step and returns what is to be sent.
-    pub fn keep(&mut self, step: Step) -> Vec<Sent> {
+    pub(crate) fn keep(&mut self, step: Step) -> Vec<Sent> {
         self.write(step.store);
         step.send
     }
 
     /// Killed and started again: what is durable is all there is.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.store = load(&self.disk);
     }
 
-    pub fn group(&self) -> Group<'_> {
+    pub(crate) fn group(&self) -> Group<'_> {
         Group::open(&self.store, ID).unwrap()
     }
 
-    pub fn create(&mut self, terms: &Terms) {
+    pub(crate) fn create(&mut self, terms: &Terms) {
         let join = JoinId::random(&mut self.rng);
         let joiner = Joiner { user: &self.user, identity: &self.identity, join, now: NOW };
         let step = Group::create(&self.store, &mut self.rng, ID, terms, &joiner).unwrap();
         self.keep(step);
     }
 
-    pub fn package_bytes(&mut self, suite: Suite) -> Vec<u8> {
+    pub(crate) fn package_bytes(&mut self, suite: Suite) -> Vec<u8> {
         let join = JoinId::random(&mut self.rng);
         let joiner = Joiner { user: &self.user, identity: &self.identity, join, now: NOW };
         let step = KeyPackage::generate(&self.store, &mut self.rng, suite, &joiner).unwrap();
@@ -101,28 +101,28 @@ impl Person {
         }
     }
 
-    pub fn package(&mut self, suite: Suite) -> KeyPackage {
+    pub(crate) fn package(&mut self, suite: Suite) -> KeyPackage {
         KeyPackage::parse(&self.package_bytes(suite), suite, NOW).unwrap()
     }
 
-    pub fn commit(&mut self, change: Change, list: &List) -> Upload {
+    pub(crate) fn commit(&mut self, change: Change, list: &List) -> Upload {
         let step = Group::open(&self.store, ID).unwrap().commit(&mut self.rng, change, &list.roll()).unwrap();
         upload(self.keep(step))
     }
 
-    pub fn accepted(&mut self) {
+    pub(crate) fn accepted(&mut self) {
         let step = Group::open(&self.store, ID).unwrap().accepted(&mut self.rng).unwrap();
         self.keep(step);
     }
 
-    pub fn join(&mut self, terms: &Terms, upload: &Upload, list: &List) {
+    pub(crate) fn join(&mut self, terms: &Terms, upload: &Upload, list: &List) {
         let welcome = upload.welcome.as_deref().unwrap();
         let step = Group::join(&self.store, &mut self.rng, ID, terms, welcome, &upload.tree, &list.roll()).unwrap();
         self.keep(step);
     }
 
     /// Follows somebody else's commit.
-    pub fn follow(&mut self, commit: &[u8], list: &List) {
+    pub(crate) fn follow(&mut self, commit: &[u8], list: &List) {
         let step = {
             let group = Group::open(&self.store, ID).unwrap();
             let Received::Commit(staged) = group.receive(&mut self.rng, commit).unwrap() else {
@@ -134,12 +134,12 @@ impl Person {
         self.keep(step);
     }
 
-    pub fn receive_error(&mut self, bytes: &[u8]) -> ReceiveError {
+    pub(crate) fn receive_error(&mut self, bytes: &[u8]) -> ReceiveError {
         let group = Group::open(&self.store, ID).unwrap();
         group.receive(&mut self.rng, bytes).unwrap_err()
     }
 
-    pub fn seal(&mut self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, message: &[u8]) -> Vec<u8> {
         let step = Group::open(&self.store, ID).unwrap().seal(&mut self.rng, message).unwrap();
         match self.keep(step).remove(0).what {
             Outgoing::Message { bytes, .. } => bytes,
@@ -147,7 +147,7 @@ impl Person {
         }
     }
 
-    pub fn open(&mut self, bytes: &[u8]) -> (u32, Vec<u8>) {
+    pub(crate) fn open(&mut self, bytes: &[u8]) -> (u32, Vec<u8>) {
         let (step, sender, message) = {
             let group = Group::open(&self.store, ID).unwrap();
             let Received::Message(opened) = group.receive(&mut self.rng, bytes).unwrap() else {
@@ -160,12 +160,19 @@ impl Person {
     }
 
     /// Starts to join by oneself.
-    pub fn start_external(&mut self, terms: &Terms, info: &[u8], tree: &[u8], again: bool, list: &List) -> Upload {
+    pub(crate) fn start_external(
+        &mut self,
+        terms: &Terms,
+        info: &[u8],
+        tree: &[u8],
+        again: bool,
+        list: &List,
+    ) -> Upload {
         let step = self.try_external(terms, info, tree, again, &[], list).unwrap();
         upload(self.keep(step))
     }
 
-    pub fn try_external(
+    pub(crate) fn try_external(
         &mut self,
         terms: &Terms,
         group_info: &[u8],
@@ -181,19 +188,19 @@ impl Person {
         external.start(&self.store, &mut self.rng, &list.roll())
     }
 
-    pub fn external_accepted(&mut self) {
+    pub(crate) fn external_accepted(&mut self) {
         let step = ExternalJoin::accepted(&self.store, ID).unwrap();
         self.keep(step);
     }
 
     /// What the delivery service would hand to somebody who joins this device's epoch.
-    pub fn public(&mut self) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn public(&mut self) -> (Vec<u8>, Vec<u8>) {
         let group = Group::open(&self.store, ID).unwrap();
         (group.group_info(&mut self.rng).unwrap(), group.tree().unwrap())
     }
 }
 
-pub fn write_to(disk: &mut BTreeMap<Vec<u8>, Vec<u8>>, writes: &WriteSet) {
+pub(crate) fn write_to(disk: &mut BTreeMap<Vec<u8>, Vec<u8>>, writes: &WriteSet) {
     for (key, value) in writes.changes() {
         match value {
             Some(value) => disk.insert(key.to_vec(), value.to_vec()),
@@ -202,11 +209,11 @@ pub fn write_to(disk: &mut BTreeMap<Vec<u8>, Vec<u8>>, writes: &WriteSet) {
     }
 }
 
-pub fn load(disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Store {
+pub(crate) fn load(disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Store {
     Store::load(disk.iter().map(|(key, value)| (key.clone(), Zeroizing::new(value.clone())))).unwrap()
 }
 
-pub fn upload(mut sent: Vec<Sent>) -> Upload {
+pub(crate) fn upload(mut sent: Vec<Sent>) -> Upload {
     match sent.remove(0).what {
         Outgoing::Commit(upload) => upload,
         other => panic!("{other:?}"),
@@ -214,13 +221,13 @@ pub fn upload(mut sent: Vec<Sent>) -> Upload {
 }
 
 /// What can be compared of a media key.
-pub fn key_of(person: &Person) -> [u8; 32] {
+pub(crate) fn key_of(person: &Person) -> [u8; 32] {
     let probe = undertone_keys::labels::Label::declare("undertone/test/probe/v1");
     *person.group().media_key().unwrap().derive::<32>(probe, &[]).expose()
 }
 
 /// All are in one epoch with one key, and see one roster.
-pub fn agree(people: &[&Person]) {
+pub(crate) fn agree(people: &[&Person]) {
     for person in people {
         assert_eq!(person.group().epoch(), people[0].group().epoch(), "{}", person.user);
         assert_eq!(person.group().authenticator(), people[0].group().authenticator(), "{}", person.user);
@@ -231,7 +238,7 @@ pub fn agree(people: &[&Person]) {
 }
 
 /// Ada, Bob and Cai in a group, with the list of the three.
-pub fn three(suite: Suite) -> (Person, Person, Person, List) {
+pub(crate) fn three(suite: Suite) -> (Person, Person, Person, List) {
     let (mut ada, mut bob, mut cai) = (Person::new("ada", 1), Person::new("bob", 2), Person::new("cai", 3));
     let list = List::of(&[&ada, &bob, &cai]);
     ada.create(&terms(suite));

@@ -23,12 +23,17 @@
 //! | `POST /v1/rooms/{room}/enter` | - | [`Entered`] |
 //! | `POST /v1/rooms/{room}/knock` | - | nothing |
 //! | `POST /v1/rooms/{room}/turn-away` | [`TurnAway`] | nothing |
+//! | `GET /v1/rooms/{room}/calls/{call}/tree?epoch={epoch}` | - | the ratchet tree as RFC 9420 encodes it |
+//! | `POST /v1/rooms/{room}/key-packages/claim` | [`ClaimKeyPackages`] | [`ClaimedKeyPackages`] |
+//! | `GET /v1/key-packages` | - | [`KeyPackagesLeft`] |
+//! | `POST /v1/key-packages` | [`UploadKeyPackages`] | nothing |
 //! | `GET /v1/signal` | - | WebSocket, see [`crate::signal`] |
 //!
 //! From `GET /v1/users` on all want `Authorization: Bearer` with a device's token. `login/start`, `recover/start` and `devices/change` may
 //! have one of the same account: its attempts have places of their own. Errors are [`Problem`].
 
 mod devices;
+mod key_packages;
 mod login;
 mod register;
 mod rooms;
@@ -40,6 +45,10 @@ use undertone_keys::UserId;
 use utoipa::ToSchema;
 
 pub use devices::{AccountHistory, AwaitConsent, ChangeDevices, Consented, Devices, Enrol, Enrolled, GiveConsent};
+pub use key_packages::{
+    ClaimKeyPackages, ClaimedKeyPackage, ClaimedKeyPackages, DeviceNamed, KeyPackagesLeft, SuiteLeft,
+    UploadKeyPackages, Withheld,
+};
 pub use login::{
     LoggedIn, LoginChallenge, LoginFinish, LoginStart, NewPassphrase, RecoverChallenge, RecoverFinish, RecoverStart,
 };
@@ -127,6 +136,10 @@ pub mod code {
     pub const UNKNOWN_ROOM: &str = "unknown_room";
     /// The access list is not the next one of this room, or its signer may not make this change.
     pub const BAD_ACCESS: &str = "bad_access";
+    /// There is no such tree, or none any more.
+    pub const NO_TREE: &str = "no_tree";
+    /// More key packages, or suites, than a device can have.
+    pub const TOO_MANY_KEY_PACKAGES: &str = "too_many_key_packages";
     /// Whoever asks may not moderate in this room.
     pub const RIGHTS: &str = "rights";
     /// This operator opens no rooms that the relay can hear.

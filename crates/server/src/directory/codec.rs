@@ -49,7 +49,7 @@ pub(super) fn label_key(label: &NodeLabel) -> Vec<u8> {
 /// The label of a key.
 pub(super) fn read_label(key: &[u8]) -> Result<NodeLabel, StorageError> {
     let (length, bytes) = key.split_first_chunk().ok_or(StorageError::Damaged)?;
-    label(u16::from_be_bytes(*length), bytes)
+    label(u16::from_be_bytes(*length), &[], bytes)
 }
 
 /// Packs a node.
@@ -91,10 +91,8 @@ pub(super) fn read(label_of: &NodeLabel, packed: &[u8]) -> Result<TreeNode, Stor
         let length = reader.length()?;
         let shared = shared(label_of);
         let own = usize::from(length).div_ceil(8).checked_sub(shared).ok_or(StorageError::Damaged)?;
-        let own = reader.take(own)?;
-        let mut bytes = label_of.label_val.iter().take(shared).copied().collect::<Vec<_>>();
-        bytes.extend(own);
-        label(length, &bytes).map(Some)
+        let beginning = label_of.label_val.get(..shared).ok_or(StorageError::Damaged)?;
+        label(length, beginning, reader.take(own)?).map(Some)
     };
     let (left_child, right_child) = (child(LEFT)?, child(RIGHT)?);
     if !reader.rest.is_empty() {
@@ -170,12 +168,15 @@ const fn shared(label: &NodeLabel) -> usize {
     label.label_len as usize / 8
 }
 
-fn label(length: u16, bytes: &[u8]) -> Result<NodeLabel, StorageError> {
+/// The label of this length with these bytes, which come in two parts.
+fn label(length: u16, beginning: &[u8], rest: &[u8]) -> Result<NodeLabel, StorageError> {
     let mut value = [0; 32];
-    if length > 256 || bytes.len() != usize::from(length).div_ceil(8) {
+    if length > 256 || beginning.len() + rest.len() != usize::from(length).div_ceil(8) {
         return Err(StorageError::Damaged);
     }
-    value.get_mut(..bytes.len()).ok_or(StorageError::Damaged)?.copy_from_slice(bytes);
+    let (first, after) = value.split_at_mut_checked(beginning.len()).ok_or(StorageError::Damaged)?;
+    first.copy_from_slice(beginning);
+    after.get_mut(..rest.len()).ok_or(StorageError::Damaged)?.copy_from_slice(rest);
     let label = NodeLabel::new(value, length.into());
     if label.get_prefix(label.label_len) == label { Ok(label) } else { Err(StorageError::Damaged) }
 }

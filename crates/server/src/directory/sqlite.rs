@@ -5,18 +5,20 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use undertone_keys::digest::sha256;
 
 use super::storage::{Batch, Binding, NewEpoch, Storage, StorageError, VrfPair};
 
+mod journal;
 mod read;
 mod schema;
 mod view;
 
+use journal::Journal;
 pub use view::SqliteView;
 
 /// Waits so long for whoever else has the file open, such as a backup.
@@ -41,7 +43,10 @@ pub struct Sqlite {
     /// Behind the readers, as it is closed last: only a connection that may write brings the log to its place and takes it
     /// away. Left behind, it is read as a whole by the next start.
     writer: Mutex<Connection>,
-    /// Nodes written since it was tidy.
+    /// Nodes that are not in their places yet. Changes with the writing connection in hand alone, in the same moment as the
+    /// database; `None` where a commit failed and nobody knows which of the two has happened.
+    journal: RwLock<Option<Arc<Journal>>>,
+    /// Nodes written in place since it was tidy.
     untidy: AtomicUsize,
 }
 
@@ -61,8 +66,9 @@ impl Sqlite {
         writer.pragma_update(None, "journal_size_limit", LOG_LEFT)?;
         writer.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         schema::migrate(&mut writer)?;
+        let journal = RwLock::new(Some(Arc::new(Journal::load(&writer)?)));
         let (writer, readers) = (Mutex::new(writer), Mutex::default());
-        Ok(Self { path: path.to_owned(), writer, readers, untidy: AtomicUsize::new(0) })
+        Ok(Self { path: path.to_owned(), writer, readers, journal, untidy: AtomicUsize::new(0) })
     }
 
     /// Reads the whole file for damage and says at which epoch it is. Changes nothing, and may be done beside a running
@@ -98,6 +104,38 @@ impl Sqlite {
 
     fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn journal(&self) -> RwLockReadGuard<'_, Option<Arc<Journal>>> {
+        self.journal.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_journal(&self) -> RwLockWriteGuard<'_, Option<Arc<Journal>>> {
+        self.journal.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal as this connection sees it, while no other one commits.
+    fn known(&self, connection: &Connection) -> Result<Arc<Journal>, StorageError> {
+        match &*self.journal() {
+            Some(journal) => Ok(journal.clone()),
+            None => Journal::load(connection).map(Arc::new),
+        }
+    }
+
+    /// Ends a transaction, and shows its journal together with it.
+    fn finish(&self, transaction: Transaction<'_>, journal: Arc<Journal>) -> Result<(), StorageError> {
+        let mut shown = self.set_journal();
+        *shown = None;
+        transaction.commit()?;
+        *shown = Some(journal);
+        Ok(())
+    }
+
+    /// Brings the nodes of the journal to their places.
+    fn place(&self, connection: &mut Connection, journal: &Journal) -> Result<(), StorageError> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        journal.place(&transaction, &[])?;
+        self.finish(transaction, Arc::default())
     }
 
     /// No page more than there are: what a full disk says.
@@ -139,11 +177,19 @@ impl Storage for Sqlite {
             Some(connection) => connection,
             None => reader(&self.path)?,
         };
-        SqliteView::begin(connection, &self.readers)
+        // Nothing is committed before the connection has seen its moment.
+        let journal = self.journal();
+        let view = SqliteView::begin(connection, &self.readers)?;
+        match &*journal {
+            Some(journal) => Ok(view.with(journal.clone())),
+            None => view.with_its_own(),
+        }
     }
 
     fn own_view(&self) -> Result<SqliteView<'_>, StorageError> {
-        Ok(SqliteView::own(self.writer()))
+        let connection = self.writer();
+        let journal = self.known(&connection)?;
+        Ok(SqliteView::own(connection, journal))
     }
 
     /// A transaction that only reads: without it every single read locks the file and looks for the newest commit.
@@ -160,12 +206,21 @@ impl Storage for Sqlite {
         drop(self.writing());
     }
 
-    /// A checkpoint, which waits for no reader. Within a commit it would be waited for.
+    /// Nodes to their places and a checkpoint, which waits for no reader. Within a commit it would be waited for.
     fn tidy(&self) -> Result<(), StorageError> {
-        if self.untidy.load(Ordering::Relaxed) < UNTIDY {
+        let mut connection = self.writing()?;
+        let journal = self.known(&connection)?;
+        if self.untidy.load(Ordering::Relaxed).saturating_add(journal.rows()) < UNTIDY {
             return Ok(());
         }
-        self.writing()?.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        if journal.rows() > 0 {
+            // What is lost of it with the power is done again.
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            let placed = self.place(&mut connection, &journal);
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            placed?;
+        }
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         self.untidy.store(0, Ordering::Relaxed);
         Ok(())
     }
@@ -177,8 +232,19 @@ impl Storage for Sqlite {
         if batch.leaf.index != size {
             return Err(StorageError::Conflict);
         }
+        let mut journal = self.known(&transaction)?;
         match &batch.epoch {
-            Some(epoch) if epoch.number == newest + 1 => add_epoch(&transaction, epoch)?,
+            Some(epoch) if epoch.number == newest + 1 => {
+                let changed = epoch.changed.len();
+                if journal.has_room(changed) {
+                    journal = Arc::new(journal.with(&transaction, epoch.number, &epoch.changed)?);
+                } else {
+                    journal.place(&transaction, &epoch.changed)?;
+                    self.untidy.fetch_add(journal.rows().saturating_add(changed), Ordering::Relaxed);
+                    journal = Arc::default();
+                }
+                add_epoch(&transaction, epoch)?;
+            }
             // There is nothing yet that a leaf could repeat.
             None if newest > 0 => {}
             Some(_) | None => return Err(StorageError::Conflict),
@@ -190,10 +256,7 @@ impl Storage for Sqlite {
             subtree.execute(params![level, integer(*number)?, hash])?;
         }
         drop((leaf, subtree));
-        transaction.commit()?;
-        let changed = batch.epoch.as_ref().map_or(1, |epoch| epoch.changed.len());
-        self.untidy.fetch_add(changed, Ordering::Relaxed);
-        Ok(())
+        self.finish(transaction, journal)
     }
 
     fn keep_proofs(&self, proofs: &[(u64, VrfPair)]) -> Result<(), StorageError> {
@@ -217,15 +280,6 @@ impl Storage for Sqlite {
 
 fn add_epoch(connection: &Connection, epoch: &NewEpoch) -> Result<(), StorageError> {
     let number = integer(epoch.number)?;
-    // In the order of the table: neighbours go to one page while it is at hand.
-    let mut changed: Vec<_> = epoch.changed.iter().collect();
-    changed.sort_unstable_by(|a, b| a.label.cmp(&b.label));
-    // In a table with one index and nothing that hangs on it, REPLACE writes where it finds, while an upsert looks for the
-    // place up to three times.
-    let mut node = connection.prepare_cached("INSERT OR REPLACE INTO node (label, node) VALUES (?, ?)")?;
-    for row in changed {
-        node.execute(params![row.label, row.node])?;
-    }
     let mut version =
         connection.prepare_cached("INSERT INTO version (hash, label, version, epoch, value) VALUES (?, ?, ?, ?, ?)")?;
     for (label, new) in &epoch.versions {

@@ -24,12 +24,12 @@ pub struct Above {
     above: u32,
 }
 
-async fn allowed<S: Accounts>(shared: &Shared<S>, headers: &HeaderMap) -> Result<Token, Refusal> {
+pub(super) async fn allowed<S: Accounts>(shared: &Shared<S>, headers: &HeaderMap) -> Result<Token, Refusal> {
     let token = authorize(shared, headers).await?;
     if shared.board.allow(&token.user, Spending::Room) { Ok(token) } else { Err(Refusal::too_many()) }
 }
 
-fn id(room: &str) -> Result<RoomId, Refusal> {
+pub(super) fn id(room: &str) -> Result<RoomId, Refusal> {
     RoomId::parse(room).ok_or_else(|| RoomError::Unknown.into())
 }
 

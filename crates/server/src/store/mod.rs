@@ -1,14 +1,20 @@
 //! What the server keeps about accounts: a small contract, and SQLite as its first keeper.
 
 mod devices;
+mod groups;
+mod key_packages;
 mod rooms;
 mod sqlite;
 mod sqlite_devices;
+mod sqlite_groups;
+mod sqlite_key_packages;
 mod sqlite_rooms;
 
 use std::future::Future;
 
 pub use devices::{Change, Devices, Passphrase, Secrets, StoredList, Waiting};
+pub use groups::{EpochEnd, Groups, NewGroup, NodeChanges, StoredGroup, Winner};
+pub use key_packages::{HandedOut, KeyPackages, Left, NewKeyPackages};
 pub use rooms::{Rooms, StoredAccess, StoredRoom};
 pub use sqlite::Sqlite;
 use undertone_keys::{DeviceId, UserId, WallTime};
@@ -113,3 +119,7 @@ pub trait Accounts: Devices {
 pub(crate) mod conformance;
 #[cfg(test)]
 pub(crate) mod devices_conformance;
+#[cfg(test)]
+pub(crate) mod groups_conformance;
+#[cfg(test)]
+pub(crate) mod key_packages_conformance;

@@ -216,6 +216,8 @@ mod tests {
         super::super::conformance::run(&store).await;
         super::super::rooms::conformance::run(&store).await;
         super::super::devices_conformance::run(&store).await;
+        super::super::groups_conformance::run(&store).await;
+        super::super::key_packages_conformance::run(&store).await;
         store.close().await;
         // What was committed is there after opening again.
         let again = Sqlite::open(&path).await.unwrap();

@@ -51,6 +51,8 @@ impl Rooms for Sqlite {
             .await
             .map_err(conflict)?;
         if closed {
+            let group = sqlx::query("DELETE FROM mls_groups WHERE room = ?").bind(room);
+            group.execute(&mut *transaction).await?;
             let older = sqlx::query("DELETE FROM room_access WHERE room = ? AND version < ?");
             older.bind(room).bind(access.version).execute(&mut *transaction).await?;
         }
@@ -122,7 +124,11 @@ impl Rooms for Sqlite {
         if close.bind(room).bind(version).execute(&mut *transaction).await?.rows_affected() != 1 {
             return Err(StoreError::Conflict);
         }
-        for forget in ["DELETE FROM room_access WHERE room = ?", "DELETE FROM room_members WHERE room = ?"] {
+        for forget in [
+            "DELETE FROM room_access WHERE room = ?",
+            "DELETE FROM room_members WHERE room = ?",
+            "DELETE FROM mls_groups WHERE room = ?",
+        ] {
             sqlx::query(forget).bind(room).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
@@ -191,6 +197,14 @@ impl Rooms for Sqlite {
                 .bind(room.as_bytes().as_slice())
                 .execute(&mut *transaction)
                 .await?;
+            if !goes_on {
+                // The group of a call goes with it.
+                sqlx::query("DELETE FROM mls_groups WHERE room = ? AND call <> ?")
+                    .bind(room.as_bytes().as_slice())
+                    .bind(call.as_bytes().as_slice())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
             transaction.commit().await
         };
         match noted.await.map_err(StoreError::from) {

@@ -110,19 +110,20 @@ pub(super) async fn measure(
         crowd.speak(speakers);
     }
     let times = Times::new(hosts.iter().map(|leave| leave.took).collect());
-    let mut lost = Frames::default();
-    hosts.iter().for_each(|leave| lost.add(leave.frames));
     let what = format!("keys, {size} in a room: the host leaves, until all seal under another's key");
-    let against = format!(
-        "{} times; frames never played {} of {} ({} not sealed, {} not opened)",
-        times.count(),
-        lost.without_key(),
-        lost.due,
-        lost.unsealed,
-        lost.unopened
-    );
-    table.fact(&what, times.to_string(), &against);
+    table.fact(&what, times.to_string(), &format!("{} times; it names who follows it", times.count()));
+    frames_row(table, &hosts, &format!("{speakers} speak"));
     Ok(())
+}
+
+/// How many frames around these leaves nobody ever played for want of a key, and beside what: none may be.
+fn frames_row(table: &mut Table, leaves: &[Leave], beside: &str) {
+    let mut frames = Frames::default();
+    leaves.iter().for_each(|leave| frames.add(leave.frames));
+    let lost = frames.without_key();
+    let found = format!("{lost} of {} ({} not sealed, {} not opened)", frames.due, frames.unsealed, frames.unopened);
+    let against = format!("{beside}; lost on the path {}", frames.astray);
+    table.row("the same: frames never played for want of a key", found, &against, Some(0.0), Some(lost == 0));
 }
 
 /// Who leaves next: from the end, nobody who is host, and nobody who speaks as long as there are others.
@@ -210,17 +211,12 @@ fn report(
         Times::new(own.collect()).to_string(),
         &against,
     );
-    let mut frames = Frames::default();
-    leaves.iter().for_each(|leave| frames.add(leave.frames));
-    let lost = frames.without_key();
-    let found = format!("{lost} of {} ({} not sealed, {} not opened)", frames.due, frames.unsealed, frames.unopened);
-    let against = format!(
-        "{speakers} speak; without a leave {} of {}; lost on the path {} and {}",
+    let beside = format!(
+        "{speakers} speak; without a leave {} of {}, and {} lost on the path",
         calm.without_key(),
         calm.due,
-        frames.astray,
         calm.astray
     );
-    table.row("the same: frames never played for want of a key", found, &against, Some(0.0), Some(lost == 0));
+    frames_row(table, leaves, &beside);
     Ok(())
 }

@@ -110,7 +110,7 @@ impl World {
                     self.hand_on(from, &to, call, envelope);
                 }
             }
-            ToServer::Hello { .. } | ToServer::OpenCall { .. } | ToServer::KeepAlive => {}
+            ToServer::Hello { .. } | ToServer::OpenCall { .. } | ToServer::KeepAlive | ToServer::Group { .. } => {}
         }
     }
 

@@ -106,6 +106,8 @@ pub(super) struct Keys {
     ceded: Option<JoinId>,
     /// The host before, which has left and named this device.
     leaver: Option<JoinId>,
+    /// This device has handed the host's part over and leaves: it follows nobody, and itself least of all.
+    leaving: bool,
     /// Hosts that told two stories: obeyed no more.
     convicted: HashSet<JoinId>,
     /// Secrets of each host that did not fit.
@@ -149,6 +151,7 @@ impl Default for Keys {
             joined_at: Time::ZERO,
             ceded: None,
             leaver: None,
+            leaving: false,
             convicted: HashSet::new(),
             faults: HashMap::new(),
             takeovers: HashMap::new(),
@@ -239,6 +242,7 @@ impl RoomCall {
         keys.host_heard = now;
         keys.host_spoke = None;
         keys.hosting = None;
+        keys.leaving = false;
         keys.recovery.wish(Failure::NoKey, now + self.policy.first_key);
     }
 
@@ -473,6 +477,7 @@ impl RoomCall {
         self.post(index, about, &KeySignal::Handover { handover }, rng);
         if leaves {
             self.keys.hosting = None;
+            self.keys.leaving = true;
         }
     }
 }

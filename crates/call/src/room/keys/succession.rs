@@ -74,7 +74,8 @@ impl RoomCall {
     pub(super) fn turn(&self, now: Time) -> Option<(Time, Cause)> {
         let join = self.own_join()?;
         // Whoever could give a key to nobody is no host; and where the server is gone, nobody follows a host that is heard.
-        if self.keys.offline.is_some() {
+        // Nor does a host on its way out follow itself: what it drew then would stand beside what its successor draws.
+        if self.keys.offline.is_some() || self.keys.leaving {
             return None;
         }
         let head = self.keys.head.as_ref();

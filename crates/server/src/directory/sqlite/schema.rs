@@ -3,7 +3,8 @@
 //! | table | row |
 //! |---|---|
 //! | `binding` | what the file belongs to; one row |
-//! | `node` | a node of the tree, in its newest state |
+//! | `node` | a node of the tree, in its newest state, but for what is in `journal` |
+//! | `journal` | the nodes that a small epoch changed, until they are written to `node` |
 //! | `version` | a version of a label's entry; numbered in the order they came, so that pages fill up |
 //! | `vrf` | the two VRF proofs of a version (192 bytes); the cache of rule KT-5 |
 //! | `epoch` | root, count of nodes and audit proof of an epoch |
@@ -38,6 +39,9 @@ const MIGRATIONS: &[&str] = &[
     "
     -- Nodes are written in a shorter form; those that are there stay until they change. VRF proofs are made again.
     DELETE FROM vrf;
+",
+    "
+    CREATE TABLE journal (epoch INTEGER PRIMARY KEY, nodes BLOB NOT NULL);
 ",
 ];
 

@@ -105,6 +105,61 @@ fn tidying_brings_what_is_durable_to_its_place() {
     assert_eq!(Sqlite::examine(&folder.file()), Ok(3));
 }
 
+/// A label's node in the newest state, from the tree as a whole and by itself.
+fn states(view: &impl View) -> Vec<u8> {
+    let mut states = Vec::new();
+    view.nodes(&mut |label, node| {
+        assert_eq!(view.node(label).unwrap().as_deref(), Some(node));
+        states.push(node[0]);
+        Ok(())
+    })
+    .unwrap();
+    states
+}
+
+#[test]
+fn nodes_of_small_epochs_are_there_before_they_are_in_their_places() {
+    let folder = Folder::new("journal");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    let rows = |table: &str| -> i64 {
+        let raw = Connection::open(folder.file()).unwrap();
+        raw.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    storage.commit(&epoch(1, 6_000)).unwrap();
+    assert_eq!((rows("journal"), rows("node")), (0, 6_000), "a large one goes to its place at once");
+    storage.commit(&epoch(2, 2_000)).unwrap();
+    storage.commit(&epoch(3, 3_000)).unwrap();
+    assert_eq!(rows("journal"), 2);
+    storage.commit(&epoch(4, 4_000)).unwrap();
+    assert_eq!(rows("journal"), 0, "this one had no room: it is in its place, and all before it");
+    let old = storage.view().unwrap();
+    let seen = [vec![4; 4_000], vec![1; 2_000]].concat();
+    let sorted = |view: &SqliteView<'_>| {
+        let mut states = states(view);
+        states.sort_unstable_by(|a, b| b.cmp(a));
+        states
+    };
+    assert_eq!(sorted(&old), seen);
+    storage.commit(&epoch(5, 7_000)).unwrap();
+    storage.tidy().unwrap();
+    assert_eq!(sorted(&old), seen, "a view stays as it was");
+    drop(old);
+    storage.commit(&epoch(6, 900)).unwrap();
+    storage.tidy().unwrap();
+    assert_eq!(rows("journal"), 1, "a few may wait longer");
+    for view in [storage.view().unwrap(), storage.own_view().unwrap()] {
+        assert_eq!(sorted(&view), [vec![6; 900], vec![5; 6_100]].concat());
+    }
+    storage.commit(&epoch(7, 900)).unwrap();
+    drop(storage);
+    assert_eq!(rows("journal"), 2);
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    assert_eq!(sorted(&storage.view().unwrap()), [vec![7; 900], vec![5; 6_100]].concat(), "and over a restart");
+    storage.tidy().unwrap();
+    assert_eq!(rows("journal"), 0);
+    assert_eq!(sorted(&storage.own_view().unwrap()), [vec![7; 900], vec![5; 6_100]].concat());
+}
+
 #[test]
 fn a_closed_directory_is_one_file() {
     let folder = Folder::new("closed");
@@ -123,7 +178,7 @@ fn a_file_of_a_later_server_is_left_alone() {
     let raw = Connection::open(folder.file()).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
-    assert_eq!(Sqlite::open(&folder.file()).unwrap_err(), StorageError::Newer { found: 99, known: 2 });
+    assert_eq!(Sqlite::open(&folder.file()).unwrap_err(), StorageError::Newer { found: 99, known: 3 });
     let raw = Connection::open(folder.file()).unwrap();
     let found: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(found, 99);
@@ -137,7 +192,8 @@ fn a_file_of_format_1_is_brought_to_the_newest() {
     let head = storage.view().unwrap().head().unwrap();
     drop(storage);
     let raw = Connection::open(folder.file()).unwrap();
-    raw.execute_batch("INSERT INTO vrf VALUES (1, zeroblob(224)); PRAGMA user_version = 1").unwrap();
+    raw.execute_batch("INSERT INTO vrf VALUES (1, zeroblob(224)); DROP TABLE journal; PRAGMA user_version = 1")
+        .unwrap();
     drop(raw);
     let storage = Sqlite::open(&folder.file()).unwrap();
     assert_eq!(storage.view().unwrap().head().unwrap(), head);
@@ -145,7 +201,7 @@ fn a_file_of_format_1_is_brought_to_the_newest() {
     let raw = Connection::open(folder.file()).unwrap();
     let proofs: i64 = raw.query_row("SELECT COUNT(*) FROM vrf", [], |row| row.get(0)).unwrap();
     let format: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!((proofs, format), (0, 2));
+    assert_eq!((proofs, format), (0, 3));
 }
 
 #[test]

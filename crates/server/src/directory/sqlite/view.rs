@@ -2,16 +2,21 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 use undertone_transparency::log::Hash;
 
+use super::journal::Journal;
 use super::read;
 use crate::directory::storage::{Head, StorageError, Version, View, Visit};
 
 /// A state of the database: of one moment on a reading connection, or what was committed last on the writing one.
-pub struct SqliteView<'a>(Held<'a>);
+pub struct SqliteView<'a> {
+    held: Held<'a>,
+    /// Nodes that are not in their places in this state.
+    journal: Arc<Journal>,
+}
 
 enum Held<'a> {
     /// The connection is only taken away when the view ends.
@@ -20,17 +25,33 @@ enum Held<'a> {
 }
 
 impl<'a> SqliteView<'a> {
+    /// The state of this moment, on a reading connection; without its journal.
     pub(super) fn begin(connection: Connection, pool: &'a Mutex<Vec<Connection>>) -> Result<Self, StorageError> {
         connection.prepare_cached("BEGIN")?.execute([])?;
-        Ok(Self(Held::Pooled(Some(connection), pool)))
+        // The transaction's moment is that of its first read.
+        connection.prepare_cached("SELECT MAX(epoch) FROM journal")?.query_row([], |_| Ok(()))?;
+        Ok(Self { held: Held::Pooled(Some(connection), pool), journal: Arc::default() })
     }
 
-    pub(super) const fn own(connection: MutexGuard<'a, Connection>) -> Self {
-        Self(Held::Own(connection))
+    /// With the journal of that moment.
+    pub(super) fn with(self, journal: Arc<Journal>) -> Self {
+        let mut view = self;
+        view.journal = journal;
+        view
+    }
+
+    /// With the journal as the database has it.
+    pub(super) fn with_its_own(self) -> Result<Self, StorageError> {
+        let journal = Journal::load(self.connection()?)?;
+        Ok(self.with(Arc::new(journal)))
+    }
+
+    pub(super) const fn own(connection: MutexGuard<'a, Connection>, journal: Arc<Journal>) -> Self {
+        Self { held: Held::Own(connection), journal }
     }
 
     fn connection(&self) -> Result<&Connection, StorageError> {
-        match &self.0 {
+        match &self.held {
             Held::Pooled(connection, _) => connection.as_ref().ok_or(StorageError::Failed(0)),
             Held::Own(connection) => Ok(connection.deref()),
         }
@@ -39,7 +60,7 @@ impl<'a> SqliteView<'a> {
 
 impl Drop for SqliteView<'_> {
     fn drop(&mut self) {
-        if let Held::Pooled(connection, pool) = &mut self.0
+        if let Held::Pooled(connection, pool) = &mut self.held
             && let Some(connection) = connection.take()
             // One that does not end its transaction is not used again.
             && connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).is_ok()
@@ -61,17 +82,27 @@ impl View for SqliteView<'_> {
     }
 
     fn node(&self, label: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        if let Some(node) = self.journal.node(label) {
+            return Ok(Some(node.to_vec()));
+        }
         read::optional(self.connection()?, "SELECT node FROM node WHERE label = ?", [label])
     }
 
     fn nodes(&self, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        let late = self.journal.nodes();
+        let mut late = late.into_iter().peekable();
         let mut statement = self.connection()?.prepare("SELECT label, node FROM node ORDER BY label")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let bytes = |column| row.get_ref(column)?.as_blob().map_err(|_| StorageError::Damaged);
-            visit(bytes(0)?, bytes(1)?)?;
+            let (label, placed) = (bytes(0)?, bytes(1)?);
+            while let Some((label, node)) = late.next_if(|(late, _)| *late < label) {
+                visit(label, node)?;
+            }
+            let newer = late.next_if(|(late, _)| *late == label);
+            visit(label, newer.map_or(placed, |(_, node)| node))?;
         }
-        Ok(())
+        late.try_for_each(|(label, node)| visit(label, node))
     }
 
     fn newest(&self, label: &[u8], epoch: u64) -> Result<Option<Version>, StorageError> {

@@ -1,0 +1,195 @@
+//! One group in memory, behind the lock that puts what happens in it into an order.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use undertone_keys::{CallId, DeviceId, RoomId};
+use undertone_protocol::delivery::{InfoFrame, Opaque, Tree, TreeHashes};
+use undertone_protocol::limits::{EXTERNAL_COMMIT_EVERY, FOLLOWER_MEMORY, GROUP_TREES};
+
+use super::followers::Followers;
+use super::votes::Votes;
+use crate::config::Limits;
+use crate::rate::Bucket;
+use crate::store::{Groups, StoreError, StoredGroup};
+
+/// A call's group, be there one yet or not.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) room: RoomId,
+    /// Held from before an epoch's transaction until everybody was told of it, so that all are told in one order, and whoever
+    /// begins to follow misses nothing.
+    pub(super) state: tokio::sync::Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) followers: Followers,
+    /// What is known of the database, if anything is: after an error it is read again.
+    pub(super) known: Known,
+    /// Commits that may be brought, by whomever.
+    pub(super) commits: Bucket,
+    /// When each device last came in by a commit of its own.
+    external: HashMap<DeviceId, Instant>,
+    pub(super) used: Instant,
+}
+
+#[derive(Debug)]
+pub(super) enum Known {
+    /// It has to be read.
+    Nothing,
+    /// There is no group.
+    None,
+    /// There is.
+    Group(Box<Current>),
+}
+
+impl Group {
+    pub(super) fn new(room: RoomId, limits: &Limits, now: Instant) -> Self {
+        let commits = Bucket::new(limits.group_commit_burst, limits.group_commit_rate, now);
+        let (followers, external) = (Followers::default(), HashMap::new());
+        let state = State { followers, known: Known::Nothing, commits, external, used: now };
+        Self { room, state: tokio::sync::Mutex::new(state) }
+    }
+}
+
+impl State {
+    /// The group as it is, read from the store where it is not known.
+    pub(super) async fn current(
+        &mut self,
+        store: &impl Groups,
+        call: CallId,
+    ) -> Result<Option<&mut Current>, StoreError> {
+        if matches!(self.known, Known::Nothing) {
+            self.known = match store.group(call).await? {
+                Some(stored) => Known::Group(Box::new(Current::from_stored(stored)?)),
+                None => Known::None,
+            };
+        }
+        Ok(match &mut self.known {
+            Known::Group(current) => Some(current),
+            Known::None | Known::Nothing => None,
+        })
+    }
+
+    /// After how long a device may come in by a commit of its own again, if not now (rule MLS-2).
+    pub(super) fn external_wait(&self, device: DeviceId, now: Instant) -> Option<std::time::Duration> {
+        let since = now.saturating_duration_since(*self.external.get(&device)?);
+        EXTERNAL_COMMIT_EVERY.checked_sub(since).filter(|wait| !wait.is_zero())
+    }
+
+    /// A device came in by a commit of its own.
+    pub(super) fn came_in(&mut self, device: DeviceId, now: Instant) {
+        self.external.retain(|_, at| now.saturating_duration_since(*at) < EXTERNAL_COMMIT_EVERY);
+        self.external.insert(device, now);
+    }
+}
+
+/// A group at its newest epoch.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) suite: u16,
+    pub(super) epoch: u64,
+    /// The oldest epoch whose commit is kept.
+    pub(super) oldest: u64,
+    pub(super) creator: DeviceId,
+    pub(super) hash: [u8; 32],
+    pub(super) info: Opaque,
+    pub(super) votes: Votes,
+    /// Of the newest epoch and some before it, in this order.
+    trees: VecDeque<(u64, Arc<Tree>)>,
+    hashes: TreeHashes,
+    /// The epochs whose commits are kept, and how many bytes each has.
+    history: VecDeque<(u64, usize)>,
+    /// Until then somebody may come back of whom nothing is known: the server was started again meanwhile.
+    settled: Option<Instant>,
+}
+
+impl Current {
+    fn from_stored(stored: StoredGroup) -> Result<Self, StoreError> {
+        let tree = Tree::new(stored.nodes).map_err(|_| StoreError::Damaged)?;
+        let digest = InfoFrame::read(&stored.info).map_err(|_| StoreError::Damaged)?.digest();
+        Ok(Self {
+            suite: stored.suite,
+            epoch: stored.epoch,
+            oldest: stored.oldest,
+            creator: stored.creator,
+            hash: stored.hash,
+            info: stored.info.into(),
+            votes: Votes::new(digest),
+            hashes: TreeHashes::of(&tree),
+            trees: VecDeque::from([(stored.epoch, Arc::new(tree))]),
+            history: stored.history.into(),
+            settled: Instant::now().checked_add(FOLLOWER_MEMORY),
+        })
+    }
+
+    /// A group that begins.
+    pub(super) fn begin(
+        (suite, creator, hash): (u16, DeviceId, [u8; 32]),
+        (info, votes): (Opaque, Votes),
+        (tree, hashes): (Tree, TreeHashes),
+    ) -> Self {
+        let (trees, history) = (VecDeque::from([(0, Arc::new(tree))]), VecDeque::new());
+        Self { suite, epoch: 0, oldest: 0, creator, hash, info, votes, trees, hashes, history, settled: None }
+    }
+
+    /// The newest tree, and the hashes of its subtrees.
+    pub(super) fn tree(&self) -> (Arc<Tree>, &TreeHashes) {
+        let tree = self.trees.back().map(|(_, tree)| tree.clone());
+        (tree.unwrap_or_default(), &self.hashes)
+    }
+
+    /// The tree of an epoch, where it is kept.
+    pub(super) fn tree_of(&self, epoch: u64) -> Option<Arc<Tree>> {
+        self.trees.iter().find(|(of, _)| *of == epoch).map(|(_, tree)| tree.clone())
+    }
+
+    /// The oldest epoch whose commit is kept when one of so many bytes ends the present epoch: no more than the limits say, and none
+    /// that all have seen.
+    pub(super) fn oldest_after(&self, bytes: usize, limits: &Limits, needed: Option<u64>, now: Instant) -> u64 {
+        let (mut oldest, mut count, mut total) = (self.epoch, 0, 0_u64);
+        for (epoch, bytes) in std::iter::once((self.epoch, bytes)).chain(self.history.iter().rev().copied()) {
+            count += 1;
+            total = total.saturating_add(bytes as u64);
+            // The newest stays whatever it weighs: those who lost need it, and who did not get the answer asks for it.
+            if count > 1 && (count > limits.group_history || total > limits.group_history_bytes) {
+                break;
+            }
+            oldest = epoch;
+        }
+        let is_settled = self.settled.is_none_or(|settled| settled <= now);
+        let seen = needed.filter(|_| is_settled).unwrap_or(0).min(self.epoch);
+        oldest.max(seen).max(self.oldest)
+    }
+
+    /// The present epoch ended with a commit of so many bytes.
+    pub(super) fn advance(
+        &mut self,
+        oldest: u64,
+        bytes: usize,
+        info: Opaque,
+        votes: Votes,
+        tree: Tree,
+        hashes: TreeHashes,
+    ) {
+        self.history.push_back((self.epoch, bytes));
+        self.history.retain(|(epoch, _)| *epoch >= oldest);
+        self.oldest = oldest;
+        self.epoch += 1;
+        (self.info, self.votes, self.hashes) = (info, votes, hashes);
+        self.trees.push_back((self.epoch, Arc::new(tree)));
+        if self.trees.len() > GROUP_TREES {
+            self.trees.pop_front();
+        }
+    }
+
+    /// Another group info and tree take the place of those of the present epoch.
+    pub(super) fn reinform(&mut self, info: Opaque, digest: [u8; 32], tree: Tree, hashes: TreeHashes) {
+        (self.info, self.hashes) = (info, hashes);
+        self.votes.turn_to(digest);
+        self.trees.pop_back();
+        self.trees.push_back((self.epoch, Arc::new(tree)));
+    }
+}

@@ -1,0 +1,241 @@
+//! Groups in SQLite.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Row, query, query_scalar};
+use undertone_keys::envelope::Address;
+use undertone_keys::{CallId, DeviceId, WallTime};
+use undertone_protocol::delivery::Node;
+use undertone_protocol::limits::MAX_TREE_NODES;
+
+use super::StoreError;
+use super::groups::{EpochEnd, Groups, NewGroup, NodeChanges, StoredGroup, Winner};
+use super::sqlite::{Sqlite, conflict, number, seconds};
+
+fn unsigned(stored: i64) -> Result<u64, StoreError> {
+    u64::try_from(stored).map_err(|_| StoreError::Damaged)
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Damaged)
+}
+
+/// Writes what becomes different in a tree whose rows are there.
+async fn change_tree(
+    connection: &mut SqliteConnection,
+    call: CallId,
+    NodeChanges { length, nodes }: &NodeChanges,
+) -> Result<(), StoreError> {
+    let call = call.as_bytes().as_slice();
+    let beyond = query("DELETE FROM mls_nodes WHERE call = ? AND place >= ?").bind(call).bind(length);
+    beyond.execute(&mut *connection).await?;
+    for (place, node) in nodes {
+        match node {
+            None => {
+                let blank = query("DELETE FROM mls_nodes WHERE call = ? AND place = ?").bind(call).bind(place);
+                blank.execute(&mut *connection).await?;
+            }
+            Some(node) => {
+                let put = "INSERT INTO mls_nodes (call, place, node) VALUES (?, ?, ?)
+                           ON CONFLICT (call, place) DO UPDATE SET node = excluded.node";
+                query(put).bind(call).bind(place).bind(node.as_ref()).execute(&mut *connection).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Groups for Sqlite {
+    async fn create_group(&self, group: NewGroup, now: WallTime) -> Result<(), StoreError> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let call = group.call.as_bytes().as_slice();
+        let present = query("SELECT 1 FROM rooms WHERE room = ? AND call = ? AND closed = 0");
+        let present = present.bind(group.room.as_bytes().as_slice()).bind(call);
+        if present.fetch_optional(&mut *transaction).await?.is_none() {
+            return Err(StoreError::Conflict);
+        }
+        let insert = "INSERT INTO mls_groups (call, room, suite, epoch, info, length, oldest, creator, hash, used)
+                      VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?, ?)";
+        query(insert)
+            .bind(call)
+            .bind(group.room.as_bytes().as_slice())
+            .bind(group.suite)
+            .bind(group.info)
+            .bind(group.tree.length)
+            .bind(group.creator.as_bytes().as_slice())
+            .bind(group.hash.as_slice())
+            .bind(seconds(now))
+            .execute(&mut *transaction)
+            .await
+            .map_err(conflict)?;
+        change_tree(&mut transaction, group.call, &group.tree).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn group_count(&self) -> Result<u32, StoreError> {
+        Ok(query_scalar("SELECT COUNT(*) FROM mls_groups").fetch_one(self.pool()).await?)
+    }
+
+    async fn group(&self, id: CallId) -> Result<Option<StoredGroup>, StoreError> {
+        // From one state of the database.
+        let mut transaction = self.pool().begin().await?;
+        let call = id.as_bytes().as_slice();
+        let select = "SELECT suite, epoch, info, length, oldest, creator, hash FROM mls_groups WHERE call = ?";
+        let Some(row) = query(select).bind(call).fetch_optional(&mut *transaction).await? else { return Ok(None) };
+        let length = usize::try_from(row.try_get::<u32, _>("length")?).map_err(|_| StoreError::Damaged)?;
+        if length > MAX_TREE_NODES {
+            return Err(StoreError::Damaged);
+        }
+        let mut nodes: Vec<Option<Node>> = vec![None; length];
+        let stored = query("SELECT place, node FROM mls_nodes WHERE call = ?").bind(call);
+        for row in stored.fetch_all(&mut *transaction).await? {
+            let place = usize::try_from(row.try_get::<u32, _>("place")?).map_err(|_| StoreError::Damaged)?;
+            let node: Vec<u8> = row.try_get("node")?;
+            *nodes.get_mut(place).ok_or(StoreError::Damaged)? = Some(node.into());
+        }
+        let mut history = Vec::new();
+        let stored = query("SELECT epoch, LENGTH(message) AS bytes FROM mls_commits WHERE call = ? ORDER BY epoch");
+        for row in stored.bind(call).fetch_all(&mut *transaction).await? {
+            let bytes = usize::try_from(row.try_get::<i64, _>("bytes")?).map_err(|_| StoreError::Damaged)?;
+            history.push((unsigned(row.try_get("epoch")?)?, bytes));
+        }
+        Ok(Some(StoredGroup {
+            suite: row.try_get("suite")?,
+            epoch: unsigned(row.try_get("epoch")?)?,
+            oldest: unsigned(row.try_get("oldest")?)?,
+            creator: DeviceId::from_bytes(array(row.try_get("creator")?)?),
+            hash: array(row.try_get("hash")?)?,
+            info: row.try_get("info")?,
+            nodes,
+            history,
+        }))
+    }
+
+    async fn end_epoch(&self, end: EpochEnd) -> Result<(), StoreError> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let (call, epoch) = (end.call.as_bytes().as_slice(), number(end.epoch));
+        // The compare and the set. That there is one row of each epoch holds by itself as well.
+        let set = "UPDATE mls_groups SET epoch = epoch + 1, info = ?, length = ?, oldest = MAX(oldest, ?), used = ?
+                   WHERE call = ? AND epoch = ?";
+        let set = query(set).bind(end.info).bind(end.tree.length).bind(number(end.oldest)).bind(seconds(end.now));
+        if set.bind(call).bind(epoch).execute(&mut *transaction).await?.rows_affected() != 1 {
+            return Err(StoreError::Conflict);
+        }
+        query("INSERT INTO mls_commits (call, epoch, device, hash, message) VALUES (?, ?, ?, ?, ?)")
+            .bind(call)
+            .bind(epoch)
+            .bind(end.device.as_bytes().as_slice())
+            .bind(end.hash.as_slice())
+            .bind(end.commit)
+            .execute(&mut *transaction)
+            .await
+            .map_err(conflict)?;
+        change_tree(&mut transaction, end.call, &end.tree).await?;
+        let next = epoch.saturating_add(1);
+        for (place, (to, welcome)) in end.welcomes.iter().enumerate() {
+            let place = i64::try_from(place).unwrap_or(i64::MAX);
+            query("INSERT INTO mls_welcomes (call, epoch, number, welcome) VALUES (?, ?, ?, ?)")
+                .bind(call)
+                .bind(next)
+                .bind(place)
+                .bind(welcome.as_slice())
+                .execute(&mut *transaction)
+                .await?;
+            for Address { user, device } in to {
+                query("INSERT OR REPLACE INTO mls_welcomed (call, device, user, epoch, number) VALUES (?, ?, ?, ?, ?)")
+                    .bind(call)
+                    .bind(device.as_bytes().as_slice())
+                    .bind(user.as_str())
+                    .bind(next)
+                    .bind(place)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+        }
+        for forget in [
+            "DELETE FROM mls_commits WHERE call = ? AND epoch < ?",
+            // What led into an epoch that nobody can go on from is good for nothing.
+            "DELETE FROM mls_welcomes WHERE call = ? AND epoch < ?",
+        ] {
+            query(forget).bind(call).bind(number(end.oldest)).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn winner(&self, call: CallId, epoch: u64) -> Result<Option<Winner>, StoreError> {
+        let select = query("SELECT device, hash, message FROM mls_commits WHERE call = ? AND epoch = ?");
+        let select = select.bind(call.as_bytes().as_slice()).bind(number(epoch));
+        let Some(row) = select.fetch_optional(self.pool()).await? else { return Ok(None) };
+        Ok(Some(Winner {
+            device: DeviceId::from_bytes(array(row.try_get("device")?)?),
+            hash: array(row.try_get("hash")?)?,
+            commit: row.try_get("message")?,
+        }))
+    }
+
+    async fn commits_from(
+        &self,
+        call: CallId,
+        epoch: u64,
+        most: u32,
+        room_for: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let (mut commits, mut taken) = (Vec::new(), 0);
+        // One at a time: no more is ever held than is handed out.
+        for next in epoch..epoch.saturating_add(u64::from(most)) {
+            let select = query_scalar("SELECT message FROM mls_commits WHERE call = ? AND epoch = ?");
+            let select = select.bind(call.as_bytes().as_slice()).bind(number(next));
+            let Some(commit): Option<Vec<u8>> = select.fetch_optional(self.pool()).await? else { break };
+            taken += commit.len();
+            if taken > room_for && !commits.is_empty() {
+                break;
+            }
+            commits.push((next, commit));
+        }
+        Ok(commits)
+    }
+
+    async fn welcome_for(&self, call: CallId, to: &Address) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        let select = "SELECT mls_welcomes.epoch, mls_welcomes.welcome FROM mls_welcomed JOIN mls_welcomes
+                      ON mls_welcomes.call = mls_welcomed.call AND mls_welcomes.epoch = mls_welcomed.epoch
+                      AND mls_welcomes.number = mls_welcomed.number
+                      WHERE mls_welcomed.call = ? AND mls_welcomed.device = ? AND mls_welcomed.user = ?";
+        let select = query(select).bind(call.as_bytes().as_slice()).bind(to.device.as_bytes().as_slice());
+        let Some(row) = select.bind(to.user.as_str()).fetch_optional(self.pool()).await? else { return Ok(None) };
+        Ok(Some((unsigned(row.try_get("epoch")?)?, row.try_get("welcome")?)))
+    }
+
+    async fn welcomed(&self, call: CallId, device: DeviceId) -> Result<(), StoreError> {
+        let forget = query("DELETE FROM mls_welcomed WHERE call = ? AND device = ?");
+        forget.bind(call.as_bytes().as_slice()).bind(device.as_bytes().as_slice()).execute(self.pool()).await?;
+        Ok(())
+    }
+
+    async fn reinform(&self, call: CallId, epoch: u64, info: Vec<u8>, tree: NodeChanges) -> Result<(), StoreError> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let set = query("UPDATE mls_groups SET info = ?, length = ? WHERE call = ? AND epoch = ?");
+        let set = set.bind(info).bind(tree.length).bind(call.as_bytes().as_slice()).bind(number(epoch));
+        if set.execute(&mut *transaction).await?.rows_affected() != 1 {
+            return Err(StoreError::Conflict);
+        }
+        change_tree(&mut transaction, call, &tree).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn groups_used(&self, calls: &[CallId], now: WallTime) -> Result<(), StoreError> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        for call in calls {
+            let used = query("UPDATE mls_groups SET used = MAX(used, ?) WHERE call = ?").bind(seconds(now));
+            used.bind(call.as_bytes().as_slice()).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn forget_groups(&self, since: WallTime) -> Result<u64, StoreError> {
+        let forget = query("DELETE FROM mls_groups WHERE used < ?").bind(seconds(since));
+        Ok(forget.execute(self.pool()).await?.rows_affected())
+    }
+}
