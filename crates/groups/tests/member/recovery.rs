@@ -218,6 +218,52 @@ fn sto_3_restored_from_an_old_store_that_was_only_followed_with() {
 }
 
 #[test]
+fn sto_3_restored_from_an_old_store_whose_commit_was_on_its_way() {
+    let mut world = at_rest(3, 38);
+    let before = world.service.uploads;
+    world.drive(1, Input::Sealed { frames: 65_536 });
+    while world.service.uploads == before {
+        world.run(ms(5));
+    }
+    let old = world.devices[1].person.disk.clone();
+    world.run(ms(1_000));
+    world.settle(ms(1_000));
+    // It was taken, and sealed under; and so were two more.
+    for _ in 0..2 {
+        world.drive(0, Input::Sealed { frames: 65_536 });
+        world.run(ms(1_000));
+    }
+    world.devices[1].membership = None;
+    world.devices[1].person.disk = old;
+    world.present.remove(&1);
+    world.join(1);
+    // The commit that comes back as its own does not make it new: the world sees to it that no key is sealed under twice.
+    world.settle(ms(10_000));
+}
+
+#[test]
+fn mls_2_two_external_commits_of_one_device_are_thirty_seconds_apart() {
+    let mut world = at_rest(3, 39);
+    for _ in 0..3 {
+        let epoch = world.epoch(0);
+        let device = world.of(1);
+        let other = world.of(2);
+        for device in [device, other] {
+            for _ in 0..5 {
+                let Some(epoch) = epoch else { break };
+                world.drive(0, Input::CannotOpen { device: device.clone(), epoch: epoch + 1 });
+            }
+        }
+        world.run(Duration::from_secs(20));
+    }
+    let joined = |(at, event): &(_, Event)| matches!(event, Event::Joined { how: How::BySelf, .. }).then_some(*at);
+    let times: Vec<undertone_keys::Time> = world.devices[0].events.iter().filter_map(joined).collect();
+    assert!(times.len() >= 2);
+    assert!(times.windows(2).all(|pair| pair[1].since(pair[0]) >= Duration::from_secs(30)));
+    world.settle(ms(40_000));
+}
+
+#[test]
 fn sto_2_restarted_in_the_middle_of_everything() {
     for seed in 0..12 {
         let mut world = at_rest(3, 35);

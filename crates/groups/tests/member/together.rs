@@ -58,6 +58,11 @@ fn mls_4_all_join_at_once_twenty() {
 }
 
 #[test]
+fn mls_4_all_join_at_once_seventy_in_two_batches() {
+    all_join_at_once(70);
+}
+
+#[test]
 fn mls_4_all_join_at_once_fifty() {
     all_join_at_once(50);
 }
@@ -76,6 +81,9 @@ fn all_join_at_once(count: usize) {
     world.run(Duration::from_secs(2) + ms(300) * u32::try_from(count).unwrap());
     world.settle(ms(5_000));
     let (uploads, epochs) = (world.service.uploads, world.service.accepted.len());
+    let spent: Vec<_> = world.devices.iter().map(|device| device.membership.as_ref().unwrap().spent()).collect();
+    let (sent, received): (u64, u64) = spent.iter().fold((0, 0), |sum, one| (sum.0 + one.sent, sum.1 + one.received));
+    println!("{} bytes sent and {} received for each device", sent / count as u64, received / count as u64);
     println!("then {uploads} uploads, {epochs} epochs, {} lost", world.service.lost);
     assert!(uploads <= 3 * count, "{uploads} uploads for {count}");
     one_commit_per_epoch(&world);
