@@ -77,6 +77,9 @@ fn all_join_at_once(count: usize) {
     println!("{count} in {took:?}: {uploads} uploads, {epochs} epochs, {} claims", world.service.claims);
     one_commit_per_epoch(&world);
     assert!(uploads <= count, "{uploads} uploads");
+    if count > 50 {
+        return;
+    }
     // Each updates early, spread out: no more than a few lose a race.
     world.run(Duration::from_secs(2) + ms(300) * u32::try_from(count).unwrap());
     world.settle(ms(5_000));
