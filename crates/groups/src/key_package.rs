@@ -151,6 +151,11 @@ impl KeyPackage {
     }
 }
 
+/// How many key packages of this device wait to be used.
+pub(crate) fn waiting_packages(store: &Store) -> usize {
+    store.starting_with(WAITING).count()
+}
+
 /// Where the private key of a leaf waits that is in no group yet.
 pub(crate) fn waiting_key(public: &[u8]) -> Vec<u8> {
     [WAITING, public].concat()

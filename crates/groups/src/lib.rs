@@ -89,6 +89,7 @@ mod key_package;
 pub mod labels;
 mod leaf;
 pub mod limits;
+pub mod member;
 mod provider;
 pub mod psk;
 mod refused;

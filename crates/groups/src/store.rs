@@ -72,6 +72,14 @@ impl Store {
         }
     }
 
+    /// The same before the shell has committed it, for whoever gathers what an input changes: it is added to `kept`.
+    pub(crate) fn apply_and_keep(&mut self, writes: WriteSet, kept: &mut WriteSet) {
+        for (key, value) in &writes.0 {
+            kept.0.insert(key.clone(), value.as_ref().map(|value| Zeroizing::new(value.to_vec())));
+        }
+        self.apply(writes);
+    }
+
     pub(crate) fn read(&self, key: &[u8]) -> Option<&[u8]> {
         self.0.get(key).map(|value| value.as_slice())
     }

@@ -38,6 +38,8 @@ pub struct Attest {
     pub group: GroupId,
     /// The epoch.
     pub epoch: u64,
+    /// The group context, as MLS writes it.
+    pub context: Vec<u8>,
     /// The hash of the tree.
     pub tree_hash: Vec<u8>,
     /// The confirmation tag of the commit that began the epoch, as MLS writes it.
@@ -70,6 +72,7 @@ impl Group<'_> {
         Ok(Attest {
             group: self.id,
             epoch: self.epoch(),
+            context: tls(self.mls.public_group().group_context())?,
             tree_hash: self.mls.public_group().group_context().tree_hash().to_vec(),
             confirmation_tag: tls(self.mls.confirmation_tag())?,
         })

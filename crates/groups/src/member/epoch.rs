@@ -1,0 +1,137 @@
+//! What a new epoch leads to: its key in the ring, the roster, what is said about it.
+
+use super::interface::{Event, How, Output};
+use super::policy::times;
+use super::presence::{behind, place};
+use super::state::{By, View};
+use super::timer::Timer;
+use super::{Membership, Turn, within};
+use crate::group::Group;
+use crate::roll::Member;
+
+impl Membership {
+    /// The group in the store is in another epoch than it was.
+    pub(super) fn begin_epoch(&mut self, turn: &mut Turn<'_, '_>, by: &By) {
+        let before = self.view.take();
+        let view = match View::of(turn.means.store, self.id, turn.now) {
+            Ok(view) => view,
+            Err(broken) => return self.broken(turn, broken),
+        };
+        let Ok(Ok(key)) = Group::open(turn.means.store, self.id).map(|group| group.media_key()) else {
+            return self.broken(turn, crate::failure::Broken::Library);
+        };
+        let entry = if let By::Entry(how) = by { Some(*how) } else { None };
+        let (added, removed) = if entry.is_some() { Default::default() } else { changed(before.as_ref(), &view) };
+        self.followed = self.followed.saturating_add(1);
+        self.spent.epochs += 1;
+        // What was known of another line counts for nothing.
+        let before_known = if entry.is_some_and(How::is_new) { 0 } else { self.known };
+        self.known = before_known.max(view.epoch);
+
+        // What is still to be sealed under is newer than what is; only one is ever waiting.
+        if entry.is_none() {
+            self.promote();
+        } else if entry.is_some_and(How::is_new) {
+            // Epochs of another line may have the same numbers.
+            self.promoting = None;
+            self.clear_ring();
+        }
+        self.installed = Some(view.epoch);
+        self.turn.push(Output::Install { epoch: view.epoch, key });
+        self.turn.push(Output::Roster { epoch: view.epoch, own: view.own, members: view.members.clone() });
+        self.presence.tree(&view, &added, turn.now);
+        if self.attests(&view, by)
+            && let Some(attest) = Group::open(turn.means.store, self.id).ok().and_then(|group| group.attest().ok())
+        {
+            self.turn.push(Output::Attest(attest));
+        }
+        if let Some(how) = entry {
+            self.event(Event::Joined { epoch: view.epoch, how });
+        }
+        let who = match by {
+            By::Me => view.members.iter().find(|member| member.index == view.own).cloned(),
+            By::Other(member) => Some(member.clone()),
+            By::Entry(_) => None,
+        };
+        let suite = self.terms.suite;
+        let anybody_went = !removed.is_empty();
+        self.event(Event::Epoch { epoch: view.epoch, by: who, added, removed, suite });
+
+        // Whatever was to be committed is worked out anew.
+        self.flight = None;
+        self.refused = None;
+        self.refused_said = false;
+        self.removing = None;
+        self.adding = None;
+        self.frames_at = None;
+        self.not_before = None;
+        self.tries = 0;
+        for timer in [Timer::Answer, Timer::Reconsider, Timer::Welcome, Timer::BySelf] {
+            self.timers.clear(timer);
+        }
+        self.packages.retain(|device, package| {
+            !view.members.iter().any(|member| member.device_ref() == *device || member.join == package.claim.said.join)
+        });
+        let members = view.members.len();
+        let (epoch, newly) = (view.epoch, entry.is_some_and(How::is_new));
+        self.view = Some(view);
+        self.doubts.new_epoch();
+        self.timers.clear(Timer::Doubt);
+        let say = times(self.policy.say_each, members).min(self.policy.say);
+        self.timers.set(Timer::Say, turn.now + within(turn.rng, say));
+        if newly {
+            self.back(turn.now, epoch);
+        }
+        // Somebody was quicker: again at another time.
+        if self.restored || (*by != By::Me && self.update_at.is_some_and(|at| at <= turn.now)) {
+            self.early(turn);
+        }
+        if !self.restored {
+            let first = !self.sealing || newly;
+            self.promoting = Some((epoch, anybody_went));
+            if first {
+                self.promote();
+            } else {
+                self.timers.set(Timer::Promote, turn.now + self.policy.apply);
+            }
+        }
+    }
+
+    /// Seals under the epoch that came last.
+    pub(super) fn promote(&mut self) {
+        self.timers.clear(Timer::Promote);
+        if let Some((epoch, removed)) = self.promoting.take() {
+            self.sealing = true;
+            self.turn.push(Output::Promote { epoch, removed });
+        }
+    }
+
+    /// Whether it is for this device to attest an epoch: for those behind the committer's leaf, so that a room of a thousand does not
+    /// send a thousand.
+    fn attests(&self, view: &View, by: &By) -> bool {
+        let able = self.presence.able(view);
+        match by {
+            By::Other(member) => behind(&able, member.index, view.own) < self.policy.attesters,
+            By::Entry(How::Welcomed) => place(&able, 0, view.own) <= self.policy.attesters,
+            By::Me | By::Entry(_) => false,
+        }
+    }
+
+    pub(super) fn say(&mut self, turn: &Turn<'_, '_>) {
+        let Some(view) = &self.view else { return };
+        if self.sealing && !self.held_back {
+            self.turn.push(Output::Say { epoch: view.epoch, authenticator: view.authenticator });
+        }
+        let every = times(self.policy.say_each, view.members.len()).max(self.policy.say);
+        self.timers.set(Timer::Say, turn.now + every);
+    }
+}
+
+/// Whose leaves are new, and whose went.
+fn changed(before: Option<&View>, now: &View) -> (Vec<Member>, Vec<Member>) {
+    let Some(before) = before else { return Default::default() };
+    let missing = |from: &View, of: &View| -> Vec<Member> {
+        of.members.iter().filter(|member| !from.members.contains(member)).cloned().collect()
+    };
+    (missing(before, now), missing(now, before))
+}
