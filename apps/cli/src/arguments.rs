@@ -12,7 +12,7 @@ mod room;
 
 pub(crate) use devices::{DEVICES_EXAMPLES, Devices, UnlockOptions};
 pub(crate) use passphrase::{PASSPHRASE_EXAMPLES, Passphrase};
-pub(crate) use room::{JoinRoom, KeysOption, ROOM_EXAMPLES, RoleOption, Room};
+pub(crate) use room::{JoinRoom, KeysOption, ROOM_EXAMPLES, RoleOption, Room, SuiteOption};
 
 /// Calls that the server carries and cannot hear.
 #[derive(Debug, Parser)]

@@ -3,16 +3,17 @@
 mod counted;
 mod door;
 mod explain;
+mod group;
 mod join;
 mod people;
 
 use serde_json::{Value, json};
 use undertone_client::native::errand::Errand;
 use undertone_client::native::{Client, ClientError, Invitee, LostRoom, RoomBook, RoomFault, RoomView};
-use undertone_client::{AccessList, Protection, Rights};
+use undertone_client::{AccessList, GroupSuite, Protection, Rights, Terms};
 
 use crate::Done;
-use crate::arguments::{KeysOption, RoleOption, Room};
+use crate::arguments::{KeysOption, RoleOption, Room, SuiteOption};
 use crate::console::Console;
 use crate::output::Output;
 
@@ -43,7 +44,14 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
     }
     let rooms = client.rooms().await?;
     match command {
-        Room::Create { name, protection, invite, listener, moderator, keys: KeysOption::Host } => {
+        Room::Create { name, protection, invite, listener, moderator, keys, suite } => {
+            let terms = match terms((*protection).into(), *keys, *suite) {
+                Ok(terms) => terms,
+                Err(why) => {
+                    output.event(&json!({ "event": "room_refused", "reason": why }), why);
+                    return Ok(Done::Badly);
+                }
+            };
             let named = |names: &[String], role: RoleOption| {
                 let rights = role.rights();
                 names.iter().map(|name| Invitee { name: name.clone(), rights }).collect::<Vec<_>>()
@@ -53,13 +61,17 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
                 named(listener, RoleOption::Listener),
                 named(moderator, RoleOption::Moderator),
             ];
-            let access = rooms.create(name, (*protection).into(), &invited.concat()).await?;
+            let access = rooms.create(name, terms, &invited.concat()).await?;
             let list = access.list();
             let text = format!(
                 "The room {name} is made. {}\nGo in with: undertone room join {name}",
-                match list.terms.protection {
-                    Protection::Blind | Protection::Echo => "Only those who are in can open what is said.",
-                    Protection::Hop => "THE RELAY CAN HEAR IT TOO, as you asked; everybody is told so.",
+                match (list.terms.protection, list.terms.group_suite) {
+                    (Protection::Hop, _) => "THE RELAY CAN HEAR IT TOO, as you asked; everybody is told so.".to_owned(),
+                    (_, Some(suite)) => format!(
+                        "Only those who are in can open what is said: they make its keys together (MLS, {}).",
+                        suite.as_str()
+                    ),
+                    _ => "Only those who are in can open what is said; one of them hands out its keys.".to_owned(),
                 }
             );
             output.result(&object("room_created", list), &text);
@@ -98,6 +110,23 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
         Room::Join(_) | Room::Explain { .. } | Room::Invite { .. } | Room::TurnAway { .. } | Room::Show { .. } => {}
     }
     Ok(Done::Well)
+}
+
+/// What a room is to be, or why it cannot be that.
+fn terms(protection: Protection, keys: Option<KeysOption>, suite: Option<SuiteOption>) -> Result<Terms, &'static str> {
+    let suite = suite.map(|suite| match suite {
+        SuiteOption::P256 => GroupSuite::P256,
+        SuiteOption::X25519 => GroupSuite::X25519,
+        SuiteOption::XWing => GroupSuite::XWing,
+    });
+    match (protection, keys, suite) {
+        (Protection::Hop, Some(_), _) | (Protection::Hop, _, Some(_)) => {
+            Err("with --protection hop each connection to the relay has its own keys: leave --keys and --suite out")
+        }
+        (_, Some(KeysOption::Host), Some(_)) => Err("--suite is for rooms with --keys mls"),
+        (Protection::Hop, None, None) | (_, Some(KeysOption::Host), None) => Ok(Terms::room(protection)),
+        (_, Some(KeysOption::Mls) | None, suite) => Ok(Terms::mls(suite.unwrap_or(GroupSuite::X25519))),
+    }
 }
 
 /// Closes a room that was made before its maker began anew.

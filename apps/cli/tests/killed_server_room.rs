@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use undertone_client::native::{Client, Invitee, KeyChoice, Online, Registration, Sound};
 use undertone_client::secret::SecretBytes;
-use undertone_client::{Event, Protection, Rights, RoomEvent};
+use undertone_client::{Event, Protection, Rights, RoomEvent, Terms};
 use undertone_testkit::ServerProcess;
 use undertone_testkit::tones::{Hum, Listener};
 
@@ -72,7 +72,7 @@ async fn killed_server_room_of_three_resumes() -> anyhow::Result<()> {
     let invited: Vec<Invitee> = NAMES[1..].iter().map(|name| Invitee { name: (*name).into(), rights }).collect();
     for protection in [Protection::Blind, Protection::Hop] {
         let room = protection.as_str();
-        clients[0].rooms().await?.create(room, protection, &invited).await?;
+        clients[0].rooms().await?.create(room, Terms::room(protection), &invited).await?;
         let mut guests = Vec::new();
         for (voice, client) in clients.iter().enumerate() {
             let (online, ear) = (client.connect().await?, Listener::default());

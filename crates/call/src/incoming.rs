@@ -96,7 +96,7 @@ pub(crate) fn check(
     if invite.caller_account != *peer.account() || invite.callee_account != local.account {
         return Err(InviteFault::Keys);
     }
-    if !invite.terms.are_of(undertone_protocol::terms::KeySource::Agreement) {
+    if !invite.terms.are_of_a_call() {
         return Err(InviteFault::Terms);
     }
     let grant = grant.ok_or(InviteFault::Grant)?;

@@ -47,6 +47,11 @@ pub use undertone_call::room;
 pub use undertone_call::room::Event as RoomEvent;
 pub use undertone_call::room::reception::Reason as ReceptionReason;
 pub use undertone_call::{Outcome, Role};
+/// What happens in the MLS group of a room's call.
+pub mod group {
+    pub use undertone_groups::member::{Event, How, Lie, OutReason, Reason, Spent, Standpoint};
+    pub use undertone_groups::{DeviceRef, Member, Suite};
+}
 pub use undertone_keys::choice::{Agreement, LegacyPolicy};
 pub use undertone_keys::device_list::DeviceList;
 pub use undertone_keys::envelope::Address;
@@ -57,5 +62,6 @@ pub use undertone_media::Context;
 pub use undertone_protocol::group::Cause;
 pub use undertone_protocol::rest::Bytes;
 pub use undertone_protocol::signal::Reason;
-pub use undertone_protocol::{Access, AccessList, Listed, Protection, Rights};
+pub use undertone_protocol::terms::GroupSuite;
+pub use undertone_protocol::{Access, AccessList, Listed, Protection, Rights, Terms};
 pub use undertone_transparency::{PeerTrust, Standing, trust};

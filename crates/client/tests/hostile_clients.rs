@@ -14,7 +14,7 @@ use undertone_client::engine::Record;
 use undertone_client::native::{Client, Home, Sound};
 use undertone_keys::{CallId, WallTime};
 use undertone_protocol::signal::{Reason, ToDevice, ToServer};
-use undertone_protocol::{Protection, VERSION};
+use undertone_protocol::{Protection, Terms, VERSION};
 use undertone_testkit::{TestServer, tls};
 
 async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
@@ -72,7 +72,7 @@ async fn bad_requests_get_clear_answers() {
 async fn grp_8_a_knock_is_answered_alike_whether_there_is_such_a_room() {
     let server = TestServer::start("knocks").await.unwrap();
     let ada = server.register("ada").await.unwrap();
-    let access = ada.rooms().await.unwrap().create("team", Protection::Blind, &[]).await.unwrap();
+    let access = ada.rooms().await.unwrap().create("team", Terms::room(Protection::Blind), &[]).await.unwrap();
     let there = access.list().room.to_string();
     let bearer = async |name: &str| {
         drop(server.register(name).await.unwrap());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use undertone_client::native::{Client, Invitee, Online, Sound};
-use undertone_client::{Event, Protection, Rights, RoomEvent};
+use undertone_client::{Event, Protection, Rights, RoomEvent, Terms};
 use undertone_media::HopExporter;
 use undertone_media::hop::Direction;
 use undertone_protocol::Grant;
@@ -59,7 +59,7 @@ async fn multi_client_relay_path() {
     let rooms = clients[0].rooms().await.unwrap();
     for protection in [Protection::Blind, Protection::Hop] {
         let room = protection.as_str();
-        rooms.create(room, protection, &invited).await.unwrap();
+        rooms.create(room, Terms::room(protection), &invited).await.unwrap();
         for count in [2, 3, 5] {
             let before = server.server().unwrap().relay_stats();
             let guests = gather(&server, &clients[..count], room).await;

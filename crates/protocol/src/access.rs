@@ -15,7 +15,7 @@ use undertone_keys::{DeviceId, RoomId, UserId, WallTime};
 use crate::grant::Rights;
 use crate::labels;
 use crate::limits::{MAX_LISTED, MAX_SPEAKERS};
-use crate::terms::{KeySource, Terms};
+use crate::terms::Terms;
 
 /// The only format so far.
 pub const FORMAT: u8 = 1;
@@ -116,7 +116,7 @@ impl AccessList {
     /// What one version can show by itself.
     fn check(&self) -> Result<(), AccessError> {
         let name = !self.name.is_empty() && self.name.len() <= MAX_NAME && !self.name.contains(is_misleading);
-        let terms = self.terms.are_of(KeySource::Host);
+        let terms = self.terms.are_of_a_room();
         let ordered = self.members.is_sorted_by(|a, b| a.user < b.user);
         let first = self.version == 1;
         if self.format != FORMAT || self.version == 0 || first != self.previous.is_none() || !name || !ordered || !terms

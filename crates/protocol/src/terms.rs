@@ -40,6 +40,40 @@ pub enum KeySource {
     /// A device of the room's creator draws them and hands them to each admitted device (rules GRP-2, GRP-7).
     #[n(2)]
     Host,
+    /// The exporter of the call's MLS group, which all members make together (rule GRP-6).
+    #[n(3)]
+    Mls,
+}
+
+/// What protects an MLS group, by ids of our own: MLS has no final number for all of them. Both required suites of RFC 9420,
+/// and one that holds against quantum computers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum GroupSuite {
+    /// DHKEM(P-256), AES-128-GCM, SHA-256, ECDSA over P-256.
+    #[n(1)]
+    P256,
+    /// DHKEM(X25519), AES-128-GCM, SHA-256, Ed25519.
+    #[n(2)]
+    X25519,
+    /// X-Wing (ML-KEM-768 and X25519), ChaCha20-Poly1305, SHA-256, Ed25519.
+    #[n(3)]
+    XWing,
+}
+
+impl GroupSuite {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::P256, Self::X25519, Self::XWing];
+
+    /// The word for people, commands and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::P256 => "p256",
+            Self::X25519 => "x25519",
+            Self::XWing => "x-wing",
+        }
+    }
 }
 
 /// The layout of key ids.
@@ -73,18 +107,27 @@ pub struct Terms {
     /// Whether a quorum secret is mixed in.
     #[n(5)]
     pub quorum: bool,
+    /// What protects the MLS group, where keys come from one.
+    #[n(6)]
+    pub group_suite: Option<GroupSuite>,
 }
 
 impl Terms {
-    /// Whether people may agree on these: those of a call of two or of a room, in this version.
+    /// Whether two people may agree on these for a call, in this version.
     #[must_use]
-    pub fn are_of(&self, source: KeySource) -> bool {
-        let shared = matches!(self.protection, Protection::Blind | Protection::Hop);
-        let terms = match source {
-            KeySource::Agreement => Self::one_to_one(self.protection),
-            KeySource::Host => Self::room(self.protection),
-        };
-        shared && *self == terms
+    pub fn are_of_a_call(&self) -> bool {
+        self.is_shared() && *self == Self::one_to_one(self.protection)
+    }
+
+    /// Whether a room may have these, in this version.
+    #[must_use]
+    pub fn are_of_a_room(&self) -> bool {
+        let terms = self.group_suite.map_or(Self::room(self.protection), Self::mls);
+        self.is_shared() && *self == terms
+    }
+
+    const fn is_shared(&self) -> bool {
+        matches!(self.protection, Protection::Blind | Protection::Hop)
     }
 
     /// The terms of a one-to-one call of this version.
@@ -97,12 +140,53 @@ impl Terms {
             suite: 5,
             frame_format: 1,
             quorum: false,
+            group_suite: None,
         }
     }
 
-    /// The terms of every call in a room of this version.
+    /// The terms of a room whose keys a member draws and hands out, or, in a hop room, each connection to the relay has.
     #[must_use]
     pub const fn room(protection: Protection) -> Self {
         Self { key_source: KeySource::Host, ..Self::one_to_one(protection) }
+    }
+
+    /// The terms of a room whose keys come from an MLS group of this suite: always blind.
+    #[must_use]
+    pub const fn mls(suite: GroupSuite) -> Self {
+        Self { key_source: KeySource::Mls, group_suite: Some(suite), ..Self::one_to_one(Protection::Blind) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use undertone_keys::cbor;
+
+    use super::*;
+
+    #[test]
+    fn neg_1_terms_of_a_room_are_whole() {
+        for suite in GroupSuite::ALL {
+            let terms = Terms::mls(suite);
+            assert!(terms.are_of_a_room() && !terms.are_of_a_call());
+            assert!(
+                !Terms { protection: Protection::Hop, ..terms }.are_of_a_room(),
+                "the relay has no part in a group"
+            );
+            assert!(!Terms { key_source: KeySource::Host, ..terms }.are_of_a_room());
+            assert!(!Terms { group_suite: None, ..terms }.are_of_a_room());
+            assert!(!Terms { quorum: true, ..terms }.are_of_a_room());
+            assert_eq!(cbor::decode::<Terms>(&cbor::encode(&terms)), Ok(terms));
+        }
+        for protection in [Protection::Blind, Protection::Hop] {
+            assert!(Terms::room(protection).are_of_a_room() && !Terms::room(protection).are_of_a_call());
+            assert!(Terms::one_to_one(protection).are_of_a_call() && !Terms::one_to_one(protection).are_of_a_room());
+        }
+        assert!(!Terms::room(Protection::Echo).are_of_a_room());
+    }
+
+    /// What was signed before there were groups reads as it did.
+    #[test]
+    fn neg_1_terms_without_a_group_have_the_bytes_that_they_had() {
+        assert_eq!(cbor::encode(&Terms::room(Protection::Blind)), [0xa6, 0, 1, 1, 2, 2, 1, 3, 5, 4, 1, 5, 0xf4]);
     }
 }

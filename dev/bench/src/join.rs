@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use undertone_client::native::measure::Times;
 use undertone_client::native::sound::Silence;
 use undertone_client::native::{Invitee, Online, Sound};
-use undertone_client::{Protection, Rights};
+use undertone_client::{Protection, Rights, Terms};
 use undertone_testkit::tones::Hum;
 
 use crate::house::{House, hears, is_connected, is_over, until};
@@ -55,7 +55,7 @@ async fn joins(house: &House, protection: Protection) -> anyhow::Result<Times> {
     let mut inside = house.register(&speaker).await?.connect().await?;
     let mut outside = house.register(&guest).await?.connect().await?;
     let rights = Rights { speak: true, moderate: false };
-    let access = inside.rooms().create("room", protection, &[Invitee { name: guest, rights }]).await?;
+    let access = inside.rooms().create("room", Terms::room(protection), &[Invitee { name: guest, rights }]).await?;
     let room = access.list().room.to_string();
     inside.join_room(&room, Sound::new(Hum::new(0), Silence)).await?;
     until(&mut inside, "somebody speaks", is_connected).await?;

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 use undertone_client::native::sound::Silence;
 use undertone_client::native::{Client, Invitee, Online, Sound};
-use undertone_client::{Protection, Rights};
+use undertone_client::{Protection, Rights, Terms};
 use undertone_testkit::tones::Hum;
 
 use crate::house::{House, is_connected, until};
@@ -163,7 +163,7 @@ async fn gather(online: &mut [Online], names: &[String]) -> anyhow::Result<()> {
         let Some((speaker, listeners)) = online.split_first_mut() else { continue };
         let rights = Rights { speak: false, moderate: false };
         let invited: Vec<Invitee> = names.iter().skip(1).map(|name| Invitee { name: name.clone(), rights }).collect();
-        let access = speaker.rooms().create("room", Protection::Blind, &invited).await?;
+        let access = speaker.rooms().create("room", Terms::room(Protection::Blind), &invited).await?;
         let id = access.list().room.to_string();
         speaker.join_room(&id, Sound::new(Hum::new(0), Silence)).await?;
         until(speaker, "the speaker", is_connected).await?;

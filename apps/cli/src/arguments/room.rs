@@ -1,10 +1,6 @@
 //! What can be typed about rooms.
 
-use std::ffi::OsStr;
-
-use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
-use clap::error::ErrorKind;
-use clap::{Arg, Args, Command, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ProtectionOption, SoundOptions};
 
@@ -24,6 +20,8 @@ pub(crate) enum Room {
     #[command(after_help = "Examples:
   undertone room create team
   undertone room create team --invite bob --invite carol@example.org --listener erin
+  undertone room create pair --keys host             one of you hands out the keys, as in rooms made before
+  undertone room create vault --suite x-wing         keys that a quantum computer does not open
   undertone room create radio --protection hop       the relay can hear this one, and everybody is told so")]
     Create {
         /// What people call it.
@@ -31,9 +29,12 @@ pub(crate) enum Room {
         /// Who can open the sound in it, for ever.
         #[arg(long, value_enum, default_value = "blind")]
         protection: ProtectionOption,
-        /// Where its keys come from, for ever.
-        #[arg(long, value_parser = KeysParser, default_value = "host")]
-        keys: KeysOption,
+        /// Where its keys come from, for ever: mls, unless the relay can hear it. Small rooms may do with host.
+        #[arg(long, value_enum)]
+        keys: Option<KeysOption>,
+        /// What protects the keys of its group, for ever: x25519, unless you say otherwise. With --keys mls.
+        #[arg(long, value_enum)]
+        suite: Option<SuiteOption>,
         /// Somebody who may come in and speak.
         #[arg(long, value_name = "NAME")]
         invite: Vec<String>,
@@ -121,7 +122,7 @@ pub(crate) struct JoinRoom {
     #[arg(long)]
     pub(crate) no_forward_secrecy: bool,
     /// Go in only if the room's keys come from there.
-    #[arg(long, value_parser = KeysParser)]
+    #[arg(long, value_enum)]
     pub(crate) keys: Option<KeysOption>,
     /// Take commands from stdin, one a line.
     #[arg(long)]
@@ -133,28 +134,30 @@ pub(crate) struct JoinRoom {
 /// Where a room's keys come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeysOption {
+    /// All who are in make them together, in an MLS group: nobody hands them out, and a stolen key is of use for minutes.
+    Mls,
     /// One of those who are in draws them and hands them out.
     Host,
 }
 
-/// Reads [`KeysOption`], and says of a source that is planned that it is no slip of the pen.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeysParser;
+/// What protects an MLS group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SuiteOption {
+    /// P-256 and AES-128-GCM.
+    P256,
+    /// X25519 and AES-128-GCM.
+    X25519,
+    /// X25519 and ML-KEM-768 together: what is said today stays sealed when somebody has a quantum computer. Ten times the bytes.
+    XWing,
+}
 
-impl TypedValueParser for KeysParser {
-    type Value = KeysOption;
-
-    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<KeysOption, clap::Error> {
-        if value == "mls" {
-            let words = "keys by MLS are not yet known to this build\n  [possible values: host]\n";
-            return Err(command.clone().error(ErrorKind::InvalidValue, words));
+impl KeysOption {
+    /// The word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mls => "mls",
+            Self::Host => "host",
         }
-        EnumValueParser::new().parse_ref(command, arg, value)
-    }
-
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let values = KeysOption::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-        Some(Box::new(values))
     }
 }
 

@@ -9,7 +9,7 @@ use undertone_client::native::{Client, ClientError, RoomKeys};
 use undertone_client::room::{Explanation, OpenedEpoch, Present};
 use undertone_client::{Access, Cause, Listed, Rights, RoomId, UserId};
 
-use super::{counted, role};
+use super::{counted, group, role};
 use crate::Done;
 use crate::console::Console;
 use crate::conversation::words;
@@ -44,7 +44,7 @@ fn span(duration: Duration) -> String {
 }
 
 fn on_object(explained: &RoomExplained) -> Value {
-    let RoomExplained { info, source, joined, keys, ring, counters } = explained;
+    let RoomExplained { info, source, joined, keys, group, ring, counters } = explained;
     let ring: Vec<Value> = ring
         .iter()
         .map(|held| json!({ "epoch": held.epoch.0, "seals": held.seals, "left_ms": held.left.map(ms) }))
@@ -61,6 +61,7 @@ fn on_object(explained: &RoomExplained) -> Value {
             "me": host.me,
         })),
         "members": keys.members.iter().map(member_object).collect::<Vec<_>>(),
+        "group": group.as_ref().map(group::object),
         "ring": ring,
         "sent": { "letters": keys.sent.count, "bytes": keys.sent.bytes },
         "received": { "letters": keys.received.count, "bytes": keys.received.bytes },
@@ -96,6 +97,7 @@ const fn source_words(source: RoomKeySource) -> &'static str {
         RoomKeySource::Host => {
             "host: one of those who are in draws them and hands them to the others; the server has none"
         }
+        RoomKeySource::Mls => "mls: all who are in make them together; nobody hands them out, and the server has none",
         RoomKeySource::Hop => {
             "hop: THE RELAY OPENS EVERYTHING and seals it again for each of you, so whoever runs it can hear and change \
              what is said\n             on the way between you and the relay, each connection's own keys (TLS 1.3) protect it"
@@ -116,7 +118,7 @@ const fn cause_words(cause: Cause) -> &'static str {
 }
 
 fn on_text(explained: &RoomExplained) -> String {
-    let RoomExplained { info, source, joined, keys, ring, counters } = explained;
+    let RoomExplained { info, source, joined, keys, group, ring, counters } = explained;
     let mut text = heading(&info.name, info.room, &info.creator, info.protection.as_str());
     let mut row = |name: &str, words: &str| {
         let _ = write!(text, "\n{name:<13}{words}");
@@ -135,6 +137,11 @@ fn on_text(explained: &RoomExplained) -> String {
             row("", &format!("term {}", opened.term));
             row("roster", &format!("{short} (the beginning of its hash)"));
         }
+    }
+    for (name, words) in group.iter().flat_map(group::rows) {
+        row(name, &words);
+    }
+    if *source != RoomKeySource::Hop {
         let opens: Vec<String> = ring
             .iter()
             .map(|held| match (held.seals, held.left) {

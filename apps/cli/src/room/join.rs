@@ -11,7 +11,7 @@ use undertone_client::{Context, Event, Outcome, Protection, Reason, RoomEvent, R
 
 use super::door::{self, Waited};
 use super::people::{People, Person, reception};
-use super::{counted, role};
+use super::{counted, group, role};
 use crate::Done;
 use crate::arguments::{JoinRoom, KeysOption, RoleOption};
 use crate::conversation::{
@@ -70,14 +70,14 @@ pub(super) async fn join(client: &Client, options: &JoinRoom, output: Output) ->
         return Ok(Done::Badly);
     }
     let source = RoomKeySource::of(&list.terms);
-    if let Some(KeysOption::Host) = options.keys
-        && source != Some(RoomKeySource::Host)
+    let source = source.map_or("unknown", RoomKeySource::as_str);
+    if let Some(wanted) = options.keys.map(KeysOption::as_str)
+        && source != wanted
     {
-        let source = source.map_or("unknown", RoomKeySource::as_str);
         output.event(
-            &json!({ "event": "keys_refused", "room": list.room.to_string(), "key": source, "wanted": "host" }),
+            &json!({ "event": "keys_refused", "room": list.room.to_string(), "key": source, "wanted": wanted }),
             &format!(
-                "{} has no keys of a host (its own are: {source}). Without --keys host you go in all the same.",
+                "{} has no keys of that kind (its own are: {source}). Without --keys {wanted} you go in all the same.",
                 list.name
             ),
         );
@@ -210,7 +210,10 @@ fn parts(inside: &Inside, online: &Online) -> Vec<String> {
     }
     parts.push(format!("{}, {} in", info.name, inside.people.0.len() + 1));
     if info.protection == Protection::Blind && inside.epoch.is_none() {
-        parts.push(format!("waiting for {}", info.creator.display()));
+        parts.push(match info.keys {
+            RoomKeySource::Mls => "coming into the group".to_owned(),
+            RoomKeySource::Host | RoomKeySource::Hop => format!("waiting for {}", info.creator.display()),
+        });
         return parts;
     }
     parts.push(match (info.rights.speak, inside.silenced) {
@@ -293,15 +296,18 @@ fn report(client: &Client, event: &Event, output: Output, inside: &mut Inside) {
                     "event": "room_entered", "room": info.room.to_string(), "name": info.name,
                     "call": info.call.to_string(), "creator": info.creator.as_str(),
                     "protection": info.protection.as_str(), "role": role(info.rights),
-                    "key": if info.protection == Protection::Blind { "host" } else { "hop" },
+                    "key": info.keys.as_str(),
                     "forward_secrecy": info.forward_secrecy,
                 }),
                 &format!(
                     "In the room {}, {}.\nKeys: m mute, w who is in, : a command, q leave.",
                     info.name,
-                    match info.protection {
-                        Protection::Blind | Protection::Echo => "blind: only those who are in can open what is said",
-                        Protection::Hop => "hop: THE RELAY CAN HEAR IT TOO",
+                    match info.keys {
+                        RoomKeySource::Mls => {
+                            "blind: only those who are in can open what is said, and they make its keys together"
+                        }
+                        RoomKeySource::Host => "blind: only those who are in can open what is said",
+                        RoomKeySource::Hop => "hop: THE RELAY CAN HEAR IT TOO",
                     }
                 ),
             );
@@ -455,6 +461,7 @@ fn report_room(event: &RoomEvent, output: Output, inside: &mut Inside) {
         RoomEvent::Asked { index } => {
             output.event(&json!({ "event": "key_asked", "index": index }), "");
         }
+        RoomEvent::Group(event) => group::report(event, output),
         RoomEvent::Epoch(epoch) => {
             inside.epoch = Some(epoch.0);
             output.event(&json!({ "event": "epoch", "epoch": epoch.0 }), "");

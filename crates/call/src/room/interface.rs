@@ -1,5 +1,6 @@
 //! What a room's call is told and what it says.
 
+use undertone_groups::WriteSet;
 use undertone_keys::agreement::{EphemeralKey, Refused};
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::envelope::Address;
@@ -8,6 +9,7 @@ use undertone_keys::{JoinId, UserId, WallTime};
 use undertone_media::key_id::SenderIndex;
 use undertone_media::{Epoch, Sender};
 use undertone_protocol::control::{Member, Refusal};
+use undertone_protocol::delivery::{GroupNews, GroupRequest};
 use undertone_protocol::group::Cause;
 use undertone_protocol::{Access, Rights};
 use undertone_transparency::{Standing, TrustedPeer};
@@ -71,6 +73,17 @@ pub enum Input {
         /// As received.
         envelope: Vec<u8>,
     },
+    /// The delivery service says something of the call's MLS group.
+    Group(GroupNews),
+    /// The answer to [`Output::FetchTree`].
+    Tree {
+        /// Of which epoch.
+        epoch: u64,
+        /// As the server has it; none where it has none, or does not answer.
+        bytes: Option<Vec<u8>>,
+    },
+    /// The answer to [`Output::ClaimKeyPackages`]: of each device one, as an MLS message, or none.
+    Claimed(Vec<(Address, Option<Vec<u8>>)>),
     /// The way to the server is lost: letters go nowhere.
     Unreachable,
     /// The server is reachable (again): what it said meanwhile is lost.
@@ -156,6 +169,36 @@ pub enum Output {
         /// Worth sending when the server is back, if it is away now. What is asked is asked again by then.
         lasting: bool,
     },
+    /// Make this durable, as one transaction, before anything that comes after it (rule STO-2). Whoever cannot leaves the room.
+    Store(WriteSet),
+    /// Ask the delivery service something about the call's MLS group, for [`Input::Group`].
+    Group {
+        /// Repeated in the answer.
+        number: u32,
+        /// What.
+        request: GroupRequest,
+    },
+    /// Fetch the ratchet tree of an epoch, for [`Input::Tree`].
+    FetchTree {
+        /// Which.
+        epoch: u64,
+    },
+    /// Hand a key package of this device to the server.
+    PublishKeyPackage {
+        /// MLS's number of its suite.
+        suite: u16,
+        /// It, as an MLS message.
+        message: Vec<u8>,
+    },
+    /// Ask the server for a key package of each of these, for [`Input::Claimed`].
+    ClaimKeyPackages {
+        /// MLS's number of the suite.
+        suite: u16,
+        /// Whose.
+        devices: Vec<Address>,
+    },
+    /// Take every epoch out of the ring: what comes next is of another line.
+    Clear,
     /// Open this sender's frames.
     Admit(Sender),
     /// Open nothing of this sender's for now: it may be admitted again.
@@ -171,7 +214,8 @@ pub enum Output {
         /// Whether the change removed somebody.
         removed: bool,
     },
-    /// Seal these bytes beside the sound, as a control frame of the source `Context::HOST`: the host's word to everybody.
+    /// Seal these bytes beside the sound, as a control frame of the source `Context::HOST`: the host's word to everybody, or that of a
+    /// member of an MLS group.
     Say(Vec<u8>),
     /// Seal nothing, or seal again: the epoch that should have come is not there.
     Hold(bool),
@@ -245,4 +289,6 @@ pub enum Event {
     },
     /// This device seals under this epoch now.
     Epoch(Epoch),
+    /// Something happened in the call's MLS group.
+    Group(undertone_groups::member::Event),
 }

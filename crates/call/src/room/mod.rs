@@ -8,7 +8,8 @@
 //!
 //! * [`access`]: which access list is believed. `roster`: nobody is heard, and nobody is sent a key, before their papers
 //!   and devices are proven and they stand on that list (rule GRP-8).
-//! * `keys`: in a blind room one member is host. It draws the secret of each epoch, states whom it is for, and seals it to
+//! * `mls`: in a blind room whose terms say so, keys come from an MLS group of all who are in (rules GRP-6, MLS-1 to MLS-4, EKR-7).
+//! * `keys`: in another blind room one member is host. It draws the secret of each epoch, states whom it is for, and seals it to
 //!   the one-call key of every join that it has proven itself (rules GRP-1 to GRP-7, ID-4). Who cannot open something asks
 //!   for what is missing (rules EKR-1 to EKR-8). [`policy`] has the numbers.
 //!
@@ -29,6 +30,7 @@ pub mod reception;
 
 mod interface;
 mod keys;
+mod mls;
 mod roster;
 mod signal;
 
@@ -45,6 +47,7 @@ use crate::local::Local;
 pub use interface::{Compared, Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
 pub use keys::{Explanation, KeysReport, LetterCount, OpenedEpoch, Present, Requests};
+pub use mls::GroupExplained;
 use policy::GroupPolicy;
 use roster::{Known, Seat};
 pub use signal::{EpochKey, KeySignal, RosterNews};
@@ -85,6 +88,7 @@ pub struct RoomCall {
     ticked: Option<Time>,
     policy: GroupPolicy,
     keys: Keys,
+    mls: Option<Box<mls::Mls>>,
     forward_secrecy: bool,
     /// Letters about keys that came to this device.
     received: LetterCount,
@@ -117,6 +121,7 @@ impl RoomCall {
             ticked: None,
             policy: GroupPolicy::DEFAULT,
             keys: Keys::default(),
+            mls: None,
             forward_secrecy: true,
             received: LetterCount::default(),
             checkpoint: Vec::new(),
@@ -154,8 +159,15 @@ impl RoomCall {
                 self.received.add(envelope.len());
                 self.received(now, from, envelope, rng);
             }
-            Input::Unreachable => self.keys_unreachable(now),
+            Input::Group(news) => self.group_news(news),
+            Input::Tree { epoch, bytes } => self.group_tree(epoch, bytes),
+            Input::Claimed(claimed) => self.group_claimed(claimed),
+            Input::Unreachable => {
+                self.group_online(false);
+                self.keys_unreachable(now);
+            }
             Input::Reachable => {
+                self.group_online(true);
                 self.look_up_again(now);
                 self.fetch_access(now);
                 self.keys_reachable(now);

@@ -89,6 +89,20 @@ pub(super) struct Known {
     again: bool,
     /// Look-ups that failed in a row.
     failed: u32,
+    /// What was last found is not trusted.
+    untrusted: bool,
+}
+
+impl Known {
+    /// A look-up is under way.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// What was last found is not trusted.
+    pub(super) const fn is_untrusted(&self) -> bool {
+        self.untrusted
+    }
 }
 
 impl RoomCall {
@@ -190,6 +204,7 @@ impl RoomCall {
 
     fn dismissed(&mut self, now: Time, index: SenderIndex, seat: &Seat, reason: Refusal) {
         self.event(Event::Out { index, member: seat.member().clone(), reason });
+        self.group_sees(seat.member(), false);
         self.keys_left(now, index, seat.entry.join.join);
     }
 
@@ -223,6 +238,7 @@ impl RoomCall {
                 self.outputs.push_back(Output::Admit(sender));
             }
             let forward_secrecy = seat.entry.join.ephemeral.is_some();
+            self.group_sees(&member, true);
             self.event(Event::In { index, member, standing, rights, forward_secrecy });
             self.keys_admitted(now);
             self.keys.look_again();
@@ -243,7 +259,7 @@ impl RoomCall {
         Some(Listed { user: user.clone(), account: *peer.account(), rights })
     }
 
-    fn look_up(&mut self, user: &UserId) {
+    pub(super) fn look_up(&mut self, user: &UserId) {
         let known = self.known.entry(user.clone()).or_default();
         if !core::mem::replace(&mut known.asked, true) {
             self.outputs.push_back(Output::Resolve(user.clone()));
@@ -279,6 +295,7 @@ impl RoomCall {
     pub(super) fn resolved(&mut self, now: Time, user: &UserId, peer: Result<TrustedPeer, Unproven>) {
         let Some(known) = self.known.get_mut(user) else { return };
         known.asked = false;
+        known.untrusted = matches!(peer, Err(Unproven::Untrusted(_)));
         match peer {
             Ok(peer) => {
                 self.checkpoint = peer.checkpoint().to_vec();
@@ -311,6 +328,7 @@ impl RoomCall {
                 }
             }
         }
+        self.group_told(undertone_groups::member::Input::RollChanged);
     }
 
     /// Somebody says that the list has this version: it is fetched until it is there.
@@ -349,6 +367,7 @@ impl RoomCall {
                 self.outputs.push_back(Output::Rejoin);
             }
             self.examine_all(now, |_| true);
+            self.group_told(undertone_groups::member::Input::RollChanged);
             self.keys_list_changed(now);
         }
         if self.wanted_version > self.access.list().version {

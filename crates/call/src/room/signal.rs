@@ -128,6 +128,16 @@ pub enum KeySignal {
         #[cbor(n(0), with = "minicbor::bytes")]
         word: Vec<u8>,
     },
+    /// From a member of the call's MLS group to one whose frames do not open: the group that this one is in (rule MLS-3).
+    #[n(7)]
+    Group {
+        /// The epoch.
+        #[n(0)]
+        epoch: u64,
+        /// Its authenticator.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        authenticator: [u8; 32],
+    },
     /// To whom follows the host.
     #[n(5)]
     Handover {
@@ -150,6 +160,7 @@ impl KeySignal {
             | Self::Request { .. }
             | Self::Told { .. }
             | Self::Word { .. }
+            | Self::Group { .. }
             | Self::Handover { .. } => 0,
         };
         cbor::encode_secret(self, ROOM + joins * ROOM_PER_JOIN)
@@ -165,7 +176,11 @@ impl KeySignal {
             Self::Answer { keys, .. } => keys.len() <= MAX_TOLD,
             Self::Told { statements } => statements.len() <= MAX_TOLD,
             Self::Request { held, .. } => held.len() <= MAX_TOLD + 1,
-            Self::Prepare { .. } | Self::Ready { .. } | Self::Word { .. } | Self::Handover { .. } => true,
+            Self::Prepare { .. }
+            | Self::Ready { .. }
+            | Self::Word { .. }
+            | Self::Group { .. }
+            | Self::Handover { .. } => true,
         };
         if few { Ok(signal) } else { Err(cbor::Malformed) }
     }

@@ -13,7 +13,7 @@ use undertone_protocol::signal::Reason;
 use undertone_protocol::{Protection, Rights};
 use undertone_transparency::Standing;
 
-use super::KeyCounters;
+use super::{KeyCounters, RoomKeySource};
 
 /// What people and programs see of a call.
 #[derive(Clone, Debug)]
@@ -289,9 +289,11 @@ pub struct RoomInfo {
     pub creator: UserId,
     /// Who can open the media.
     pub protection: Protection,
+    /// Where its keys come from.
+    pub keys: RoomKeySource,
     /// What this device may do.
     pub rights: Rights,
-    /// Keys are sealed to a key of each join, or there are none; `false`: to this device's own key (rule GRP-7).
+    /// Keys are sealed to a key of each join, or are handed out by nobody; `false`: to this device's own key (rule GRP-7).
     pub forward_secrecy: bool,
 }
 

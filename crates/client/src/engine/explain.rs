@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use undertone_call::room::Explanation;
+use undertone_call::room::{Explanation, GroupExplained};
 use undertone_keys::Time;
 use undertone_media::Epoch;
 use undertone_protocol::terms::KeySource;
@@ -15,6 +15,8 @@ use super::{Engine, KeyCounters, PathState, RoomInfo};
 pub enum RoomKeySource {
     /// A member draws them and hands them out (rules GRP-1 to GRP-5).
     Host,
+    /// All members make them together, in an MLS group (rule GRP-6).
+    Mls,
     /// Each member's connection to the relay has its own, and the relay opens and seals everything (rule MED-8).
     Hop,
 }
@@ -26,7 +28,8 @@ impl RoomKeySource {
         match (terms.protection, terms.key_source) {
             (Protection::Blind, KeySource::Host) => Some(Self::Host),
             (Protection::Hop, KeySource::Host) => Some(Self::Hop),
-            (_, KeySource::Agreement) | (Protection::Echo, KeySource::Host) => None,
+            (Protection::Blind, KeySource::Mls) => Some(Self::Mls),
+            (_, KeySource::Agreement | KeySource::Mls) | (Protection::Echo, KeySource::Host) => None,
         }
     }
 
@@ -35,6 +38,7 @@ impl RoomKeySource {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::Mls => "mls",
             Self::Hop => "hop",
         }
     }
@@ -62,6 +66,8 @@ pub struct RoomExplained {
     pub joined: bool,
     /// Who gave the keys, and for whom.
     pub keys: Explanation,
+    /// The MLS group that they come from, if they do.
+    pub group: Option<GroupExplained>,
     /// What opens here, oldest first.
     pub ring: Vec<HeldEpoch>,
     /// What keys have cost, and who was not heard for how long.
@@ -74,6 +80,7 @@ impl Engine {
     pub fn explain_room(&self, now: Time) -> Option<RoomExplained> {
         let (room, media) = (self.room.as_ref()?, self.media.as_ref().filter(|media| media.is_room())?);
         let list = room.access().list();
+        let source = RoomKeySource::of(&list.terms)?;
         let seals = media.ring.current_epoch();
         let held = |(epoch, until): (Epoch, Option<Time>)| HeldEpoch {
             epoch,
@@ -87,12 +94,14 @@ impl Engine {
                 name: list.name.clone(),
                 creator: list.creator.clone(),
                 protection: media.protection,
+                keys: source,
                 rights: room.rights(),
-                forward_secrecy: room.has_forward_secrecy() || media.protection == Protection::Hop,
+                forward_secrecy: room.has_forward_secrecy() || source != RoomKeySource::Host,
             },
-            source: RoomKeySource::of(&list.terms)?,
+            source,
             joined: media.path.state() == PathState::Joined,
             keys: room.explain(now),
+            group: room.explain_group(now),
             ring: media.ring.epochs().map(held).collect(),
             counters: self.key_counters(now)?,
         })

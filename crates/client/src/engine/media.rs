@@ -49,6 +49,8 @@ pub(super) struct Media {
     pub(super) connected: bool,
     pub(super) heard: bool,
     pub(super) sequence: u32,
+    /// Frames sealed since the epoch of a room was last promoted.
+    pub(super) sealed_in_epoch: u64,
     pub(super) stats: MediaStats,
 }
 
@@ -93,6 +95,7 @@ impl Media {
             connected: false,
             heard: false,
             sequence: 0,
+            sealed_in_epoch: 0,
             stats: MediaStats::default(),
         }
     }
@@ -252,6 +255,7 @@ impl Engine {
         };
         media.sequence = media.sequence.wrapping_add(1);
         media.stats.sealed += 1;
+        self.count_sealed();
         Ok(length)
     }
 

@@ -15,6 +15,7 @@ mod echo;
 mod event;
 mod explain;
 mod gossip;
+mod groups;
 mod media;
 mod path;
 mod quality;
@@ -28,8 +29,10 @@ use std::collections::{HashMap, VecDeque};
 
 use undertone_call::room::{Input as RoomInput, RoomCall};
 use undertone_call::{Local, Outcome, Phone, Policy};
+use undertone_groups::{Store, WriteSet};
 use undertone_keys::agreement::Refused;
 use undertone_keys::choice::LegacyPolicy;
+use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::static_key::{Answer, Question};
 use undertone_keys::{CallId, RoomId, Time, UserId, WallTime};
@@ -132,6 +135,24 @@ pub enum Input {
         /// Its list.
         access: Option<Box<Access>>,
     },
+    /// The answer to [`Output::FetchTree`].
+    Tree {
+        /// Of which call's group.
+        call: CallId,
+        /// Of which epoch.
+        epoch: u64,
+        /// As the server has it; none where it has none, or does not answer.
+        tree: Option<Vec<u8>>,
+    },
+    /// The answer to [`Output::ClaimKeyPackages`].
+    Claimed {
+        /// For which call's group.
+        call: CallId,
+        /// Of each device a key package, as an MLS message, or none.
+        claimed: Vec<(Address, Option<Vec<u8>>)>,
+    },
+    /// [`Output::StoreGroups`] could not be stored.
+    GroupsNotStored,
     /// A person silences a member of the room, or lets it be heard again.
     MuteMember {
         /// Whom.
@@ -206,6 +227,36 @@ pub enum Output {
     FetchAccess(RoomId),
     /// Make durable before anything after it is done.
     Store(Record),
+    /// The same for what changes in this device's MLS groups, as one transaction (rule STO-2). Whoever cannot says
+    /// [`Input::GroupsNotStored`], and does nothing of what comes after it but hang up.
+    StoreGroups(WriteSet),
+    /// Fetch the ratchet tree of an epoch of a call's MLS group, for [`Input::Tree`].
+    FetchTree {
+        /// Which room.
+        room: RoomId,
+        /// Which call.
+        call: CallId,
+        /// Which epoch.
+        epoch: u64,
+    },
+    /// Hand a key package of this device to the server.
+    PublishKeyPackage {
+        /// MLS's number of its suite.
+        suite: u16,
+        /// It, as an MLS message.
+        message: Vec<u8>,
+    },
+    /// Ask the server for a key package of each of these, for [`Input::Claimed`].
+    ClaimKeyPackages {
+        /// In which room.
+        room: RoomId,
+        /// For which call's group.
+        call: CallId,
+        /// MLS's number of the suite.
+        suite: u16,
+        /// Whose.
+        devices: Vec<Address>,
+    },
     /// Connect to the relay, for [`Input::RelayUp`] or [`Input::RelayDown`]. An older connection is to be closed.
     OpenRelay,
     /// Send on the relay's control stream.
@@ -266,6 +317,8 @@ pub struct Engine {
     media: Option<Media>,
     /// The room that the media belong to, if it is one.
     room: Option<Box<RoomCall>>,
+    /// This device's MLS groups, while no room has them.
+    groups: Option<Store>,
     entering: Option<Entering>,
     forward_secrecy: bool,
     dialling: Option<Dialling>,
@@ -302,6 +355,7 @@ impl Engine {
             phone,
             media: None,
             room: None,
+            groups: None,
             entering: None,
             forward_secrecy: true,
             dialling: None,
@@ -362,6 +416,9 @@ impl Engine {
             Input::JoinRoom { access } => self.join_room(*access),
             Input::Entered { room, granted } => self.entered(now, room, granted, rng),
             Input::Access { room, access } => self.access_fetched(now, room, access.map(|access| *access), rng),
+            Input::Tree { call, epoch, tree } => self.tree_fetched(now, call, (epoch, tree), rng),
+            Input::Claimed { call, claimed } => self.packages_claimed(now, call, claimed, rng),
+            Input::GroupsNotStored => self.groups_not_stored(now),
             Input::MuteMember { index, muted } => self.mute_member(index, muted),
             Input::Relay(message) => self.relay(now, message, rng),
             Input::Tick => self.tick(now, rng),

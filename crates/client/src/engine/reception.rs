@@ -155,7 +155,7 @@ impl Engine {
         while let Some(overdue) = media.arrivals.kept.expire(now) {
             // Its key may have come in the very moment.
             if !media.ring.holds(overdue.epoch) {
-                room.missed(now, overdue.epoch);
+                room.missed(now, overdue.sender, overdue.epoch);
             }
         }
         if media.arrivals.here {
@@ -168,7 +168,8 @@ impl Engine {
     fn key_state(&self) -> KeyState {
         let Some(room) = &self.room else { return KeyState::default() };
         let keys = room.keys_report();
-        let host_present = keys.host.is_some() || self.protection() != Some(Protection::Blind);
+        let needs_host = self.protection() == Some(Protection::Blind) && !room.has_group();
+        let host_present = keys.host.is_some() || !needs_host;
         KeyState { host_present, asked: keys.asked, denied: keys.denied }
     }
 

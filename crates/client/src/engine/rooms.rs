@@ -17,7 +17,7 @@ use undertone_transparency::TrustedPeer;
 use super::media::{Media, With};
 use super::path::Path;
 use super::signalling::other_version;
-use super::{Engine, Event, NotEntered, Output, PathState, ROOM_QUESTIONS, RoomInfo, Unresolved};
+use super::{Engine, Event, NotEntered, Output, PathState, ROOM_QUESTIONS, RoomInfo, RoomKeySource, Unresolved};
 
 /// How long before a grant ends a newer one is asked for: whoever comes later must find good papers here.
 const RENEWAL: u64 = 600;
@@ -95,14 +95,18 @@ impl Engine {
             let reason = "the server's grant is for another protection than the room's list names";
             return self.refuse(reason.into(), Outcome::RefusedByProof);
         }
+        let Some(source) = RoomKeySource::of(&list.terms) else {
+            return self.refuse("the room's terms are not known here".into(), Outcome::RefusedByPolicy);
+        };
         let info = RoomInfo {
             room: list.room,
             call: grant.call,
             name: list.name.clone(),
             creator: list.creator.clone(),
             protection: grant.protection,
+            keys: source,
             rights: grant.rights,
-            forward_secrecy: self.forward_secrecy || grant.protection == Protection::Hop,
+            forward_secrecy: self.forward_secrecy || source != RoomKeySource::Host,
         };
         // Before the server has greeted this device, its clock is known by what it has just signed.
         if self.clock.is_none() {
@@ -111,6 +115,10 @@ impl Engine {
         }
         let (call, protection) = (grant.call, grant.protection);
         let room = RoomCall::new(self.local.clone(), self.server, call, access, grant.rights);
+        let room = match source {
+            RoomKeySource::Mls => room.with_groups(self.groups.take().unwrap_or_default(), self.online),
+            RoomKeySource::Host | RoomKeySource::Hop => room,
+        };
         self.room = Some(Box::new(if self.forward_secrecy { room } else { room.without_forward_secrecy() }));
         let mut media = Media::new(call, With::Room, signed, Ring::new(call), protection, Path::new(now));
         media.renew_at = Some(renewal(now, self.wall(now), grant.expires));
@@ -209,6 +217,23 @@ impl Engine {
                     let request = ROOM_QUESTIONS.saturating_add(request);
                     self.outputs.push_back(Output::Ask { request, question });
                 }
+                RoomOutput::Store(writes) => self.outputs.push_back(Output::StoreGroups(writes)),
+                RoomOutput::Group { number, request } => {
+                    let (id, call) = (room.access().list().room, media.call);
+                    self.ask_service(id, call, number, request);
+                }
+                RoomOutput::FetchTree { epoch } => {
+                    let (id, call) = (room.access().list().room, media.call);
+                    self.outputs.push_back(Output::FetchTree { room: id, call, epoch });
+                }
+                RoomOutput::PublishKeyPackage { suite, message } => {
+                    self.outputs.push_back(Output::PublishKeyPackage { suite, message });
+                }
+                RoomOutput::ClaimKeyPackages { suite, devices } => {
+                    let (id, call) = (room.access().list().room, media.call);
+                    self.outputs.push_back(Output::ClaimKeyPackages { room: id, call, suite, devices });
+                }
+                RoomOutput::Clear => media.ring.clear(),
                 RoomOutput::Compare { user, told } => self.compare_in_room(user, told),
                 RoomOutput::Send { to, envelope, lasting } if self.online || lasting => {
                     letters.push(Letter { to, envelope })
@@ -240,6 +265,7 @@ impl Engine {
                     }
                 }
                 RoomOutput::Promote { epoch, removed } => {
+                    media.sealed_in_epoch = 0;
                     if media.ring.promote(now, epoch, removed).is_err() {
                         self.reject(format!("epoch {epoch} was to be used and is not there"));
                     }
@@ -289,7 +315,7 @@ impl Engine {
             && media.ring.current_epoch().is_none()
         {
             let [.., byte] = epoch.to_be_bytes();
-            room.missed(now, byte);
+            room.lost_key(now, byte);
             self.room(now, RoomInput::Tick, rng);
         }
         let due = |media: &mut Media| media.renew_at.take_if(|at| *at <= now).is_some();
@@ -361,7 +387,9 @@ impl Engine {
     /// The room is over for this device.
     pub(super) fn room_over(&mut self, now: Time, outcome: Outcome) {
         let counters = self.key_counters(now).map(Box::new);
-        self.room = None;
+        if let Some(groups) = self.room.take().and_then(|room| room.into_groups()) {
+            self.keep_groups(groups);
+        }
         self.comparing_in_room = None;
         if let Some(media) = self.media.take_if(|media| media.is_room()) {
             self.outputs.push_back(Output::Relay(ToRelay::Leave));

@@ -124,12 +124,12 @@ impl Engine {
                 self.signal_down(now, Some(reason), rng);
             }
             // Whoever lacks a key asks for it, and is answered (EKR-1). At changed devices whoever drives the engine looks at once.
-            // This engine is in no MLS group.
+            // A device leaves a key package behind when it comes into a room, and has no use for more.
             ToDevice::Returned { .. }
             | ToDevice::KeepAlive
             | ToDevice::DevicesChanged
-            | ToDevice::Group { .. }
             | ToDevice::KeyPackagesLow { .. } => {}
+            ToDevice::Group { call, news } => self.group_news(now, call, news, rng),
         }
     }
 

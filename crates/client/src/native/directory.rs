@@ -4,14 +4,20 @@ mod gossip;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, RwLock, Semaphore};
 use undertone_keys::device_list::DeviceList;
+use undertone_keys::envelope::Address;
 use undertone_keys::sign::Signed;
-use undertone_keys::{AccessToken, RoomId, UserId, WallTime};
+use undertone_keys::{AccessToken, CallId, RoomId, UserId, WallTime};
 use undertone_protocol::Access;
-use undertone_protocol::rest::{AccessVersions, Bytes, Entered, Name, NewAccess, Rooms, TurnAway, code};
+use undertone_protocol::limits::MAX_CLAIMED;
+use undertone_protocol::rest::{
+    AccessVersions, Bytes, ClaimKeyPackages, ClaimedKeyPackages, DeviceNamed, Entered, Name, NewAccess, Rooms,
+    TurnAway, UploadKeyPackages, code,
+};
 use undertone_transparency::evidence::Evidence;
 use undertone_transparency::history::History;
 use undertone_transparency::known::KnownList;
@@ -47,6 +53,10 @@ type Turn<'a> = MutexGuard<'a, Option<Seen>>;
 
 /// Users who are asked about at the same time, at most: everybody on a room's list is looked up when it is entered.
 const LOOKUPS_AT_ONCE: usize = 8;
+
+/// How long the server hands out a key package of this device: it is left behind for the call that the device has just come into, and
+/// whoever is handed an old one lets in nobody.
+const KEY_PACKAGE_GOOD: Duration = Duration::from_secs(600);
 
 /// Strangers kept in mind at the same time.
 const MAX_STRANGERS: usize = 1024;
@@ -168,6 +178,52 @@ impl Directory {
             Err(ClientError::Refused { message, .. }) => Err(NotEntered::Refused(message)),
             Err(_) => Err(NotEntered::Unavailable),
         }
+    }
+
+    /// The ratchet tree of an epoch of a call's MLS group.
+    pub(crate) async fn tree(&self, room: RoomId, call: CallId, epoch: u64) -> Result<Vec<u8>, ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/v1/rooms/{room}/calls/{call}/tree?epoch={epoch}");
+        rest::get_tree(connector.tcp().await?, connector.address(), &path, &self.token).await
+    }
+
+    /// Hands a key package of this device to the server, to be given to whoever lets it into a group.
+    pub(crate) async fn publish_key_package(&self, suite: u16, message: Vec<u8>) -> Result<(), ClientError> {
+        let connector = self.connector().await;
+        let expires = super::wall_time().plus(KEY_PACKAGE_GOOD.as_secs()).as_unix();
+        let body = UploadKeyPackages { suite, packages: vec![Bytes(message)], last_resort: None, expires };
+        rest::post_for_nothing(connector.tcp().await?, connector.address(), "/v1/key-packages", &self.token, &body)
+            .await
+    }
+
+    /// A key package of each of these devices, where there is one and the server answers.
+    pub(crate) async fn claim_key_packages(
+        &self,
+        room: RoomId,
+        suite: u16,
+        devices: Vec<Address>,
+    ) -> Vec<(Address, Option<Vec<u8>>)> {
+        let mut claimed = Vec::with_capacity(devices.len());
+        for devices in devices.chunks(MAX_CLAIMED) {
+            let answer = self.claim(room, suite, devices).await;
+            let answer = answer.inspect_err(|error| tracing::warn!(%error, "no key packages were had")).ok();
+            // One for each device, in the order asked for; whether they are theirs is in them.
+            let mut packages = answer.map(|answer| answer.packages).unwrap_or_default().into_iter();
+            claimed.extend(devices.iter().map(|device| {
+                let package = packages.next().and_then(|claimed| claimed.package);
+                (device.clone(), package.map(|Bytes(message)| message))
+            }));
+        }
+        claimed
+    }
+
+    async fn claim(&self, room: RoomId, suite: u16, devices: &[Address]) -> Result<ClaimedKeyPackages, ClientError> {
+        let connector = self.connector().await;
+        let path = format!("/v1/rooms/{room}/key-packages/claim");
+        let named =
+            |device: &Address| DeviceNamed { user: Name(device.user.clone()), device: device.device.to_string() };
+        let body = ClaimKeyPackages { suite, devices: devices.iter().map(named).collect() };
+        rest::post(connector.tcp().await?, connector.address(), &path, Some(&self.token), &body).await
     }
 
     pub(crate) const fn home(&self) -> &Arc<Home> {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
+use undertone_groups::WriteSet;
 use undertone_keys::Time;
 use undertone_keys::agreement::Refused;
 use undertone_media::packet::MAX_PACKET;
@@ -421,6 +422,31 @@ impl Driver {
                 }
                 Output::CloseRelay => self.relay = None,
                 Output::Store(record) => self.store(record).await,
+                Output::StoreGroups(writes) => self.store_groups(writes).await,
+                Output::FetchTree { room, call, epoch } => {
+                    let directory = self.directory.clone();
+                    self.answers.spawn(async move {
+                        let tree = directory.tree(room, call, epoch).await;
+                        let tree = tree.inspect_err(|error| warn!(%error, "a group's tree was not fetched")).ok();
+                        Input::Tree { call, epoch, tree }
+                    });
+                }
+                Output::PublishKeyPackage { suite, message } => {
+                    let directory = self.directory.clone();
+                    // Whoever has none is let in all the same, a little later: by itself.
+                    self.keeping.spawn(async move {
+                        if let Err(error) = directory.publish_key_package(suite, message).await {
+                            warn!(%error, "a key package was not handed to the server");
+                        }
+                    });
+                }
+                Output::ClaimKeyPackages { room, call, suite, devices } => {
+                    let directory = self.directory.clone();
+                    self.answers.spawn(async move {
+                        let claimed = directory.claim_key_packages(room, suite, devices).await;
+                        Input::Claimed { call, claimed }
+                    });
+                }
                 Output::Ask { request, question } => {
                     let key = self.key.clone();
                     // A token may take its time.
@@ -483,6 +509,19 @@ impl Driver {
                 }
                 Output::Event(event) => self.event(event),
             }
+        }
+    }
+
+    /// Nothing that hangs on it may leave before it is on the disk (rule STO-2).
+    async fn store_groups(&mut self, writes: WriteSet) {
+        let home = self.home.clone();
+        let stored = tokio::task::spawn_blocking(move || home.keep_groups(&writes)).await;
+        if let Ok(Err(error)) = &stored {
+            warn!(%error, "this device's groups were not kept");
+        }
+        if !matches!(stored, Ok(Ok(()))) {
+            while self.engine.poll_output().is_some() {}
+            self.input(Input::GroupsNotStored);
         }
     }
 

@@ -132,7 +132,7 @@ impl Online {
     ) -> Result<Self, ClientError> {
         let (address, identity, account) = (local.address.clone(), local.identity.clone(), local.account);
         let book = RoomBook::new(directory.clone(), Signer { address, identity, account });
-        let engine = Engine::new(local, directory.pin().identity, home.memory()?);
+        let engine = Engine::new(local, directory.pin().identity, home.memory()?).with_groups(home.groups()?);
         let (commands, inbox) = mpsc::channel(64);
         let (out, events) = mpsc::channel(EVENTS);
         let (publish, status) = watch::channel(Status::default());

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use undertone_keys::AccessToken;
-use undertone_protocol::limits::{CONSENT_WAIT, MAX_JSON, MAX_PROOF};
+use undertone_protocol::limits::{CONSENT_WAIT, MAX_JSON, MAX_PROOF, MAX_TREE};
 use undertone_protocol::rest::{Problem, code};
 
 use super::error::ClientError;
@@ -46,6 +46,17 @@ pub(crate) async fn get_proof<T: DeserializeOwned>(
 /// `GET path` of what everybody may read, for bytes.
 pub(crate) async fn get_bytes(stream: TlsStream<TcpStream>, server: &str, path: &str) -> Result<Bytes, ClientError> {
     exchange(stream, server, (Method::GET, path), None, Bytes::new(), MAX_JSON).await
+}
+
+/// `GET path` of a ratchet tree.
+pub(crate) async fn get_tree(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    path: &str,
+    token: &AccessToken,
+) -> Result<Vec<u8>, ClientError> {
+    let body = exchange(stream, server, (Method::GET, path), Some(token), Bytes::new(), MAX_TREE).await?;
+    Ok(body.to_vec())
 }
 
 /// `POST path` with a JSON body, for a JSON answer.

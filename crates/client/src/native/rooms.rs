@@ -9,7 +9,7 @@ use undertone_keys::sign::{Account, Device, SigningKey, VerifyingKey};
 use undertone_keys::{RoomId, UserId, label};
 use undertone_protocol::access::{AccessError, FORMAT};
 use undertone_protocol::rest::code;
-use undertone_protocol::{Access, AccessList, ClaimedAccess, Listed, Protection, Rights, Terms};
+use undertone_protocol::{Access, AccessList, ClaimedAccess, Listed, Rights, Terms};
 use undertone_transparency::TrustedPeer;
 
 use super::directory::Directory;
@@ -262,11 +262,11 @@ impl RoomBook {
         Ok(access)
     }
 
-    /// Makes a room with this device's user as its creator.
+    /// Makes a room with these terms for ever, and this device's user as its creator.
     ///
     /// # Errors
     /// [`ClientError`]; nothing is made where one of the invited cannot be looked up or is not trusted.
-    pub async fn create(&self, name: &str, protection: Protection, invited: &[Invitee]) -> Result<Access, ClientError> {
+    pub async fn create(&self, name: &str, terms: Terms, invited: &[Invitee]) -> Result<Access, ClientError> {
         if self.list().await?.iter().any(|view| view.access.list().name == name) {
             return Err(RoomFault::Exists(name.to_owned()).into());
         }
@@ -286,7 +286,7 @@ impl RoomBook {
             version: 1,
             previous: None,
             name: name.to_owned(),
-            terms: Terms::room(protection),
+            terms,
             creator,
             members,
             signer: self.me.address.clone(),

@@ -97,6 +97,17 @@ impl Membership {
         }
     }
 
+    /// The key of this epoch, once more: it is derived anew from the group, and is the same.
+    pub(super) fn install_again(&mut self, turn: &mut Turn<'_, '_>) {
+        let Some(epoch) = self.view.as_ref().map(|view| view.epoch).filter(|epoch| self.installed == Some(*epoch))
+        else {
+            return;
+        };
+        if let Ok(Ok(key)) = Group::open(turn.means.store, self.id).map(|group| group.media_key()) {
+            self.turn.push(Output::Install { epoch, key });
+        }
+    }
+
     /// Seals under the epoch that came last.
     pub(super) fn promote(&mut self) {
         self.timers.clear(Timer::Promote);

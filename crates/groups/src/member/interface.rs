@@ -119,6 +119,8 @@ pub enum Input {
         /// The epoch that they name.
         epoch: u64,
     },
+    /// The ring has lost the key of the present epoch.
+    KeyLost,
     /// So many frames are sealed under the present epoch by now.
     Sealed {
         /// How many.

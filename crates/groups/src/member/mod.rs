@@ -221,6 +221,16 @@ impl Membership {
         self.outputs.extend(self.turn.drain(..));
     }
 
+    /// The call is over for this device, and nothing of its group is for a later start: what that changes in the store, where it is
+    /// done.
+    pub fn end(self, store: &mut Store) -> WriteSet {
+        let mut kept = WriteSet::new();
+        if let Ok(writes) = Group::forget(store, self.id) {
+            store.apply_and_keep(writes, &mut kept);
+        }
+        kept
+    }
+
     /// The next thing to do. `None` until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -299,6 +309,7 @@ impl Membership {
             }
             Input::Told { device, epoch, authenticator } => self.on_told(turn, device, epoch, authenticator),
             Input::CannotOpen { device, epoch } => self.on_cannot_open(turn, device, epoch),
+            Input::KeyLost => self.install_again(turn),
             Input::Sealed { frames } => self.on_sealed(turn, frames),
             Input::Leave => self.out(turn, OutReason::Left),
             Input::Revoked => self.out(turn, OutReason::Revoked),

@@ -6,6 +6,7 @@
 mod slot;
 
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::{CallId, DeviceId, JoinId, Time, UserId};
@@ -15,7 +16,7 @@ use crate::frame::{Frame, FrameInfo, associated};
 use crate::key_id::{Context, Epoch, KeyId, SenderIndex};
 use crate::packet::{Codec, Kind};
 use crate::sframe::{Header, MAX_FRAMES, SealError, Sealer, SframeKey};
-use slot::{Remembered, Slot};
+use slot::{Remembered, Slot, fingerprint};
 
 /// How long the previous epoch's video still opens.
 pub const PREVIOUS_VIDEO: Duration = Duration::from_secs(120);
@@ -29,6 +30,8 @@ pub const PENDING: Duration = Duration::from_secs(60);
 pub const MAX_PENDING: usize = 2;
 /// How long an epoch that was overtaken before anybody sealed under it still opens (rule GRP-2).
 pub const OVERTAKEN: Duration = Duration::from_secs(10);
+/// Epochs that sealed and were [cleared](Ring::clear) of which is remembered that they did.
+const MAX_CLEARED: usize = 64;
 /// Sources of one sender that are opened at the same time.
 pub const MAX_CONTEXTS: usize = 16;
 
@@ -120,6 +123,7 @@ pub enum OpenError {
 #[derive(Debug)]
 struct Lost {
     epoch: Epoch,
+    fingerprint: [u8; 32],
     sealed: Vec<(Context, u64)>,
     opened: Remembered,
 }
@@ -140,6 +144,8 @@ pub struct Ring {
     installs: u64,
     /// The epoch that sealed and was taken away: if its key comes again, its counters go on.
     lost: Option<Lost>,
+    /// Fingerprints of keys that sealed before the ring was cleared: their counters would begin anew.
+    cleared: VecDeque<[u8; 32]>,
     me: Option<Sender>,
     senders: Vec<Sender>,
     /// Of whom nothing opens for now.
@@ -160,6 +166,7 @@ impl Ring {
             remembered: Vec::new(),
             installs: 0,
             lost: None,
+            cleared: VecDeque::new(),
             me: None,
             senders: Vec::new(),
             suspended: Vec::new(),
@@ -179,6 +186,9 @@ impl Ring {
         }
         if let Some(lost) = self.lost.take_if(|lost| lost.epoch == epoch) {
             return Ok(self.resume(lost, key));
+        }
+        if !self.cleared.is_empty() && self.cleared.contains(&fingerprint(epoch, &key)) {
+            return Err(InstallError::Old(epoch));
         }
         if self.floor.is_some_and(|floor| epoch <= floor) {
             return Err(InstallError::Old(epoch));
@@ -264,6 +274,22 @@ impl Ring {
         self.forget(|slot| slot.epoch == epoch);
     }
 
+    /// Forgets all epochs: what comes next is of another line, which may have the same numbers (an MLS group that was joined
+    /// anew). The first that is installed then is current at once. A key that has sealed here does not come back.
+    pub fn clear(&mut self) {
+        let sealed = self.slots.iter().filter(|slot| Some(slot.epoch) <= self.floor);
+        let lost = self.lost.iter().map(|lost| lost.fingerprint);
+        let sealed: Vec<[u8; 32]> = sealed.map(Slot::fingerprint).chain(lost).collect();
+        self.cleared.extend(sealed);
+        while self.cleared.len() > MAX_CLEARED {
+            self.cleared.pop_front();
+        }
+        self.slots.clear();
+        self.sealers.clear();
+        self.remembered.clear();
+        (self.sealing, self.floor, self.lost) = (None, None, None);
+    }
+
     /// Drops what has outlived its time.
     pub fn expire(&mut self, now: Time) {
         let sealing = self.sealing;
@@ -275,7 +301,8 @@ impl Ring {
             if self.sealing == Some(slot.epoch) {
                 self.sealing = None;
                 let sealed = self.sealers.drain(..).map(|(context, sealer)| (context, sealer.sealed())).collect();
-                self.lost = Some(Lost { epoch: slot.epoch, sealed, opened: slot.into_remembered() });
+                let (epoch, fingerprint) = (slot.epoch, slot.fingerprint());
+                self.lost = Some(Lost { epoch, fingerprint, sealed, opened: slot.into_remembered() });
             } else if Some(slot.epoch) > self.floor {
                 // It may come again, by a second delivery of its key; what it has opened it must not open again.
                 if self.remembered.len() >= 2 * MAX_PENDING {

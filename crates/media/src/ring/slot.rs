@@ -21,6 +21,11 @@ pub(super) struct Source {
     confirmed: bool,
 }
 
+/// What tells an epoch's key from others without giving it away.
+pub(super) fn fingerprint(epoch: Epoch, key: &MediaKey) -> [u8; 32] {
+    *key.derive::<32>(labels::FINGERPRINT, &[&epoch.0.to_be_bytes()]).expose()
+}
+
 /// What an epoch has opened, without the means to open more.
 pub(super) type Remembered = Vec<((SenderIndex, Context), ReplayWindow)>;
 
@@ -53,6 +58,11 @@ impl Slot {
 
     pub(super) fn has_key(&self, key: &MediaKey) -> bool {
         self.key.ct_eq(key).into()
+    }
+
+    /// What tells its key from others without giving it away.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
+        fingerprint(self.epoch, &self.key)
     }
 
     /// Rule MED-3: the key of one source of one join, in this epoch, in this call.

@@ -11,7 +11,7 @@ use undertone_client::native::{Client, Home, Invitee};
 use undertone_keys::sign::{Server, Signed, VerifyingKey};
 use undertone_keys::{AccessToken, cbor};
 use undertone_protocol::rest::{Devices, Entered};
-use undertone_protocol::{Access, Protection};
+use undertone_protocol::{Access, Protection, Terms};
 use undertone_testkit::{flood, tls};
 use undertone_transparency::policy::Witnesses;
 use undertone_transparency::verify::Pins;
@@ -54,7 +54,7 @@ impl Circle {
         let invited: Vec<Invitee> = (0..).zip(names).skip(1).map(|(place, name)| invite(place, name)).collect();
         let access = {
             let book = clients.first().context("nobody came")?.rooms().await?;
-            book.create("bench", Protection::Blind, &invited).await?
+            book.create("bench", Terms::room(Protection::Blind), &invited).await?
         };
         // One process owns a home: the clients give theirs back, and what drives the engines from here on reads them.
         drop(clients);

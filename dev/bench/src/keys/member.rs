@@ -296,7 +296,12 @@ impl Shell {
                         }
                     });
                 }
-                Output::Ask { .. } | Output::Store(_) => {}
+                Output::Ask { .. }
+                | Output::Store(_)
+                | Output::StoreGroups(_)
+                | Output::FetchTree { .. }
+                | Output::PublishKeyPackage { .. }
+                | Output::ClaimKeyPackages { .. } => {}
                 Output::Event(event) => self.note(&event),
             }
         }

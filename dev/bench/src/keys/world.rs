@@ -333,7 +333,13 @@ impl World {
                 }
             }
             // Nobody is in a room who was refused: whoever asks for the epoch finds that.
-            Output::Event(_) | Output::Ask { .. } | Output::Store(_) => {}
+            Output::Event(_)
+            | Output::Ask { .. }
+            | Output::Store(_)
+            | Output::StoreGroups(_)
+            | Output::FetchTree { .. }
+            | Output::PublishKeyPackage { .. }
+            | Output::ClaimKeyPackages { .. } => {}
         }
     }
 

@@ -296,6 +296,11 @@ impl World {
                 let lost = Input::Compared { number, compared: Compared::Unavailable };
                 self.ask_server(device, compared, lost);
             }
+            // No world of this kind has an MLS group so far.
+            Output::StoreGroups(_)
+            | Output::FetchTree { .. }
+            | Output::PublishKeyPackage { .. }
+            | Output::ClaimKeyPackages { .. } => {}
             Output::Ask { .. } | Output::Store(_) => {}
             Output::OpenRelay => self.open_relay(device),
             Output::Relay(ToRelay::Remove { .. }) if self.lax => {}

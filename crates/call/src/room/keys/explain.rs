@@ -126,7 +126,7 @@ impl RoomCall {
             sealing: report.epoch,
             host: report.host,
             hosts: report.me,
-            held: self.keys.held.is_some(),
+            held: self.keys.held.is_some() || self.mls.as_ref().is_some_and(|mls| mls.is_held()),
             members: self.present(head.and_then(|head| head.roster.as_ref())),
             sent: LetterCount { count, bytes },
             received: self.received,
@@ -135,6 +135,10 @@ impl RoomCall {
     }
 
     fn present(&self, roster: Option<&Roster>) -> Vec<Present> {
+        let keyed = |member: &Address, join| match &self.mls {
+            Some(mls) => Some(mls.has(member)),
+            None => roster.map(|roster| roster.has(join)),
+        };
         let others = self.seats.iter().map(|(index, seat)| {
             let peer = self.known.get(&seat.member().user).and_then(|known| known.peer.as_ref());
             let peer = peer.filter(|_| seat.is_admitted());
@@ -145,7 +149,7 @@ impl RoomCall {
                 rights: seat.entry().grant.rights,
                 proof: peer.map(|peer| (peer.standing(), peer.attested().clone())),
                 forward_secrecy: seat.entry().join.ephemeral.is_some(),
-                keyed: roster.map(|roster| roster.has(seat.entry().join.join)),
+                keyed: keyed(seat.member(), seat.entry().join.join),
             }
         });
         let me = self.me.as_ref().and_then(|me| {
@@ -156,7 +160,7 @@ impl RoomCall {
                 rights: self.rights,
                 proof: None,
                 forward_secrecy: me.ephemeral.is_some(),
-                keyed: roster.map(|roster| roster.has(me.join)),
+                keyed: keyed(&self.local.address, me.join),
             })
         });
         let mut all: Vec<Present> = others.chain(me).collect();

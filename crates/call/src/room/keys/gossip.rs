@@ -1,4 +1,4 @@
-//! What hosts were shown of the key directory's log, compared with what this device was shown (rule KT-13).
+//! What hosts, or members of an MLS group, were shown of the key directory's log, compared with what this device was shown (rule KT-13).
 //!
 //! A key that came is used at once: a server that answers late, or not at all, silences nobody. One that shows two people
 //! two directories is found out while they talk, and this device leaves.
@@ -51,7 +51,7 @@ impl Gossip {
 
 impl RoomCall {
     /// A host says what it was shown of the log.
-    pub(super) fn told_checkpoint(&mut self, index: SenderIndex, told: Vec<u8>) {
+    pub(in crate::room) fn told_checkpoint(&mut self, index: SenderIndex, told: Vec<u8>) {
         let Some(join) = self.seats.get(&index).map(|seat| seat.entry().join.join) else { return };
         if told.is_empty() || told == self.checkpoint {
             return;
@@ -63,12 +63,12 @@ impl RoomCall {
     }
 
     /// When there is something to compare.
-    pub(super) fn gossip_timeout(&self) -> Option<Time> {
+    pub(in crate::room) fn gossip_timeout(&self) -> Option<Time> {
         self.keys.gossip.next(self.policy.compare)
     }
 
     /// Begins the next comparison where it is time to.
-    pub(super) fn mind_gossip(&mut self, now: Time) {
+    pub(in crate::room) fn mind_gossip(&mut self, now: Time) {
         if self.gossip_timeout().is_none_or(|at| at > now) {
             return;
         }

@@ -66,6 +66,13 @@ impl RoomCall {
         };
         let Some(opened) = self.open_letter(&from, &bytes, answer) else { return };
         let about = opened.about;
+        if let KeySignal::Group { epoch, authenticator } = opened.signal {
+            return self.group_letter(index, epoch, authenticator);
+        }
+        // Where all make the keys nobody hands them out.
+        if self.has_group() {
+            return;
+        }
         match opened.signal {
             KeySignal::Prepare { key, roster, checkpoint, applied } => {
                 self.told_checkpoint(index, checkpoint);
@@ -93,6 +100,7 @@ impl RoomCall {
             KeySignal::Told { statements } => self.told(now, index, &statements, rng),
             KeySignal::Word { word } => self.word(now, index, &word, rng),
             KeySignal::Handover { handover } => self.handed_over(now, handover, rng),
+            KeySignal::Group { .. } => {}
         }
     }
 

@@ -36,6 +36,7 @@ use chain::Head;
 pub use explain::{Explanation, LetterCount, OpenedEpoch, Present, Requests};
 use gossip::Gossip;
 use host::Hosting;
+pub(super) use post::About;
 use post::Letters;
 use recovery::{Failure, Recovery};
 
@@ -225,7 +226,7 @@ impl RoomCall {
         let host = head.map(|head| head.statement.host);
         let me = host.is_some() && self.keys.hosting.is_some();
         KeysReport {
-            epoch: self.keys.sealing,
+            epoch: self.mls.as_ref().map_or(self.keys.sealing, |mls| mls.sealing()),
             term: head.map_or(0, |head| head.statement.term),
             host: host.and_then(|host| self.seated(host)).or_else(|| self.own_index().filter(|_| me)),
             me,
@@ -287,6 +288,9 @@ impl RoomCall {
 
     /// The ring did not take an epoch: the host must go further than it has.
     pub(super) fn not_installed(&mut self, now: Time, epoch: Epoch) {
+        if self.has_group() {
+            return;
+        }
         self.keys.newest = self.keys.newest.max(Some(epoch.0));
         self.keys.newest_hash = None;
         self.keys.stuck = true;
@@ -331,9 +335,16 @@ impl RoomCall {
         }
     }
 
-    /// Frames of somebody who belongs here came under an epoch that is not in the ring, and its key did not come
+    /// Frames of a sender who belongs here came under an epoch that is not in the ring, and its key did not come
     /// (rule EKR-1). On the media path, so nothing comes of it before the next [`super::Input::Tick`].
-    pub fn missed(&mut self, now: Time, epoch: u8) {
+    pub fn missed(&mut self, now: Time, index: SenderIndex, epoch: u8) {
+        self.group_missed(index, Some(epoch));
+        self.keys.recovery.wish(Failure::Epoch(epoch), now);
+    }
+
+    /// The ring has no key of the epoch that is sealed under. On the media path too.
+    pub fn lost_key(&mut self, now: Time, epoch: u8) {
+        self.group_key_lost();
         self.keys.recovery.wish(Failure::Epoch(epoch), now);
     }
 
@@ -346,6 +357,7 @@ impl RoomCall {
     /// Nothing that comes in from this member opens, though its epoch is here: it is told which statement this device goes
     /// by. On the media path, so nothing comes of it before the next [`super::Input::Tick`].
     pub fn doubts_of(&mut self, index: SenderIndex) {
+        self.group_missed(index, None);
         if self.keys.doubted.len() < MAX_DOUBTED {
             self.keys.doubted.push(index);
         }
@@ -353,12 +365,18 @@ impl RoomCall {
 
     /// A word of a host came beside the sound. On the media path, so it is read at the next [`super::Input::Tick`].
     pub fn heard_word(&mut self, index: SenderIndex, bytes: &[u8]) {
+        if self.has_group() {
+            return self.group_heard(index, bytes);
+        }
         if self.keys.words.len() < MAX_WORDS {
             self.keys.words.push_back((index, bytes.to_vec()));
         }
     }
 
     pub(super) fn keys_timeout(&self, now: Time) -> Option<Time> {
+        if self.has_group() {
+            return self.group_timeout(now);
+        }
         // Away, or in a hop room, there is nothing to do about keys at any time.
         if !self.is_blind() || self.own_index().is_none() {
             return None;
@@ -384,6 +402,12 @@ impl RoomCall {
 
     /// Does what is due after any input.
     pub(super) fn mind_keys(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        if self.has_group() {
+            if self.own_index().is_some() && core::mem::take(&mut self.keys.again) {
+                self.again_early(now, rng);
+            }
+            return self.mind_group(now, rng);
+        }
         if !self.is_blind() || self.own_index().is_none() {
             return;
         }
@@ -473,7 +497,7 @@ impl RoomCall {
         let Some((index, to)) = self.succession().into_iter().find(|(_, other)| *other != join) else { return };
         let handover = Handover { call: self.call, term, from: join, to, leaves };
         let handover = handover.sign(&self.local.identity);
-        let about = post::About { term, epoch: 0, request: undertone_keys::RequestId::random(rng) };
+        let about = About { term, epoch: 0, request: undertone_keys::RequestId::random(rng) };
         self.post(index, about, &KeySignal::Handover { handover }, rng);
         if leaves {
             self.keys.hosting = None;

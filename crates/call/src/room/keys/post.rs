@@ -21,10 +21,10 @@ const MAX_SEEN: usize = 4096;
 
 /// What a letter is about: the header's term and epoch, and its request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct About {
-    pub(super) term: u32,
-    pub(super) epoch: u32,
-    pub(super) request: RequestId,
+pub(in crate::room) struct About {
+    pub(in crate::room) term: u32,
+    pub(in crate::room) epoch: u32,
+    pub(in crate::room) request: RequestId,
 }
 
 /// A letter that was opened.
@@ -124,7 +124,7 @@ impl Letters {
 
 impl RoomCall {
     /// Seals a letter to the present join of a member.
-    pub(super) fn post(
+    pub(in crate::room) fn post(
         &mut self,
         index: SenderIndex,
         about: About,

@@ -8,7 +8,7 @@ use super::chain::HostState;
 use crate::room::RoomCall;
 
 impl RoomCall {
-    pub(super) fn own_index(&self) -> Option<SenderIndex> {
+    pub(in crate::room) fn own_index(&self) -> Option<SenderIndex> {
         self.me.as_ref().and_then(|me| me.index)
     }
 

@@ -158,6 +158,8 @@ impl Home {
             (&peer, Some(&own)),
             (PENDING, None),
         ]);
+        // What another device of this home was in is nothing that this one is in.
+        self.forget_groups()?;
         self.put(&records)
     }
 
@@ -195,11 +197,12 @@ impl Home {
         self.put(&[(DEVICE, Some(&cbor::encode_secret(&record, 4096)))])
     }
 
-    /// Forgets device and token; what is known of peers stays.
+    /// Forgets device, token and groups; what is known of peers stays.
     ///
     /// # Errors
     /// [`HomeError`].
     pub fn forget(&self) -> Result<(), HomeError> {
+        self.forget_groups()?;
         self.put(&[(DEVICE, None), (TOKEN, None)])
     }
 }

@@ -106,6 +106,10 @@ impl Home {
         }
     }
 
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn folder(&self) -> &Path {

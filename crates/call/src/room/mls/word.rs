@@ -1,0 +1,102 @@
+//! What members say to each other about the group: beside the sound, and by letter where nothing opens (rules MLS-3, EKR-7, KT-13).
+
+use minicbor::{Decode, Encode};
+use undertone_groups::Authenticator;
+use undertone_groups::member::Input;
+use undertone_keys::{RequestId, cbor};
+use undertone_media::key_id::SenderIndex;
+
+use super::{MAX_UNOPENED, MAX_WORDS, Mls, device_ref};
+use crate::room::keys::About;
+use crate::room::{KeySignal, Output, RoomCall};
+
+/// A word beside the sound: sealed as a control frame for all members, so whoever opens it is one. Which of them said it is the
+/// word of them all, as with any frame (rule MED-11).
+#[derive(Debug, Encode, Decode)]
+pub(super) struct GroupWord {
+    /// Of which epoch.
+    #[n(0)]
+    epoch: u64,
+    /// Its authenticator.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    authenticator: [u8; 32],
+    /// The newest checkpoint of the key directory that the speaker was shown (rule KT-13).
+    #[cbor(n(2), with = "minicbor::bytes")]
+    checkpoint: Vec<u8>,
+}
+
+impl RoomCall {
+    /// A word came beside the sound. On the media path, so it is read at the next [`Tick`](crate::room::Input::Tick).
+    pub(in crate::room) fn group_heard(&mut self, index: SenderIndex, bytes: &[u8]) {
+        if let Some(mls) = self.mls.as_mut().filter(|mls| mls.words.len() < MAX_WORDS) {
+            mls.words.push_back((index, bytes.to_vec()));
+        }
+    }
+
+    /// Frames of a member do not open: their epoch is not in the ring, or is and does not help. On the media path too.
+    pub(in crate::room) fn group_missed(&mut self, index: SenderIndex, epoch: Option<u8>) {
+        if let Some(mls) = &mut self.mls
+            && mls.unopened.len() < MAX_UNOPENED
+            && !mls.unopened.contains(&(index, epoch))
+        {
+            mls.unopened.push((index, epoch));
+        }
+    }
+
+    pub(super) fn say_group(&mut self, epoch: u64, authenticator: Authenticator) {
+        let word = GroupWord { epoch, authenticator: *authenticator.as_bytes(), checkpoint: self.checkpoint.clone() };
+        self.outputs.push_back(Output::Say(cbor::encode(&word)));
+    }
+
+    pub(super) fn read_words(&mut self, mls: &mut Mls) {
+        while let Some((index, bytes)) = mls.words.pop_front() {
+            let Ok(word) = cbor::decode::<GroupWord>(&bytes) else { continue };
+            let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted()) else { continue };
+            let device = device_ref(seat.member());
+            mls.tell(Input::Told {
+                device,
+                epoch: word.epoch,
+                authenticator: Authenticator::claimed(word.authenticator),
+            });
+            self.told_checkpoint(index, word.checkpoint);
+        }
+    }
+
+    /// By letter: to whom frames do not open.
+    pub(super) fn write(
+        &mut self,
+        to: &[undertone_groups::DeviceRef],
+        epoch: u64,
+        authenticator: Authenticator,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let seats = self.seats.iter().filter(|(_, seat)| to.contains(&device_ref(seat.member())));
+        let seats: Vec<SenderIndex> = seats.map(|(index, _)| *index).collect();
+        for index in seats {
+            let about = About { term: 0, epoch: 0, request: RequestId::random(rng) };
+            let signal = KeySignal::Group { epoch, authenticator: *authenticator.as_bytes() };
+            self.post(index, about, &signal, rng);
+        }
+    }
+
+    /// Such a letter has come from a proven device.
+    pub(in crate::room) fn group_letter(&mut self, index: SenderIndex, epoch: u64, authenticator: [u8; 32]) {
+        let Some(device) = self.seats.get(&index).map(|seat| device_ref(seat.member())) else { return };
+        self.group_told(Input::Told { device, epoch, authenticator: Authenticator::claimed(authenticator) });
+    }
+
+    /// Tells the group whose frames do not open. A frame names the last eight bits of its epoch: of those that it may be, it is the
+    /// present one or the next to come, for an older one opens or has had its time.
+    pub(super) fn say_unopened(&mut self, mls: &mut Mls) {
+        let Some(present) = mls.began.as_ref().map(|began| began.epoch) else { return mls.unopened.clear() };
+        for (index, byte) in core::mem::take(&mut mls.unopened) {
+            let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted()) else { continue };
+            let [.., last] = present.to_be_bytes();
+            let ahead = byte.map_or(0, |byte| byte.wrapping_sub(last));
+            if ahead < 128 {
+                let epoch = present.saturating_add(u64::from(ahead));
+                mls.tell(Input::CannotOpen { device: device_ref(seat.member()), epoch });
+            }
+        }
+    }
+}
