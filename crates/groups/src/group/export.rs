@@ -2,6 +2,7 @@
 
 use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRng;
+use tls_codec::{DeserializeBytes, VLBytes};
 use undertone_keys::Secret;
 use undertone_keys::call_agreement::MediaKey;
 use zeroize::Zeroizing;
@@ -42,7 +43,7 @@ pub struct Attest {
     pub context: Vec<u8>,
     /// The hash of the tree.
     pub tree_hash: Vec<u8>,
-    /// The confirmation tag of the commit that began the epoch, as MLS writes it.
+    /// The confirmation tag of the commit that began the epoch: its bytes alone, without the length that MLS writes before them.
     pub confirmation_tag: Vec<u8>,
 }
 
@@ -74,7 +75,7 @@ impl Group<'_> {
             epoch: self.epoch(),
             context: tls(self.mls.public_group().group_context())?,
             tree_hash: self.mls.public_group().group_context().tree_hash().to_vec(),
-            confirmation_tag: tls(self.mls.confirmation_tag())?,
+            confirmation_tag: self.confirmation_tag()?,
         })
     }
 
@@ -108,6 +109,12 @@ impl Group<'_> {
         let id = [self.id.as_bytes().as_slice(), &self.epoch().to_be_bytes(), to.as_bytes()].concat();
         let secret = self.export(labels::MIGRATION.as_str(), &id)?;
         Ok((PskId::new(&id).ok_or(Broken::Library)?, secret))
+    }
+
+    /// The library shows the tag as it is written, behind its length.
+    fn confirmation_tag(&self) -> Result<Vec<u8>, Broken> {
+        let written = tls(self.mls.confirmation_tag())?;
+        VLBytes::tls_deserialize_exact_bytes(&written).map(Vec::from).map_err(|_| Broken::Library)
     }
 
     fn export(&self, label: &str, context: &[u8]) -> Result<Secret<32>, Broken> {
