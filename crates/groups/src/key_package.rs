@@ -43,6 +43,16 @@ struct Envelope {
     bytes: Vec<u8>,
 }
 
+impl Envelope {
+    fn read(bytes: &[u8]) -> Result<Self, KeyPackageError> {
+        if bytes.len() > limits::KEY_PACKAGE {
+            return Err(KeyPackageError::TooLarge);
+        }
+        let envelope: Self = cbor::decode(bytes).map_err(|_| KeyPackageError::Malformed)?;
+        if envelope.format == FORMAT { Ok(envelope) } else { Err(KeyPackageError::Malformed) }
+    }
+}
+
 /// Why bytes are no key package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -97,7 +107,7 @@ impl KeyPackage {
             .map_err(|_| Broken::Library)?;
         let bytes = MlsMessageOut::from(made).to_bytes().map_err(|_| Broken::Library)?;
         provider.overlay().put(waiting_key(key.public()), key.to_bytes());
-        let bytes = cbor::encode(&Envelope { format: FORMAT, suite: suite.id(), bytes });
+        let bytes = Self::put_in(suite, bytes);
         let sent = post(provider.overlay(), Outgoing::KeyPackage { bytes })?;
         Ok(Step { store: provider.into_writes(), send: vec![sent] })
     }
@@ -107,13 +117,7 @@ impl KeyPackage {
     /// # Errors
     /// [`KeyPackageError`] says which check failed.
     pub fn parse(bytes: &[u8], suite: Suite, now: WallTime) -> Result<Self, KeyPackageError> {
-        if bytes.len() > limits::KEY_PACKAGE {
-            return Err(KeyPackageError::TooLarge);
-        }
-        let envelope: Envelope = cbor::decode(bytes).map_err(|_| KeyPackageError::Malformed)?;
-        if envelope.format != FORMAT {
-            return Err(KeyPackageError::Malformed);
-        }
+        let envelope = Envelope::read(bytes)?;
         if envelope.suite != suite.id() {
             return Err(KeyPackageError::Suite);
         }
@@ -142,6 +146,23 @@ impl KeyPackage {
             return Err(KeyPackageError::Expired);
         }
         Ok(Self { mls, suite, claim })
+    }
+
+    /// What the server is given of an envelope: the MLS message in it, and the suite it says it is for. The server keeps key packages
+    /// by the suite's [`Suite::mls_number`], and knows nothing of envelopes.
+    ///
+    /// # Errors
+    /// [`KeyPackageError::Malformed`], [`KeyPackageError::TooLarge`], and [`KeyPackageError::Suite`] for a suite that is not known here.
+    pub fn take_out(envelope: &[u8]) -> Result<(Suite, Vec<u8>), KeyPackageError> {
+        let Envelope { suite, bytes, .. } = Envelope::read(envelope)?;
+        Ok((Suite::from_id(suite).ok_or(KeyPackageError::Suite)?, bytes))
+    }
+
+    /// The envelope that [`KeyPackage::parse`] reads, around a message that the server handed out when it was asked for `suite`.
+    /// Nothing of the message is believed by that.
+    #[must_use]
+    pub fn put_in(suite: Suite, message: Vec<u8>) -> Vec<u8> {
+        cbor::encode(&Envelope { format: FORMAT, suite: suite.id(), bytes: message })
     }
 
     /// Which device says that it made it.

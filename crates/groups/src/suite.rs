@@ -54,6 +54,12 @@ impl Suite {
         }
     }
 
+    /// The number that stands in MLS messages: what a delivery service can see of the suite. Nothing is agreed on by it.
+    #[must_use]
+    pub const fn mls_number(self) -> u16 {
+        self.ciphersuite() as u16
+    }
+
     /// How its leaves sign.
     #[must_use]
     pub const fn leaf_scheme(self) -> LeafScheme {
@@ -90,5 +96,7 @@ mod tests {
             assert_eq!(undertone_keys::cbor::encode(&suite), [u8::try_from(suite.id()).unwrap()]);
         }
         assert_eq!(Suite::from_id(0x004D), None);
+        // RFC 9420, 17.1, and for X-Wing what openmls 0.9 writes.
+        assert_eq!(Suite::ALL.map(Suite::mls_number), [2, 1, 0x004D]);
     }
 }
