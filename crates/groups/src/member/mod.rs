@@ -8,19 +8,19 @@
 //!
 //! It decides when to commit what, follows the commits of others, and finds its way back when it has lost it. The caller says who
 //! is in the call and lets in whom the [`Roll`](crate::Roll) has; carries what it says to the delivery service; and puts its keys into the
-//! ring. Each input changes three things: this value, which `poll_*` show; the [`Store`](crate::Store) in [`Means`]; and nothing else. All that an
+//! ring. Each input changes three things: this value, which `poll_*` show; the [`Store`] in [`Means`]; and nothing else. All that an
 //! input changes in the store comes out as one [`Output::Store`], before whatever else it leads to (rule STO-2).
 //!
 //! | awaits | until |
 //! | --- | --- |
 //! | the state of the group | the delivery service says it: there is none (create one), it is elsewhere (follow), or it is new (be added) |
 //! | that its creation is taken | it is, or another one was first |
-//! | a Welcome | one comes, or [`MemberPolicy::welcome`](policy::MemberPolicy::welcome) has passed |
+//! | a Welcome | one comes, or [`MemberPolicy::welcome`] has passed |
 //! | group info, tree, and look-ups | all are there: then an external commit is uploaded |
 //! | that its external commit is taken | it is, or another commit was first: again, a little later |
 //! | nothing: it is inside | it leaves, is removed, or has to join anew |
 //!
-//! [`policy`] has all numbers ([`MemberPolicy`](policy::MemberPolicy)). `presence`: whose leaf is to go, and in which order members act. `committing`: own commits (rule MLS-4).
+//! [`policy`] has all numbers ([`MemberPolicy`]). `presence`: whose leaf is to go, and in which order members act. `committing`: own commits (rule MLS-4).
 //! `following`: commits of others. `joining`, `by_self`: the ways in (rule MLS-2). `epoch`: what a new epoch leads to. `doubt`: two groups
 //! under one name, and what does not open (rules MLS-3, EKR-7).
 //!

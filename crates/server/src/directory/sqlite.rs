@@ -44,7 +44,7 @@ pub struct Sqlite {
     /// away. Left behind, it is read as a whole by the next start.
     writer: Mutex<Connection>,
     /// Nodes that are not in their places yet. Changes with the writing connection in hand alone, in the same moment as the
-    /// database; `None` where a commit failed and nobody knows which of the two has happened.
+    /// database; `None` where a commit failed and nobody knows which of the two has happened, until the database is asked.
     journal: RwLock<Option<Arc<Journal>>>,
     /// Nodes written in place since it was tidy.
     untidy: AtomicUsize,
@@ -114,12 +114,17 @@ impl Sqlite {
         self.journal.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The journal as this connection sees it, while no other one commits.
+    /// The journal as the writing connection, which is in the caller's hand and has written nothing that it has not committed, sees
+    /// it. Where nobody knew it, it is known from then on.
     fn known(&self, connection: &Connection) -> Result<Arc<Journal>, StorageError> {
-        match &*self.journal() {
-            Some(journal) => Ok(journal.clone()),
-            None => Journal::load(connection).map(Arc::new),
+        if let Some(journal) = &*self.journal() {
+            return Ok(journal.clone());
         }
+        // Nobody commits meanwhile, so what is read here is what every view begins with until somebody does.
+        let mut shown = self.set_journal();
+        let journal = Arc::new(Journal::load(connection)?);
+        *shown = Some(journal.clone());
+        Ok(journal)
     }
 
     /// Ends a transaction, and shows its journal together with it.

@@ -160,6 +160,45 @@ fn nodes_of_small_epochs_are_there_before_they_are_in_their_places() {
     assert_eq!(sorted(&storage.own_view().unwrap()), [vec![7; 900], vec![5; 6_100]].concat());
 }
 
+/// Whether it has happened is asked of the database, once, and not at every look.
+#[test]
+fn after_a_commit_that_failed_at_its_end_the_journal_is_read_once() {
+    let folder = Folder::new("failed");
+    let storage = Sqlite::open(&folder.file()).unwrap();
+    storage.commit(&epoch(1, 10)).unwrap();
+    // Every statement of the next commit is good, and then the commit is not.
+    let broken = "PRAGMA foreign_keys = ON;
+                  CREATE TABLE there (id INTEGER PRIMARY KEY);
+                  CREATE TABLE needs (id INTEGER REFERENCES there DEFERRABLE INITIALLY DEFERRED);
+                  CREATE TRIGGER breaks AFTER INSERT ON leaf BEGIN INSERT INTO needs VALUES (1); END;";
+    storage.writer().execute_batch(broken).unwrap();
+    assert_eq!(storage.commit(&epoch(2, 20)), Err(StorageError::Conflict));
+    let known = || storage.journal().clone();
+    assert!(known().is_none());
+    assert_eq!(states(&storage.view().unwrap()), [1; 10], "a reader does not have the writing connection");
+    assert!(known().is_none());
+    assert_eq!(states(&storage.own_view().unwrap()), [1; 10]);
+    let first = known().unwrap();
+    for _ in 0..3 {
+        assert_eq!(states(&storage.own_view().unwrap()), [1; 10]);
+        assert_eq!(states(&storage.view().unwrap()), [1; 10]);
+        assert!(Arc::ptr_eq(&known().unwrap(), &first));
+    }
+    assert_eq!(storage.commit(&epoch(2, 20)), Err(StorageError::Conflict));
+    storage.writer().execute_batch("DROP TRIGGER breaks").unwrap();
+    // The commit asks by itself, before it writes.
+    storage.commit(&epoch(2, 5)).unwrap();
+    let newest = |storage: &Sqlite| {
+        let mut states = states(&storage.view().unwrap());
+        states.sort_unstable();
+        states
+    };
+    let expected = [[1; 5], [2; 5]].concat();
+    assert_eq!(newest(&storage), expected);
+    drop(storage);
+    assert_eq!(newest(&Sqlite::open(&folder.file()).unwrap()), expected);
+}
+
 #[test]
 fn a_closed_directory_is_one_file() {
     let folder = Folder::new("closed");
