@@ -5,8 +5,8 @@
 import {
   acceptAll, createApplicationMessage, createCommit, createGroup, createGroupInfoWithExternalPub, createProposal,
   decodeMlsMessage, defaultLifetime, encodeMlsMessage, generateKeyPackageWithKey, getCiphersuiteFromName,
-  getCiphersuiteImpl, joinGroup, joinGroupExternal, makePskIndex, mlsExporter, processPrivateMessage,
-  processPublicMessage, bytesToBase64, ciphersuites,
+  getCiphersuiteImpl, joinGroup, joinGroupExternal, makePskIndex, mlsExporter, processMessage,
+  processPrivateMessage, processPublicMessage, bytesToBase64, ciphersuites,
 } from "ts-mls"
 import { encodeGroupContext } from "ts-mls/groupContext.js"
 import { decodeRatchetTree, encodeRatchetTree } from "ts-mls/ratchetTree.js"
@@ -112,13 +112,15 @@ export class Member {
 
   /**
    * Whatever a group sends. processMessage of ts-mls 1.6.4 looks up no pre-shared key for a private message, whatever it is
-   * given; so each kind has its own call here.
+   * given; so each kind has its own call here, unless `whole`.
    */
-  async receive({ message }) {
-    const { wireformat, ...content } = read(decodeMlsMessage, message)
-    const result = wireformat === "mls_private_message"
-      ? await processPrivateMessage(this.state, content.privateMessage, this.#index(), this.suite, acceptAll)
-      : await processPublicMessage(this.state, content.publicMessage, this.#index(), this.suite, acceptAll)
+  async receive({ message, whole = false }) {
+    const content = read(decodeMlsMessage, message)
+    const rest = [this.#index(), this.suite, acceptAll]
+    let result
+    if (whole) result = await processMessage(content, this.state, this.#index(), acceptAll, this.suite)
+    else if (content.privateMessage) result = await processPrivateMessage(this.state, content.privateMessage, ...rest)
+    else result = await processPublicMessage(this.state, content.publicMessage, ...rest)
     this.state = result.newState
     if (result.kind === "applicationMessage") return { said: result.message }
     this.pending = undefined

@@ -2,9 +2,9 @@
 //! later version is right: then the shim goes (`dev/interop/mls/shims.mjs`), and this with it.
 
 use serde_json::json;
-use undertone_groups::{Change, JoinError, Suite};
+use undertone_groups::{Change, JoinError, PskId, Suite, psk};
 use undertone_keys::leaf::{LeafError, LeafStatement};
-use undertone_keys::{JoinId, cbor};
+use undertone_keys::{JoinId, Secret, cbor};
 
 use crate::peer::{Peer, agree, bytes, hex, list, number, voucher};
 use crate::world::{Person, terms};
@@ -93,4 +93,37 @@ fn mls_1_independent_mls_peer_refuses_a_leaf_below_an_old_inner_node() {
     tom.accepted();
     let ours: Vec<&Person> = people.iter().collect();
     agree(&ours, &mut [&mut tom]);
+}
+
+/// Whoever is removed while somebody is added to the same place does not see it: ts-mls looks for its leaf, finds one, and takes it for its
+/// own. It cannot follow all the same, and says that it does not know why.
+#[test]
+fn grp_5_independent_mls_peer_does_not_see_that_its_place_is_taken() {
+    for suite in SUITES {
+        let (mut ada, mut tim, _) = ada_and_tim(suite);
+        let mut bob = Person::new("bob", 2);
+        let all = list(&[&ada, &bob], &[&tim]);
+        let change = Change { add: vec![bob.package(suite)], remove: vec![tim.index()], ..Change::default() };
+        let swapped = ada.commit(change, &all);
+        ada.accepted();
+        let refused = tim.ask("receive", json!({"message": hex(&swapped.commit)})).unwrap_err();
+        assert!(refused.contains("No overlap between provided private keys and update path"), "{refused}");
+        bob.join(&terms(suite), &swapped, &all);
+        agree(&[&ada, &bob], &mut []);
+    }
+}
+
+/// `processMessage` of ts-mls looks up no pre-shared key for a private message, whatever it is given. The call for private messages does.
+#[test]
+fn mls_1_independent_mls_peer_forgets_pre_shared_keys_in_one_of_its_calls() {
+    let (mut ada, mut tim, all) = ada_and_tim(Suite::X25519);
+    let id = PskId::new(b"quorum 1").unwrap();
+    let secret = Secret::filled_by(|out| out.fill(7));
+    let writes = psk::register(&ada.store, &mut ada.rng, &id, &secret).unwrap();
+    ada.write(writes);
+    tim.get("psk", json!({"id": hex(id.as_bytes()), "secret": hex(&[7; 32])}));
+    let mixed = ada.commit(Change { psks: vec![id], ..Change::default() }, &all);
+    let refused = tim.ask("receive", json!({"message": hex(&mixed.commit), "whole": true})).unwrap_err();
+    assert!(refused.contains("Could not find pskId"), "{refused}");
+    assert!(tim.follow(&mixed.commit));
 }

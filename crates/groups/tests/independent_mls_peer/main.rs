@@ -6,6 +6,7 @@ mod faults;
 #[path = "../../../../dev/interop/node.rs"]
 mod node;
 mod peer;
+mod random;
 mod wall;
 #[path = "../world/mod.rs"]
 mod world;

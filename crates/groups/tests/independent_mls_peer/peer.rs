@@ -97,11 +97,15 @@ impl Peer {
         voucher(&self.person, &self.person.identity, self.suite, &self.key, join)
     }
 
-    /// A key package in our envelope.
+    /// A key package, as our parser takes it.
     pub(crate) fn package(&mut self) -> KeyPackage {
+        KeyPackage::parse(&envelope(self.suite, &self.package_message()), self.suite, NOW).unwrap()
+    }
+
+    /// A key package, as MLS writes it.
+    pub(crate) fn package_message(&mut self) -> Vec<u8> {
         let credential = self.credential();
-        let made = self.get("package", json!({"credential": hex(&credential)}));
-        KeyPackage::parse(&envelope(self.suite, &bytes(&made["message"])), self.suite, NOW).unwrap()
+        bytes(&self.get("package", json!({"credential": hex(&credential)}))["message"])
     }
 
     /// A group of one, with these terms.
