@@ -8,6 +8,7 @@ use undertone_groups::{
     Change, ExternalJoin, Group, GroupId, Joiner, KeyPackage, Outgoing, Protection, PskId, ReceiveError, Received,
     Rejoin, Sent, Standing, Step, Store, Suite, Terms, Upload, WriteSet,
 };
+use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::sign::{Device, SigningKey, VerifyingKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{DeviceId, JoinId, UserId, WallTime};
@@ -220,10 +221,15 @@ pub(crate) fn upload(mut sent: Vec<Sent>) -> Upload {
     }
 }
 
-/// What can be compared of a media key.
+/// What can be compared of a device's media key.
 pub(crate) fn key_of(person: &Person) -> [u8; 32] {
+    shown(&person.group().media_key().unwrap())
+}
+
+/// What can be compared of a media key.
+pub(crate) fn shown(key: &MediaKey) -> [u8; 32] {
     let probe = undertone_keys::labels::Label::declare("undertone/test/probe/v1");
-    *person.group().media_key().unwrap().derive::<32>(probe, &[]).expose()
+    *key.derive::<32>(probe, &[]).expose()
 }
 
 /// All are in one epoch with one key, and see one roster.
