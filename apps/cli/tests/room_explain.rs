@@ -36,10 +36,6 @@ fn explain_until(terminal: &Terminal, room: &str, is: impl Fn(&Value) -> bool) -
 fn grp_3_a_program_beside_the_call_explains_its_keys() {
     let server = ServerProcess::start("room-explain").unwrap();
     let [ada, bob] = ["ada", "bob"].map(|name| person(&server, name));
-    let mls = ada.run(&["room", "create", "team", "--keys", "mls"]).unwrap();
-    assert_eq!(mls.status.code(), Some(2));
-    let words = String::from_utf8_lossy(&mls.stderr).into_owned();
-    assert!(words.contains("not yet known to this build") && words.contains("host"), "{words}");
     let made = json(&ada.run(&["room", "create", "team", "--keys", "host", "--invite", "bob"]).unwrap());
 
     // Nobody is in: what the list says, which Bob's home has not seen.
@@ -89,6 +85,52 @@ fn grp_3_a_program_beside_the_call_explains_its_keys() {
     // Nobody who sits in the room is told: nothing was changed.
     assert!(!adas.events.iter().any(|event| event["event"] == "errand"));
     bobs.end().unwrap();
+    adas.end().unwrap();
+}
+
+/// Rules GRP-6, MLS-4: epoch, suite, who can open it, who changed it last, and what it has cost. Both who are in say the same.
+#[test]
+fn grp_6_a_program_beside_the_call_explains_its_group() {
+    let server = ServerProcess::start("room-explain-mls").unwrap();
+    let [ada, bob] = ["ada", "bob"].map(|name| person(&server, name));
+    let wrong = ada.run(&["room", "create", "team", "--keys", "host", "--suite", "p256"]).unwrap();
+    assert_eq!((wrong.status.code(), &json(&wrong)["event"]), (Some(1), &"room_refused".into()));
+    json(&ada.run(&["room", "create", "team", "--suite", "x-wing", "--invite", "bob"]).unwrap());
+    let off = explain(&ada, "team");
+    assert_eq!((&off["on"], &off["key"], &off["suite"]), (&false.into(), &"mls".into(), &"x-wing".into()));
+
+    let mut adas = ada.start(&["room", "join", "team", "--no-devices", "--keys", "mls"]).unwrap();
+    adas.wait_for("epoch", PATIENCE).unwrap();
+    let mut bobs = bob.start(&["room", "join", "team", "--no-devices"]).unwrap();
+    bobs.wait_for("epoch", PATIENCE).unwrap();
+    // Bob has given himself new keys, as whoever was let in does.
+    let settled = |explained: &Value| {
+        let group = &explained["group"];
+        group["members"].as_array().is_some_and(|members| members.len() == 2)
+            && group["committed_by"]["user"] == "bob@localhost"
+            && explained["epoch"] == group["epoch"]
+    };
+    let adas_words = explain_until(&ada, "team", settled);
+    let bobs_words = explain_until(&bob, "team", settled);
+    for words in [&adas_words, &bobs_words] {
+        assert_eq!((&words["key"], &words["held"], &words["host"]), (&"mls".into(), &false.into(), &Value::Null));
+        let group = &words["group"];
+        assert_eq!((&group["standpoint"], &group["suite"]), (&"inside".into(), &"x-wing".into()));
+        assert!(group["spent"]["sent"].as_u64() > Some(1_000) && group["spent"]["epochs"].as_u64() > Some(0), "{group}");
+        assert!(words["members"].as_array().unwrap().iter().all(|member| member["keyed"] == true), "{words}");
+        let ring = words["ring"].as_array().unwrap();
+        assert!(ring.iter().any(|held| held["seals"] == true && held["epoch"] == words["epoch"]), "{words}");
+    }
+    assert_eq!(adas_words["group"]["members"], bobs_words["group"]["members"]);
+    assert_ne!(adas_words["group"]["own_leaf"], bobs_words["group"]["own_leaf"]);
+
+    // Bob leaves: his leaf is removed by Ada, who stays.
+    bobs.end().unwrap();
+    let alone = explain_until(&ada, "team", |explained| {
+        explained["group"]["members"].as_array().is_some_and(|members| members.len() == 1)
+    });
+    assert_eq!(alone["group"]["committed_by"]["user"], "ada@localhost");
+    assert!(alone["group"]["epoch"].as_u64() > adas_words["group"]["epoch"].as_u64());
     adas.end().unwrap();
 }
 

@@ -25,8 +25,11 @@ struct Options {
 enum Scene {
     /// Two people talk through a relay that can open nothing, and through one that they let hear them.
     Call,
-    /// Five people talk in a room: one comes late, one loses the key, one is killed, and one is put out.
+    /// Five people talk in a room whose keys all of them make together: one comes late, one loses the key, one is killed, and one is
+    /// put out.
     Room,
+    /// The same, in a room where one of them hands out the keys.
+    Host,
     /// The server lies about its key directory, and is found out.
     Drill,
 }
@@ -40,8 +43,12 @@ impl Scene {
                 println!("{both}");
                 both.holds()
             }
-            Self::Room | Self::Drill => {
-                let table = if self == Self::Room { room::play()? } else { drill::play()? };
+            Self::Room | Self::Host | Self::Drill => {
+                let table = match self {
+                    Self::Room => room::play(room::Keys::Mls)?,
+                    Self::Host => room::play(room::Keys::Host)?,
+                    _ => drill::play()?,
+                };
                 println!("{table}");
                 table.holds()
             }

@@ -71,6 +71,20 @@ impl Person {
         self.process.wait_for(event, PATIENCE)
     }
 
+    /// The next event of this name since the mark that is like this.
+    pub(crate) fn since_where(&mut self, event: &str, is: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let come = self.process.events.iter().skip(self.mark).find(|line| line["event"] == event && is(line));
+        if let Some(line) = come {
+            return Ok(line.clone());
+        }
+        loop {
+            let line = self.process.wait_for(event, PATIENCE)?;
+            if is(&line) {
+                return Ok(line);
+            }
+        }
+    }
+
     /// All events of this name since the mark that have come so far.
     pub(crate) fn all_since(&self, event: &str) -> Vec<&Value> {
         self.process.events.iter().skip(self.mark).filter(|line| line["event"] == event).collect()

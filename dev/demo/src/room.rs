@@ -1,5 +1,6 @@
-//! A room of five, in which everything goes wrong that may: somebody comes late, somebody loses their key, whoever hands out the
-//! keys is killed, and somebody is put out. The relay writes down what it takes all the while.
+//! A room of five, in which everything goes wrong that may: somebody comes late, somebody loses their key, whoever came first is
+//! killed, and somebody is put out. The relay writes down what it takes all the while. Where the keys come from is shown both
+//! ways: all make them together, or one hands them out.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,16 @@ const TALK: u32 = 150;
 /// Far more than anything here should take.
 const SOON: Duration = Duration::from_secs(30);
 
-pub(crate) fn play() -> anyhow::Result<Table> {
+/// Where the room's keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// An MLS group: what a room has unless one asks for something else.
+    Mls,
+    /// A member.
+    Host,
+}
+
+pub(crate) fn play(keys: Keys) -> anyhow::Result<Table> {
     println!("A server starts; five people register ...");
     let mut server = ServerProcess::start("demo-room")?;
     // What is between carol and the server is cut later on.
@@ -38,6 +48,9 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     let [dave, ada, bob, carol, erin] = terminals.as_slice() else { anyhow::bail!("five are needed") };
     println!("ada makes a room and invites the others ...");
     let mut words = vec!["room", "create", "five"];
+    if keys == Keys::Host {
+        words.extend(["--keys", "host"]);
+    }
     words.extend(NAMES.iter().filter(|name| **name != "ada").flat_map(|name| ["--invite", name]));
     let made = ada.run(&words)?;
     anyhow::ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -46,7 +59,10 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     }
     silence(&server.join("quiet.wav"), TALK)?;
 
-    let mut table = Table::new("Scene: a blind room of five");
+    let mut table = Table::new(match keys {
+        Keys::Mls => "Scene: a blind room of five, whose keys all make together (MLS)",
+        Keys::Host => "Scene: a blind room of five, one of whom hands out its keys",
+    });
     let mut people = Vec::new();
     for (name, terminal) in NAMES.into_iter().zip([dave, ada, bob, carol]) {
         let mut person = Person::join(name, terminal, &server, &says(name))?;
@@ -62,8 +78,11 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     late(&mut table, &server, &mut people, erin)?;
     println!("   all five listen for ten seconds ...");
     std::thread::sleep(Duration::from_secs(10));
-    lost_key(&mut table, &mut people)?;
-    killed_host(&mut table, &mut people)?;
+    lost_key(&mut table, keys, &mut people)?;
+    match keys {
+        Keys::Mls => killed_member(&mut table, &mut people)?,
+        Keys::Host => killed_host(&mut table, &mut people)?,
+    }
     kicked(&mut table, &server, &mut people, between)?;
 
     let codes = people.iter_mut().map(Person::leave).collect::<anyhow::Result<Vec<_>>>()?;
@@ -110,13 +129,16 @@ fn late(table: &mut Table, server: &ServerProcess, people: &mut Vec<Person>, eri
 }
 
 /// One loses the key and gets it again.
-fn lost_key(table: &mut Table, people: &mut [Person]) -> anyhow::Result<()> {
+fn lost_key(table: &mut Table, keys: Keys, people: &mut [Person]) -> anyhow::Result<()> {
     println!("2. bob throws his key away ...");
     let bob = people.iter_mut().find(|person| person.name == "bob").context("bob is not there")?;
     bob.mark()?;
     let began = Instant::now();
     bob.process.say("drill lose-key")?;
-    bob.since("key_asked")?;
+    // In a group nobody has to be asked: the key is made again from what he still has.
+    if keys == Keys::Host {
+        bob.since("key_asked")?;
+    }
     bob.since("recovered")?;
     all_hear(people)?;
     let again = began.elapsed();
@@ -132,6 +154,43 @@ fn lost_key(table: &mut Table, people: &mut [Person]) -> anyhow::Result<()> {
     shown(table, "2. bob opens again, by himself", found.join(", "), !recovered.is_empty() && soon);
     shown(table, "2. everybody hears everybody, bob too", format!("within {}", ms(again)), again < SOON);
     Ok(())
+}
+
+/// Whoever came first is killed: the others put the leaf out.
+fn killed_member(table: &mut Table, people: &mut Vec<Person>) -> anyhow::Result<()> {
+    for person in people.iter_mut() {
+        person.mark()?;
+    }
+    let epoch = people.first().and_then(Person::epoch);
+    println!("3. dave, who made the group, is killed (SIGKILL) ...");
+    let dave = people.remove(0);
+    let killed = Instant::now();
+    dave.process.kill()?;
+    // The relay notices that nothing comes of him, and tells them.
+    for person in people.iter_mut() {
+        person.since("member_out")?;
+    }
+    let out = killed.elapsed();
+    let mut by = Vec::new();
+    for person in people.iter_mut() {
+        let event = person.since_where("group_epoch", |event| removes(event, "dave"))?;
+        by.push(event["by"]["user"].as_str().unwrap_or_default().to_owned());
+    }
+    let changed = killed.elapsed();
+    all_hear(people)?;
+    shown(table, "3. dave is out for all four", format!("after {}", ms(out)), out < SOON);
+    let same = by.iter().all(|who| by.first() == Some(who));
+    shown(table, "3. who put his leaf out, as all four say", by.first().cloned().unwrap_or_default(), same);
+    let after = changed.saturating_sub(out);
+    shown(table, "3. the key is new for all four", format!("{} after that", ms(after)), after < SOON);
+    same_epoch(table, "3. epoch, with dave and without", epoch, people);
+    Ok(())
+}
+
+/// Whether an epoch began without somebody who was in the one before.
+fn removes(event: &Value, name: &str) -> bool {
+    let removed = event["removed"].as_array();
+    removed.is_some_and(|all| all.iter().any(|member| member["user"].as_str().is_some_and(|user| user.starts_with(name))))
 }
 
 /// Whoever hands out the keys is killed.
@@ -252,9 +311,20 @@ fn shown(table: &mut Table, what: &str, found: impl Into<String>, holds: bool) {
 }
 
 /// Claims that there is a new epoch, the same for all.
-fn same_epoch(table: &mut Table, what: &str, before: Option<u64>, people: &[Person]) {
-    let now = people.first().and_then(Person::epoch);
-    let same = people.iter().all(|person| person.epoch() == now);
+fn same_epoch(table: &mut Table, what: &str, before: Option<u64>, people: &mut [Person]) {
+    let end = Instant::now() + Duration::from_secs(5);
+    let (now, same) = loop {
+        let now = people.first().and_then(Person::epoch);
+        let same = people.iter().all(|person| person.epoch() == now);
+        // A change may be on its way: whoever came in gives itself new keys a moment later.
+        if (same && now > before) || Instant::now() > end {
+            break (now, same);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        for person in people.iter_mut() {
+            let _ = person.process.say("who").and_then(|()| person.process.wait_for("who", PATIENCE).map(|_| ()));
+        }
+    };
     shown(table, what, format!("{}, then {}", number(before), number(now)), same && now > before);
 }
 

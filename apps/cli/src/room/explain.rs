@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use undertone_client::engine::{RoomExplained, RoomKeySource};
 use undertone_client::native::{Client, ClientError, RoomKeys};
 use undertone_client::room::{Explanation, OpenedEpoch, Present};
-use undertone_client::{Access, Cause, Listed, Rights, RoomId, UserId};
+use undertone_client::{Access, Cause, GroupSuite, Listed, Rights, RoomId, UserId};
 
 use super::{counted, group, role};
 use crate::Done;
@@ -241,7 +241,7 @@ fn off(client: &Client, access: &Access) -> Result<(Value, String), ClientError>
     let object = json!({
         "event": "room_explained", "on": false, "room": list.room.to_string(), "name": list.name,
         "creator": list.creator.as_str(), "protection": list.terms.protection.as_str(), "key": source.as_str(),
-        "version": list.version, "signer": list.signer.user.as_str(), "members": members,
+        "suite": list.terms.group_suite.map(GroupSuite::as_str), "version": list.version, "signer": list.signer.user.as_str(), "members": members,
     });
     Ok((object, text))
 }

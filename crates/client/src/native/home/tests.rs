@@ -96,3 +96,39 @@ fn kt_9_evidence_is_there_as_a_whole_or_not_at_all_under_its_full_digest() {
     let whole = home.keep_as_evidence(false, &[0xCD; 32], b"what was answered then").unwrap();
     assert_eq!((fs::read(&whole).unwrap().as_slice(), cut.exists()), (b"what was answered then".as_slice(), false));
 }
+
+#[test]
+fn sto_2_groups_are_kept_key_by_key_and_go_with_the_device() {
+    use undertone_groups::{Group, GroupId, Joiner, Protection, Suite, Terms};
+    use undertone_keys::{JoinId, UserId};
+
+    let folder = Folder::new("groups");
+    let rng = &mut SeededRng::new(6);
+    let (user, identity) = (UserId::parse("ada", "x").unwrap(), SigningKey::generate(rng));
+    let joiner = Joiner { user: &user, identity: &identity, join: JoinId::random(rng), now: at(1_800_000_000) };
+    let ids = [1, 2].map(|n| GroupId::from_bytes([n; 16]));
+    let terms = Terms::new(Protection::Blind, Suite::X25519, false);
+    let home = Home::open(&folder.0).unwrap();
+    let mut store = home.groups().unwrap();
+    for id in ids {
+        let step = Group::create(&store, rng, id, &terms, &joiner).unwrap();
+        home.keep_groups(&step.store).unwrap();
+        store.apply(step.store);
+    }
+    let authenticator = |store, id| Group::open(store, id).unwrap().authenticator().unwrap();
+    let before = ids.map(|id| authenticator(&store, id));
+    drop(home);
+    let home = Home::open(&folder.0).unwrap();
+    let mut kept = home.groups().unwrap();
+    assert_eq!(ids.map(|id| authenticator(&kept, id)), before);
+    // One group goes, the other stays.
+    let writes = Group::forget(&kept, ids[0]).unwrap();
+    home.keep_groups(&writes).unwrap();
+    kept.apply(writes);
+    drop(home);
+    let home = Home::open(&folder.0).unwrap();
+    let kept = home.groups().unwrap();
+    assert!(Group::open(&kept, ids[0]).is_err() && authenticator(&kept, ids[1]) == before[1]);
+    home.forget().unwrap();
+    assert!(Group::open(&home.groups().unwrap(), ids[1]).is_err());
+}
