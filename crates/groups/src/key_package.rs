@@ -11,10 +11,10 @@ use undertone_keys::{WallTime, cbor};
 
 use crate::failure::{Blame, Broken};
 use crate::leaf::{Claim, Joiner, LeafKey};
-use crate::provider::{Crypto, Provider};
+use crate::provider::{Crypto, Overlay, Provider};
 use crate::roll::DeviceRef;
 use crate::step::{Outgoing, Step, post};
-use crate::store::Store;
+use crate::store::{Store, WriteSet};
 use crate::suite::Suite;
 use crate::{config, limits};
 
@@ -175,6 +175,16 @@ impl KeyPackage {
 /// How many key packages of this device wait to be used.
 pub(crate) fn waiting_packages(store: &Store) -> usize {
     store.starting_with(WAITING).count()
+}
+
+/// Forgets all key packages of this device, in a store without groups: whoever was handed one of them lets in nobody by it.
+pub(crate) fn forget_packages(store: &Store) -> WriteSet {
+    let overlay = Overlay::new(store);
+    overlay.erase_packages();
+    for (key, _) in store.starting_with(WAITING) {
+        overlay.delete(key.to_vec());
+    }
+    overlay.into_writes()
 }
 
 /// Where the private key of a leaf waits that is in no group yet.

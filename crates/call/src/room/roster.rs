@@ -237,7 +237,7 @@ impl RoomCall {
                 let sender = Sender { user: member.user.clone(), device: member.device, join, index };
                 self.outputs.push_back(Output::Admit(sender));
             }
-            let forward_secrecy = seat.entry.join.ephemeral.is_some();
+            let forward_secrecy = seat.entry.join.ephemeral.is_some() || self.mls.is_some();
             self.group_sees(&member, true);
             self.event(Event::In { index, member, standing, rights, forward_secrecy });
             self.keys_admitted(now);

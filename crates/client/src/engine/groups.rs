@@ -71,11 +71,11 @@ impl Engine {
     }
 
     /// What a room's machine leaves behind.
-    pub(super) fn keep_groups(&mut self, (store, writes): (Store, WriteSet)) {
+    pub(super) fn keep_groups(&mut self, (store, writes): (Store, Vec<WriteSet>)) {
         self.groups = Some(store);
-        if writes.len() > 1 {
-            self.outputs.push_back(Output::StoreGroups(writes));
-        }
+        // Every write set says the format; one that says nothing else changes nothing.
+        let writes = writes.into_iter().filter(|writes| writes.len() > 1);
+        self.outputs.extend(writes.map(Output::StoreGroups));
     }
 
     /// A frame was sealed under an epoch of the room's: now and then its group is told how many there are.

@@ -23,8 +23,8 @@ use super::{Engine, Event, NotEntered, Output, PathState, ROOM_QUESTIONS, RoomIn
 const RENEWAL: u64 = 600;
 /// Bytes that a letter's address and its place in a message take at most.
 const LETTER_OVERHEAD: usize = 512;
-/// Bytes of a host's word in its packet at most.
-const MAX_WORD: usize = 512;
+/// Bytes of a host's or a member's word in its packet at most.
+const MAX_WORD: usize = 1_100;
 /// After this a grant that could not be had is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 

@@ -24,6 +24,7 @@ pub use self::external::{ExternalJoin, Rejoin};
 pub use self::message::SealError;
 pub use self::receive::{Opened, ReceiveError, Received};
 pub use self::settle::SettleError;
+pub(crate) use self::settle::stored;
 pub use self::staged::{JudgeError, Kind, MergeError, NewLeaf, Staged, Verdict};
 pub use self::welcome::JoinError;
 use crate::failure::{Blame, Broken};
@@ -184,9 +185,14 @@ impl<'a> Group<'a> {
     }
 }
 
+/// What the keys of all groups begin with that this device is in.
+const OWN: &[u8] = b"own\0";
+/// The same of groups that it is on its way into by itself.
+const PROVISIONAL: &[u8] = b"provisional\0";
+
 /// Where the private key of the own leaf in a group stands.
 fn own_key(id: GroupId) -> Vec<u8> {
-    [b"own\0".as_slice(), id.as_bytes()].concat()
+    [OWN, id.as_bytes()].concat()
 }
 
 /// Where the epoch stands in which this device came into a group.
@@ -202,7 +208,7 @@ fn enter(overlay: &Overlay<'_>, id: GroupId, key: &LeafKey, since: u64) {
 
 /// Where an external join stands that the delivery service has not taken yet.
 fn provisional_key(id: GroupId) -> Vec<u8> {
-    [b"provisional\0".as_slice(), id.as_bytes()].concat()
+    [PROVISIONAL, id.as_bytes()].concat()
 }
 
 /// The bytes of a TLS structure of our own making.

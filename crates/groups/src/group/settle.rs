@@ -81,6 +81,15 @@ impl Group<'_> {
     }
 }
 
+/// The groups that this device is in, or on its way into.
+pub(crate) fn stored(store: &Store) -> Vec<GroupId> {
+    let of = |prefix: &'static [u8]| {
+        let id = move |key: &[u8]| key.strip_prefix(prefix).and_then(|id| id.try_into().ok()).map(GroupId::from_bytes);
+        store.starting_with(prefix).filter_map(move |(key, _)| id(key))
+    };
+    of(super::OWN).chain(of(super::PROVISIONAL)).collect()
+}
+
 /// Deletes what is stored of a group.
 pub(super) fn erase(overlay: &Overlay<'_>, id: GroupId) -> Result<(), StoreError> {
     overlay.erase(&id.mls())?;

@@ -5,8 +5,8 @@ use super::state::{Again, By, State, View, Welcome};
 use super::timer::Timer;
 use super::{Membership, Turn};
 use crate::failure::Broken;
-use crate::group::{ExternalJoin, Group, JoinError};
-use crate::key_package::{KeyPackage, waiting_packages};
+use crate::group::{ExternalJoin, Group, JoinError, stored};
+use crate::key_package::{KeyPackage, forget_packages, waiting_packages};
 use crate::leaf::Joiner;
 use crate::step::Outgoing;
 use undertone_keys::JoinId;
@@ -15,6 +15,7 @@ impl Membership {
     pub(super) fn on_reachable(&mut self, turn: &mut Turn<'_, '_>) {
         self.reachable = true;
         self.tries = 0;
+        self.tidy(turn);
         if self.restored && self.view.is_none() {
             match View::of(turn.means.store, self.id, turn.now) {
                 // A group of one in which nothing has happened may be one whose creation another one forestalled.
@@ -41,6 +42,17 @@ impl Membership {
         }
         if self.flight.is_some() {
             self.await_answer(turn.now);
+        }
+    }
+
+    /// A device is in one call at a time: groups of others are left from a process that was killed.
+    fn tidy(&mut self, turn: &mut Turn<'_, '_>) {
+        for other in stored(turn.means.store) {
+            if other != self.id
+                && let Ok(writes) = Group::forget(turn.means.store, other)
+            {
+                turn.means.store.apply_and_keep(writes, &mut self.writes);
+            }
         }
     }
 
@@ -209,8 +221,10 @@ impl Membership {
     }
 
     fn publish(&mut self, turn: &mut Turn<'_, '_>) {
-        if waiting_packages(turn.means.store) >= self.policy.packages {
-            return;
+        // A device that comes and goes leaves some behind that nobody used: at some time all of them are too old.
+        if waiting_packages(turn.means.store) >= self.policy.packages && stored(turn.means.store).is_empty() {
+            let writes = forget_packages(turn.means.store);
+            turn.means.store.apply_and_keep(writes, &mut self.writes);
         }
         let joiner = Joiner {
             user: &self.me.user,

@@ -25,7 +25,7 @@ pub struct MemberPolicy {
     pub welcome: Duration,
     /// The same in a crowd, where those who come are gathered for longer.
     pub welcome_crowd: Duration,
-    /// Key packages that wait in the store unused at most, so that coming and going does not fill it.
+    /// Key packages that wait in the store unused at most; then all of them are forgotten, so that coming and going does not fill it.
     pub packages: usize,
     /// From one external commit that was taken to the next (MLS-2).
     pub by_self: Duration,

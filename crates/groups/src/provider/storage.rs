@@ -60,6 +60,15 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
+    /// Deletes all key packages of this device, with their keys. Keys of leaves that are in a group go with them: there must be
+    /// none in the store.
+    pub(crate) fn erase_packages(&self) {
+        let of_packages = ["key package\0", "encryption key\0"].map(|name| [MLS, name.as_bytes()].concat());
+        let keys: Vec<Vec<u8>> =
+            of_packages.iter().flat_map(|prefix| self.below.starting_with(prefix)).map(|(key, _)| key.to_vec()).collect();
+        keys.into_iter().for_each(|key| self.delete(key));
+    }
+
     /// What stands under a key now.
     pub(crate) fn read<T>(&self, key: &[u8], with: impl FnOnce(&[u8]) -> T) -> Option<T> {
         match self.writes.borrow().change(key) {

@@ -27,6 +27,7 @@ impl World {
                 }
                 self.counts.restarts += 1;
                 self.device_mut(device).alive = true;
+                self.from_disk(device);
                 let run = self.device(device).run;
                 self.reconnect(device, run);
                 self.enter(device);
@@ -49,7 +50,10 @@ impl World {
                     self.cut(host, ms, true, true);
                 }
             }
-            Act::RestartRelay => self.restart_relay(),
+            Act::RestartRelay => {
+                self.restart_server();
+                self.restart_relay();
+            }
             Act::Weather(device) => {
                 let Self { devices, rng, .. } = self;
                 if let Some(here) = devices.get_mut(device) {
@@ -85,6 +89,7 @@ impl World {
             // The system closes what the process had open; or the machine is gone with it.
             self.after(50_000, Arrival::Closed { connection });
         }
+        self.house_loses(device);
         let server = *self.server.public();
         self.device_mut(device).end(server);
     }
@@ -125,6 +130,7 @@ impl World {
         let (room, version) = (next.list().room, next.list().version);
         let off = next.list().listed(&user).is_none();
         self.counts.relists += 1;
+        self.house_list(&next);
         self.access.push(next);
         let now = self.now;
         self.device_mut(device).ghost = (off && ghost).then_some((before, now));

@@ -19,6 +19,7 @@ use undertone_relay::ConnectionId;
 use undertone_transparency::testing::proven;
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
+use super::grouped::Disk;
 use super::link::{Link, below};
 
 /// Why a device's keys cannot be made.
@@ -55,6 +56,9 @@ pub(crate) struct Device {
     pub(crate) ghost: Option<(Access, Time)>,
     /// The epochs that it has sealed under in its present join.
     pub(crate) sealed: Vec<u32>,
+    /// Its groups, as it keeps them, and as they were at some time.
+    pub(crate) disk: Disk,
+    pub(crate) disk_before: Option<Disk>,
 }
 
 impl Device {
@@ -92,6 +96,8 @@ impl Device {
             rights: Rights { speak: number < MAX_SPEAKERS, moderate: number == 0 },
             ghost: None,
             sealed: Vec::new(),
+            disk: Disk::default(),
+            disk_before: None,
         })
     }
 
@@ -119,6 +125,12 @@ impl Device {
         (self.session, self.connection, self.joined, self.pending_join) = (None, None, None, None);
         self.wake = None;
         self.sealed.clear();
+    }
+
+    /// A process begins with what is on the disk.
+    pub(crate) fn begin(&mut self, server: VerifyingKey<Server>) {
+        let engine = Self::engine(&self.address, &self.identity, &self.list, &self.key, server);
+        self.engine = engine.with_groups(self.disk.load());
     }
 
     /// Its own clock.

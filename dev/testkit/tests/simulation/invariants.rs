@@ -13,6 +13,11 @@ const CONVERGE: u64 = 2_000_000 * 105 / 100;
 const LIVENESS: u64 = (5_000_000 + 2_000_000) * 105 / 100;
 /// For each one before in the order who cannot take over either.
 const STEP: u64 = 1_000_000 * 105 / 100;
+/// In a group: who is not welcomed in two seconds comes by itself, and may lose some races; who is lost notices within six, and by
+/// then others may have to put out whoever is gone, of whom the relay says so after eight.
+const REGROUP: u64 = 14_000_000 * 105 / 100;
+/// From one commit by which a device comes to its next.
+const BY_ITSELF: u64 = 30_000_000 * 105 / 100;
 /// Keys are asked for no more often than this.
 const COOLDOWN: u64 = 3_000_000 * 105 / 100;
 /// Letters per member and epoch at most: the epoch, three times again, and as many words that it is there.
@@ -54,6 +59,8 @@ pub(crate) struct Watch {
     host: Option<usize>,
     /// When what should hold again does.
     calm_at: u64,
+    /// Who came into a group by a commit of its own, and when: it does not do so again for half a minute.
+    by_itself: HashMap<usize, Time>,
 }
 
 impl Watch {
@@ -74,6 +81,10 @@ impl Watch {
     /// Somebody came or went.
     pub(crate) fn roster_changed(&mut self, now: Time) {
         self.calm_at = self.calm_at.max(now.as_micros() + CONVERGE);
+    }
+
+    pub(crate) fn came_by_itself(&mut self, device: usize, now: Time) {
+        self.by_itself.insert(device, now);
     }
 
     pub(crate) const fn relay_restarted(&mut self) {
@@ -148,6 +159,9 @@ impl World {
 
     /// When those who can reach everything must hear each other again.
     fn when_calm(&mut self, good: &[usize]) {
+        if self.is_grouped() {
+            return self.when_grouped(good);
+        }
         let now = self.now.as_micros();
         let set: HashSet<usize> = good.iter().copied().collect();
         let gone = self.watch.good.difference(&set).count();
@@ -170,6 +184,24 @@ impl World {
             self.watch.calm_at = self.watch.calm_at.max(now + CONVERGE);
         }
         (self.watch.good, self.watch.host) = (set, host);
+    }
+
+    /// The same where nobody has to be followed: whoever came is welcomed, or comes by itself.
+    fn when_grouped(&mut self, good: &[usize]) {
+        let now = self.now.as_micros();
+        let set: HashSet<usize> = good.iter().copied().collect();
+        let newest = good.iter().filter_map(|device| self.device(*device).good_since).max().map_or(0, Time::as_micros);
+        let changed = if set == self.watch.good { 0 } else { now };
+        let mut from = newest.max(changed);
+        for device in good {
+            // It may have come by itself just before, and have to do so once more.
+            let last = self.watch.by_itself.get(device).map_or(0, Time::as_micros);
+            if last > 0 && last + BY_ITSELF > from {
+                from = from.max(last.min(from) + BY_ITSELF);
+            }
+        }
+        self.watch.calm_at = self.watch.calm_at.max(from + REGROUP);
+        (self.watch.good, self.watch.host) = (set, None);
     }
 
     fn everybody_hears(&mut self, good: &[usize]) -> Result<(), Violation> {

@@ -2,7 +2,11 @@
 
 use undertone_keys::testing::SeededRng;
 
+use super::grouped::GroupCounts;
 use super::link::{below, chance};
+
+/// What counts in rooms with a host alone.
+pub(crate) const OF_HOSTS: [&str; 4] = ["handovers", "takeovers", "requests", "letters"];
 
 /// Something that is done to the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +34,7 @@ pub(crate) enum Act {
     CrashHost,
     /// The host is cut off for so long, in ms.
     CutHost(u64),
-    /// The relay begins anew and knows nobody.
+    /// The relay begins anew and knows nobody. Where keys come from a group, the server beside it does too, over the same database.
     RestartRelay,
     /// The links of a device change.
     Weather(usize),
@@ -75,6 +79,8 @@ pub(crate) struct Counts {
     pub(crate) epochs: u64,
     /// Letters about keys.
     pub(crate) letters: u64,
+    /// How groups went.
+    pub(crate) groups: GroupCounts,
 }
 
 impl Counts {
@@ -83,6 +89,7 @@ impl Counts {
         for ((_, mine), (_, theirs)) in self.named_mut().into_iter().zip(other.named()) {
             *mine += theirs;
         }
+        self.groups.add(&other.groups);
     }
 
     /// Each with its name.
@@ -128,6 +135,8 @@ pub(crate) struct Schedule {
     pub(crate) end: u64,
     /// Everything that happens is printed.
     pub(crate) loud: bool,
+    /// Keys come from an MLS group.
+    pub(crate) grouped: bool,
 }
 
 impl Schedule {
@@ -137,6 +146,14 @@ impl Schedule {
         let mut rng = SeededRng::new(seed);
         let devices = if chance(&mut rng, 5) { 6 + below(&mut rng, 4) } else { 2 + below(&mut rng, 4) };
         Self::with(seed, usize::try_from(devices).unwrap_or(2), &mut rng)
+    }
+
+    /// The same with keys from an MLS group, and more time at the end: who has come by itself does not do so again for half a
+    /// minute.
+    #[must_use]
+    pub(crate) fn grouped(seed: u64) -> Self {
+        let schedule = Self::of(seed);
+        Self { grouped: true, end: schedule.end + 36_000, ..schedule }
     }
 
     /// A schedule of so many devices, who come within some seconds.
@@ -154,7 +171,7 @@ impl Schedule {
             at += if chance(rng, 50) { below(rng, 1_200) } else { 2_000 + below(rng, 12_000) };
         }
         acts.sort_by_key(|(at, _)| *at);
-        Self { seed, devices, acts, end: at + 14_000, loud: false }
+        Self { seed, devices, acts, end: at + 14_000, loud: false, grouped: false }
     }
 
     fn act(devices: usize, rng: &mut SeededRng) -> Act {

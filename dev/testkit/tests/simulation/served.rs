@@ -7,6 +7,7 @@ use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, RoomId, WallTime};
 use undertone_protocol::limits::GRANT_LIFETIME;
 use undertone_protocol::signal::{Letter, ToDevice, ToServer};
+use undertone_protocol::terms::GroupSuite;
 use undertone_protocol::{Access, AccessList, Grant, Listed, Protection, Terms, VERSION};
 
 use super::link::{Way, below};
@@ -24,13 +25,15 @@ impl World {
             version: 1,
             previous: None,
             name: "simulated".into(),
-            terms: Terms::room(Protection::Blind),
+            terms: if self.schedule.grouped { Terms::mls(GroupSuite::X25519) } else { Terms::room(Protection::Blind) },
             creator: creator.address.user.clone(),
             members,
             signer: creator.address.clone(),
             created: WallTime::from_unix(1),
         };
-        self.access.push(Access::sign(list, &creator.identity).expect("a list"));
+        let list = Access::sign(list, &creator.identity).expect("a list");
+        self.house_list(&list);
+        self.access.push(list);
     }
 
     /// The server's wall clock.
@@ -87,6 +90,7 @@ impl World {
         let here = self.device_mut(device);
         here.session = Some((session, now));
         here.server.renew();
+        self.house_connects(device);
         self.input(device, Input::SignalUp { wall });
         self.deliver(device, ToDevice::Welcome { version: VERSION, now: wall, you });
     }
@@ -110,7 +114,8 @@ impl World {
                     self.hand_on(from, &to, call, envelope);
                 }
             }
-            ToServer::Hello { .. } | ToServer::OpenCall { .. } | ToServer::KeepAlive | ToServer::Group { .. } => {}
+            ToServer::Group { .. } => self.house_hears(from, message),
+            ToServer::Hello { .. } | ToServer::OpenCall { .. } | ToServer::KeepAlive => {}
         }
     }
 

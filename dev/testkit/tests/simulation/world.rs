@@ -15,7 +15,10 @@ use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_protocol::{Access, Join, Listed};
 use undertone_relay::{ConnectionId, Input as RelayInput, Limits, Rooms};
 
+use undertone_testkit::delivery_house::House;
+
 use super::device::Device;
+use super::grouped;
 use super::invariants::{Violation, Watch};
 use super::link::{Way, below};
 use super::schedule::{Act, Counts, Schedule};
@@ -55,6 +58,8 @@ pub(crate) struct World {
     pub(crate) devices: Vec<Device>,
     pub(crate) server: SigningKey<Server>,
     pub(crate) rooms: Rooms,
+    /// The delivery service, where keys come from a group.
+    pub(crate) house: Option<House>,
     pub(crate) access: Vec<Access>,
     pub(crate) queue: BTreeMap<(Time, u64), Arrival>,
     pub(crate) number: u64,
@@ -84,9 +89,11 @@ impl World {
             .map(|number| Device::new(number, *server.public(), &mut rng).expect("a device"))
             .collect();
         let rooms = Rooms::new(*server.public(), Limits::default());
+        let house = schedule.grouped.then(|| grouped::house(schedule.seed));
         let mut world = Self {
             now: Time::ZERO,
             rng,
+            house,
             schedule,
             devices,
             server,
@@ -136,6 +143,10 @@ impl World {
         let mut counts = self.counts;
         counts.probes = self.watch.probes;
         counts.letters = self.watch.letters;
+        if let Some(house) = &self.house {
+            counts.groups.commits += house.delivered().commits;
+            counts.groups.lost_commits += house.delivered().lost;
+        }
         counts
     }
 
@@ -201,6 +212,7 @@ impl World {
                 if self.device(device).session.is_some_and(|(here, _)| here == session) {
                     let run = self.device(device).run;
                     self.device_mut(device).session = None;
+                    self.house_loses(device);
                     self.input(device, Input::SignalDown);
                     self.reconnect(device, run);
                 }
@@ -296,11 +308,10 @@ impl World {
                 let lost = Input::Compared { number, compared: Compared::Unavailable };
                 self.ask_server(device, compared, lost);
             }
-            // No world of this kind has an MLS group so far.
             Output::StoreGroups(_)
             | Output::FetchTree { .. }
             | Output::PublishKeyPackage { .. }
-            | Output::ClaimKeyPackages { .. } => {}
+            | Output::ClaimKeyPackages { .. } => self.carry_group(device, output),
             Output::Ask { .. } | Output::Store(_) => {}
             Output::OpenRelay => self.open_relay(device),
             Output::Relay(ToRelay::Remove { .. }) if self.lax => {}
@@ -359,6 +370,7 @@ impl World {
                 _ => {}
             },
             Event::Room { event: RoomEvent::Asked { .. }, .. } => self.counts.requests += 1,
+            Event::Room { event: RoomEvent::Group(event), .. } => self.note_group(device, event),
             Event::Room { event: RoomEvent::Epoch(_), .. } => self.counts.epochs += 1,
             Event::Over { outcome, .. } => self.over(device, *outcome),
             Event::Refused { .. } => {
@@ -389,6 +401,12 @@ impl World {
 
     /// Who is host by the word of most of those who are in.
     pub(crate) fn host(&self) -> Option<usize> {
+        if self.is_grouped() {
+            // Nobody is; who has been in for longest has the lowest leaf.
+            let joined = |device: &Device| device.joined.map(|(.., at)| at);
+            let all = self.devices.iter().enumerate().filter_map(|(place, device)| Some((joined(device)?, place)));
+            return all.min().map(|(_, place)| place);
+        }
         let mut hosts: HashMap<u16, usize> = HashMap::new();
         for device in &self.devices {
             let report = device.joined.and_then(|_| device.engine.keys_report());
@@ -407,6 +425,8 @@ pub(crate) fn asked(answer: &Input) -> String {
         Input::Resolved { user, .. } => format!("who is {user}"),
         Input::Entered { .. } => "to enter".into(),
         Input::Access { .. } => "for the list".into(),
+        Input::Tree { epoch, tree, .. } => format!("for the tree of {epoch}: {}", tree.is_some()),
+        Input::Claimed { claimed, .. } => format!("for {} key packages", claimed.len()),
         _ => "to compare".into(),
     }
 }

@@ -148,7 +148,7 @@ impl RoomCall {
                 me: false,
                 rights: seat.entry().grant.rights,
                 proof: peer.map(|peer| (peer.standing(), peer.attested().clone())),
-                forward_secrecy: seat.entry().join.ephemeral.is_some(),
+                forward_secrecy: seat.entry().join.ephemeral.is_some() || self.mls.is_some(),
                 keyed: keyed(seat.member(), seat.entry().join.join),
             }
         });
@@ -159,7 +159,7 @@ impl RoomCall {
                 me: true,
                 rights: self.rights,
                 proof: None,
-                forward_secrecy: me.ephemeral.is_some(),
+                forward_secrecy: me.ephemeral.is_some() || self.mls.is_some(),
                 keyed: keyed(&self.local.address, me.join),
             })
         });

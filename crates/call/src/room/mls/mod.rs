@@ -134,14 +134,18 @@ impl RoomCall {
         self
     }
 
-    /// The call is over for this device: all its groups, without this one, and what that changes on its disk. None where keys come
-    /// from elsewhere.
+    /// The call is over for this device: all its groups, without this one, and what is still to be changed on its disk, in this order.
+    /// None where keys come from elsewhere.
     #[must_use]
-    pub fn into_groups(self) -> Option<(Store, WriteSet)> {
+    pub fn into_groups(self) -> Option<(Store, Vec<WriteSet>)> {
+        let pending = self.outputs.into_iter().filter_map(|output| match output {
+            Output::Store(writes) => Some(writes),
+            _ => None,
+        });
         self.mls.map(|mls| {
             let Mls { membership, mut store, .. } = *mls;
-            let writes = membership.end(&mut store);
-            (store, writes)
+            let last = membership.end(&mut store);
+            (store, pending.chain([last]).collect())
         })
     }
 
@@ -213,7 +217,7 @@ impl RoomCall {
     pub(super) fn group_timeout(&self, now: Time) -> Option<Time> {
         let mls = self.mls.as_ref()?;
         let waiting = mls.is_waiting().then_some(now);
-        let gossip = self.gossip_timeout();
+        let gossip = self.own_index().and_then(|_| self.gossip_timeout());
         waiting.into_iter().chain(mls.membership.poll_timeout()).chain(gossip).min()
     }
 

@@ -10,6 +10,9 @@ use super::{MAX_UNOPENED, MAX_WORDS, Mls, device_ref};
 use crate::room::keys::About;
 use crate::room::{KeySignal, Output, RoomCall};
 
+/// Bytes of a checkpoint in a word at most.
+const MAX_CHECKPOINT: usize = 900;
+
 /// A word beside the sound: sealed as a control frame for all members, so whoever opens it is one. Which of them said it is the
 /// word of them all, as with any frame (rule MED-11).
 #[derive(Debug, Encode, Decode)]
@@ -44,7 +47,9 @@ impl RoomCall {
     }
 
     pub(super) fn say_group(&mut self, epoch: u64, authenticator: Authenticator) {
-        let word = GroupWord { epoch, authenticator: *authenticator.as_bytes(), checkpoint: self.checkpoint.clone() };
+        // One that is longer than a packet has room for is left out: the authenticator must not be lost with it.
+        let checkpoint = if self.checkpoint.len() <= MAX_CHECKPOINT { self.checkpoint.clone() } else { Vec::new() };
+        let word = GroupWord { epoch, authenticator: *authenticator.as_bytes(), checkpoint };
         self.outputs.push_back(Output::Say(cbor::encode(&word)));
     }
 

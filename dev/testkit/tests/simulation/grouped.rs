@@ -1,0 +1,251 @@
+//! Rooms whose keys come from an MLS group: the shipped delivery service, what each device keeps on its disk, and how things went.
+
+use std::collections::BTreeMap;
+
+use undertone_client::engine::{Input, Output};
+use undertone_client::group::{Event as GroupEvent, How};
+use undertone_groups::{Store, WriteSet};
+use undertone_keys::CallId;
+use undertone_keys::sign::SigningKey;
+use undertone_keys::testing::SeededRng;
+use undertone_protocol::Access;
+use undertone_protocol::signal::{ToDevice, ToServer};
+use undertone_server::config::Limits;
+use undertone_testkit::delivery_house::House;
+use zeroize::Zeroizing;
+
+use super::link::{below, chance};
+use super::world::{Arrival, World};
+
+/// What a device's groups are on its disk.
+#[derive(Clone, Default)]
+pub(crate) struct Disk(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl core::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Disk({})", self.0.len())
+    }
+}
+
+impl Disk {
+    fn write(&mut self, writes: &WriteSet) {
+        for (key, value) in writes.changes() {
+            match value {
+                Some(value) => self.0.insert(key.to_vec(), value.to_vec()),
+                None => self.0.remove(key),
+            };
+        }
+    }
+
+    /// As a process finds it that begins.
+    #[expect(clippy::expect_used, reason = "what was written is read")]
+    pub(crate) fn load(&self) -> Store {
+        let entries = self.0.iter().map(|(key, value)| (key.clone(), Zeroizing::new(value.clone())));
+        Store::load(entries).expect("a store")
+    }
+}
+
+/// How the groups of one or many schedules went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GroupCounts {
+    pub(crate) created: u64,
+    pub(crate) welcomed: u64,
+    pub(crate) by_self: u64,
+    pub(crate) stored: u64,
+    pub(crate) rejoined: u64,
+    pub(crate) removed: u64,
+    pub(crate) old_disks: u64,
+    pub(crate) server_restarts: u64,
+    pub(crate) commits: u64,
+    pub(crate) lost_commits: u64,
+}
+
+impl GroupCounts {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 10] {
+        [
+            ("groups created", self.created),
+            ("welcomed", self.welcomed),
+            ("came by themselves", self.by_self),
+            ("still in it", self.stored),
+            ("found back", self.rejoined),
+            ("told they are out", self.removed),
+            ("disks from before", self.old_disks),
+            ("server restarts", self.server_restarts),
+            ("commits taken", self.commits),
+            ("commits lost", self.lost_commits),
+        ]
+    }
+
+    pub(crate) const fn add(&mut self, other: &Self) {
+        self.created += other.created;
+        self.welcomed += other.welcomed;
+        self.by_self += other.by_self;
+        self.stored += other.stored;
+        self.rejoined += other.rejoined;
+        self.removed += other.removed;
+        self.old_disks += other.old_disks;
+        self.server_restarts += other.server_restarts;
+        self.commits += other.commits;
+        self.lost_commits += other.lost_commits;
+    }
+}
+
+/// A delivery service for this world.
+#[expect(clippy::expect_used, reason = "nothing of it depends on the seed")]
+pub(crate) fn house(seed: u64) -> House {
+    let key = SigningKey::generate(&mut SeededRng::new(seed));
+    House::new(key, &Limits::default(), seed).expect("a house")
+}
+
+impl World {
+    pub(crate) const fn is_grouped(&self) -> bool {
+        self.house.is_some()
+    }
+
+    /// The server's shelf has this list from now on.
+    #[expect(clippy::expect_used, reason = "lists are made one after the other")]
+    pub(crate) fn house_list(&mut self, access: &Access) {
+        let call = CallId::from_bytes(*access.list().room.as_bytes());
+        let now = self.now;
+        if let Some(house) = &mut self.house {
+            house.set_room(now, access, call).expect("the next list");
+        }
+    }
+
+    pub(crate) fn house_connects(&mut self, device: usize) {
+        let (now, address) = (self.now, self.device(device).address.clone());
+        let identity = *self.device(device).identity.public();
+        if let Some(house) = &mut self.house {
+            let _ = house.connect(now, &address, identity);
+        }
+        self.pump();
+    }
+
+    pub(crate) fn house_loses(&mut self, device: usize) {
+        let address = self.device(device).address.clone();
+        if let Some(house) = &mut self.house {
+            house.disconnect(&address);
+        }
+    }
+
+    pub(crate) fn house_hears(&mut self, device: usize, message: ToServer) {
+        let (now, address) = (self.now, self.device(device).address.clone());
+        if let Some(house) = &mut self.house {
+            house.hear(now, &address, message);
+        }
+        self.pump();
+    }
+
+    /// What the server has for its devices goes on its way.
+    fn pump(&mut self) {
+        for device in 0..self.devices.len() {
+            let address = self.device(device).address.clone();
+            let Some(house) = &mut self.house else { return };
+            for message in house.take(&address) {
+                match message {
+                    ToDevice::Group { .. } | ToDevice::KeyPackagesLow { .. } => {
+                        self.trace(|| format!("    server -> p{device:03} {}", brief(&message)));
+                        self.deliver(device, message);
+                    }
+                    ToDevice::Closing { .. } => {
+                        if let Some((session, _)) = self.device(device).session {
+                            self.after(1_000, Arrival::SignalDown { device, session });
+                        }
+                    }
+                    // This world's own server says the rest.
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The server's process is killed and begins anew.
+    pub(crate) fn restart_server(&mut self) {
+        let now = self.now;
+        let Some(house) = &mut self.house else { return };
+        self.counts.groups.server_restarts += 1;
+        self.counts.groups.commits += house.delivered().commits;
+        self.counts.groups.lost_commits += house.delivered().lost;
+        house.restart(now);
+        for device in 0..self.devices.len() {
+            if let Some((session, _)) = self.device(device).session {
+                let slow = below(&mut self.rng, 300_000);
+                self.after(slow, Arrival::SignalDown { device, session });
+            }
+        }
+    }
+
+    pub(crate) fn carry_group(&mut self, device: usize, output: Output) {
+        let (now, address) = (self.now, self.device(device).address.clone());
+        let cut = self.device(device).server.is_cut(now);
+        match output {
+            Output::StoreGroups(writes) => self.device_mut(device).disk.write(&writes),
+            Output::FetchTree { room, call, epoch } => {
+                let tree = self.house.as_mut().and_then(|house| {
+                    house.tree(now, &address.user, (room, call), Some(epoch)).ok().filter(|_| !cut)
+                });
+                let lost = Input::Tree { call, epoch, tree: None };
+                self.ask_server(device, Input::Tree { call, epoch, tree }, lost);
+            }
+            Output::PublishKeyPackage { suite, message } => {
+                if let Some(house) = self.house.as_mut().filter(|_| !cut) {
+                    let _ = house.publish(now, &address, suite, message);
+                }
+            }
+            Output::ClaimKeyPackages { room, call, suite, devices } => {
+                let claimed = self.house.as_mut().filter(|_| !cut);
+                let claimed = claimed.and_then(|house| house.claim(now, &address, room, suite, &devices).ok());
+                let claimed = claimed.unwrap_or_else(|| vec![None; devices.len()]);
+                let none = devices.iter().map(|device| (device.clone(), None)).collect();
+                let claimed = devices.into_iter().zip(claimed).collect();
+                self.ask_server(device, Input::Claimed { call, claimed }, Input::Claimed { call, claimed: none });
+            }
+            _ => {}
+        }
+    }
+
+    /// A process begins with what is on its disk; now and then with what was there a while ago.
+    pub(crate) fn from_disk(&mut self, device: usize) {
+        if !self.is_grouped() {
+            return;
+        }
+        let old = chance(&mut self.rng, 15);
+        let server = *self.server.public();
+        let here = self.device_mut(device);
+        if old && let Some(before) = here.disk_before.take() {
+            here.disk = before;
+            self.counts.groups.old_disks += 1;
+        }
+        self.device_mut(device).begin(server);
+    }
+
+    pub(crate) fn note_group(&mut self, device: usize, event: &GroupEvent) {
+        let counts = &mut self.counts.groups;
+        match event {
+            GroupEvent::Joined { how, .. } => {
+                match how {
+                    How::Created => counts.created += 1,
+                    How::Welcomed => counts.welcomed += 1,
+                    How::BySelf => counts.by_self += 1,
+                    How::Stored => counts.stored += 1,
+                }
+                if *how == How::BySelf {
+                    let now = self.now;
+                    self.watch.came_by_itself(device, now);
+                }
+                if chance(&mut self.rng, 50) {
+                    let here = self.device_mut(device);
+                    here.disk_before = Some(here.disk.clone());
+                }
+            }
+            GroupEvent::Rejoined { .. } => counts.rejoined += 1,
+            GroupEvent::Removed { .. } => counts.removed += 1,
+            _ => {}
+        }
+    }
+}
+
+fn brief(message: &ToDevice) -> String {
+    let text = format!("{message:?}");
+    text.chars().take(120).collect()
+}
