@@ -19,6 +19,7 @@
 pub mod accounts;
 pub mod answers;
 pub mod budget;
+pub mod clock;
 pub mod config;
 pub mod data;
 pub mod delivery;

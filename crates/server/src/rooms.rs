@@ -75,7 +75,7 @@ pub struct RoomDesk<S> {
     pub(crate) knocks: Knocks,
 }
 
-impl<S: Rooms + Accounts> RoomDesk<S> {
+impl<S: Rooms> RoomDesk<S> {
     /// A desk over `store`; hop rooms are made only with `hop`.
     #[must_use]
     pub fn new(store: S, limits: &Limits, hop: bool) -> Self {
@@ -89,6 +89,13 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
         Self { relay: Some(relay), ..self }
     }
 
+    /// A room has another list or another call, and not by way of this desk: what is in memory of it is read again.
+    pub fn changed(&self, room: RoomId) {
+        self.memberships.forget(room);
+    }
+}
+
+impl<S: Rooms + Accounts> RoomDesk<S> {
     /// Takes the first version of a new room's list or the next of an old one's, from the device that signed it. Whoever
     /// is on it, and whoever was, is told.
     ///

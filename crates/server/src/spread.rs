@@ -11,7 +11,7 @@ use undertone_protocol::signal::{Letter, Reason, ReturnedLetter, ToDevice, Why};
 use crate::budget::Spending;
 use crate::memberships::Membership;
 use crate::rooms::RoomDesk;
-use crate::store::{Accounts, Rooms};
+use crate::store::Rooms;
 use crate::switchboard::Switchboard;
 
 /// When a letter that one device has no room for can be sent again: by then it has read, or its sender's budget for it holds
@@ -35,7 +35,7 @@ pub(crate) fn returned(call: CallId, letters: Vec<ReturnedLetter>, after: Durati
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotNow;
 
-impl<S: Rooms + Accounts> RoomDesk<S> {
+impl<S: Rooms> RoomDesk<S> {
     /// Who is on a room's newest list, and its call: from memory, or at the cost of a request about a room. `None` where there is no
     /// such room.
     pub(crate) async fn membership(

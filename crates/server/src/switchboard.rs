@@ -13,6 +13,7 @@ use undertone_protocol::signal::{Letter, Reason, ReturnedLetter, ToDevice, Why};
 use undertone_protocol::{Grant, Protection, limits};
 
 use crate::budget::{Budgets, Spending};
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::memberships::Membership;
 use crate::spread;
@@ -59,6 +60,7 @@ pub struct Switchboard {
     key: SigningKey<Server>,
     /// Whether rooms are opened whose media the relay can open.
     hop: bool,
+    clock: Clock,
 }
 
 impl std::fmt::Debug for Switchboard {
@@ -73,7 +75,18 @@ impl Switchboard {
     pub fn new(key: SigningKey<Server>, limits: &Limits, hop: bool) -> Self {
         let budgets = Budgets::new(limits);
         let state = State { lines: HashMap::new(), calls: HashMap::new(), budgets, next_line: 0 };
-        Self { state: Mutex::new(state), key, hop }
+        Self { state: Mutex::new(state), key, hop, clock: Clock::default() }
+    }
+
+    /// Reads the time from this clock, as do the desks for groups over it.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The clock.
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Tells every connected device what time it is: the clock was set.
@@ -91,12 +104,12 @@ impl Switchboard {
 
     /// Whether an account may have one more of this; it then has one less.
     pub fn allow(&self, user: &UserId, spending: Spending) -> bool {
-        self.state().budgets.allow(user, spending, Instant::now())
+        self.state().budgets.allow(user, spending, self.clock.now())
     }
 
     /// Forgets what is over: who called whom, and budgets that are full again.
     pub fn expire(&self) {
-        let (mut state, now) = (self.state(), Instant::now());
+        let (mut state, now) = (self.state(), self.clock.now());
         state.calls.retain(|_, call| call.until > now);
         state.budgets.expire(now);
     }
@@ -171,7 +184,7 @@ impl Switchboard {
             let grant = || self.grant(room, call, from.clone(), identity, (protection, TALK), now);
             return if alone { Ok(grant()) } else { Err(Reason::Malformed) };
         }
-        let at = Instant::now();
+        let at = self.clock.now();
         let is_new = !state.calls.contains_key(&call);
         if state.calls.len() >= MAX_CALLS || (is_new && !state.budgets.may_be_called(callee, at)) {
             return Err(Reason::TooMany);
@@ -206,14 +219,14 @@ impl Switchboard {
         now: WallTime,
     ) -> Result<(), NotConnected> {
         let mut state = self.state();
-        if !state.budgets.allow(&from.user, Spending::Envelope(to.device), Instant::now()) {
+        if !state.budgets.allow(&from.user, Spending::Envelope(to.device), self.clock.now()) {
             return Ok(());
         }
         let line = state.lines.get(&to.device).filter(|line| line.you == *to).ok_or(NotConnected)?;
         let grant = state
             .calls
             .get(&call)
-            .filter(|opened| opened.callee == to.user && opened.caller == from.user && opened.until > Instant::now())
+            .filter(|opened| opened.callee == to.user && opened.caller == from.user && opened.until > self.clock.now())
             .map(|opened| self.grant(opened.room, call, to.clone(), line.identity, (opened.protection, TALK), now));
         let message = ToDevice::Deliver { from: from.clone(), call, envelope, grant };
         if let Err(mpsc::error::TrySendError::Closed(_)) = line.queue.try_send(message) {
@@ -232,7 +245,7 @@ impl Switchboard {
         room: &Membership,
         letters: Vec<Letter>,
     ) -> (Vec<ReturnedLetter>, Duration) {
-        let (state, now) = (&mut *self.state(), Instant::now());
+        let (state, now) = (&mut *self.state(), self.clock.now());
         let (mut returned, mut excess, mut after) = (Vec::new(), 0, Duration::ZERO);
         for Letter { to, envelope } in letters {
             let device = to.device;
@@ -266,7 +279,7 @@ impl Switchboard {
     /// Tells the connected devices of these users that a room's access list has a new version. What does not fit into a
     /// slow device's queue is lost, and what is beyond the budget of whoever changed it: a device asks when it comes in.
     pub fn room_changed(&self, by: &UserId, users: &[UserId], room: RoomId, version: u32) {
-        let (users, now): (HashSet<&UserId>, _) = (users.iter().collect(), Instant::now());
+        let (users, now): (HashSet<&UserId>, _) = (users.iter().collect(), self.clock.now());
         let state = &mut *self.state();
         for line in state.lines.values().filter(|line| users.contains(&line.you.user)) {
             if line.you.user == *by || state.budgets.allow(by, Spending::Envelope(line.you.device), now) {
@@ -278,7 +291,7 @@ impl Switchboard {
     /// Tells the connected devices of these users, who may moderate a room, that somebody asks to be let in. It is paid for by whoever
     /// asks, like an envelope; what does not fit into a device's queue is lost.
     pub fn knocked(&self, by: &UserId, moderators: &[UserId], room: RoomId) {
-        let (moderators, now): (HashSet<&UserId>, _) = (moderators.iter().collect(), Instant::now());
+        let (moderators, now): (HashSet<&UserId>, _) = (moderators.iter().collect(), self.clock.now());
         let state = &mut *self.state();
         for line in state.lines.values().filter(|line| moderators.contains(&line.you.user)) {
             if state.budgets.allow(by, Spending::Envelope(line.you.device), now) {
@@ -349,7 +362,7 @@ impl Switchboard {
 
     /// Tells a device something on account of whoever caused it, like an envelope. What does not fit, or is beyond the budget, is lost.
     pub(crate) fn tell(&self, by: &UserId, to: &Address, message: ToDevice) {
-        let (state, now) = (&mut *self.state(), Instant::now());
+        let (state, now) = (&mut *self.state(), self.clock.now());
         if let Some(line) = state.lines.get(&to.device).filter(|line| line.you == *to)
             && state.budgets.allow(by, Spending::Envelope(to.device), now)
         {

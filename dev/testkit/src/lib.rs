@@ -10,6 +10,7 @@
     )
 )]
 
+pub mod delivery_house;
 pub mod distant;
 pub mod ears;
 pub mod flood;
@@ -25,6 +26,7 @@ pub mod tones;
 mod two_faces;
 mod witness;
 
+pub use delivery_house::House;
 pub use distant::DistantProxy;
 pub use folder::Folder;
 pub use lossy::{Loss, LossyProxy, Weather};

@@ -19,8 +19,7 @@ use super::group::{Current, Group, Known, State};
 use super::votes::Votes;
 use super::{Asker, GroupDesk, Refusal};
 use crate::memberships::Membership;
-use crate::signal::wall_time;
-use crate::store::{Accounts, EpochEnd, Groups, NewGroup, NodeChanges, Rooms, StoreError};
+use crate::store::{EpochEnd, Groups, NewGroup, NodeChanges, Rooms, StoreError};
 
 /// What comes with a commit.
 pub(super) struct Upload {
@@ -96,7 +95,7 @@ fn next_tree(
     Ok((tree, hashes, changes))
 }
 
-impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
+impl<S: Groups + Rooms> GroupDesk<S> {
     /// Begins the group, unless it is there.
     pub(super) async fn create(
         &self,
@@ -111,7 +110,7 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
         let nothing = Tree::default();
         let (tree, hashes, changes) = next_tree((&nothing, &TreeHashes::of(&nothing)), patch, &frame)?;
         let (suite, digest, hash) = (frame.suite, frame.digest(), sha256(&[&info]));
-        let (state, now) = (&mut *group.state.lock().await, Instant::now());
+        let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
         state.used = now;
         if !state.commits.take(now) {
             return Err(Refusal(Denied::Later, state.commits.wait(1, now)));
@@ -120,7 +119,7 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
             let is_mine = current.creator == you.device && current.hash == hash;
             if is_mine { Ok(vec![GroupNews::Accepted { number, epoch: 0 }]) } else { Err(Denied::Lost.into()) }
         };
-        if let Some(current) = state.current(&self.store, call).await? {
+        if let Some(current) = state.current(&self.store, call, now).await? {
             return begun(current);
         }
         if self.store.group_count().await? >= self.limits.groups {
@@ -129,11 +128,11 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
         }
         let new =
             NewGroup { call, room: group.room, suite, creator: you.device, hash, info: info.clone(), tree: changes };
-        match self.store.create_group(new, wall_time()).await {
+        match self.store.create_group(new, self.board.clock().wall()).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => {
                 state.known = Known::Nothing;
-                let current = state.current(&self.store, call).await?;
+                let current = state.current(&self.store, call, now).await?;
                 return current.map_or_else(|| Err(Denied::NotYours.into()), |current| begun(current));
             }
             Err(error) => {
@@ -162,9 +161,9 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
     ) -> Result<Vec<GroupNews>, Refusal> {
         let (frame, external) = check(&upload, call, membership)?;
         let (digest, hash, epoch) = (frame.digest(), sha256(&[&upload.commit]), upload.epoch);
-        let (state, now) = (&mut *group.state.lock().await, Instant::now());
+        let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
         state.used = now;
-        let current = state.current(&self.store, call).await?.ok_or(Denied::NoGroup)?;
+        let current = state.current(&self.store, call, now).await?.ok_or(Denied::NoGroup)?;
         if epoch < current.epoch {
             return self.late(call, you.device, number, epoch, hash).await;
         }
@@ -177,7 +176,7 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
             return Err(Refusal(Denied::Later, wait));
         }
         let needed = state.followers.oldest(now);
-        let current = state.current(&self.store, call).await?.ok_or(Denied::NoGroup)?;
+        let current = state.current(&self.store, call, now).await?.ok_or(Denied::NoGroup)?;
         let (before, hashes) = current.tree();
         let (tree, hashes, changes) = next_tree((&before, hashes), &upload.tree, &frame)?;
         let oldest = current.oldest_after(upload.commit.len(), &self.limits, needed, now);
@@ -193,14 +192,14 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
             tree: changes,
             welcomes: welcomes.clone(),
             oldest,
-            now: wall_time(),
+            now: self.board.clock().wall(),
         };
         match self.store.end_epoch(end).await {
             Ok(()) => {}
             // Somebody else did it: the database is right, whatever is in memory.
             Err(StoreError::Conflict) => {
                 state.known = Known::Nothing;
-                let newest = state.current(&self.store, call).await?.ok_or(Denied::NoGroup)?.epoch;
+                let newest = state.current(&self.store, call, now).await?.ok_or(Denied::NoGroup)?.epoch;
                 ensure(epoch < newest, Denied::Ahead)?;
                 return self.late(call, you.device, number, epoch, hash).await;
             }
@@ -289,9 +288,9 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
     ) -> Result<Vec<GroupNews>, Refusal> {
         let frame = info_of(&info, call, epoch)?;
         let digest = frame.digest();
-        let (state, now) = (&mut *group.state.lock().await, Instant::now());
+        let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
         state.used = now;
-        let current = state.current(&self.store, call).await?.ok_or(Denied::NoGroup)?;
+        let current = state.current(&self.store, call, now).await?.ok_or(Denied::NoGroup)?;
         ensure(epoch <= current.epoch, Denied::Ahead)?;
         ensure(epoch == current.epoch, Denied::Behind)?;
         ensure(frame.suite == current.suite, Denied::Mismatch)?;

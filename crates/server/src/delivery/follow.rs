@@ -1,7 +1,6 @@
 //! Following a group: what somebody lacks of it, what is needed to come in, and what members attest.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use undertone_keys::CallId;
 use undertone_protocol::delivery::{Denied, EpochDigest, GroupNews};
@@ -9,9 +8,9 @@ use undertone_protocol::limits::{MAX_FOLLOWED_BYTES, MAX_FOLLOWED_COMMITS};
 
 use super::group::Group;
 use super::{Asker, GroupDesk, Refusal};
-use crate::store::{Accounts, Groups, Rooms};
+use crate::store::{Groups, Rooms};
 
-impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
+impl<S: Groups + Rooms> GroupDesk<S> {
     /// A device follows from now on, and is told where the group is, its `Welcome`, and what commits it lacks.
     pub(super) async fn follow(
         &self,
@@ -21,9 +20,9 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
         number: u32,
         have: Option<u64>,
     ) -> Result<Vec<GroupNews>, Refusal> {
-        let (mut state, now) = (group.state.lock().await, Instant::now());
+        let (mut state, now) = (group.state.lock().await, self.board.clock().now());
         state.used = now;
-        let place = state.current(&self.store, call).await?.map(|current| (current.epoch, current.oldest));
+        let place = state.current(&self.store, call, now).await?.map(|current| (current.epoch, current.oldest));
         if !self.board.follow(you.device, line, call) {
             return Err(Denied::TooMany.into());
         }
@@ -72,8 +71,8 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
         epoch: u64,
         digest: EpochDigest,
     ) -> Result<(), Refusal> {
-        let mut state = group.state.lock().await;
-        let Some(current) = state.current(&self.store, call).await? else { return Ok(()) };
+        let (mut state, now) = (group.state.lock().await, self.board.clock().now());
+        let Some(current) = state.current(&self.store, call, now).await? else { return Ok(()) };
         if epoch > current.epoch {
             return Ok(());
         }
@@ -86,9 +85,9 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
 
     /// What is needed to come in, unless more people say that it is false.
     pub(super) async fn info(&self, call: CallId, group: &Group, number: u32) -> Result<Vec<GroupNews>, Refusal> {
-        let mut state = group.state.lock().await;
-        state.used = Instant::now();
-        let current = state.current(&self.store, call).await?.ok_or(Denied::NoGroup)?;
+        let (mut state, now) = (group.state.lock().await, self.board.clock().now());
+        state.used = now;
+        let current = state.current(&self.store, call, now).await?.ok_or(Denied::NoGroup)?;
         let tally = current.votes.tally();
         if tally.is_disputed() {
             return Err(Denied::Disputed.into());

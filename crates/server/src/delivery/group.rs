@@ -60,10 +60,11 @@ impl State {
         &mut self,
         store: &impl Groups,
         call: CallId,
+        now: Instant,
     ) -> Result<Option<&mut Current>, StoreError> {
         if matches!(self.known, Known::Nothing) {
             self.known = match store.group(call).await? {
-                Some(stored) => Known::Group(Box::new(Current::from_stored(stored)?)),
+                Some(stored) => Known::Group(Box::new(Current::from_stored(stored, now)?)),
                 None => Known::None,
             };
         }
@@ -107,7 +108,7 @@ pub(super) struct Current {
 }
 
 impl Current {
-    fn from_stored(stored: StoredGroup) -> Result<Self, StoreError> {
+    fn from_stored(stored: StoredGroup, now: Instant) -> Result<Self, StoreError> {
         let tree = Tree::new(stored.nodes).map_err(|_| StoreError::Damaged)?;
         let digest = InfoFrame::read(&stored.info).map_err(|_| StoreError::Damaged)?.digest();
         Ok(Self {
@@ -121,7 +122,7 @@ impl Current {
             hashes: TreeHashes::of(&tree),
             trees: VecDeque::from([(stored.epoch, Arc::new(tree))]),
             history: stored.history.into(),
-            settled: Instant::now().checked_add(FOLLOWER_MEMORY),
+            settled: now.checked_add(FOLLOWER_MEMORY),
         })
     }
 

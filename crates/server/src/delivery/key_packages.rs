@@ -19,7 +19,7 @@ use undertone_protocol::rest::{
 use undertone_protocol::signal::ToDevice;
 
 use crate::rooms::RoomDesk;
-use crate::store::{Accounts, KeyPackages, NewKeyPackages, Rooms, StoreError, Token};
+use crate::store::{KeyPackages, NewKeyPackages, Rooms, StoreError, Token};
 use crate::switchboard::Switchboard;
 
 /// Devices that are remembered of one account's claims at most; beyond, it claims of no other for a while.
@@ -77,7 +77,7 @@ fn malformed(holds: bool, otherwise: &'static str) -> Result<(), PackageError> {
     if holds { Ok(()) } else { Err(PackageError::Malformed(otherwise)) }
 }
 
-impl<S: KeyPackages + Rooms + Accounts> PackageDesk<S> {
+impl<S: KeyPackages + Rooms> PackageDesk<S> {
     /// A desk over `store`, for those who are in rooms together.
     #[must_use]
     pub fn new(store: S, rooms: Arc<RoomDesk<S>>, board: Arc<Switchboard>) -> Self {

@@ -34,7 +34,7 @@ use crate::config::Limits;
 use crate::memberships::Membership;
 use crate::rooms::RoomDesk;
 use crate::spread::NotNow;
-use crate::store::{Accounts, Groups, Rooms, StoreError};
+use crate::store::{Groups, Rooms, StoreError};
 use crate::switchboard::Switchboard;
 
 /// When what was too much can be asked for again.
@@ -131,11 +131,12 @@ pub struct GroupDesk<S> {
     swept: Mutex<Option<Instant>>,
 }
 
-impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
-    /// A desk over `store`, for the calls of these rooms.
+impl<S: Groups + Rooms> GroupDesk<S> {
+    /// A desk over `store`, for the calls of these rooms, by the clock of the switchboard.
     #[must_use]
     pub fn new(store: S, rooms: Arc<RoomDesk<S>>, board: Arc<Switchboard>, limits: &Limits) -> Self {
-        let (groups, counts, swept) = (Mutex::default(), DeliveryCounts::default(), Mutex::new(Some(Instant::now())));
+        let swept = Mutex::new(Some(board.clock().now()));
+        let (groups, counts) = (Mutex::default(), DeliveryCounts::default());
         Self { store, rooms, board, limits: *limits, groups, counts, swept }
     }
 
@@ -184,7 +185,7 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
     }
 
     fn group(&self, room: RoomId, call: CallId) -> Arc<Group> {
-        let new = || Arc::new(Group::new(room, &self.limits, Instant::now()));
+        let new = || Arc::new(Group::new(room, &self.limits, self.board.clock().now()));
         self.groups().entry(call).or_insert_with(new).clone()
     }
 
@@ -247,9 +248,9 @@ impl<S: Groups + Rooms + Accounts> GroupDesk<S> {
         }
         let group = self.group(room, call);
         let tree = {
-            let mut state = group.state.lock().await;
-            state.used = Instant::now();
-            let current = state.current(&self.store, call).await?.ok_or(TreeRefused::NoTree)?;
+            let (mut state, now) = (group.state.lock().await, self.board.clock().now());
+            state.used = now;
+            let current = state.current(&self.store, call, now).await?.ok_or(TreeRefused::NoTree)?;
             current.tree_of(epoch.unwrap_or(current.epoch)).ok_or(TreeRefused::NoTree)?
         };
         Ok(tree.encode())

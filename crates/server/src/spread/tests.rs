@@ -13,7 +13,7 @@ use undertone_protocol::{Access, AccessList, Listed, Protection, Rights, Terms, 
 
 use super::*;
 use crate::config::Limits;
-use crate::store::{Account, Sqlite, Token};
+use crate::store::{Account, Accounts, Sqlite, Token};
 
 const NOW: WallTime = WallTime::from_unix(1_000);
 pub(crate) const ROOM: RoomId = RoomId::from_bytes([7; 16]);

@@ -3,7 +3,7 @@
 use undertone_keys::envelope::Address;
 use undertone_keys::{DeviceId, UserId, WallTime};
 
-use super::{Account, Accounts, Change, HandedOut, KeyPackages, Left, NewKeyPackages, StoreError, Token};
+use super::{HandedOut, KeyPackages, Left, NewKeyPackages, StoreError, Token};
 
 const NOW: WallTime = WallTime::from_unix(1_000);
 
@@ -22,21 +22,13 @@ fn is_conflict<T>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Conflict))
 }
 
-/// `kim@x` has no account yet.
-pub(crate) async fn run(store: &(impl Accounts + KeyPackages)) {
+/// `kim@x` has no token yet; `put` gives one of their devices its token, and `revoke` takes it away.
+pub(crate) async fn run(store: &impl KeyPackages, put: impl AsyncFn(Token), revoke: impl AsyncFn(DeviceId)) {
     let kim: UserId = "kim@x".parse().unwrap();
-    let account = Account {
-        user: kim.clone(),
-        opaque: vec![1],
-        by_passphrase: vec![1],
-        by_recovery: vec![1],
-        recovery: None,
-        created: NOW,
-    };
     let device = |n| DeviceId::from_bytes([n; 16]);
     let token = |n| Token { hash: [n; 32], user: kim.clone(), device: device(n) };
     let (one, two) = (token(0xa1), token(0xa2));
-    store.create(account, vec![1], one.clone(), None).await.unwrap();
+    put(one.clone()).await;
     assert!(is_conflict(&store.add_key_packages(&two, packages(2, &[1], None, 2_000), NOW).await), "no such token");
     assert_eq!(store.key_packages_left(&one, NOW).await.unwrap(), []);
 
@@ -86,13 +78,11 @@ pub(crate) async fn run(store: &(impl Accounts + KeyPackages)) {
     assert_eq!(store.key_packages_left(&one, NOW).await.unwrap(), []);
 
     // Those of a device go with its token, and no others.
-    let list = super::StoredList { version: 2, list: vec![2] };
-    let change = Change { on: 1, list: Some(list), token: Some(two.clone()), ..Change::default() };
-    store.change(&kim, change, NOW).await.unwrap();
+    put(two.clone()).await;
     for (token, key) in [(&one, 51), (&two, 52)] {
         store.add_key_packages(token, packages(2, &[key], Some(key), 3_000), NOW).await.unwrap();
     }
-    store.revoke(one.device).await.unwrap();
+    revoke(one.device).await;
     let handed = store.claim_key_packages(2, &[at(&one), at(&two)], NOW).await.unwrap();
     assert_eq!(handed[0].package, None);
     assert_eq!(handed[1].package, Some(vec![52; 50]));

@@ -1,8 +1,13 @@
-//! What the server keeps about accounts: a small contract, and SQLite as its first keeper.
+//! What the server keeps about accounts: a small contract, and SQLite as its first keeper. What a call's groups need is kept in memory as
+//! well, where the server is simulated.
 
 mod devices;
 mod groups;
 mod key_packages;
+mod memory;
+mod memory_groups;
+mod memory_key_packages;
+mod memory_rooms;
 mod rooms;
 mod sqlite;
 mod sqlite_devices;
@@ -15,6 +20,7 @@ use std::future::Future;
 pub use devices::{Change, Devices, Passphrase, Secrets, StoredList, Waiting};
 pub use groups::{EpochEnd, Groups, NewGroup, NodeChanges, StoredGroup, Winner};
 pub use key_packages::{HandedOut, KeyPackages, Left, NewKeyPackages};
+pub use memory::Memory;
 pub use rooms::{Rooms, StoredAccess, StoredRoom};
 pub use sqlite::Sqlite;
 use undertone_keys::{DeviceId, UserId, WallTime};

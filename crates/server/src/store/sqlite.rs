@@ -206,6 +206,7 @@ impl Accounts for Sqlite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Change, Devices};
 
     #[tokio::test]
     async fn sqlite_keeps_accounts() {
@@ -217,7 +218,20 @@ mod tests {
         super::super::rooms::conformance::run(&store).await;
         super::super::devices_conformance::run(&store).await;
         super::super::groups_conformance::run(&store).await;
-        super::super::key_packages_conformance::run(&store).await;
+        let now = WallTime::from_unix(1_000);
+        let put = async |token: Token| {
+            let user = token.user.clone();
+            if store.account(&user).await.unwrap().is_some() {
+                let list = Some(StoredList { version: 2, list: vec![2] });
+                let change = Change { on: 1, list, token: Some(token), ..Change::default() };
+                return store.change(&user, change, now).await.unwrap();
+            }
+            let (opaque, by_passphrase, by_recovery) = (vec![1], vec![1], vec![1]);
+            let account = Account { user, opaque, by_passphrase, by_recovery, recovery: None, created: now };
+            store.create(account, vec![1], token, None).await.unwrap();
+        };
+        let revoke = async |device| store.revoke(device).await.unwrap();
+        super::super::key_packages_conformance::run(&store, put, revoke).await;
         store.close().await;
         // What was committed is there after opening again.
         let again = Sqlite::open(&path).await.unwrap();

@@ -17,7 +17,7 @@ use undertone_keys::{CallId, DeviceId, RoomId};
 use undertone_protocol::delivery::{EpochDigest, InfoFrame, Tree, TreePatch, Welcoming, testing};
 
 use super::*;
-use crate::store::{Account, Sqlite, StoredAccess, Token};
+use crate::store::{Account, Accounts, Sqlite, StoredAccess, Token};
 
 const NOW: WallTime = WallTime::from_unix(1_000);
 const ROOM: RoomId = RoomId::from_bytes([7; 16]);
