@@ -116,7 +116,10 @@ fn grp_6_a_program_beside_the_call_explains_its_group() {
         assert_eq!((&words["key"], &words["held"], &words["host"]), (&"mls".into(), &false.into(), &Value::Null));
         let group = &words["group"];
         assert_eq!((&group["standpoint"], &group["suite"]), (&"inside".into(), &"x-wing".into()));
-        assert!(group["spent"]["sent"].as_u64() > Some(1_000) && group["spent"]["epochs"].as_u64() > Some(0), "{group}");
+        assert!(
+            group["spent"]["sent"].as_u64() > Some(1_000) && group["spent"]["epochs"].as_u64() > Some(0),
+            "{group}"
+        );
         assert!(words["members"].as_array().unwrap().iter().all(|member| member["keyed"] == true), "{words}");
         let ring = words["ring"].as_array().unwrap();
         assert!(ring.iter().any(|held| held["seals"] == true && held["epoch"] == words["epoch"]), "{words}");

@@ -57,6 +57,16 @@ pub(crate) enum Doubt {
     Needs(Vec<DeviceRef>),
 }
 
+/// The same of a tree that somebody comes into by themselves: leaves of devices that are not let in any more may be in it where nobody
+/// was left to put them out. Whoever comes in does that, before anything is sealed.
+pub(crate) fn vouched_or_struck<'a>(
+    roll: &dyn Roll,
+    leaves: impl IntoIterator<Item = (u32, &'a Claim)>,
+) -> Result<Vec<Member>, Doubt> {
+    let of = |claim: &Claim| roll.standing(&claim.said.user, &claim.said.device);
+    vouched(roll, leaves.into_iter().filter(|(_, claim)| of(claim) != Standing::Refused))
+}
+
 /// Whether every leaf is vouched for by a device that is let in. What is refused is refused whatever is still unknown.
 pub(crate) fn vouched<'a>(
     roll: &dyn Roll,

@@ -190,7 +190,8 @@ fn killed_member(table: &mut Table, people: &mut Vec<Person>) -> anyhow::Result<
 /// Whether an epoch began without somebody who was in the one before.
 fn removes(event: &Value, name: &str) -> bool {
     let removed = event["removed"].as_array();
-    removed.is_some_and(|all| all.iter().any(|member| member["user"].as_str().is_some_and(|user| user.starts_with(name))))
+    removed
+        .is_some_and(|all| all.iter().any(|member| member["user"].as_str().is_some_and(|user| user.starts_with(name))))
 }
 
 /// Whoever hands out the keys is killed.

@@ -22,7 +22,7 @@ use crate::failure::Broken;
 use crate::leaf::{Joiner, LeafKey};
 use crate::provider::{Overlay, Provider};
 use crate::psk::PskId;
-use crate::refused::{Refused, vouched};
+use crate::refused::{Refused, vouched_or_struck};
 use crate::roll::Roll;
 use crate::step::{self, Outgoing, Step, post, settle};
 use crate::store::{Store, StoreError, WriteSet};
@@ -60,6 +60,9 @@ pub struct ExternalJoin<'a> {
 
 impl ExternalJoin<'_> {
     /// Makes the commit. What is in the store goes on as it was until [`ExternalJoin::accepted`].
+    ///
+    /// Leaves of devices that the roll refuses may be in the tree, since whoever was to remove them may have gone: an external commit
+    /// cannot. The caller removes them in the next commit, and gives nothing to the group before that is taken.
     ///
     /// # Errors
     /// [`JoinError`].
@@ -115,7 +118,7 @@ impl ExternalJoin<'_> {
             .finalize(&provider)
             .map_err(|_| Broken::Library)?;
         let all = claims(mls.members(), self.terms)?;
-        vouched(roll, all.iter().map(|(index, claim)| (*index, claim)))?;
+        vouched_or_struck(roll, all.iter().map(|(index, claim)| (*index, claim)))?;
 
         let upload = upload(self.id, epoch, bundle, tls(&mls.export_ratchet_tree())?)?;
         enter(provider.overlay(), self.id, &key, mls.epoch().as_u64());

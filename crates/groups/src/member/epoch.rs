@@ -7,7 +7,7 @@ use super::state::{By, View};
 use super::timer::Timer;
 use super::{Membership, Turn, within};
 use crate::group::Group;
-use crate::roll::Member;
+use crate::roll::{Member, Standing};
 
 impl Membership {
     /// The group in the store is in another epoch than it was.
@@ -86,7 +86,8 @@ impl Membership {
         if self.restored || (*by != By::Me && self.update_at.is_some_and(|at| at <= turn.now)) {
             self.early(turn);
         }
-        if !self.restored {
+        self.striking = (self.striking || entry == Some(How::BySelf)) && self.has_strangers(turn);
+        if !self.restored && !self.striking {
             let first = !self.sealing || newly;
             self.promoting = Some((epoch, anybody_went));
             if first {
@@ -95,6 +96,12 @@ impl Membership {
                 self.timers.set(Timer::Promote, turn.now + self.policy.apply);
             }
         }
+    }
+
+    /// Whether somebody is in the tree who is not let in.
+    fn has_strangers(&self, turn: &Turn<'_, '_>) -> bool {
+        let refused = |member: &Member| turn.means.roll.standing(&member.user, &member.device) == Standing::Refused;
+        self.view.as_ref().is_some_and(|view| view.members.iter().any(refused))
     }
 
     /// The key of this epoch, once more: it is derived anew from the group, and is the same.

@@ -214,9 +214,21 @@ impl Membership {
         self.tries = 0;
         self.state = State::AwaitingWelcome { welcome: None };
         self.timers.set(Timer::Welcome, turn.now + self.policy.welcome_with(self.presence.count()));
+        if self.presence.is_alone() {
+            return self.begin_by_self(turn);
+        }
         // The one from the start has not been tried yet.
         if !core::mem::take(&mut self.published) {
             self.publish(turn);
+        }
+    }
+
+    /// The relay has shown everybody, and there is nobody who could let this device in.
+    pub(super) fn nobody_welcomes(&mut self, turn: &mut Turn<'_, '_>) {
+        let waits =
+            matches!(self.state, State::AwaitingWelcome { welcome: None }) && self.timers.is_set(Timer::Welcome);
+        if waits && self.presence.is_alone() {
+            self.begin_by_self(turn);
         }
     }
 

@@ -91,6 +91,8 @@ pub struct Membership {
 
     /// The group was in the store when this began: nothing is sealed before the next commit of one's own.
     restored: bool,
+    /// This device came by itself into a tree with leaves that are not let in: nothing is sealed before they are out.
+    striking: bool,
     /// A key package was published that nobody can have used yet.
     published: bool,
     /// The own commit that is uploaded.
@@ -168,6 +170,7 @@ impl Membership {
             reachable: false,
             tries: 0,
             restored,
+            striking: false,
             published: false,
             flight: None,
             packages: BTreeMap::new(),
@@ -281,7 +284,10 @@ impl Membership {
                 self.packages.remove(&device);
                 self.presence.left(device);
             }
-            Input::Complete(complete) => self.presence.set_complete(complete),
+            Input::Complete(complete) => {
+                self.presence.set_complete(complete);
+                self.nobody_welcomes(turn);
+            }
             Input::RollChanged | Input::Resolved => self.on_roll(turn),
             Input::State { epoch, oldest, seen } => self.on_state(turn, epoch, oldest, seen),
             Input::Commit { epoch, bytes } => {
@@ -353,7 +359,7 @@ impl Membership {
     /// Seals nothing, or again, as it should be.
     fn hold(&mut self, now: Time) {
         let late = self.behind_since.is_some_and(|since| now.since(since) >= self.policy.behind_hold);
-        let astray = self.view.is_none() || self.astray.is_some() || late || self.restored;
+        let astray = self.view.is_none() || self.astray.is_some() || late || self.restored || self.striking;
         // Who never sealed has nothing to hold back.
         if (self.sealing || self.held_back) && astray != self.held_back {
             self.held_back = astray;
@@ -409,6 +415,7 @@ impl Membership {
         self.view = None;
         self.flight = None;
         self.restored = false;
+        self.striking = false;
         self.refused = None;
         self.behind_since = None;
         self.promoting = None;

@@ -55,6 +55,11 @@ impl Presence {
         self.here.contains(device)
     }
 
+    /// Whether the relay has shown everybody, and that is nobody.
+    pub(super) fn is_alone(&self) -> bool {
+        self.complete && self.here.is_empty()
+    }
+
     pub(super) fn here(&self) -> impl Iterator<Item = &DeviceRef> {
         self.here.iter()
     }

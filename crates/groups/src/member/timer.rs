@@ -49,6 +49,10 @@ impl Timers {
         self.0.entry(timer).or_insert(at);
     }
 
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.0.contains_key(&timer)
+    }
+
     pub(super) fn clear(&mut self, timer: Timer) {
         self.0.remove(&timer);
     }

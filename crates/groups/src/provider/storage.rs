@@ -64,8 +64,11 @@ impl<'a> Overlay<'a> {
     /// none in the store.
     pub(crate) fn erase_packages(&self) {
         let of_packages = ["key package\0", "encryption key\0"].map(|name| [MLS, name.as_bytes()].concat());
-        let keys: Vec<Vec<u8>> =
-            of_packages.iter().flat_map(|prefix| self.below.starting_with(prefix)).map(|(key, _)| key.to_vec()).collect();
+        let keys: Vec<Vec<u8>> = of_packages
+            .iter()
+            .flat_map(|prefix| self.below.starting_with(prefix))
+            .map(|(key, _)| key.to_vec())
+            .collect();
         keys.into_iter().for_each(|key| self.delete(key));
     }
 

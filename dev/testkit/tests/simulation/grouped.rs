@@ -181,9 +181,10 @@ impl World {
         match output {
             Output::StoreGroups(writes) => self.device_mut(device).disk.write(&writes),
             Output::FetchTree { room, call, epoch } => {
-                let tree = self.house.as_mut().and_then(|house| {
-                    house.tree(now, &address.user, (room, call), Some(epoch)).ok().filter(|_| !cut)
-                });
+                let tree = self
+                    .house
+                    .as_mut()
+                    .and_then(|house| house.tree(now, &address.user, (room, call), Some(epoch)).ok().filter(|_| !cut));
                 let lost = Input::Tree { call, epoch, tree: None };
                 self.ask_server(device, Input::Tree { call, epoch, tree }, lost);
             }

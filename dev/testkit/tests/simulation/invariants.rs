@@ -83,6 +83,12 @@ impl Watch {
         self.calm_at = self.calm_at.max(now.as_micros() + CONVERGE);
     }
 
+    /// When whoever has come into a group by itself has had the time to do so again.
+    pub(crate) fn settled(&self) -> Time {
+        let last = self.by_itself.values().max().map_or(0, |at| at.as_micros() + BY_ITSELF + REGROUP + 1_000_000);
+        Time::from_micros(last)
+    }
+
     pub(crate) fn came_by_itself(&mut self, device: usize, now: Time) {
         self.by_itself.insert(device, now);
     }
@@ -195,7 +201,7 @@ impl World {
         let mut from = newest.max(changed);
         for device in good {
             // It may have come by itself just before, and have to do so once more.
-            let last = self.watch.by_itself.get(device).map_or(0, Time::as_micros);
+            let last = self.watch.by_itself.get(device).map_or(0, |at| at.as_micros());
             if last > 0 && last + BY_ITSELF > from {
                 from = from.max(last.min(from) + BY_ITSELF);
             }

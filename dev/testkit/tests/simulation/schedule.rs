@@ -148,12 +148,11 @@ impl Schedule {
         Self::with(seed, usize::try_from(devices).unwrap_or(2), &mut rng)
     }
 
-    /// The same with keys from an MLS group, and more time at the end: who has come by itself does not do so again for half a
-    /// minute.
+    /// The same with keys from an MLS group.
     #[must_use]
     pub(crate) fn grouped(seed: u64) -> Self {
         let schedule = Self::of(seed);
-        Self { grouped: true, end: schedule.end + 36_000, ..schedule }
+        Self { grouped: true, end: schedule.end + 4_000, ..schedule }
     }
 
     /// A schedule of so many devices, who come within some seconds.

@@ -128,7 +128,8 @@ impl World {
     pub(crate) fn play(&mut self) -> Result<(), Violation> {
         let end = Time::from_millis(self.schedule.end);
         while let Some((at, arrival)) = self.queue.pop_first() {
-            if at.0 > end {
+            // Who has come into a group by itself does not do so again for half a minute: what that leads to is waited for.
+            if at.0 > end && at.0 > self.watch.settled() {
                 break;
             }
             self.now = at.0;
