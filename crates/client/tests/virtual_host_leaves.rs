@@ -8,6 +8,7 @@ use undertone_call::room::KeySignal;
 use undertone_client::engine::Input;
 use undertone_protocol::Protection;
 use undertone_protocol::control::{Refusal, ToMember};
+use undertone_protocol::group::Handover;
 use virtual_world::{ADA, BOB, CAROL, DAVE, NAMES, World};
 
 const OTHERS: [usize; 3] = [BOB, CAROL, DAVE];
@@ -40,7 +41,10 @@ fn grp_1_the_last_act_of_a_host_that_leaves_is_to_name_who_follows() {
     let letters: Vec<(usize, usize)> = world.posted[before..].iter().map(|letter| (letter.from, letter.to)).collect();
     assert_eq!(letters, [(ADA, BOB)], "an epoch that it draws now, it has the key of");
     let said = world.read(BOB, before);
-    assert!(matches!(said.as_slice(), [(ADA, _, KeySignal::Handover { .. })]));
+    let [(ADA, _, KeySignal::Handover { handover })] = said.as_slice() else { panic!("{said:?}") };
+    let handover: Handover = undertone_keys::cbor::decode(&handover.bytes).unwrap();
+    assert_eq!((handover.from, handover.to), (world.join(ADA), world.join(BOB)));
+    assert!(handover.leaves, "whoever leaves gets no key any more, and says so");
 }
 
 #[test]
@@ -52,6 +56,7 @@ fn grp_5_nobody_loses_a_frame_when_the_host_leaves_whatever_is_heard_of_it_first
             let mut world = talking(2);
             let refused = |world: &World| OTHERS.map(|device| world.devices[device].engine.media_stats().refused);
             let (before, epochs) = (refused(&world), OTHERS.map(|device| world.epochs(device).len()));
+            let posted = world.posted.len();
             OTHERS.iter().for_each(|device| world.devices[*device].heard_from.clear());
             let gone = hang_up(&mut world, ADA);
             late_letters.iter().for_each(|device| drop(world.held_up.insert(*device, Vec::new())));
@@ -73,6 +78,9 @@ fn grp_5_nobody_loses_a_frame_when_the_host_leaves_whatever_is_heard_of_it_first
             assert_eq!(refused(&world), before, "{case}: frames did not open");
             let used = OTHERS.map(|device| world.epochs(device).len());
             assert_eq!(used, epochs.map(|used| used + 1), "{case}: one epoch, and no other");
+            // Who has not heard that she has gone may write to her; who hands out the keys does not.
+            let keys = world.posted[posted..].iter().filter(|letter| (letter.from, letter.to) == (BOB, ADA)).count();
+            assert_eq!(keys, 0, "{case}: she left, and was given a key");
             assert_eq!(world.host_of(OTHERS), [world.index(BOB); 3], "{case}");
         }
     }
