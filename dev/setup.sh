@@ -15,6 +15,11 @@ want() { # package, reason, test command
     fi
 }
 
+# A system's own package of it may be too old.
+node_is_new() {
+    node --eval 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)'
+}
+
 if ! command -v cargo >/dev/null 2>&1; then
     echo "setup: Rust is missing. Install it from https://rustup.rs and come back." >&2
     exit 1
@@ -27,6 +32,8 @@ want g++ "compiles libopus, SQLite and the cryptography" command -v c++
 if [ "$need" = test ]; then
     want python3 "runs the independent auditor of the key directory" command -v python3
     want python3-venv "keeps the auditor's two packages apart from the system's" python3 -c "import venv, ensurepip"
+    want nodejs "runs the independent member of MLS groups" node_is_new
+    want npm "gets that member's packages, which are kept below target" command -v npm
     want softhsm2 "stands in for hardware tokens in tests" command -v softhsm2-util
 fi
 if command -v pkg-config >/dev/null 2>&1; then
@@ -60,6 +67,10 @@ if [ -n "$missing" ]; then
 fi
 
 if [ "$need" = test ]; then
+    if ! node_is_new 2>/dev/null; then
+        echo "setup: Node.js 18 or later is needed, and this system has none. Install it from https://nodejs.org and come back." >&2
+        exit 1
+    fi
     if ! rustup target list --installed 2>/dev/null | grep -q '^wasm32-unknown-unknown$'; then
         echo "setup: adding the wasm32-unknown-unknown target (the pure crates are checked for browsers)"
         rustup target add wasm32-unknown-unknown

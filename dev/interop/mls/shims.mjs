@@ -9,26 +9,22 @@ function vector(bytes) {
   return new Uint8Array([...head, ...bytes])
 }
 
-/** What is in it, or the bytes themselves when they are no such vector. */
-function unvector(bytes) {
-  const head = bytes[0] < 64 ? 1 : 2
-  const length = head === 1 ? bytes[0] : ((bytes[0] & 0x3f) << 8) | bytes[1]
-  return bytes[0] < 128 && length === bytes.length - head ? bytes.slice(head) : bytes
-}
-
 /**
  * The extension external_pub holds an HPKEPublicKey, which is a vector (RFC 9420, 12.4.3.2 and 5.1.1). ts-mls 1.6.4 writes and reads the
  * key alone, without its length. The extension is inside what the group info's signature covers, so it is put right where the
- * key is exported for it, and where the key that was read out of it is imported.
+ * key is exported for it, and where the key that was read out of it is imported. In that second call the keys of the tree are
+ * imported too: what is as long as a key is one.
  */
 export const writesExternalPub = (suite) => ({
   ...suite,
   hpke: { ...suite.hpke, exportPublicKey: async (key) => vector(await suite.hpke.exportPublicKey(key)) },
 })
-export const readsExternalPub = (suite) => ({
-  ...suite,
-  hpke: { ...suite.hpke, importPublicKey: async (bytes) => suite.hpke.importPublicKey(unvector(bytes)) },
-})
+export function readsExternalPub(suite) {
+  const length = suite.name.includes("X25519") ? 32 : 65
+  const head = vector(new Uint8Array(length)).length - length
+  const key = (bytes) => (bytes.length === length + head ? bytes.slice(head) : bytes)
+  return { ...suite, hpke: { ...suite.hpke, importPublicKey: async (bytes) => suite.hpke.importPublicKey(key(bytes)) } }
+}
 
 /**
  * A public key of ECDSA is an uncompressed point (RFC 9420, 5.1.1). ts-mls 1.6.4 draws the key pair of a leaf in suite 2 with a compressed

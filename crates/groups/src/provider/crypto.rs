@@ -231,6 +231,9 @@ impl OpenMlsCrypto for Crypto {
 }
 
 #[cfg(test)]
+mod basics;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -95,6 +95,40 @@ fn mls_1_independent_mls_peer_refuses_a_leaf_below_an_old_inner_node() {
     agree(&ours, &mut [&mut tom]);
 }
 
+/// RFC 9420, 12.4.1: the commit secret follows on the last secret of the path. ts-mls goes on to the root first, also where the root is not on
+/// the path because the other half of the tree is empty. So in a tree without leaves 0 and 1 it makes and follows no commit with a
+/// path but its own kind's. It comes back by itself, to leaf 0.
+#[test]
+fn mls_3_independent_mls_peer_derives_one_secret_too_many_below_an_empty_half() {
+    for suite in SUITES {
+        let (mut ada, mut bob, mut cai) = (Person::new("ada", 1), Person::new("bob", 2), Person::new("cai", 3));
+        let mut tim = Peer::new("tim", 11, suite);
+        let all = list(&[&ada, &bob, &cai], &[&tim]);
+        ada.create(&terms(suite));
+        let add = vec![bob.package(suite), tim.package(), cai.package(suite)];
+        let added = ada.commit(Change { add, ..Change::default() }, &all);
+        ada.accepted();
+        bob.join(&terms(suite), &added, &all);
+        cai.join(&terms(suite), &added, &all);
+        tim.join(&added);
+        agree(&[&ada, &bob, &cai], &mut [&mut tim]);
+        let removed = cai.commit(Change { remove: vec![0, 1], ..Change::default() }, &all);
+        cai.accepted();
+        let refused = tim.ask("receive", json!({"message": hex(&removed.commit)})).unwrap_err();
+        assert!(refused.contains("Could not verify confirmation tag"), "{refused}");
+        let credential = tim.credential();
+        let again = tim.start_external(&(removed.group_info, removed.tree), &credential, true);
+        cai.follow(&again, &all);
+        tim.accepted();
+        assert_eq!((tim.index(), cai.group().own_index()), (0, 3));
+        agree(&[&cai], &mut [&mut tim]);
+        let update = tim.commit(json!({}));
+        cai.follow(&update.commit, &all);
+        tim.accepted();
+        agree(&[&cai], &mut [&mut tim]);
+    }
+}
+
 /// Whoever is removed while somebody is added to the same place does not see it: ts-mls looks for its leaf, finds one, and takes it for its
 /// own. It cannot follow all the same, and says that it does not know why.
 #[test]
