@@ -281,6 +281,8 @@ fn play<S: Ground>(house: &mut House<S>, seed: u64, requests: u32) -> (Vec<(usiz
                 ending(epoch, bytes_of(epoch, mark), vec![Welcoming { to, welcome }])
             }
             6 if draw(4) == 0 => {
+                // What it does by its clock until then counts as well.
+                house.pass(now);
                 given_back += house.delivered().given_back;
                 house.restart(now);
                 continue;
