@@ -184,7 +184,13 @@ pub const EXTERNAL_COMMIT_EVERY: Duration = Duration::from_secs(30);
 pub const GROUP_BURST: u32 = 60;
 /// Such requests per second that they may go on making. Configurable.
 pub const GROUP_RATE: u32 = 2;
-/// Devices whose attests of one epoch are counted at most.
+/// How long a commit stands at least before its epoch is given back: by then the members who could take it have said so (rule RLY-6).
+pub const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
+/// How long whoever brought a commit that was given back waits before the next to the same epoch.
+pub const GIVEN_BACK_BAN: Duration = Duration::from_secs(30);
+/// Commits of a group that are remembered as given back at most.
+pub const MAX_GIVEN_BACK: usize = 64;
+/// Devices whose attests, and whose rejects, of one epoch are counted at most.
 pub const MAX_ATTESTS: usize = 2_048;
 /// Bytes of a key package at most: one of the hybrid suite has 2.7 kB.
 pub const MAX_KEY_PACKAGE: usize = 4 * 1024;

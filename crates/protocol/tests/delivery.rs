@@ -102,6 +102,7 @@ fn every_message_about_a_group_reads_back() {
         GroupRequest::Follow { have: None },
         GroupRequest::Follow { have: Some(3) },
         GroupRequest::Unfollow,
+        GroupRequest::Reject { epoch: 4 },
         GroupRequest::Create { info: vec![1], tree: tree.clone() },
         GroupRequest::Commit {
             epoch: 1,
@@ -134,8 +135,10 @@ fn every_message_about_a_group_reads_back() {
     ];
     let refused = denied.map(|why| GroupNews::Refused { number: 1, why, after_ms: 10 });
     let news = [
-        GroupNews::State { number: 1, oldest: 0, epoch: None },
-        GroupNews::State { number: 1, oldest: 3, epoch: Some(5) },
+        GroupNews::State { number: 1, oldest: 0, epoch: None, seen: None },
+        GroupNews::State { number: 1, oldest: 3, epoch: Some(5), seen: Some(4) },
+        GroupNews::State { number: 1, oldest: 0, epoch: None, seen: Some(4) },
+        GroupNews::GivenBack { epoch: 4, oldest: 3, commit: [7; 32] },
         GroupNews::Commit { epoch: 1, commit: vec![1; 70].into() },
         GroupNews::Welcome { epoch: 2, welcome: vec![2].into() },
         GroupNews::Accepted { number: 1, epoch: 2 },

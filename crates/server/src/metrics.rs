@@ -97,6 +97,12 @@ fn text(
             "Members that saw something else than the group info at hand.",
             groups.disputes,
         ),
+        (
+            "group_epochs_given_back_total",
+            "counter",
+            "Epochs that were given back, as members could not take the commit that had won them.",
+            groups.given_back,
+        ),
         ("groups", "gauge", "Groups in memory.", groups.groups),
         ("key_packages_claimed_total", "counter", "Key packages that were handed out.", claims),
     ];

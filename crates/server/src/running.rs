@@ -22,7 +22,7 @@ use undertone_transparency::note::WitnessKey;
 use crate::accounts::Desk;
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
-use crate::delivery::{GroupDesk, PackageDesk};
+use crate::delivery::{GroupDesk, PackageDesk, SETTLE_EVERY};
 use crate::directory::{self, Directory};
 use crate::http::{Shared, router};
 use crate::listener::{self, Places};
@@ -201,6 +201,7 @@ impl Server {
         }
         let mut tasks = vec![
             tokio::spawn(forget(shared.clone(), stop.clone())),
+            tokio::spawn(settle(shared.clone(), stop.clone())),
             tokio::spawn(begin_anew(shared.clone(), stop.clone())),
         ];
         if let Some(listener) = metrics {
@@ -338,6 +339,18 @@ async fn forget(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
                     shared.board.tell_time(wall_time());
                 }
             }
+        }
+    }
+}
+
+/// Commits that some members cannot take are looked at again until it is clear what becomes of them (rule RLY-6).
+async fn settle(shared: Arc<Shared<Sqlite>>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(SETTLE_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // To its end: a commit that is given back is told.
+            _ = ticks.tick() => shared.groups.settle().await,
         }
     }
 }

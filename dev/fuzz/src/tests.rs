@@ -194,7 +194,9 @@ fn the_corpus_has_good_inputs() {
         info: mls::group_info(&call, 4, &after, b"history"),
         tree: patch.clone(),
     };
-    let news = GroupNews::State { number: 1, oldest: 2, epoch: Some(3) };
+    let news = GroupNews::State { number: 1, oldest: 2, epoch: Some(3), seen: Some(4) };
+    let (reject, given_back) =
+        (GroupRequest::Reject { epoch: 2 }, GroupNews::GivenBack { epoch: 2, oldest: 1, commit: [7; 32] });
     let group = ToServer::Group { room: RoomId::from_bytes([1; 16]), call, number: 1, request: request.clone() };
     let more = [
         ("delivery", "external_commit", mls::external_commit(&call, 3, b"signed")),
@@ -205,6 +207,8 @@ fn the_corpus_has_good_inputs() {
         ("delivery", "patch", cbor::encode(&patch)),
         ("delivery", "request", cbor::encode(&request)),
         ("delivery", "news", cbor::encode(&news)),
+        ("delivery", "reject", cbor::encode(&reject)),
+        ("delivery", "given_back", cbor::encode(&given_back)),
         ("to_server", "group", group.encode()),
         ("to_device", "group", ToDevice::Group { call, news }.encode()),
         ("to_device", "key_packages_low", ToDevice::KeyPackagesLow { suite: 2, left: 9 }.encode()),

@@ -34,7 +34,7 @@ use undertone_protocol::{Access, VERSION};
 use undertone_server::budget::Spending;
 use undertone_server::clock::Clock;
 use undertone_server::config::Limits;
-use undertone_server::delivery::{Delivered, GroupDesk, PackageDesk, PackageError, TreeRefused};
+use undertone_server::delivery::{Delivered, GroupDesk, PackageDesk, PackageError, SETTLE_EVERY, TreeRefused};
 use undertone_server::rooms::RoomDesk;
 use undertone_server::store::{
     Account, Accounts, Change, Devices, Groups, KeyPackages, Memory, Rooms, Sqlite, StoreError, StoredAccess,
@@ -142,6 +142,8 @@ pub struct House<S = Memory> {
     runtime: Runtime,
     process: Process<S>,
     lines: HashMap<DeviceId, Line>,
+    /// When something was done last.
+    at: Time,
     /// Whether an answer comes before what was waiting already, which is chance on a real connection.
     chance: SeededRng,
 }
@@ -174,13 +176,24 @@ impl<S: Ground> House<S> {
         let clock = Clock::by_hand(BEGUN);
         let process = Process::begin(&store, key_again(&key), limits, &clock, Time::ZERO);
         let (lines, chance) = (HashMap::new(), SeededRng::new(seed));
-        Self { key, limits: *limits, clock, store, runtime, process, lines, chance }
+        Self { key, limits: *limits, clock, store, runtime, process, lines, at: Time::ZERO, chance }
     }
 
     /// It is `now`: what the server does by the clock is done. Everything that takes the time does this first.
     pub fn pass(&mut self, now: Time) {
-        while self.process.next_tick <= now {
-            self.clock.set(self.process.next_tick);
+        loop {
+            let settles = self.next_look();
+            if self.process.groups.is_contested() && settles <= now.min(self.process.next_tick) {
+                self.at = settles;
+                self.clock.set(settles);
+                self.runtime.block_on(self.process.groups.settle());
+                continue;
+            }
+            if self.process.next_tick > now {
+                break;
+            }
+            self.at = self.at.max(self.process.next_tick);
+            self.clock.set(self.at);
             self.process.next_tick = self.process.next_tick + EXPIRE_EVERY;
             self.process.ticks = self.process.ticks.wrapping_add(1);
             let (process, clock) = (&self.process, &self.clock);
@@ -191,7 +204,15 @@ impl<S: Ground> House<S> {
                 let _ = self.runtime.block_on(process.packages.expire(clock.now(), clock.wall()));
             }
         }
-        self.clock.set(now);
+        self.at = self.at.max(now);
+        self.clock.set(self.at);
+    }
+
+    /// When the server looks next at what some cannot take.
+    fn next_look(&self) -> Time {
+        let every = SETTLE_EVERY.as_micros().max(1);
+        let looks = u128::from(self.at.as_micros()) / every + 1;
+        Time::from_micros(u64::try_from(looks * every).unwrap_or(u64::MAX))
     }
 
     /// What it is on the wall.

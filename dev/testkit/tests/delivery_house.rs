@@ -2,10 +2,11 @@
 //! simulation's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rand_core::Rng as _;
+use undertone_keys::digest::sha256;
 use undertone_keys::envelope::Address;
 use undertone_keys::sign::{Device, SigningKey};
 use undertone_keys::testing::SeededRng;
@@ -202,6 +203,32 @@ fn rly_6_a_house_goes_on_after_a_restart() {
     assert!(house.tree(at(7), &bob.you.user, PLACE, Some(1)).is_err());
 }
 
+/// RLY-6: a commit that members cannot take, and nobody has taken for a second.
+#[test]
+fn rly_6_an_epoch_is_given_back_in_virtual_time() {
+    let people = [Person::new("ada", 1), Person::new("bob", 2), Person::new("carol", 3)];
+    let [ada, bob, carol] = &people;
+    let house = &mut house(&[ada, bob, carol]);
+    assert_eq!(ask(house, at(1), ada, create()), [accepted(0)]);
+    for person in &people {
+        ask(house, at(1), person, GroupRequest::Follow { have: Some(0) });
+    }
+    assert_eq!(ask(house, at(10_100), carol, commit(0, 66)), [accepted(1)]);
+    for person in [ada, bob] {
+        assert_eq!(ask(house, at(10_200), person, GroupRequest::Reject { epoch: 0 }), [told(0, 66)]);
+    }
+    house.pass(at(11_099));
+    assert_eq!(news(house, ada), []);
+    // By the server's own clock, which looks four times a second.
+    house.pass(at(20_000));
+    let given_back = GroupNews::GivenBack { epoch: 0, oldest: 0, commit: sha256(&[&bytes_of(0, 66)]) };
+    assert_eq!((news(house, ada), news(house, carol)), (vec![given_back.clone()], vec![given_back.clone()]));
+    assert_eq!(news(house, bob), [given_back]);
+    assert_eq!(ask(house, at(20_000), carol, commit(0, 66)), [refused(Denied::Malformed)]);
+    assert_eq!(later(&ask(house, at(21_250), carol, commit(0, 67))), 20_001, "given back at 11.25 s, for 30 s");
+    assert_eq!(ask(house, at(21_250), bob, commit(0, 68)), [accepted(1)]);
+}
+
 /// Key packages, each handed out once, and a device told when few are left.
 #[test]
 fn mls_1_key_packages_are_handed_out_once_in_virtual_time() {
@@ -220,16 +247,17 @@ fn mls_1_key_packages_are_handed_out_once_in_virtual_time() {
     assert!(house.claim(at(2_000), &eve.you, ROOM, testing::SUITE, &wanted).is_err(), "not on the list");
 }
 
-/// Plays a schedule: everything that everybody was told. However it goes, nobody hears of two commits to one epoch.
-fn play<S: Ground>(house: &mut House<S>, seed: u64, requests: u32) -> Vec<(usize, ToDevice)> {
+/// Plays a schedule: everything that everybody was told, and how many epochs were given back. However it goes, nobody hears of two commits
+/// to one epoch, but where it was given back.
+fn play<S: Ground>(house: &mut House<S>, seed: u64, requests: u32) -> (Vec<(usize, ToDevice)>, u64) {
     let rng = &mut SeededRng::new(seed);
     let mut draw = |below: u64| rng.next_u64() % below;
     let names = ["ada", "bob", "carol", "dave"];
     let people: Vec<Person> = (0..4_u8).map(|n| Person::new(names[usize::from(n)], u64::from(n))).collect();
     furnish(house, &people.iter().collect::<Vec<_>>());
     let mut known: Vec<Option<u64>> = vec![None; people.len()];
-    let mut taken: HashMap<u64, Vec<u8>> = HashMap::new();
-    let (mut all, mut now, mut newest) = (Vec::new(), Time::ZERO, 0);
+    let mut heard: HashMap<u64, HashSet<Vec<u8>>> = HashMap::new();
+    let (mut all, mut now, mut newest, mut given_back) = (Vec::new(), Time::ZERO, 0, 0);
     for _ in 0..requests {
         now = now + Duration::from_millis(draw(3_000));
         let who = usize::try_from(draw(4)).unwrap();
@@ -238,7 +266,7 @@ fn play<S: Ground>(house: &mut House<S>, seed: u64, requests: u32) -> Vec<(usize
             house.connect(now, &person.you, *person.key.public());
         }
         let epoch = newest - draw(3).min(newest);
-        let request = match draw(12) {
+        let request = match draw(16) {
             0 => GroupRequest::Follow { have: known[who] },
             1 => create(),
             2 => GroupRequest::Info,
@@ -253,6 +281,9 @@ fn play<S: Ground>(house: &mut House<S>, seed: u64, requests: u32) -> Vec<(usize
                 ending(epoch, bytes_of(epoch, mark), vec![Welcoming { to, welcome }])
             }
             6 if draw(4) == 0 => {
+                // What it does by its clock until then counts as well.
+                house.pass(now);
+                given_back += house.delivered().given_back;
                 house.restart(now);
                 continue;
             }
@@ -264,6 +295,7 @@ fn play<S: Ground>(house: &mut House<S>, seed: u64, requests: u32) -> Vec<(usize
                 let _ = house.tree(now, &person.you.user, PLACE, None);
                 continue;
             }
+            9..=12 => GroupRequest::Reject { epoch: newest.saturating_sub(1) },
             _ => commit(epoch, mark),
         };
         house.request(now, &person.you, PLACE, 5, request);
@@ -280,18 +312,25 @@ fn play<S: Ground>(house: &mut House<S>, seed: u64, requests: u32) -> Vec<(usize
                         None
                     }
                     ToDevice::Group { news: GroupNews::Commit { epoch, commit }, .. } => Some((*epoch, commit)),
+                    ToDevice::Group { news: GroupNews::GivenBack { epoch, .. }, .. } => {
+                        newest = *epoch;
+                        known[place] = known[place].min(Some(*epoch));
+                        None
+                    }
                     _ => None,
                 };
                 if let Some((epoch, commit)) = ended {
                     newest = newest.max(epoch + 1);
-                    let first = taken.entry(epoch).or_insert_with(|| commit.as_bytes().to_vec());
-                    assert_eq!(first.as_slice(), commit.as_bytes(), "two commits to epoch {epoch}, seed {seed}");
+                    heard.entry(epoch).or_default().insert(commit.as_bytes().to_vec());
                 }
                 all.push((place, message));
             }
         }
     }
-    all
+    given_back += house.delivered().given_back;
+    let most = heard.values().map(HashSet::len).max().unwrap_or(0);
+    assert!(most <= 1 + usize::try_from(given_back).unwrap(), "{most} commits to one epoch, seed {seed}");
+    (all, given_back)
 }
 
 fn anew(seed: u64) -> House {
@@ -303,30 +342,35 @@ fn anew(seed: u64) -> House {
 fn rly_6_random_schedules_have_one_commit_for_each_epoch_and_play_the_same_again() {
     let schedules = std::env::var("UNDERTONE_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let (started, requests) = (Instant::now(), 60);
-    let mut told = 0;
+    let (mut told, mut given_back) = (0, 0);
     for seed in 0..schedules {
         let all = play(&mut anew(seed), seed, requests);
-        told += all.len();
+        told += all.0.len();
+        given_back += all.1;
         if seed % 10 == 0 {
             assert!(all == play(&mut anew(seed), seed, requests), "seed {seed} plays otherwise");
         }
     }
     let took = started.elapsed();
     let rate = f64::from(requests) * 1.1 * f64::from(u32::try_from(schedules).unwrap()) / took.as_secs_f64();
-    println!("{schedules} schedules of {requests} requests in {took:?}, {rate:.0} requests a second, {told} messages");
-    assert!(told > usize::try_from(schedules).unwrap() * 20);
+    println!("{schedules} schedules of {requests} requests in {took:?}, {rate:.0} requests a second");
+    println!("{told} messages, {given_back} epochs given back");
+    assert!(told > usize::try_from(schedules).unwrap() * 20 && given_back >= schedules / 10);
 }
 
 /// What is simulated is what is shipped: over SQLite the same schedules are answered with the same messages.
 #[test]
 fn rly_6_a_house_over_sqlite_answers_as_one_in_memory() {
     let folder = undertone_testkit::Folder::new("delivery-house").unwrap();
-    for seed in 0..3 {
+    let mut given_back = 0;
+    for seed in 0..6 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let store = runtime.block_on(Sqlite::open(&folder.join(&format!("{seed}.db")))).unwrap();
         let key = SigningKey::generate(&mut SeededRng::new(1));
         let mut shipped = House::over(store, runtime, key, &Limits::default(), seed);
         let (over_sqlite, in_memory) = (play(&mut shipped, seed, 60), play(&mut anew(seed), seed, 60));
         assert!(over_sqlite == in_memory, "seed {seed}");
+        given_back += in_memory.1;
     }
+    assert!(given_back > 0);
 }

@@ -11,6 +11,7 @@
 //! | [`GroupRequest::Commit`] | [`GroupNews::Accepted`] | [`GroupNews::Commit`], [`GroupNews::Welcome`] |
 //! | the same, too late | [`GroupNews::Refused`] and the [`GroupNews::Commit`] that was first | - |
 //! | [`GroupRequest::Attest`], [`GroupRequest::Unfollow`] | - | - |
+//! | [`GroupRequest::Reject`] | - | [`GroupNews::GivenBack`], once enough have said so; whoever said it is told as well |
 //! | [`GroupRequest::Info`] | [`GroupNews::Info`] | - |
 //! | [`GroupRequest::Reinform`] | [`GroupNews::Accepted`] | - |
 //!
@@ -110,6 +111,13 @@ pub enum GroupRequest {
         #[n(2)]
         tree: TreePatch,
     },
+    /// I am in this epoch and cannot take the commit that ended it. Not answered; counted once for each device, until the server starts again.
+    #[n(7)]
+    Reject {
+        /// The epoch that it ended: the one before the newest.
+        #[n(0)]
+        epoch: u64,
+    },
 }
 
 /// A `Welcome`, and who is let in by it.
@@ -140,6 +148,10 @@ pub enum GroupNews {
         /// The epoch that the group is in, if there is one.
         #[n(2)]
         epoch: Option<u64>,
+        /// The newest epoch in which this device has shown to be before this request, where the server knows: one that is in an older has
+        /// an old store, and must seal nothing from it (rule STO-3).
+        #[n(3)]
+        seen: Option<u64>,
     },
     /// An epoch ended.
     #[n(1)]
@@ -206,6 +218,21 @@ pub enum GroupNews {
     /// Somebody began the group: it is at epoch 0.
     #[n(6)]
     Opened,
+    /// The commit that ended an epoch was one that too many cannot take: the group is in that epoch again, and nothing of the commit, its
+    /// `Welcome`s among it, is good for anything.
+    #[n(7)]
+    GivenBack {
+        /// The epoch that the group is in.
+        #[n(0)]
+        epoch: u64,
+        /// The oldest epoch whose end is still known.
+        #[n(1)]
+        oldest: u64,
+        /// SHA-256 of the commit. An answer may overtake news: who has another commit to this epoch than that one has heard of what came
+        /// after, and has nothing to take back.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        commit: [u8; 32],
+    },
 }
 
 /// Why a request about a group is refused.

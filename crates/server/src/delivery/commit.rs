@@ -144,9 +144,11 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         votes.cast(you, digest);
         let current = Current::begin((suite, you.device, hash), (info.into(), votes), (tree, hashes));
         state.known = Known::Group(Box::new(current));
+        state.forget_members();
         state.followers.saw(you.device, 0);
+        state.saw(you.device, 0);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
-        self.tell_followers(state, call, membership, you.device, GroupNews::Opened, now);
+        self.tell_followers(state, call, membership, Some(you.device), GroupNews::Opened, now);
         Ok(vec![GroupNews::Accepted { number, epoch: 0 }])
     }
 
@@ -169,6 +171,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         }
         ensure(epoch == current.epoch, Denied::Ahead)?;
         ensure(frame.suite == current.suite, Denied::Mismatch)?;
+        state.refuse_returned(epoch, &you.user, hash, now)?;
         if !state.commits.take(now) {
             return Err(Refusal(Denied::Later, state.commits.wait(1, now)));
         }
@@ -185,7 +188,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         let end = EpochEnd {
             call,
             epoch,
-            device: you.device,
+            by: you.clone(),
             hash,
             commit: upload.commit.clone(),
             info: upload.info.clone(),
@@ -210,15 +213,18 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         }
         let mut votes = Votes::new(digest);
         votes.cast(you, digest);
-        let bytes = upload.commit.len();
-        current.advance(oldest, bytes, upload.info.into(), votes, tree, hashes);
+        let newcomers = welcomes.iter().flat_map(|(to, _)| to).map(|to| to.device).collect();
+        let (size, opened) = ((oldest, upload.commit.len()), (you.clone(), hash, newcomers));
+        current.advance(size, (upload.info.into(), votes), (tree, hashes), opened, now);
         state.followers.saw(you.device, epoch);
         if external {
             state.came_in(you.device, now);
+        } else {
+            state.saw(you.device, epoch);
         }
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         let news = GroupNews::Commit { epoch, commit: upload.commit.into() };
-        self.tell_followers(state, call, membership, you.device, news, now);
+        self.tell_followers(state, call, membership, Some(you.device), news, now);
         self.welcome(state, call, you, epoch + 1, welcomes, now);
         Ok(vec![GroupNews::Accepted { number, epoch: epoch + 1 }])
     }
@@ -242,12 +248,12 @@ impl<S: Groups + Rooms> GroupDesk<S> {
     }
 
     /// Tells everybody who follows but whose doing it is. Nobody is waited for.
-    fn tell_followers(
+    pub(super) fn tell_followers(
         &self,
         state: &mut State,
         call: CallId,
         room: &Membership,
-        except: DeviceId,
+        except: Option<DeviceId>,
         news: GroupNews,
         now: Instant,
     ) {

@@ -3,12 +3,24 @@
 use std::sync::atomic::Ordering;
 
 use undertone_keys::CallId;
+use undertone_keys::envelope::Address;
 use undertone_protocol::delivery::{Denied, EpochDigest, GroupNews};
 use undertone_protocol::limits::{MAX_FOLLOWED_BYTES, MAX_FOLLOWED_COMMITS};
 
-use super::group::Group;
+use super::group::{Group, Known, State};
 use super::{Asker, GroupDesk, Refusal};
 use crate::store::{Groups, Rooms};
+
+/// A device shows to be in an epoch. Where that is the newest, and it is not of whoever opened it, it stays.
+fn shown(state: &mut State, you: &Address, epoch: u64) {
+    state.saw(you.device, epoch);
+    if let Known::Group(current) = &mut state.known
+        && current.epoch == epoch
+        && let Some(opening) = &mut current.opening
+    {
+        opening.shown(&you.user);
+    }
+}
 
 impl<S: Groups + Rooms> GroupDesk<S> {
     /// A device follows from now on, and is told where the group is, its `Welcome`, and what commits it lacks.
@@ -31,9 +43,10 @@ impl<S: Groups + Rooms> GroupDesk<S> {
                 self.board.unfollow(you.device, line, call);
                 return Err(Denied::TooMany.into());
             }
-            return Ok(vec![GroupNews::State { number, oldest: 0, epoch: None }]);
+            return Ok(vec![GroupNews::State { number, oldest: 0, epoch: None, seen: None }]);
         };
-        let mut news = vec![GroupNews::State { number, oldest, epoch: Some(epoch) }];
+        let seen = state.seen.get(&you.device).copied();
+        let mut news = vec![GroupNews::State { number, oldest, epoch: Some(epoch), seen }];
         let mut from = have;
         if let Some((into, welcome)) = self.store.welcome_for(call, you).await? {
             if have.is_some_and(|have| have >= into) {
@@ -47,6 +60,9 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         if !state.followers.follow(you, line, from, now) {
             self.board.unfollow(you.device, line, call);
             return Err(Denied::TooMany.into());
+        }
+        if let Some(have) = have.filter(|have| *have <= epoch) {
+            shown(&mut state, you, have);
         }
         // Who is further behind is told so by `oldest`, and comes in anew.
         if let Some(from) = from.filter(|from| (oldest..epoch).contains(from)) {
@@ -80,6 +96,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             self.counts.disputes.fetch_add(1, Ordering::Relaxed);
         }
         state.followers.saw(you.device, epoch);
+        shown(&mut state, you, epoch);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Who follows a group, and what of its history they still need.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use undertone_keys::DeviceId;
@@ -77,6 +77,20 @@ impl Followers {
         }
     }
 
+    /// The devices that follow and have been in the group at some time.
+    pub(super) fn members(&self) -> impl Iterator<Item = &Address> {
+        let members = self.0.values().filter(|follower| follower.line.is_some() && follower.seen.is_some());
+        members.map(|follower| &follower.address)
+    }
+
+    /// The group is in this epoch again, and these were never let in.
+    pub(super) fn step_back(&mut self, epoch: u64, newcomers: &HashSet<DeviceId>) {
+        for (device, follower) in &mut self.0 {
+            let seen = follower.seen.filter(|_| !newcomers.contains(device));
+            follower.seen = seen.map(|seen| seen.min(epoch));
+        }
+    }
+
     /// Forgets those who left long ago.
     pub(super) fn forget(&mut self, now: Instant) {
         self.0.retain(|_, follower| follower.is_remembered(now));
@@ -88,9 +102,9 @@ impl Followers {
     }
 
     /// The connections of those who are to be told, without those who are not on the room's list any more: they follow no more.
-    pub(super) fn told(&mut self, room: &Membership, except: DeviceId) -> Vec<(DeviceId, u64)> {
+    pub(super) fn told(&mut self, room: &Membership, except: Option<DeviceId>) -> Vec<(DeviceId, u64)> {
         self.0.retain(|_, follower| room.lists(&follower.address.user));
-        self.lines().filter(|(device, _)| *device != except).collect()
+        self.lines().filter(|(device, _)| Some(*device) != except).collect()
     }
 
     /// The oldest epoch that anybody is in who is waited for: commits before it are of no use. `None` where nobody is.

@@ -1,14 +1,16 @@
 //! One group in memory, behind the lock that puts what happens in it into an order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, DeviceId, RoomId};
 use undertone_protocol::delivery::{InfoFrame, Opaque, Tree, TreeHashes};
-use undertone_protocol::limits::{EXTERNAL_COMMIT_EVERY, FOLLOWER_MEMORY, GROUP_TREES};
+use undertone_protocol::limits::{EXTERNAL_COMMIT_EVERY, FOLLOWER_MEMORY, GROUP_TREES, MAX_FOLLOWERS};
 
 use super::followers::Followers;
+use super::given_back::{Opening, Returned};
 use super::votes::Votes;
 use crate::config::Limits;
 use crate::rate::Bucket;
@@ -33,6 +35,10 @@ pub(super) struct State {
     /// When each device last came in by a commit of its own.
     external: HashMap<DeviceId, Instant>,
     pub(super) used: Instant,
+    /// The newest epoch in which each device has shown to be (rule STO-3).
+    pub(super) seen: HashMap<DeviceId, u64>,
+    /// Commits that were given back, the last ones.
+    pub(super) returned: VecDeque<Returned>,
 }
 
 #[derive(Debug)]
@@ -49,7 +55,8 @@ impl Group {
     pub(super) fn new(room: RoomId, limits: &Limits, now: Instant) -> Self {
         let commits = Bucket::new(limits.group_commit_burst, limits.group_commit_rate, now);
         let (followers, external) = (Followers::default(), HashMap::new());
-        let state = State { followers, known: Known::Nothing, commits, external, used: now };
+        let (seen, returned) = (HashMap::new(), VecDeque::new());
+        let state = State { followers, known: Known::Nothing, commits, external, used: now, seen, returned };
         Self { room, state: tokio::sync::Mutex::new(state) }
     }
 }
@@ -64,7 +71,12 @@ impl State {
     ) -> Result<Option<&mut Current>, StoreError> {
         if matches!(self.known, Known::Nothing) {
             self.known = match store.group(call).await? {
-                Some(stored) => Known::Group(Box::new(Current::from_stored(stored, now)?)),
+                Some(stored) => {
+                    for ended in stored.history.iter().filter(|ended| !ended.external) {
+                        self.saw(ended.by, ended.epoch);
+                    }
+                    Known::Group(Box::new(Current::from_stored(stored, now)?))
+                }
                 None => Known::None,
             };
         }
@@ -78,6 +90,20 @@ impl State {
     pub(super) fn external_wait(&self, device: DeviceId, now: Instant) -> Option<std::time::Duration> {
         let since = now.saturating_duration_since(*self.external.get(&device)?);
         EXTERNAL_COMMIT_EVERY.checked_sub(since).filter(|wait| !wait.is_zero())
+    }
+
+    /// A device has shown to be in this epoch. Of how many that is known is bounded.
+    pub(super) fn saw(&mut self, device: DeviceId, epoch: u64) {
+        if self.seen.len() < MAX_FOLLOWERS || self.seen.contains_key(&device) {
+            let seen = self.seen.entry(device).or_default();
+            *seen = epoch.max(*seen);
+        }
+    }
+
+    /// What devices have shown was in a group that is gone.
+    pub(super) fn forget_members(&mut self) {
+        self.seen.clear();
+        self.returned.clear();
     }
 
     /// A device came in by a commit of its own.
@@ -98,6 +124,8 @@ pub(super) struct Current {
     pub(super) hash: [u8; 32],
     pub(super) info: Opaque,
     pub(super) votes: Votes,
+    /// How the newest epoch was opened, while the one before it can be given back.
+    pub(super) opening: Option<Opening>,
     /// Of the newest epoch and some before it, in this order.
     trees: VecDeque<(u64, Arc<Tree>)>,
     hashes: TreeHashes,
@@ -111,7 +139,12 @@ impl Current {
     fn from_stored(stored: StoredGroup, now: Instant) -> Result<Self, StoreError> {
         let tree = Tree::new(stored.nodes).map_err(|_| StoreError::Damaged)?;
         let digest = InfoFrame::read(&stored.info).map_err(|_| StoreError::Damaged)?.digest();
+        let opening = stored.opened.map(|opened| {
+            let newcomers = opened.welcomed.into_iter().collect();
+            Opening::new(opened.by, opened.hash, newcomers, None, now)
+        });
         Ok(Self {
+            opening,
             suite: stored.suite,
             epoch: stored.epoch,
             oldest: stored.oldest,
@@ -121,7 +154,7 @@ impl Current {
             votes: Votes::new(digest),
             hashes: TreeHashes::of(&tree),
             trees: VecDeque::from([(stored.epoch, Arc::new(tree))]),
-            history: stored.history.into(),
+            history: stored.history.iter().map(|ended| (ended.epoch, ended.bytes)).collect(),
             settled: now.checked_add(FOLLOWER_MEMORY),
         })
     }
@@ -133,7 +166,8 @@ impl Current {
         (tree, hashes): (Tree, TreeHashes),
     ) -> Self {
         let (trees, history) = (VecDeque::from([(0, Arc::new(tree))]), VecDeque::new());
-        Self { suite, epoch: 0, oldest: 0, creator, hash, info, votes, trees, hashes, history, settled: None }
+        let (epoch, oldest, opening, settled) = (0, 0, None, None);
+        Self { suite, epoch, oldest, creator, hash, info, votes, opening, trees, hashes, history, settled }
     }
 
     /// The newest tree, and the hashes of its subtrees.
@@ -165,25 +199,38 @@ impl Current {
         oldest.max(seen).max(self.oldest)
     }
 
-    /// The present epoch ended with a commit of so many bytes.
+    /// The present epoch ended with a commit of so many bytes, by this device, which lets these in.
     pub(super) fn advance(
         &mut self,
-        oldest: u64,
-        bytes: usize,
-        info: Opaque,
-        votes: Votes,
-        tree: Tree,
-        hashes: TreeHashes,
+        (oldest, bytes): (u64, usize),
+        (info, votes): (Opaque, Votes),
+        (tree, hashes): (Tree, TreeHashes),
+        (by, hash, newcomers): (Address, [u8; 32], HashSet<DeviceId>),
+        now: Instant,
     ) {
+        let before = (std::mem::replace(&mut self.info, info), std::mem::replace(&mut self.votes, votes));
+        self.opening = Some(Opening::new(by, hash, newcomers, Some(before), now));
         self.history.push_back((self.epoch, bytes));
         self.history.retain(|(epoch, _)| *epoch >= oldest);
         self.oldest = oldest;
         self.epoch += 1;
-        (self.info, self.votes, self.hashes) = (info, votes, hashes);
+        self.hashes = hashes;
         self.trees.push_back((self.epoch, Arc::new(tree)));
         if self.trees.len() > GROUP_TREES {
             self.trees.pop_front();
         }
+    }
+
+    /// The present epoch is given back, where what the one before was is still known; `false` where it has to be read.
+    pub(super) fn step_back(&mut self, before: Option<(Opaque, Votes)>) -> bool {
+        let (Some((info, votes)), true, Some(epoch)) = (before, self.trees.len() > 1, self.epoch.checked_sub(1)) else {
+            return false;
+        };
+        self.trees.pop_back();
+        self.history.pop_back();
+        (self.epoch, self.info, self.votes) = (epoch, info, votes);
+        self.hashes = TreeHashes::of(&self.tree().0);
+        true
     }
 
     /// Another group info and tree take the place of those of the present epoch.

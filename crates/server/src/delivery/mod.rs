@@ -12,6 +12,7 @@
 mod commit;
 mod follow;
 mod followers;
+mod given_back;
 mod group;
 mod key_packages;
 mod votes;
@@ -41,6 +42,8 @@ use crate::switchboard::Switchboard;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a group that nobody follows stays in memory.
 const KEPT: Duration = Duration::from_secs(60);
+/// How often [`GroupDesk::settle`] is to be called.
+pub const SETTLE_EVERY: Duration = Duration::from_millis(250);
 /// How often it is noted in the database that groups are followed, and looked for those that are not.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -51,6 +54,7 @@ pub struct DeliveryCounts {
     lost: AtomicU64,
     welcomes: AtomicU64,
     disputes: AtomicU64,
+    given_back: AtomicU64,
 }
 
 /// The same, as numbers.
@@ -64,6 +68,8 @@ pub struct Delivered {
     pub welcomes: u64,
     /// Attests that said otherwise than the group info at hand.
     pub disputes: u64,
+    /// Epochs that were given back.
+    pub given_back: u64,
     /// Groups in memory.
     pub groups: u64,
 }
@@ -129,6 +135,8 @@ pub struct GroupDesk<S> {
     groups: Mutex<HashMap<CallId, Arc<Group>>>,
     counts: DeliveryCounts,
     swept: Mutex<Option<Instant>>,
+    /// Calls of which somebody cannot take the newest commit, and one who says so.
+    contested: Mutex<HashMap<CallId, UserId>>,
 }
 
 impl<S: Groups + Rooms> GroupDesk<S> {
@@ -137,7 +145,8 @@ impl<S: Groups + Rooms> GroupDesk<S> {
     pub fn new(store: S, rooms: Arc<RoomDesk<S>>, board: Arc<Switchboard>, limits: &Limits) -> Self {
         let swept = Mutex::new(Some(board.clock().now()));
         let (groups, counts) = (Mutex::default(), DeliveryCounts::default());
-        Self { store, rooms, board, limits: *limits, groups, counts, swept }
+        let contested = Mutex::default();
+        Self { store, rooms, board, limits: *limits, groups, counts, swept, contested }
     }
 
     fn groups(&self) -> MutexGuard<'_, HashMap<CallId, Arc<Group>>> {
@@ -148,9 +157,10 @@ impl<S: Groups + Rooms> GroupDesk<S> {
     #[must_use]
     pub fn delivered(&self) -> Delivered {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let DeliveryCounts { commits, lost, welcomes, disputes } = &self.counts;
+        let DeliveryCounts { commits, lost, welcomes, disputes, given_back } = &self.counts;
         let groups = u64::try_from(self.groups().len()).unwrap_or(u64::MAX);
-        Delivered { commits: of(commits), lost: of(lost), welcomes: of(welcomes), disputes: of(disputes), groups }
+        let (welcomes, disputes, given_back) = (of(welcomes), of(disputes), of(given_back));
+        Delivered { commits: of(commits), lost: of(lost), welcomes, disputes, given_back, groups }
     }
 
     /// Does what a device asks, on its connection of this number, about the group of a room's call; says what to answer.
@@ -201,7 +211,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             GroupRequest::Follow { .. } | GroupRequest::Info | GroupRequest::Reinform { .. } => Some(Spending::Group),
             GroupRequest::Create { .. } | GroupRequest::Commit { .. } => Some(Spending::Commit),
             // Paid for as signals.
-            GroupRequest::Unfollow | GroupRequest::Attest { .. } => None,
+            GroupRequest::Unfollow | GroupRequest::Attest { .. } | GroupRequest::Reject { .. } => None,
         };
         if spending.is_some_and(|spending| !self.board.allow(&asker.you.user, spending)) {
             return Err(Refusal(Denied::Later, PAUSE));
@@ -219,6 +229,10 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             }
             GroupRequest::Attest { epoch, digest } => {
                 self.attest(asker, call, group, epoch, digest).await?;
+                Ok(Vec::new())
+            }
+            GroupRequest::Reject { epoch } => {
+                self.reject(asker, call, group, epoch).await?;
                 Ok(Vec::new())
             }
             GroupRequest::Info => self.info(call, group, number).await,
@@ -315,6 +329,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
                 // Nothing comes in it any more.
                 let mut state = group.state.lock().await;
                 (state.followers, state.known) = (followers::Followers::default(), Known::Nothing);
+                state.forget_members();
             }
         }
         Ok(())

@@ -53,8 +53,34 @@ pub struct StoredGroup {
     pub info: Vec<u8>,
     /// The tree's nodes.
     pub nodes: Vec<Option<Node>>,
-    /// The epochs whose commits are kept, ascending, and how many bytes each has.
-    pub history: Vec<(u64, usize)>,
+    /// The commits that are kept, ascending.
+    pub history: Vec<Ended>,
+    /// How the newest epoch was opened, where the one before it can be given back.
+    pub opened: Option<Opened>,
+}
+
+/// What is known of a commit that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The epoch that it ended.
+    pub epoch: u64,
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// Who brought it.
+    pub by: DeviceId,
+    /// Whether they came in by it.
+    pub external: bool,
+}
+
+/// How the newest epoch was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// By whom.
+    pub by: Address,
+    /// SHA-256 of the commit.
+    pub hash: [u8; 32],
+    /// Whose `Welcome` still waits for them.
+    pub welcomed: Vec<DeviceId>,
 }
 
 /// The end of an epoch.
@@ -65,7 +91,7 @@ pub struct EpochEnd {
     /// The epoch that ends.
     pub epoch: u64,
     /// Who brought it.
-    pub device: DeviceId,
+    pub by: Address,
     /// SHA-256 of the commit.
     pub hash: [u8; 32],
     /// The commit.
@@ -107,6 +133,16 @@ pub trait Groups: Send + Sync + 'static {
     /// Ends an epoch, and opens the next. [`StoreError::Conflict`] when the group is not in that epoch, or gone: of all that try, one
     /// does it.
     fn end_epoch(&self, end: EpochEnd) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Gives an epoch back: the commit with this hash, which ended it, is gone with all that came with it, and what the group was in that
+    /// epoch is the newest again. [`StoreError::Conflict`] when the group is not in the epoch that this commit opened, or came to it by
+    /// being given back: it goes one step back and no more.
+    fn give_back(
+        &self,
+        call: CallId,
+        epoch: u64,
+        hash: [u8; 32],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The commit that ended this epoch, where it is kept.
     fn winner(&self, call: CallId, epoch: u64) -> impl Future<Output = Result<Option<Winner>, StoreError>> + Send;

@@ -4,7 +4,9 @@ use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, DeviceId, RoomId, WallTime};
 use undertone_protocol::delivery::{Node, testing};
 
-use super::{EpochEnd, Groups, NewGroup, NodeChanges, Rooms, StoreError, StoredAccess, Winner};
+use super::{
+    Ended, EpochEnd, Groups, NewGroup, NodeChanges, Opened, Rooms, StoreError, StoredAccess, StoredGroup, Winner,
+};
 
 const NOW: WallTime = WallTime::from_unix(1_000);
 
@@ -25,7 +27,7 @@ fn end(call: CallId, epoch: u64, n: u8) -> EpochEnd {
     EpochEnd {
         call,
         epoch,
-        device: device(n),
+        by: address("bob@x", n),
         hash: [n; 32],
         commit: vec![n; 100],
         info: vec![n; 10],
@@ -83,7 +85,11 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     assert_eq!(store.welcome_for(call, &address("ada@x", 33)).await.unwrap(), None);
     let group = store.group(call).await.unwrap().unwrap();
     assert_eq!((group.epoch, group.info, group.nodes), (1, vec![2; 10], tree(&[Some(1), None, Some(2)])));
-    assert_eq!(group.history, [(0, 100)]);
+    let ended = |epoch, n| Ended { epoch, bytes: 100, by: device(n), external: false };
+    assert_eq!(group.history, [ended(0, 2)]);
+    let mut opened = group.opened.unwrap();
+    opened.welcomed.sort_unstable();
+    assert_eq!(opened, Opened { by: address("bob@x", 2), hash: [2; 32], welcomed: vec![device(31), device(32)] });
     let winner = Winner { device: device(2), hash: [2; 32], commit: vec![2; 100] };
     assert_eq!(store.winner(call, 0).await.unwrap(), Some(winner));
     assert_eq!(store.winner(call, 1).await.unwrap(), None);
@@ -116,7 +122,7 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     // What is too old goes, with the Welcomes that lead there.
     store.end_epoch(EpochEnd { oldest: 2, ..end(call, 3, 6) }).await.unwrap();
     let group = store.group(call).await.unwrap().unwrap();
-    assert_eq!((group.oldest, group.history), (2, vec![(2, 100), (3, 100)]));
+    assert_eq!((group.oldest, group.history), (2, vec![ended(2, 5), ended(3, 6)]));
     assert_eq!(store.welcome_for(call, &address("bob@x", 32)).await.unwrap(), None);
     assert_eq!((store.winner(call, 1).await.unwrap(), epochs(0, 10, 1_000).await), (None, vec![]));
 
@@ -125,6 +131,38 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     store.reinform(call, 4, vec![5; 9], changes(3, &[(0, Some(5))])).await.unwrap();
     let group = store.group(call).await.unwrap().unwrap();
     assert_eq!((group.epoch, group.info, group.nodes), (4, vec![5; 9], tree(&[Some(5), None, Some(6)])));
+
+    // One step back, as often as somebody goes forward: with everything that came with the commit, and nothing else.
+    let before = StoredGroup { opened: None, ..store.group(call).await.unwrap().unwrap() };
+    let step = |n, length, nodes: &[_], to| EpochEnd {
+        welcomes: vec![(vec![address("ada@x", to)], vec![n; 20])],
+        tree: changes(length, nodes),
+        commit: [vec![0, 1, 0, 1], vec![n; 96]].concat(),
+        ..end(call, 4, n)
+    };
+    for (n, length, nodes) in [
+        (21, 5, &[(0, None), (1, Some(21)), (4, Some(21))][..]),
+        (22, 1, &[(0, Some(22))]),
+        (23, 7, &[(0, Some(23)), (2, None), (6, Some(23))]),
+    ] {
+        store.end_epoch(step(n, length, nodes, 34)).await.unwrap();
+        let group = store.group(call).await.unwrap().unwrap();
+        assert_eq!(group.opened.map(|opened| opened.welcomed), Some(vec![device(34)]));
+        assert_eq!(group.history.last(), Some(&Ended { epoch: 4, bytes: 100, by: device(n), external: true }));
+        store
+            .reinform(call, 5, vec![1; 9], changes(5, &[(0, Some(9)), (2, Some(9)), (3, Some(9)), (4, Some(9))]))
+            .await
+            .unwrap();
+        assert!(is_conflict(&store.give_back(call, 4, [99; 32]).await), "another commit");
+        assert!(is_conflict(&store.give_back(call, 3, [6; 32]).await), "not the newest");
+        assert!(is_conflict(&store.give_back(CallId::from_bytes([1; 16]), 4, [n; 32]).await), "no such group");
+        store.give_back(call, 4, [n; 32]).await.unwrap();
+        assert_eq!(store.group(call).await.unwrap().unwrap(), before);
+        assert_eq!((store.winner(call, 4).await.unwrap(), epochs(4, 10, 1_000).await), (None, vec![]));
+        assert_eq!(store.welcome_for(call, &address("ada@x", 34)).await.unwrap(), None);
+        assert!(is_conflict(&store.give_back(call, 4, [n; 32]).await), "it is given back");
+        assert!(is_conflict(&store.give_back(call, 3, [6; 32]).await), "one step");
+    }
 
     // Nobody's for long.
     let at = WallTime::from_unix;

@@ -7,7 +7,7 @@ use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime};
 use undertone_protocol::delivery::Node;
 
 use super::StoreError;
-use super::groups::{EpochEnd, Groups, NewGroup, NodeChanges, StoredGroup, Winner};
+use super::groups::{Ended, EpochEnd, Groups, NewGroup, NodeChanges, Opened, StoredGroup, Winner};
 use super::memory::Memory;
 
 #[derive(Debug)]
@@ -23,6 +23,30 @@ pub(super) struct KeptGroup {
     commits: BTreeMap<u64, Winner>,
     welcomed: HashMap<DeviceId, (UserId, u64, Vec<u8>)>,
     used: WallTime,
+    /// What it was in the epoch before, and who ended that one.
+    before: Option<Before>,
+}
+
+#[derive(Debug)]
+struct Before {
+    info: Vec<u8>,
+    nodes: Vec<Option<Node>>,
+    by: UserId,
+}
+
+fn ended(epoch: u64, winner: &Winner) -> Ended {
+    // The wire format of a public message, behind the version.
+    let external = winner.commit.get(2..4) == Some(&[0, 1]);
+    Ended { epoch, bytes: winner.commit.len(), by: winner.device, external }
+}
+
+impl KeptGroup {
+    fn opened(&self) -> Option<Opened> {
+        let winner = self.commits.get(&self.epoch.checked_sub(1)?)?;
+        let by = Address { user: self.before.as_ref()?.by.clone(), device: winner.device };
+        let into = self.welcomed.iter().filter(|(_, (_, epoch, _))| *epoch == self.epoch);
+        Some(Opened { by, hash: winner.hash, welcomed: into.map(|(device, _)| *device).collect() })
+    }
 }
 
 fn change(nodes: &mut Vec<Option<Node>>, NodeChanges { length, nodes: changed }: NodeChanges) {
@@ -45,7 +69,9 @@ impl Groups for Memory {
         let (commits, welcomed, mut nodes) = (BTreeMap::new(), HashMap::new(), Vec::new());
         change(&mut nodes, tree);
         let (epoch, oldest, used) = (0, 0, now);
-        let kept = KeptGroup { room, suite, epoch, oldest, creator, hash, info, nodes, commits, welcomed, used };
+        let before = None;
+        let kept =
+            KeptGroup { room, suite, epoch, oldest, creator, hash, info, nodes, commits, welcomed, used, before };
         tables.groups.insert(call, kept);
         Ok(())
     }
@@ -64,7 +90,8 @@ impl Groups for Memory {
             hash: group.hash,
             info: group.info.clone(),
             nodes: group.nodes.clone(),
-            history: group.commits.iter().map(|(epoch, winner)| (*epoch, winner.commit.len())).collect(),
+            history: group.commits.iter().map(|(epoch, winner)| ended(*epoch, winner)).collect(),
+            opened: group.opened(),
         };
         Ok(tables.groups.get(&call).map(stored))
     }
@@ -73,7 +100,9 @@ impl Groups for Memory {
         let tables = &mut *self.tables();
         let group = tables.groups.get_mut(&end.call).filter(|group| group.epoch == end.epoch);
         let group = group.ok_or(StoreError::Conflict)?;
-        group.commits.insert(end.epoch, Winner { device: end.device, hash: end.hash, commit: end.commit });
+        let (nodes, info) = (group.nodes.clone(), std::mem::take(&mut group.info));
+        group.before = Some(Before { info, nodes, by: end.by.user });
+        group.commits.insert(end.epoch, Winner { device: end.by.device, hash: end.hash, commit: end.commit });
         group.epoch += 1;
         (group.info, group.oldest, group.used) = (end.info, group.oldest.max(end.oldest), end.now);
         change(&mut group.nodes, end.tree);
@@ -84,6 +113,20 @@ impl Groups for Memory {
         }
         group.commits.retain(|epoch, _| *epoch >= end.oldest);
         group.welcomed.retain(|_, (_, epoch, _)| *epoch >= end.oldest);
+        Ok(())
+    }
+
+    async fn give_back(&self, call: CallId, epoch: u64, hash: [u8; 32]) -> Result<(), StoreError> {
+        let tables = &mut *self.tables();
+        let group = tables.groups.get_mut(&call).ok_or(StoreError::Conflict)?;
+        let is_newest = epoch.checked_add(1) == Some(group.epoch);
+        if !is_newest || group.commits.get(&epoch).is_none_or(|winner| winner.hash != hash) {
+            return Err(StoreError::Conflict);
+        }
+        let Before { info, nodes, .. } = group.before.take().ok_or(StoreError::Conflict)?;
+        group.commits.remove(&epoch);
+        group.welcomed.retain(|_, (_, into, _)| *into <= epoch);
+        (group.epoch, group.info, group.nodes) = (epoch, info, nodes);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ mod sqlite_rooms;
 use std::future::Future;
 
 pub use devices::{Change, Devices, Passphrase, Secrets, StoredList, Waiting};
-pub use groups::{EpochEnd, Groups, NewGroup, NodeChanges, StoredGroup, Winner};
+pub use groups::{Ended, EpochEnd, Groups, NewGroup, NodeChanges, Opened, StoredGroup, Winner};
 pub use key_packages::{HandedOut, KeyPackages, Left, NewKeyPackages};
 pub use memory::Memory;
 pub use rooms::{Rooms, StoredAccess, StoredRoom};

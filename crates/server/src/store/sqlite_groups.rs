@@ -8,7 +8,7 @@ use undertone_protocol::delivery::Node;
 use undertone_protocol::limits::MAX_TREE_NODES;
 
 use super::StoreError;
-use super::groups::{EpochEnd, Groups, NewGroup, NodeChanges, StoredGroup, Winner};
+use super::groups::{Ended, EpochEnd, Groups, NewGroup, NodeChanges, Opened, StoredGroup, Winner};
 use super::sqlite::{Sqlite, conflict, number, seconds};
 
 fn unsigned(stored: i64) -> Result<u64, StoreError> {
@@ -17,6 +17,38 @@ fn unsigned(stored: i64) -> Result<u64, StoreError> {
 
 fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], StoreError> {
     bytes.try_into().map_err(|_| StoreError::Damaged)
+}
+
+/// Notes what a tree has at the places that become different, where that is not noted yet.
+async fn note_tree(
+    connection: &mut SqliteConnection,
+    call: CallId,
+    NodeChanges { length, nodes }: &NodeChanges,
+) -> Result<(), StoreError> {
+    let call = call.as_bytes().as_slice();
+    let beyond = "INSERT OR IGNORE INTO mls_nodes_before (call, place, node)
+                  SELECT call, place, node FROM mls_nodes WHERE call = ? AND place >= ?";
+    query(beyond).bind(call).bind(length).execute(&mut *connection).await?;
+    for (place, _) in nodes {
+        let there = "INSERT OR IGNORE INTO mls_nodes_before (call, place, node)
+                     VALUES (?1, ?2, (SELECT node FROM mls_nodes WHERE call = ?1 AND place = ?2))";
+        query(there).bind(call).bind(place).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Puts a tree back to what was noted.
+async fn restore_tree(connection: &mut SqliteConnection, call: CallId, length: u32) -> Result<(), StoreError> {
+    let call = call.as_bytes().as_slice();
+    for restore in [
+        "DELETE FROM mls_nodes WHERE call = ?1 AND (place >= ?2 OR place IN (SELECT place FROM mls_nodes_before WHERE call = ?1))",
+        "INSERT INTO mls_nodes (call, place, node) SELECT call, place, node FROM mls_nodes_before
+         WHERE call = ?1 AND place < ?2 AND node IS NOT NULL",
+    ] {
+        query(restore).bind(call).bind(length).execute(&mut *connection).await?;
+    }
+    query("DELETE FROM mls_nodes_before WHERE call = ?").bind(call).execute(&mut *connection).await?;
+    Ok(())
 }
 
 /// Writes what becomes different in a tree whose rows are there.
@@ -42,6 +74,26 @@ async fn change_tree(
         }
     }
     Ok(())
+}
+
+/// How the newest epoch was opened, and whose Welcome into it still waits.
+async fn opened(
+    connection: &mut SqliteConnection,
+    call: CallId,
+    newest: u64,
+    user: &str,
+) -> Result<Option<Opened>, StoreError> {
+    let call = call.as_bytes().as_slice();
+    let commit = query("SELECT device, hash FROM mls_commits WHERE call = ? AND epoch = ?");
+    let commit = commit.bind(call).bind(number(newest).saturating_sub(1)).fetch_optional(&mut *connection).await?;
+    let Some(commit) = commit else { return Ok(None) };
+    let device = DeviceId::from_bytes(array(commit.try_get("device")?)?);
+    let by = Address { user: user.parse().map_err(|_| StoreError::Damaged)?, device };
+    let waiting = query_scalar("SELECT device FROM mls_welcomed WHERE call = ? AND epoch = ?");
+    let waiting: Vec<Vec<u8>> = waiting.bind(call).bind(number(newest)).fetch_all(&mut *connection).await?;
+    let welcomed = waiting.iter().map(|device| Ok(DeviceId::from_bytes(array(device)?)));
+    let welcomed = welcomed.collect::<Result<_, StoreError>>()?;
+    Ok(Some(Opened { by, hash: array(commit.try_get("hash")?)?, welcomed }))
 }
 
 impl Groups for Sqlite {
@@ -80,7 +132,8 @@ impl Groups for Sqlite {
         // From one state of the database.
         let mut transaction = self.pool().begin().await?;
         let call = id.as_bytes().as_slice();
-        let select = "SELECT suite, epoch, info, length, oldest, creator, hash FROM mls_groups WHERE call = ?";
+        let select =
+            "SELECT suite, epoch, info, length, oldest, creator, hash, before_by FROM mls_groups WHERE call = ?";
         let Some(row) = query(select).bind(call).fetch_optional(&mut *transaction).await? else { return Ok(None) };
         let length = usize::try_from(row.try_get::<u32, _>("length")?).map_err(|_| StoreError::Damaged)?;
         if length > MAX_TREE_NODES {
@@ -94,14 +147,25 @@ impl Groups for Sqlite {
             *nodes.get_mut(place).ok_or(StoreError::Damaged)? = Some(node.into());
         }
         let mut history = Vec::new();
-        let stored = query("SELECT epoch, LENGTH(message) AS bytes FROM mls_commits WHERE call = ? ORDER BY epoch");
+        // The wire format, behind the version: a public message is of somebody who comes in.
+        let stored = "SELECT epoch, LENGTH(message) AS bytes, SUBSTR(message, 3, 2) = X'0001' AS external, device
+                      FROM mls_commits WHERE call = ? ORDER BY epoch";
+        let stored = query(stored);
         for row in stored.bind(call).fetch_all(&mut *transaction).await? {
             let bytes = usize::try_from(row.try_get::<i64, _>("bytes")?).map_err(|_| StoreError::Damaged)?;
-            history.push((unsigned(row.try_get("epoch")?)?, bytes));
+            let by = DeviceId::from_bytes(array(row.try_get("device")?)?);
+            let external = row.try_get("external")?;
+            history.push(Ended { epoch: unsigned(row.try_get("epoch")?)?, bytes, by, external });
         }
+        let epoch = unsigned(row.try_get("epoch")?)?;
+        let opened = match row.try_get::<Option<String>, _>("before_by")? {
+            Some(user) => opened(&mut transaction, id, epoch, &user).await?,
+            None => None,
+        };
         Ok(Some(StoredGroup {
             suite: row.try_get("suite")?,
-            epoch: unsigned(row.try_get("epoch")?)?,
+            epoch,
+            opened,
             oldest: unsigned(row.try_get("oldest")?)?,
             creator: DeviceId::from_bytes(array(row.try_get("creator")?)?),
             hash: array(row.try_get("hash")?)?,
@@ -115,21 +179,24 @@ impl Groups for Sqlite {
         let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         let (call, epoch) = (end.call.as_bytes().as_slice(), number(end.epoch));
         // The compare and the set. That there is one row of each epoch holds by itself as well.
-        let set = "UPDATE mls_groups SET epoch = epoch + 1, info = ?, length = ?, oldest = MAX(oldest, ?), used = ?
-                   WHERE call = ? AND epoch = ?";
-        let set = query(set).bind(end.info).bind(end.tree.length).bind(number(end.oldest)).bind(seconds(end.now));
+        let set = "UPDATE mls_groups SET epoch = epoch + 1, before_info = info, before_length = length, before_by = ?, info = ?,
+                   length = ?, oldest = MAX(oldest, ?), used = ? WHERE call = ? AND epoch = ?";
+        let set = query(set).bind(end.by.user.as_str()).bind(end.info).bind(end.tree.length);
+        let set = set.bind(number(end.oldest)).bind(seconds(end.now));
         if set.bind(call).bind(epoch).execute(&mut *transaction).await?.rows_affected() != 1 {
             return Err(StoreError::Conflict);
         }
         query("INSERT INTO mls_commits (call, epoch, device, hash, message) VALUES (?, ?, ?, ?, ?)")
             .bind(call)
             .bind(epoch)
-            .bind(end.device.as_bytes().as_slice())
+            .bind(end.by.device.as_bytes().as_slice())
             .bind(end.hash.as_slice())
             .bind(end.commit)
             .execute(&mut *transaction)
             .await
             .map_err(conflict)?;
+        query("DELETE FROM mls_nodes_before WHERE call = ?").bind(call).execute(&mut *transaction).await?;
+        note_tree(&mut transaction, end.call, &end.tree).await?;
         change_tree(&mut transaction, end.call, &end.tree).await?;
         let next = epoch.saturating_add(1);
         for (place, (to, welcome)) in end.welcomes.iter().enumerate() {
@@ -159,6 +226,33 @@ impl Groups for Sqlite {
         ] {
             query(forget).bind(call).bind(number(end.oldest)).execute(&mut *transaction).await?;
         }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn give_back(&self, id: CallId, epoch: u64, hash: [u8; 32]) -> Result<(), StoreError> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let (call, ended) = (id.as_bytes().as_slice(), number(epoch));
+        let opened = ended.saturating_add(1);
+        let commit = query("DELETE FROM mls_commits WHERE call = ? AND epoch = ? AND hash = ?");
+        if commit.bind(call).bind(ended).bind(hash.as_slice()).execute(&mut *transaction).await?.rows_affected() != 1 {
+            return Err(StoreError::Conflict);
+        }
+        let length = "SELECT before_length FROM mls_groups WHERE call = ? AND epoch = ? AND before_info IS NOT NULL";
+        let length: Option<u32> =
+            query_scalar(length).bind(call).bind(opened).fetch_optional(&mut *transaction).await?;
+        let length = length.ok_or(StoreError::Conflict)?;
+        query(
+            "UPDATE mls_groups SET epoch = epoch - 1, info = before_info, length = before_length, before_info = NULL,
+             before_length = NULL, before_by = NULL WHERE call = ? AND epoch = ?",
+        )
+        .bind(call)
+        .bind(opened)
+        .execute(&mut *transaction)
+        .await?;
+        restore_tree(&mut transaction, id, length).await?;
+        let welcomes = query("DELETE FROM mls_welcomes WHERE call = ? AND epoch = ?");
+        welcomes.bind(call).bind(opened).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -219,6 +313,7 @@ impl Groups for Sqlite {
         if set.execute(&mut *transaction).await?.rows_affected() != 1 {
             return Err(StoreError::Conflict);
         }
+        note_tree(&mut transaction, call, &tree).await?;
         change_tree(&mut transaction, call, &tree).await?;
         transaction.commit().await?;
         Ok(())

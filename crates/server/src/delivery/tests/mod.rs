@@ -1,6 +1,7 @@
 //! Rooms with groups, in one process and on a real database.
 
 mod attested;
+mod given_back;
 mod key_packages;
 mod left_behind;
 mod one_commit;
@@ -17,6 +18,7 @@ use undertone_keys::{CallId, DeviceId, RoomId};
 use undertone_protocol::delivery::{EpochDigest, InfoFrame, Tree, TreePatch, Welcoming, testing};
 
 use super::*;
+use crate::clock::Clock;
 use crate::store::{Account, Accounts, Sqlite, StoredAccess, Token};
 
 const NOW: WallTime = WallTime::from_unix(1_000);
@@ -30,6 +32,7 @@ struct World {
     rooms: Arc<RoomDesk<Sqlite>>,
     board: Arc<Switchboard>,
     desk: Arc<GroupDesk<Sqlite>>,
+    clock: Clock,
     versions: u32,
 }
 
@@ -61,8 +64,18 @@ fn address(name: &str, n: u8) -> Address {
     Address { user: name.parse().unwrap(), device: device(n) }
 }
 
+fn switchboard(limits: &Limits, clock: &Clock) -> Arc<Switchboard> {
+    let key = SigningKey::generate(&mut SeededRng::new(1));
+    Arc::new(Switchboard::new(key, limits, true).with_clock(clock.clone()))
+}
+
 impl World {
     async fn new(limits: Limits) -> Self {
+        Self::by(Clock::default(), limits).await
+    }
+
+    /// Whose time is set by hand.
+    async fn by(clock: Clock, limits: Limits) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("undertone-delivery-{}-{number}", std::process::id()));
@@ -80,10 +93,10 @@ impl World {
             };
             store.create(account, vec![1], Token { hash: [n; 32], user, device: device(n) }, None).await.unwrap();
         }
-        let board = Arc::new(Switchboard::new(SigningKey::generate(&mut SeededRng::new(1)), &limits, true));
+        let board = switchboard(&limits, &clock);
         let rooms = Arc::new(RoomDesk::new(store.clone(), &limits, true));
         let desk = Arc::new(GroupDesk::new(store.clone(), rooms.clone(), board.clone(), &limits));
-        let mut world = Self { folder, limits, store, rooms, board, desk, versions: 0 };
+        let mut world = Self { folder, limits, store, rooms, board, desk, clock, versions: 0 };
         world.list(&["ada@x", "bob@x"]).await;
         world.store.call_of(ROOM, CALL, NOW, u64::MAX).await.unwrap();
         world
@@ -107,8 +120,7 @@ impl World {
     async fn restart(&mut self) {
         self.store.close().await;
         self.store = Sqlite::open(&self.folder.join("test.db")).await.unwrap();
-        let key = SigningKey::generate(&mut SeededRng::new(1));
-        self.board = Arc::new(Switchboard::new(key, &self.limits, true));
+        self.board = switchboard(&self.limits, &self.clock);
         self.rooms = Arc::new(RoomDesk::new(self.store.clone(), &self.limits, true));
         self.desk = self.another_desk();
     }
@@ -124,8 +136,21 @@ impl World {
         Phone { you, line, queue }
     }
 
+    /// What is answered; what a device was seen in stands in [`Self::seen`].
     async fn ask(&self, phone: &Phone, request: GroupRequest) -> Vec<GroupNews> {
-        ask(&self.desk, phone, (ROOM, CALL), request).await
+        let mut news = ask(&self.desk, phone, (ROOM, CALL), request).await;
+        if let Some(GroupNews::State { seen, .. }) = news.first_mut() {
+            *seen = None;
+        }
+        news
+    }
+
+    /// What a device is told that follows: the newest epoch in which it has shown to be.
+    async fn seen(&self, phone: &Phone, have: Option<u64>) -> Option<u64> {
+        match ask(&self.desk, phone, (ROOM, CALL), GroupRequest::Follow { have }).await[..] {
+            [GroupNews::State { seen, .. }, ..] => seen,
+            ref other => panic!("{other:?}"),
+        }
     }
 
     async fn follow(&self, phone: &Phone, have: Option<u64>) -> Vec<GroupNews> {
