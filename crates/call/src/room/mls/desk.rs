@@ -64,6 +64,7 @@ impl Desk {
                 let digest = epoch_digest(&attest.context, &attest.confirmation_tag);
                 (None, GroupRequest::Attest { epoch: attest.epoch, digest })
             }
+            Said::Reject { epoch } => (None, GroupRequest::Reject { epoch }),
             Said::AskInfo => (Some(Asked::Info), GroupRequest::Info),
             Said::FetchTree { epoch } => return Some(Output::FetchTree { epoch }),
             Said::Publish { package } => {
@@ -83,10 +84,12 @@ impl Desk {
     /// What came, for the group.
     pub(super) fn read(&mut self, news: GroupNews) -> Option<Input> {
         match news {
-            GroupNews::State { number, oldest, epoch } => {
+            GroupNews::State { number, oldest, epoch, seen } => {
                 let Asked::Follow = self.asked.remove(&number)? else { return None };
-                Some(Input::State { epoch, oldest, seen: None })
+                Some(Input::State { epoch, oldest, seen })
             }
+            // Word of an older one may come late: whoever is further by then asks where the group is, and stays.
+            GroupNews::GivenBack { epoch, oldest, .. } => Some(Input::State { epoch: Some(epoch), oldest, seen: None }),
             GroupNews::Commit { epoch, commit } => Some(Input::Commit { epoch, bytes: commit.as_bytes().to_vec() }),
             GroupNews::Welcome { epoch, welcome } => Some(Input::Welcome { epoch, bytes: welcome.as_bytes().to_vec() }),
             GroupNews::Accepted { number, epoch } => {
