@@ -95,7 +95,8 @@ fn grp_6_a_program_beside_the_call_explains_its_group() {
     let [ada, bob] = ["ada", "bob"].map(|name| person(&server, name));
     let wrong = ada.run(&["room", "create", "team", "--keys", "host", "--suite", "p256"]).unwrap();
     assert_eq!((wrong.status.code(), &json(&wrong)["event"]), (Some(1), &"room_refused".into()));
-    json(&ada.run(&["room", "create", "team", "--suite", "x-wing", "--invite", "bob"]).unwrap());
+    let made = json(&ada.run(&["room", "create", "team", "--suite", "x-wing", "--invite", "bob"]).unwrap());
+    assert_eq!(made["event"], "room_created");
     let off = explain(&ada, "team");
     assert_eq!((&off["on"], &off["key"], &off["suite"]), (&false.into(), &"mls".into(), &"x-wing".into()));
 

@@ -122,7 +122,7 @@ impl Terms {
     /// Whether a room may have these, in this version.
     #[must_use]
     pub fn are_of_a_room(&self) -> bool {
-        let terms = self.group_suite.map_or(Self::room(self.protection), Self::mls);
+        let terms = self.group_suite.map_or_else(|| Self::room(self.protection), Self::mls);
         self.is_shared() && *self == terms
     }
 

@@ -111,12 +111,13 @@ impl World {
                 let access = self.access.last().cloned().map(Box::new);
                 self.input(device, Input::Access { room, access });
             }
-            // No world of this kind has an MLS group so far.
-            Output::StoreGroups(_)
+            // No world of this kind has an MLS group.
+            Output::Signal(_)
+            | Output::Store(_)
+            | Output::StoreGroups(_)
             | Output::FetchTree { .. }
             | Output::PublishKeyPackage { .. }
             | Output::ClaimKeyPackages { .. } => {}
-            Output::Signal(_) | Output::Store(_) => {}
             Output::OpenRelay => {
                 self.hang(device);
                 if self.rooms.is_none() || !self.devices[device].reachable {

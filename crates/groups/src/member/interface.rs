@@ -41,6 +41,8 @@ pub enum Input {
     Absent(DeviceRef),
     /// Whether the relay has shown everybody who is in. Until then nobody is removed for not having been shown.
     Complete(bool),
+    /// So many others the relay shows, be they proven or not. Where that is nobody, no Welcome is waited for.
+    Shown(usize),
     /// The roll says something else than before of somebody: the list changed, or a device was revoked.
     RollChanged,
     /// Devices of [`Output::Resolve`] have been looked up.

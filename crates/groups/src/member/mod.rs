@@ -284,6 +284,7 @@ impl Membership {
                 self.packages.remove(&device);
                 self.presence.left(device);
             }
+            Input::Shown(others) => self.presence.set_shown(others),
             Input::Complete(complete) => {
                 self.presence.set_complete(complete);
                 self.nobody_welcomes(turn);

@@ -15,6 +15,8 @@ pub(super) struct Presence {
     /// Was here, and is not any more.
     gone: BTreeSet<DeviceRef>,
     complete: bool,
+    /// How many others are there, proven or not.
+    shown: usize,
     /// Joins that have been followed by a newer one of the same device.
     replaced: BTreeSet<JoinId>,
     /// Leaves whose device has not been shown, and since when.
@@ -55,9 +57,13 @@ impl Presence {
         self.here.contains(device)
     }
 
+    pub(super) const fn set_shown(&mut self, others: usize) {
+        self.shown = others;
+    }
+
     /// Whether the relay has shown everybody, and that is nobody.
     pub(super) fn is_alone(&self) -> bool {
-        self.complete && self.here.is_empty()
+        self.complete && self.here.is_empty() && self.shown == 0
     }
 
     pub(super) fn here(&self) -> impl Iterator<Item = &DeviceRef> {

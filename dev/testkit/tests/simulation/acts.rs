@@ -27,7 +27,7 @@ impl World {
                 }
                 self.counts.restarts += 1;
                 self.device_mut(device).alive = true;
-                self.from_disk(device);
+                self.begin_from_disk(device);
                 let run = self.device(device).run;
                 self.reconnect(device, run);
                 self.enter(device);

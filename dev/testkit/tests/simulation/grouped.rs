@@ -206,7 +206,7 @@ impl World {
     }
 
     /// A process begins with what is on its disk; now and then with what was there a while ago.
-    pub(crate) fn from_disk(&mut self, device: usize) {
+    pub(crate) fn begin_from_disk(&mut self, device: usize) {
         if !self.is_grouped() {
             return;
         }

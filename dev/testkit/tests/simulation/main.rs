@@ -70,6 +70,7 @@ fn simulate_converges_with_mls() {
     simulate(GROUP_SCHEDULES, Schedule::grouped);
 }
 
+#[expect(clippy::print_stdout, reason = "whoever plays schedules wants to read how it went")]
 fn simulate(schedules: u64, of: impl Fn(u64) -> Schedule + Copy + Send + Sync) {
     let play = |seed| play_schedule(of(seed));
     let number = std::env::var("UNDERTONE_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(schedules);

@@ -50,6 +50,7 @@ pub(super) struct Mls {
     /// The group was told that the delivery service can be reached, and that the relay has shown everybody.
     reachable: bool,
     complete: bool,
+    shown: usize,
     /// Who is in the tree.
     roster: Vec<Member>,
     /// Who was, and is not any more: they are not heard.
@@ -83,6 +84,7 @@ impl Mls {
             online,
             reachable: false,
             complete: false,
+            shown: 0,
             roster: Vec::new(),
             put_out: BTreeSet::new(),
             sealing: None,
@@ -235,6 +237,10 @@ impl RoomCall {
         if reachable != core::mem::replace(&mut mls.reachable, reachable) {
             mls.desk.forget();
             mls.inbox.push_front(if reachable { Input::Reachable } else { Input::Unreachable });
+        }
+        let shown = self.seats.len();
+        if shown != core::mem::replace(&mut mls.shown, shown) {
+            mls.tell(Input::Shown(shown));
         }
         let complete = here && self.expected.is_none();
         if complete != core::mem::replace(&mut mls.complete, complete) {

@@ -115,7 +115,9 @@ fn sto_2_groups_are_kept_key_by_key_and_go_with_the_device() {
         home.keep_groups(&step.store).unwrap();
         store.apply(step.store);
     }
-    let authenticator = |store, id| Group::open(store, id).unwrap().authenticator().unwrap();
+    fn authenticator(store: &undertone_groups::Store, id: GroupId) -> undertone_groups::Authenticator {
+        Group::open(store, id).unwrap().authenticator().unwrap()
+    }
     let before = ids.map(|id| authenticator(&store, id));
     drop(home);
     let home = Home::open(&folder.0).unwrap();
