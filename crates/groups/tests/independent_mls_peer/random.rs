@@ -85,7 +85,6 @@ impl Room {
 
     /// A commit that adds and removes one of any kind at most.
     fn commit(&mut self, by: Who, add: Option<Who>, remove: Option<Who>) {
-        println!("{by:?} adds {add:?} and removes {remove:?}");
         let index: Vec<u32> = remove.map(|who| self.index(who)).into_iter().collect();
         let upload = match by {
             Who::Ours(i) => {
@@ -124,7 +123,6 @@ impl Room {
 
     /// Somebody joins by an external commit, from what a member gives out.
     fn join(&mut self, who: Who, from: Who) {
-        println!("{who:?} joins by itself, from {from:?}");
         let public = match from {
             Who::Ours(i) => self.ours[i].public(),
             Who::Theirs(i) => self.theirs[i].public(),
