@@ -239,14 +239,13 @@ pub(crate) fn agree(ours: &[&Person], theirs: &mut [&mut Peer]) {
     world::agree(ours);
     let (group, other) = (ours[0].group(), GroupId::from_bytes([0xCB; 16]));
     let (attest, (id, migration)) = (group.attest().unwrap(), group.migration(other).unwrap());
-    let tag = attest.confirmation_tag.split_first().unwrap();
     for peer in theirs {
         let (epoch, who) = (peer.epoch(), peer.person.user.clone());
         assert_eq!(epoch["epoch"], group.epoch(), "{who}");
         assert_eq!(bytes(&epoch["authenticator"]), group.authenticator().unwrap().as_bytes(), "{who}");
         assert_eq!(bytes(&epoch["context"]), attest.context, "{who}");
         assert_eq!(bytes(&epoch["tree"]), group.tree().unwrap(), "{who}");
-        assert_eq!((&32, bytes(&epoch["confirmation"]).as_slice()), tag, "{who}");
+        assert_eq!(bytes(&epoch["confirmation"]), attest.confirmation_tag, "{who}");
         let index = u32::try_from(epoch["index"].as_u64().unwrap()).unwrap();
         assert_eq!(group.member(index).unwrap().user, who);
         // Two labels, one of them with a context. The first is the one of media keys.
