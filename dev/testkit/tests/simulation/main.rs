@@ -57,7 +57,7 @@ const SCHEDULES: u64 = 10_000;
 const PROGRESS: u64 = 50_000;
 
 /// Schedules of rooms whose keys come from an MLS group, in `make test`; `make simulate` sets another number.
-const GROUP_SCHEDULES: u64 = 4_000;
+const GROUP_SCHEDULES: u64 = 1_000;
 
 #[test]
 fn simulate_converges() {
