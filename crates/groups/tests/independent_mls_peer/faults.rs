@@ -41,7 +41,7 @@ fn mls_1_independent_mls_peer_draws_compressed_keys() {
     assert_eq!(LeafStatement::claimed(&signed), Err(LeafError::Malformed));
 }
 
-/// RFC 9420, 7.9.2 asks that the nodes between a leaf and a parent that lists it as unmerged list it too. ts-mls 1.6.4 asks it of all nodes
+/// RFC 9420, 12.4.3.1 asks that the nodes between a leaf and a parent that lists it as unmerged list it too. ts-mls 1.6.4 asks it of all nodes
 /// above that parent as well, and refuses a tree as soon as a leaf is added below an inner node that whoever adds it is not below.
 #[test]
 fn mls_1_independent_mls_peer_refuses_a_leaf_below_an_old_inner_node() {
