@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use undertone_client::group::{Event, How, Lie, Member, Reason, Standpoint};
+use undertone_client::group::{Event, How, Lie, Member, Reason, Standpoint, Suite};
 use undertone_client::room::GroupExplained;
 
 use crate::output::Output;
@@ -156,7 +156,7 @@ const fn standpoint_word(standpoint: Standpoint) -> &'static str {
 /// The group as it stands, for programs.
 pub(super) fn object(group: &GroupExplained) -> Value {
     json!({
-        "standpoint": standpoint_word(group.standpoint), "suite": group.suite, "epoch": group.epoch,
+        "standpoint": standpoint_word(group.standpoint), "suite": group.suite.as_str(), "epoch": group.epoch,
         "committed_by": group.committed_by.as_ref().map(member), "ago_ms": group.ago.map(|ago| ago.as_millis()),
         "members": group.members.iter().map(member).collect::<Vec<_>>(), "own_leaf": group.own_leaf,
         "spent": {
@@ -175,9 +175,11 @@ pub(super) fn rows(group: &GroupExplained) -> Vec<(&'static str, String)> {
         _ => "this device is out".to_owned(),
     };
     let suite = match group.suite {
-        "x-wing" => "x-wing: X25519 and ML-KEM-768 together, so that no quantum computer opens it one day",
-        "p256" => "p256: P-256, AES-128-GCM, ECDSA; no protection against a quantum computer of a later day",
-        _ => "x25519: X25519, AES-128-GCM, Ed25519; no protection against a quantum computer of a later day",
+        Suite::XWing => "x-wing: X25519 and ML-KEM-768 together, so that no quantum computer opens it one day",
+        Suite::P256 => "p256: P-256, AES-128-GCM, ECDSA; no protection against a quantum computer of a later day",
+        Suite::X25519 => {
+            "x25519: X25519, AES-128-GCM, Ed25519; no protection against a quantum computer of a later day"
+        }
     };
     let mut rows = vec![("group", stands), ("suite", suite.to_owned())];
     if let Some(ago) = group.ago {

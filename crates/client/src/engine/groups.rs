@@ -64,10 +64,12 @@ impl Engine {
 
     /// What could not be made durable must not be acted on (rule STO-2): this device leaves.
     pub(super) fn groups_not_stored(&mut self, now: Time) {
-        if self.room.is_some() {
-            self.reject("the home folder cannot be written: this device leaves the room");
-            self.room_over(now, Outcome::RefusedByPolicy);
-        }
+        let Some(room) = self.room.take() else { return };
+        self.reject("the home folder cannot be written: this device leaves the room");
+        // Nothing more is asked of a disk that takes nothing: what lies there is of a group that this device has left, and goes with
+        // the next one that it comes into.
+        self.groups = room.into_groups().map(|(store, _)| store);
+        self.room_over(now, Outcome::RefusedByPolicy);
     }
 
     /// What a room's machine leaves behind.

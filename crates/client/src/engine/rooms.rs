@@ -208,6 +208,7 @@ impl Engine {
         room.handle_input(now, input, rng);
         while let (Some(media), Some(room)) = (&mut self.media, &mut self.room) {
             let Some(output) = room.poll_output() else { return };
+            let (id, call) = (room.access().list().room, media.call);
             match output {
                 RoomOutput::Resolve(user) => self.outputs.push_back(Output::Resolve(user)),
                 RoomOutput::FetchAccess => {
@@ -218,19 +219,14 @@ impl Engine {
                     self.outputs.push_back(Output::Ask { request, question });
                 }
                 RoomOutput::Store(writes) => self.outputs.push_back(Output::StoreGroups(writes)),
-                RoomOutput::Group { number, request } => {
-                    let (id, call) = (room.access().list().room, media.call);
-                    self.ask_service(id, call, number, request);
-                }
+                RoomOutput::Group { number, request } => self.ask_service(id, call, number, request),
                 RoomOutput::FetchTree { epoch } => {
-                    let (id, call) = (room.access().list().room, media.call);
                     self.outputs.push_back(Output::FetchTree { room: id, call, epoch });
                 }
                 RoomOutput::PublishKeyPackage { suite, message } => {
                     self.outputs.push_back(Output::PublishKeyPackage { suite, message });
                 }
                 RoomOutput::ClaimKeyPackages { suite, devices } => {
-                    let (id, call) = (room.access().list().room, media.call);
                     self.outputs.push_back(Output::ClaimKeyPackages { room: id, call, suite, devices });
                 }
                 RoomOutput::Clear => media.ring.clear(),

@@ -46,6 +46,47 @@ fn ekr_7_wrong_epoch_heals_where_history_is_not_kept() {
     assert_eq!(world.saw(1, |event| matches!(event, Event::Joined { how: How::BySelf, .. })), 1);
 }
 
+/// Whoever was alone in the group was taken off the list and is gone: nobody is left in it to put that leaf out, and nobody may stay out for
+/// ever because of it (docs/adr/0030).
+#[test]
+fn mls_1_who_comes_by_itself_puts_out_whom_the_list_does_not_name_before_it_seals() {
+    let mut world = World::new(2, 23);
+    world.join(0);
+    world.settle(ms(2_000));
+    world.relist(0, false);
+    world.vanish(0, Duration::ZERO);
+    world.join(1);
+    let begun = world.now;
+    let inside = |world: &World| world.saw(1, |event| matches!(event, Event::Joined { how: How::BySelf, .. })) > 0;
+    while !inside(&world) {
+        assert!(world.now.since(begun) < ms(1_000), "nobody is there whose Welcome it could wait for");
+        world.run(ms(1));
+    }
+    let members = |world: &World| world.devices[1].membership.as_ref().unwrap().members().len();
+    assert_eq!((members(&world), world.devices[1].sealing), (2, None), "somebody else would have the key");
+    while members(&world) == 2 {
+        world.run(ms(1));
+        assert!(members(&world) == 1 || world.devices[1].sealing.is_none());
+    }
+    world.settle(ms(1_000));
+    assert_eq!(world.devices[1].sealing, world.epoch(1));
+}
+
+/// The same where the relay shows somebody who is not proven so far: that one may yet let it in.
+#[test]
+fn mls_2_a_welcome_is_waited_for_while_anybody_is_shown() {
+    let mut world = World::new(2, 28);
+    world.join(0);
+    world.settle(ms(2_000));
+    world.vanish(0, ms(60_000));
+    world.join(1);
+    world.drive(1, Input::Shown(1));
+    world.run(ms(1_500));
+    assert_eq!(world.saw(1, |event| matches!(event, Event::Joined { .. })), 0);
+    world.settle(ms(6_000));
+    assert_eq!(world.saw(1, |event| matches!(event, Event::Joined { how: How::BySelf, .. })), 1);
+}
+
 #[test]
 fn mls_2_lost_welcome_leads_to_an_external_join() {
     let mut world = World::new(4, 24);

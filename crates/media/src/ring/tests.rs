@@ -381,3 +381,32 @@ fn med_3_who_is_suspended_opens_again_as_the_same_join_and_nothing_twice() {
     bob.dismiss(0);
     assert!(bob.admit(sender("ada", 0, 10)).is_err());
 }
+
+/// An MLS group that was joined anew may be at an epoch that this ring has left behind: it is another line (rules GRP-4, GRP-6).
+#[test]
+fn grp_6_a_ring_that_is_cleared_begins_anew_and_seals_under_no_key_twice() {
+    let (mut hers, mut his) = pair();
+    for epoch in [7_u8, 8] {
+        hers.install(Time::ZERO, Epoch(epoch.into()), key(epoch)).unwrap();
+        hers.promote(Time::ZERO, Epoch(epoch.into()), false).unwrap();
+    }
+    seal(&mut hers, b"before");
+    hers.install(Time::ZERO, Epoch(9), key(9)).unwrap();
+    hers.clear();
+    assert_eq!(hers.epochs().count(), 0);
+    assert_eq!(hers.seal(info(0), b"nothing", &mut [0; 200]), Err(SealError::NoKey));
+    // What has sealed here never does again: its counters would begin anew. What only waited may.
+    assert_eq!(hers.install(Time::ZERO, Epoch(8), key(8)), Err(InstallError::Old(Epoch(8))));
+    assert_eq!(hers.install(Time::ZERO, Epoch(7), key(7)), Err(InstallError::Old(Epoch(7))));
+    // An older number, another key: current at once.
+    assert_eq!(hers.install(Time::ZERO, Epoch(3), key(3)), Ok(Installed::New));
+    assert_eq!(hers.current_epoch(), Some(Epoch(3)));
+    his.clear();
+    his.install(Time::ZERO, Epoch(3), key(3)).unwrap();
+    let frame = seal(&mut hers, b"after");
+    assert_eq!(open(&mut his, Time::ZERO, &frame).unwrap(), b"after");
+    // A key that was lost when the ring was cleared is remembered as well.
+    hers.retire(Epoch(3));
+    hers.clear();
+    assert_eq!(hers.install(Time::ZERO, Epoch(3), key(3)), Err(InstallError::Old(Epoch(3))));
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use undertone_call::Local;
+use undertone_call::{Local, Outcome};
 use undertone_client::engine::{Engine, Memory};
 use undertone_keys::Time;
 use undertone_keys::WallTime;
@@ -59,6 +59,10 @@ pub(crate) struct Device {
     /// Its groups, as it keeps them, and as they were at some time.
     pub(crate) disk: Disk,
     pub(crate) disk_before: Option<Disk>,
+    /// How the last room was over for it.
+    pub(crate) outcome: Option<Outcome>,
+    /// Nothing more is written to it.
+    pub(crate) disk_is_full: bool,
 }
 
 impl Device {
@@ -98,6 +102,8 @@ impl Device {
             sealed: Vec::new(),
             disk: Disk::default(),
             disk_before: None,
+            outcome: None,
+            disk_is_full: false,
         })
     }
 

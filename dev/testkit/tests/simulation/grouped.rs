@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use undertone_client::Outcome;
 use undertone_client::engine::{Input, Output};
 use undertone_client::group::{Event as GroupEvent, How};
 use undertone_groups::{Store, WriteSet};
@@ -15,6 +16,7 @@ use undertone_testkit::delivery_house::House;
 use zeroize::Zeroizing;
 
 use super::link::{below, chance};
+use super::schedule::{Act, Schedule};
 use super::world::{Arrival, World};
 
 /// What a device's groups are on its disk.
@@ -179,6 +181,11 @@ impl World {
         let (now, address) = (self.now, self.device(device).address.clone());
         let cut = self.device(device).server.is_cut(now);
         match output {
+            Output::StoreGroups(_) if self.device(device).disk_is_full => {
+                // As the shell does: nothing that came after it leaves.
+                while self.device_mut(device).engine.poll_output().is_some() {}
+                self.input(device, Input::GroupsNotStored);
+            }
             Output::StoreGroups(writes) => self.device_mut(device).disk.write(&writes),
             Output::FetchTree { room, call, epoch } => {
                 let tree = self
@@ -249,4 +256,24 @@ impl World {
 fn brief(message: &ToDevice) -> String {
     let text = format!("{message:?}");
     text.chars().take(120).collect()
+}
+
+/// Rule STO-2: whoever cannot keep what it is about to do does nothing of it, and says so; the others go on without it.
+#[test]
+fn sto_2_a_device_whose_disk_is_full_leaves_and_the_others_go_on() {
+    let enter = |at, device| (at, Act::Enter(device));
+    let acts = vec![enter(100, 0), enter(600, 1), enter(1_100, 2)];
+    let quiet = Schedule { acts, end: 10_000, ..Schedule::grouped(1) };
+    let mut world = World::new(Schedule { devices: 3, ..quiet });
+    world.play().unwrap();
+    assert!((0..3).all(|device| world.device(device).joined.is_some()));
+    // The next change is one that the device with the full disk has to write down.
+    world.device_mut(1).disk_is_full = true;
+    world.act(Act::Leave(2));
+    world.schedule.end = 20_000;
+    world.play().unwrap();
+    assert_eq!(world.device(1).outcome, Some(Outcome::RefusedByPolicy), "it is told that the room is over");
+    assert!(world.device(1).joined.is_none() && world.device(0).joined.is_some());
+    let alone = world.device(0).engine.explain_room(world.now).unwrap().group.unwrap();
+    assert_eq!(alone.members.len(), 1, "{alone:?}");
 }

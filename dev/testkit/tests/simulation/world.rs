@@ -393,6 +393,7 @@ impl World {
     pub(crate) fn over(&mut self, device: usize, outcome: undertone_call::Outcome) {
         use undertone_call::Outcome::{HostGone, Offline};
         self.device_mut(device).joined = None;
+        self.device_mut(device).outcome = Some(outcome);
         let again = matches!(outcome, HostGone | Offline) && self.device(device).wanted;
         if again && let Some(access) = self.shown_to(device).cloned().map(Box::new) {
             let run = self.device(device).run;

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use undertone_groups::Member;
 use undertone_groups::member::{Spent, Standpoint};
+use undertone_groups::{Member, Suite};
 use undertone_keys::Time;
 
 use super::Mls;
@@ -23,8 +23,8 @@ pub(super) struct Began {
 pub struct GroupExplained {
     /// Where this device stands in it.
     pub standpoint: Standpoint,
-    /// The word for what protects it.
-    pub suite: &'static str,
+    /// What protects it.
+    pub suite: Suite,
     /// The newest epoch that this device is in.
     pub epoch: Option<u64>,
     /// Who has committed last; none where this device came into the epoch from outside, or is in none.
@@ -44,7 +44,7 @@ impl Mls {
         let began = self.began.as_ref().filter(|_| !self.membership.members().is_empty());
         GroupExplained {
             standpoint: self.membership.standpoint(),
-            suite: self.suite.as_str(),
+            suite: self.suite,
             epoch: began.map(|began| began.epoch),
             committed_by: began.and_then(|began| began.by.clone()),
             ago: began.map(|began| now.since(began.at)),
