@@ -7,7 +7,7 @@ SERVER_FLAGS ?=
 
 help:
 	@echo "make run    start a server on this machine, with everything it needs"
-	@echo "make demo   watch two people talk, five whose room loses a key and its host, and a server that lies (SCENE=call, SCENE=room, SCENE=drill)"
+	@echo "make demo   watch two people talk, five whose room loses keys and people, with either source of keys, and a server that lies (SCENE=call, room, host, drill)"
 	@echo "make test   run every test"
 	@echo "make check  format, lints and layers only"
 	@echo "make bench  measure sealing, relays, joins, calls, memory, group keys and the key directory, beside limits and peers (a quarter of an hour)"
