@@ -39,6 +39,9 @@ pub enum Refused {
     /// The group context says other terms than the group was made with, or other terms than were agreed on.
     #[error("NEG-1: the terms of the group are others")]
     Terms,
+    /// The terms say that a quorum secret is mixed in, and a commit, or the Welcome to it, mixes in none.
+    #[error("NEG-1: the quorum secret is not mixed in")]
+    Quorum,
     /// The group context names a suite and the terms another.
     #[error("NEG-1: the suite is not the one of the terms")]
     Suite,

@@ -7,6 +7,7 @@
 //! Values are in openmls's own layout, which is no stable format. So the store names its format and the version of the library,
 //! and a store of another is not opened: the device joins anew, which costs one commit.
 
+use core::cell::Cell;
 use core::fmt;
 use std::collections::BTreeMap;
 
@@ -14,12 +15,20 @@ use minicbor::{Decode, Encode};
 use undertone_keys::cbor;
 use zeroize::Zeroizing;
 
+use crate::group::{GroupId, Loaded};
+
 /// The format of keys and values, with the version of the library whose layout they have.
-const FORMAT: &[u8] = b"\x01openmls 0.9.2";
+const FORMAT: &[u8] = b"\x02openmls 0.9.2";
 const FORMAT_KEY: &[u8] = b"format";
 
 /// The state of all groups of one device, in memory. Holds secrets: no `Debug`, no `Clone`, and values are wiped.
-pub struct Store(BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>);
+///
+/// Beside the values it holds one group as the library has it in memory, so that not every operation reads a whole tree again. It is
+/// there only as long as it says what the values say: whatever changes them drops it, or brings the one that belongs to them.
+pub struct Store {
+    entries: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
+    loaded: Cell<Option<Box<Loaded>>>,
+}
 
 /// Why stored bytes are not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +58,7 @@ impl Store {
     /// An empty one. The first write set carries the format.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self { entries: BTreeMap::new(), loaded: Cell::new(None) }
     }
 
     /// The one that the shell has kept.
@@ -57,35 +66,48 @@ impl Store {
     /// # Errors
     /// [`StoreError::Format`] when there is something and it is not of this format.
     pub fn load(entries: impl IntoIterator<Item = (Vec<u8>, Zeroizing<Vec<u8>>)>) -> Result<Self, StoreError> {
-        let store = Self(entries.into_iter().collect());
+        let store = Self { entries: entries.into_iter().collect(), loaded: Cell::new(None) };
         let known = store.read(FORMAT_KEY).is_some_and(|format| format == FORMAT);
-        if known || store.0.is_empty() { Ok(store) } else { Err(StoreError::Format) }
+        if known || store.entries.is_empty() { Ok(store) } else { Err(StoreError::Format) }
     }
 
     /// Does in memory what the shell has committed.
     pub fn apply(&mut self, writes: WriteSet) {
-        for (key, value) in writes.0 {
+        // Every write set says the format.
+        if writes.len() > 1 {
+            self.loaded = Cell::new(writes.loaded);
+        }
+        for (key, value) in writes.entries {
             match value {
-                Some(value) => self.0.insert(key, value),
-                None => self.0.remove(&key),
+                Some(value) => self.entries.insert(key, value),
+                None => self.entries.remove(&key),
             };
         }
     }
 
     /// The same before the shell has committed it, for whoever gathers what an input changes: it is added to `kept`.
     pub(crate) fn apply_and_keep(&mut self, writes: WriteSet, kept: &mut WriteSet) {
-        for (key, value) in &writes.0 {
-            kept.0.insert(key.clone(), value.as_ref().map(|value| Zeroizing::new(value.to_vec())));
+        for (key, value) in &writes.entries {
+            kept.entries.insert(key.clone(), value.as_ref().map(|value| Zeroizing::new(value.to_vec())));
         }
         self.apply(writes);
     }
 
+    /// The group as it is in memory. Whoever has changed nothing of it puts it back.
+    pub(crate) fn take_loaded(&self, id: GroupId) -> Option<Box<Loaded>> {
+        self.loaded.take().filter(|loaded| loaded.id == id)
+    }
+
+    pub(crate) fn put_back(&self, loaded: Box<Loaded>) {
+        self.loaded.set(Some(loaded));
+    }
+
     pub(crate) fn read(&self, key: &[u8]) -> Option<&[u8]> {
-        self.0.get(key).map(|value| value.as_slice())
+        self.entries.get(key).map(|value| value.as_slice())
     }
 
     pub(crate) fn starting_with<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        self.0
+        self.entries
             .range(prefix.to_vec()..)
             .take_while(move |(key, _)| key.starts_with(prefix))
             .map(|(key, value)| (key.as_slice(), value.as_slice()))
@@ -94,7 +116,11 @@ impl Store {
 
 /// What an operation changes, to be committed as one transaction. Holds secrets: no `Clone`, and values are wiped.
 #[must_use = "what is not committed has not happened"]
-pub struct WriteSet(BTreeMap<Vec<u8>, Option<Zeroizing<Vec<u8>>>>);
+pub struct WriteSet {
+    entries: BTreeMap<Vec<u8>, Option<Zeroizing<Vec<u8>>>>,
+    /// The group as it is in memory once these are applied.
+    loaded: Option<Box<Loaded>>,
+}
 
 /// A write set as one value, for what may yet be dropped.
 #[derive(Encode, Decode)]
@@ -118,24 +144,30 @@ impl Drop for PackedEntry {
 impl WriteSet {
     /// Changes nothing but the format, which every write set says.
     pub(crate) fn new() -> Self {
-        Self(BTreeMap::from([(FORMAT_KEY.to_vec(), Some(Zeroizing::new(FORMAT.to_vec())))]))
+        let entries = BTreeMap::from([(FORMAT_KEY.to_vec(), Some(Zeroizing::new(FORMAT.to_vec())))]);
+        Self { entries, loaded: None }
+    }
+
+    /// The same, with the group that they are the values of.
+    pub(crate) fn with_loaded(self, loaded: Box<Loaded>) -> Self {
+        Self { loaded: Some(loaded), ..self }
     }
 
     /// Every change, in the order of the keys: a new value, or none where the key goes.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.0.iter().map(|(key, value)| (key.as_slice(), value.as_ref().map(|value| value.as_slice())))
+        self.entries.iter().map(|(key, value)| (key.as_slice(), value.as_ref().map(|value| value.as_slice())))
     }
 
     /// How many keys change.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     /// Whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 
     /// Bytes of keys and new values.
@@ -145,20 +177,21 @@ impl WriteSet {
     }
 
     pub(crate) fn put(&mut self, key: Vec<u8>, value: Zeroizing<Vec<u8>>) {
-        self.0.insert(key, Some(value));
+        self.entries.insert(key, Some(value));
     }
 
     pub(crate) fn delete(&mut self, key: Vec<u8>) {
-        self.0.insert(key, None);
+        self.entries.insert(key, None);
     }
 
     pub(crate) fn change(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.0.get(key).map(|value| value.as_ref().map(|value| value.as_slice()))
+        self.entries.get(key).map(|value| value.as_ref().map(|value| value.as_slice()))
     }
 
     /// Adds what another set changes, which wins.
     pub(crate) fn absorb(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.entries.extend(other.entries);
+        self.loaded = None;
     }
 
     /// The whole set as one value.
@@ -166,7 +199,7 @@ impl WriteSet {
         // Heads of at most nine bytes for two strings and an array around them, and for the set.
         let room = self.size() + self.len() * 32 + 32;
         let entries = self
-            .0
+            .entries
             .into_iter()
             .map(|(key, value)| PackedEntry { key, value: value.map(|mut value| core::mem::take(&mut *value)) });
         cbor::encode_secret(&Packed(entries.collect()), room)
@@ -177,7 +210,7 @@ impl WriteSet {
         let mut set = Self::new();
         for mut entry in entries {
             let (key, value) = (core::mem::take(&mut entry.key), entry.value.take());
-            set.0.insert(key, value.map(Zeroizing::new));
+            set.entries.insert(key, value.map(Zeroizing::new));
         }
         Ok(set)
     }

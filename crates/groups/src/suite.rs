@@ -8,6 +8,8 @@ use minicbor::{Decode, Encode};
 use openmls_traits::types::{Ciphersuite, SignatureScheme};
 use undertone_keys::leaf::LeafScheme;
 
+use crate::limits;
+
 /// What a group is protected with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
@@ -58,6 +60,15 @@ impl Suite {
     #[must_use]
     pub const fn mls_number(self) -> u16 {
         self.ciphersuite() as u16
+    }
+
+    /// Members of a group with it at most.
+    #[must_use]
+    pub const fn members(self) -> usize {
+        match self {
+            Self::P256 | Self::X25519 => limits::MEMBERS,
+            Self::XWing => limits::MEMBERS_X_WING,
+        }
     }
 
     /// How its leaves sign.

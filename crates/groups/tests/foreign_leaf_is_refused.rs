@@ -11,7 +11,9 @@ use openmls::key_packages::KeyPackage as MlsKeyPackage;
 use openmls::messages::external_proposals::JoinProposal;
 use openmls::prelude::{LeafNodeIndex, LeafNodeParameters};
 use openmls_traits::OpenMlsProvider;
-use undertone_groups::{Blame, DeviceRef, Group, JudgeError, ReceiveError, Received, Refused, Standing, Suite};
+use undertone_groups::{
+    Blame, DeviceRef, Group, JudgeError, Protection, ReceiveError, Received, Refused, Standing, Suite, Terms,
+};
 use undertone_keys::{DeviceId, JoinId, UserId};
 use world::{ID, List, Person, agree, three};
 
@@ -214,4 +216,16 @@ fn mls_2_proposals_that_stand_alone_are_refused() {
     // And a commit that counts on a proposal nobody took.
     let (commit, ..) = mallory.group.commit_to_pending_proposals(&mallory.provider, &mallory.key).unwrap();
     assert_eq!(refusal(&mut ada, &commit.to_bytes().unwrap()), Refused::Invalid);
+}
+
+/// Rule NEG-1: who is let in, and leaves out what the terms say is in.
+#[test]
+fn neg_1_a_commit_without_the_quorum_secret_is_refused() {
+    let (mut ada, eve) = (Person::new("ada", 1), Person::new("eve", 66));
+    ada.create(&Terms::new(Protection::Blind, Suite::X25519, true));
+    let (info, tree) = ada.public();
+    let key = Key::draw();
+    let credential = key.credential(&eve, &eve.identity, JOIN);
+    let (_, commit) = Mallory::join(&info, &tree, key, credential);
+    assert_eq!(refusal(&mut ada, &commit), Refused::Quorum);
 }

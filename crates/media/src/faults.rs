@@ -18,6 +18,10 @@ pub enum Fault {
     StaysBehind,
     /// Whoever the server lets in belongs here (against GRP-8).
     TakesTheServersWord,
+    /// Nobody is removed from the group for having gone (against MLS-4).
+    KeepsTheLeaf,
+    /// A member does not follow the commits of others (against EKR-7).
+    FollowsNobody,
     /// A key that was lost and comes back is sealed under from the first number on (against MED-3).
     CountsAnew,
 }

@@ -14,7 +14,7 @@ use undertone_keys::{DeviceId, RoomId, UserId, WallTime};
 
 use crate::grant::Rights;
 use crate::labels;
-use crate::limits::{MAX_LISTED, MAX_SPEAKERS};
+use crate::limits::{MAX_LISTED, MAX_LISTED_X_WING, MAX_SPEAKERS};
 use crate::terms::Terms;
 
 /// The only format so far.
@@ -87,7 +87,9 @@ pub enum AccessError {
     #[error("the room's access list is malformed")]
     Malformed,
     /// More people, or more who may speak, than a room can have.
-    #[error("a room has at most {MAX_SPEAKERS} people who may speak and {MAX_LISTED} in all")]
+    #[error(
+        "a room has at most {MAX_SPEAKERS} people who may speak and {MAX_LISTED} in all, under X-Wing {MAX_LISTED_X_WING}"
+    )]
     TooMany,
     /// The device named in it did not sign it.
     #[error("the room's access list is not signed by the device it names")]
@@ -124,7 +126,7 @@ impl AccessList {
             return Err(AccessError::Malformed);
         }
         let speakers = self.members.iter().filter(|listed| listed.rights.speak).count();
-        if self.members.len() > MAX_LISTED || speakers > MAX_SPEAKERS {
+        if self.members.len() > self.terms.max_listed() || speakers > MAX_SPEAKERS {
             return Err(AccessError::TooMany);
         }
         // Its creator is in it for as long as it is open: nobody else holds the keys.

@@ -75,6 +75,9 @@ pub const MAX_MEMBERS: usize = 1_000;
 pub const MAX_SPEAKERS: usize = 50;
 /// People on a room's access list at most.
 pub const MAX_LISTED: usize = 1_000;
+/// The same where the room's keys come from a group under X-Wing, whose commits are ten times as long. The room's people may have as
+/// many devices in it in all.
+pub const MAX_LISTED_X_WING: usize = 150;
 /// Bytes of a room's signed access list at most: a thousand names and keys.
 pub const MAX_ACCESS: usize = 128 * 1024;
 /// Versions of a room's access list at most; the server keeps all of them. Configurable.

@@ -2,6 +2,8 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::limits::{MAX_LISTED, MAX_LISTED_X_WING};
+
 /// Who can open the media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
@@ -124,6 +126,15 @@ impl Terms {
     pub fn are_of_a_room(&self) -> bool {
         let terms = self.group_suite.map_or_else(|| Self::room(self.protection), Self::mls);
         self.is_shared() && *self == terms
+    }
+
+    /// How many people the list of a room with these may name.
+    #[must_use]
+    pub const fn max_listed(&self) -> usize {
+        match self.group_suite {
+            Some(GroupSuite::XWing) => MAX_LISTED_X_WING,
+            Some(GroupSuite::P256 | GroupSuite::X25519) | None => MAX_LISTED,
+        }
     }
 
     const fn is_shared(&self) -> bool {

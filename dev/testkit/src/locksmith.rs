@@ -1,11 +1,17 @@
-//! A locksmith who has everything a server has: every file of its folder, and every packet its relay took. Tries all
-//! runs of 32 bytes of the files as the key of a packet.
+//! A locksmith who has everything a server has: its memory, every file of its folder, and every packet its relay took. Tries all
+//! runs of bytes as the key of a packet, or as what that key is derived from.
+
+mod image;
+mod keyhole;
 
 use std::path::Path;
 
 use undertone_media::packet::HEADER_LENGTH;
 use undertone_media::sframe::{Header, Opener, SframeKey};
 use undertone_media::{MediaHeader, packet};
+
+pub use self::image::Image;
+pub use self::keyhole::{Keyhole, Shape, Tried};
 
 /// The packets of a tap file.
 ///

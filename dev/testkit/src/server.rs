@@ -187,6 +187,14 @@ impl ServerProcess {
         Ok(Some(server))
     }
 
+    /// The number of its process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("no server runs")?.id())
+    }
+
     /// The data folder as the server sees it.
     ///
     /// # Errors

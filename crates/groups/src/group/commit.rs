@@ -59,13 +59,16 @@ pub enum CommitError {
     /// More than is allowed at once, or more members than a group may have.
     #[error("too many of them")]
     TooMany,
+    /// The commit or its Welcome would have more bytes than [`limits::COMMIT`] or [`limits::WELCOME`]: fewer are to be added at once.
+    #[error("the commit is too large")]
+    TooLarge,
     /// Devices that are to be looked up first.
     #[error("the devices of the key packages are not looked up yet")]
     Needs(Vec<DeviceRef>),
     /// A key package of a device that is not let in.
     #[error(transparent)]
     Refused(Refused),
-    /// A key that is not registered.
+    /// A key that is not registered, or none where the terms say that a quorum secret is mixed in.
     #[error("a pre-shared key is missing")]
     Psk,
     /// The library refuses what is added or removed.
@@ -81,9 +84,13 @@ impl CommitError {
     #[must_use]
     pub const fn blame(&self) -> Blame {
         match self {
-            Self::Pending | Self::NoLeaf(_) | Self::OwnLeaf | Self::Suite | Self::Twice | Self::TooMany => {
-                Blame::ApiMisuse
-            }
+            Self::Pending
+            | Self::NoLeaf(_)
+            | Self::OwnLeaf
+            | Self::Suite
+            | Self::Twice
+            | Self::TooMany
+            | Self::TooLarge => Blame::ApiMisuse,
             Self::Psk | Self::Needs(_) => Blame::Unavailable,
             Self::Refused(_) => Blame::PeerMisbehaved,
             Self::Unfit => Blame::Incompatible,
@@ -134,12 +141,18 @@ impl Group<'_> {
             .flatten()
             .ok_or(Broken::Library)?;
         let upload = upload(self.id, epoch, bundle, tls(&tree)?)?;
+        if upload.commit.len() > limits::COMMIT || upload.welcome.as_ref().is_some_and(|w| w.len() > limits::WELCOME) {
+            return Err(CommitError::TooLarge);
+        }
         let sent = post(provider.overlay(), Outgoing::Commit(upload)).map_err(Broken::Store)?;
-        Ok(Step { store: provider.into_writes(), send: vec![sent] })
+        Ok(Step { store: provider.into_writes().with_loaded(self.into_loaded()), send: vec![sent] })
     }
 
     /// What the library would not check, or would say less about.
     fn check(&self, change: &Change) -> Result<(), CommitError> {
+        if self.terms.quorum && change.psks.is_empty() {
+            return Err(CommitError::Psk);
+        }
         // Of either kind: one of a member, or one to join again.
         if self.pending().map_err(Broken::Store)?.is_some() || self.mls.pending_commit().is_some() {
             return Err(CommitError::Pending);
@@ -159,7 +172,7 @@ impl Group<'_> {
         let mut joins: Vec<_> = staying.map(|member| member.join).collect();
         let too_many = change.add.len() > limits::ADDED_AT_ONCE
             || change.psks.len() > limits::PSKS
-            || joins.len() + change.add.len() > limits::MEMBERS;
+            || joins.len() + change.add.len() > self.terms.suite.members();
         if too_many {
             return Err(CommitError::TooMany);
         }

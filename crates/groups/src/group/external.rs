@@ -76,6 +76,9 @@ impl ExternalJoin<'_> {
         if busy || (old.is_some() && !again) || self.psks.len() > limits::PSKS {
             return Err(JoinError::Exists);
         }
+        if self.terms.quorum && self.psks.is_empty() {
+            return Err(JoinError::Psk);
+        }
         let tree = read_tree(self.tree)?;
         let message = MlsMessageIn::tls_deserialize_exact_bytes(self.group_info).map_err(|_| JoinError::Malformed)?;
         let MlsMessageBodyIn::GroupInfo(info) = message.extract() else {

@@ -45,6 +45,6 @@ impl Group<'_> {
         let sealed = self.mls.create_message(&provider, &self.key, message).map_err(|_| Broken::Library)?;
         let bytes = sealed.to_bytes().map_err(|_| Broken::Library)?;
         let sent = post(provider.overlay(), Outgoing::Message { group: self.id, bytes }).map_err(Broken::Store)?;
-        Ok(Step { store: provider.into_writes(), send: vec![sent] })
+        Ok(Step { store: provider.into_writes().with_loaded(self.into_loaded()), send: vec![sent] })
     }
 }

@@ -1,7 +1,8 @@
 //! One group, as it stands in the store.
 //!
-//! A [`Group`] is loaded, asked, and used up by the one operation that changes it: what comes out is a [`Step`](crate::Step), and
-//! after that is committed the group is loaded again. So nothing in memory is ever ahead of what is durable.
+//! A [`Group`] is opened, asked, and used up by the one operation that changes it: what comes out is a [`Step`](crate::Step), and
+//! after that is committed the group is opened again. So nothing in memory is ever ahead of what is durable: what the library holds of
+//! the group travels with the step, and is in the store when the step is.
 
 mod commit;
 mod create;
@@ -72,6 +73,15 @@ pub struct Group<'a> {
     since: u64,
 }
 
+/// What is in memory of a group: the same as in the store.
+pub(crate) struct Loaded {
+    pub(crate) id: GroupId,
+    mls: MlsGroup,
+    key: LeafKey,
+    terms: Terms,
+    since: u64,
+}
+
 /// Why a group cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -102,11 +112,15 @@ impl core::fmt::Debug for Group<'_> {
 }
 
 impl<'a> Group<'a> {
-    /// Loads a group.
+    /// Loads a group, or takes it as it was left by the step before.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(store: &'a Store, id: GroupId) -> Result<Self, OpenError> {
+        if let Some(loaded) = store.take_loaded(id) {
+            let Loaded { id, mls, key, terms, since } = *loaded;
+            return Ok(Self { store, mls, key, id, terms, since });
+        }
         let Some(key) = store.read(&own_key(id)) else {
             return Err(OpenError::Unknown);
         };
@@ -116,6 +130,18 @@ impl<'a> Group<'a> {
         let terms = Terms::read_extensions(mls.extensions()).ok_or(damaged)?;
         let since = store.read(&since_key(id)).and_then(|since| since.try_into().ok()).ok_or(damaged)?;
         Ok(Self { store, mls, key, id, terms, since: u64::from_be_bytes(since) })
+    }
+
+    /// Puts the group, of which nothing was changed, back for whoever opens it next.
+    pub(crate) fn close(self) {
+        let store = self.store;
+        store.put_back(self.into_loaded());
+    }
+
+    /// What is in memory, for the step that makes the store say the same.
+    fn into_loaded(self) -> Box<Loaded> {
+        let Self { mls, key, id, terms, since, .. } = self;
+        Box::new(Loaded { id, mls, key, terms, since })
     }
 
     /// Which group it is.

@@ -134,7 +134,7 @@ impl<'a> Group<'a> {
                     return Err(Refused::Invalid.into());
                 };
                 let sender = Member::of(index.u32(), &claim.ok_or(Refused::Invalid)?);
-                let step = Step { store: provider.into_writes(), send: Vec::new() };
+                let step = Step { store: provider.into_writes().with_loaded(self.into_loaded()), send: Vec::new() };
                 Ok(Received::Message(Opened { sender, epoch, message: message.into_bytes(), step }))
             }
             ProcessedMessageContent::StagedCommitMessage(commit) => {

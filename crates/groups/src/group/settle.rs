@@ -49,7 +49,7 @@ impl Group<'_> {
         let provider = Provider::new(self.store, rng);
         self.mls.merge_pending_commit(&provider).map_err(|_| Broken::Library)?;
         settle(provider.overlay(), &sent);
-        Ok(Step { store: provider.into_writes(), send: Vec::new() })
+        Ok(Step { store: provider.into_writes().with_loaded(self.into_loaded()), send: Vec::new() })
     }
 
     /// The delivery service has refused the own commit for good, and no other one has won: it is dropped. Never to be called on a
@@ -65,7 +65,7 @@ impl Group<'_> {
         let provider = Provider::new(self.store, rng);
         self.mls.clear_pending_commit(provider.storage()).map_err(Broken::Store)?;
         settle(provider.overlay(), &sent);
-        Ok(Step { store: provider.into_writes(), send: Vec::new() })
+        Ok(Step { store: provider.into_writes().with_loaded(self.into_loaded()), send: Vec::new() })
     }
 
     /// Forgets a group: its keys, what waits to be sent to it, and a join that was not taken yet. Nobody else learns of it.

@@ -139,6 +139,9 @@ impl<'a> Staged<'a> {
             return Err(Refused::Suite);
         }
         let parts = Parts::of(&commit)?;
+        if group.terms.quorum && parts.psks.is_empty() {
+            return Err(Refused::Quorum);
+        }
         let (sender, leaves, removed) = match sender {
             Sender::Member(index) => group.by_member(*index, &commit, &parts)?,
             Sender::NewMemberCommit => {
@@ -221,7 +224,9 @@ impl<'a> Staged<'a> {
             erase(provider.overlay(), group.id).map_err(Broken::Store)?;
             empty_outbox(group.store, provider.overlay(), group.id).map_err(Broken::Store)?;
         }
-        Ok(Step { store: provider.into_writes(), send: Vec::new() })
+        let writes = provider.into_writes();
+        let writes = if removed { writes } else { writes.with_loaded(group.into_loaded()) };
+        Ok(Step { store: writes, send: Vec::new() })
     }
 }
 
@@ -287,7 +292,7 @@ impl Group<'_> {
             leaves.push(new(Kind::Added, index, self.read(index, leaf)?));
         }
         self.once(&leaves, &parts.removes)?;
-        if taken.len() + parts.adds.len() > limits::MEMBERS {
+        if taken.len() + parts.adds.len() > self.terms.suite.members() {
             Err(Refused::TooMany)
         } else {
             Ok((sender, leaves, removed))
@@ -310,7 +315,7 @@ impl Group<'_> {
         let leaves = vec![joined];
         self.once(&leaves, &parts.removes)?;
         let count = self.mls.members().count() + 1 - removed.len();
-        if count > limits::MEMBERS { Err(Refused::TooMany) } else { Ok((sender, leaves, removed)) }
+        if count > self.terms.suite.members() { Err(Refused::TooMany) } else { Ok((sender, leaves, removed)) }
     }
 
     fn read(&self, index: u32, leaf: &LeafNode) -> Result<Claim, Refused> {

@@ -9,11 +9,12 @@ use openmls::treesync::RatchetTreeIn;
 use rand_core::CryptoRng;
 use tls_codec::DeserializeBytes;
 
-use super::{Group, GroupId, enter, own_key};
+use super::{Group, GroupId, Loaded, enter, own_key};
 use crate::failure::{Blame, Broken};
 use crate::key_package::waiting_key;
 use crate::leaf::{Claim, LeafKey};
 use crate::provider::Provider;
+use crate::psk::PskId;
 use crate::refused::{Doubt, Refused, vouched};
 use crate::roll::{DeviceRef, Roll};
 use crate::step::Step;
@@ -113,6 +114,9 @@ impl Group<'_> {
         let provider = Provider::new(store, rng);
         let builder = StagedWelcome::build_from_welcome(&provider, &config::joining(), welcome)
             .map_err(|error| failed(&error))?;
+        if terms.quorum && !builder.processed_welcome().psks().iter().any(|psk| PskId::of(psk).is_some()) {
+            return Err(Refused::Quorum.into());
+        }
         let claimed = builder.processed_welcome().unverified_group_info();
         // The tree comes beside the Welcome, where its size is bounded.
         if claimed.extensions().ratchet_tree().is_some() {
@@ -130,7 +134,8 @@ impl Group<'_> {
         let mls: MlsGroup = staged.into_group(&provider).map_err(|_| Broken::Library)?;
         provider.overlay().delete(waiting);
         enter(provider.overlay(), id, &key, mls.epoch().as_u64());
-        Ok(Step { store: provider.into_writes(), send: Vec::new() })
+        let loaded = Loaded { id, key, terms: *terms, since: mls.epoch().as_u64(), mls };
+        Ok(Step { store: provider.into_writes().with_loaded(Box::new(loaded)), send: Vec::new() })
     }
 }
 
@@ -165,7 +170,7 @@ pub(super) fn claims(members: impl Iterator<Item = MlsMember>, terms: &Terms) ->
             Claim::read(&member.credential, &member.signature_key, terms.suite).ok_or(Refused::Credential(index))?;
         all.push((index, claim));
     }
-    if all.len() > limits::MEMBERS {
+    if all.len() > terms.suite.members() {
         return Err(Refused::TooMany);
     }
     let mut joins: Vec<_> = all.iter().map(|(index, claim)| (claim.said.join, *index)).collect();

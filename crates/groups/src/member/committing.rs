@@ -182,7 +182,7 @@ impl Membership {
             return self.broken(turn, crate::failure::Broken::Library);
         };
         let packages: Vec<_> = add.iter().filter_map(|device| self.packages.get(device).cloned()).collect();
-        let change = Change { add: packages, remove, ..Change::default() };
+        let change = Change { add: packages, remove, psks: self.quorum.iter().cloned().collect() };
         let before = group.tree().unwrap_or_default();
         match group.commit(turn.rng, change, turn.means.roll) {
             Ok(step) => {
@@ -200,6 +200,15 @@ impl Membership {
             Err(CommitError::Needs(devices)) => {
                 self.put_off(turn.now, self.policy.answer);
                 self.resolve(turn, devices);
+            }
+            // Where only one is left, it is not the number of them.
+            Err(CommitError::Psk) => {
+                self.cannot(Reason::Psk);
+                self.put_off(turn.now, self.policy.denied);
+            }
+            Err(CommitError::TooLarge) if add.len() > 1 => {
+                self.batch = (add.len() / 2).max(1);
+                self.put_off(turn.now, self.policy.backoff);
             }
             // One of the packages does not fit, and the library does not say which.
             Err(_) => {

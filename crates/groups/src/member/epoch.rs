@@ -6,6 +6,7 @@ use super::presence::{behind, place};
 use super::state::{By, View};
 use super::timer::Timer;
 use super::{Membership, Turn, within};
+use crate::failure::Broken;
 use crate::group::Group;
 use crate::roll::{Member, Standing};
 
@@ -13,12 +14,13 @@ impl Membership {
     /// The group in the store is in another epoch than it was.
     pub(super) fn begin_epoch(&mut self, turn: &mut Turn<'_, '_>, by: &By) {
         let before = self.view.take();
-        let view = match View::of(turn.means.store, self.id, turn.now) {
-            Ok(view) => view,
-            Err(broken) => return self.broken(turn, broken),
-        };
-        let Ok(Ok(key)) = Group::open(turn.means.store, self.id).map(|group| group.media_key()) else {
-            return self.broken(turn, crate::failure::Broken::Library);
+        let Ok(group) = Group::open(turn.means.store, self.id) else { return self.broken(turn, Broken::Library) };
+        let view = View::in_group(&group, turn.now);
+        let (key, attest) = (group.media_key(), group.attest().ok());
+        group.close();
+        let (view, key) = match (view, key) {
+            (Ok(view), Ok(key)) => (view, key),
+            (Err(broken), _) | (_, Err(broken)) => return self.broken(turn, broken),
         };
         let entry = if let By::Entry(how) = by { Some(*how) } else { None };
         let (added, removed) = if entry.is_some() { Default::default() } else { changed(before.as_ref(), &view) };
@@ -41,7 +43,7 @@ impl Membership {
         self.turn.push(Output::Roster { epoch: view.epoch, own: view.own, members: view.members.clone() });
         self.presence.tree(&view, &added, turn.now);
         if self.attests(&view, by)
-            && let Some(attest) = Group::open(turn.means.store, self.id).ok().and_then(|group| group.attest().ok())
+            && let Some(attest) = attest
         {
             self.turn.push(Output::Attest(attest));
         }
@@ -110,9 +112,11 @@ impl Membership {
         else {
             return;
         };
-        if let Ok(Ok(key)) = Group::open(turn.means.store, self.id).map(|group| group.media_key()) {
+        let Ok(group) = Group::open(turn.means.store, self.id) else { return };
+        if let Ok(key) = group.media_key() {
             self.turn.push(Output::Install { epoch, key });
         }
+        group.close();
     }
 
     /// Seals under the epoch that came last.

@@ -9,6 +9,7 @@ use undertone_keys::sign::{Device, SigningKey};
 use crate::failure::Broken;
 use crate::group::{Attest, Authenticator};
 use crate::key_package::KeyPackageError;
+use crate::psk::PskId;
 use crate::refused::Refused;
 use crate::roll::{DeviceRef, Member, Roll};
 use crate::step::Upload;
@@ -45,6 +46,9 @@ pub enum Input {
     Shown(usize),
     /// The roll says something else than before of somebody: the list changed, or a device was revoked.
     RollChanged,
+    /// The quorum secret of the call is in the store under this id ([`psk::register`](crate::psk::register)), where the terms say that one is
+    /// mixed in: into every commit from here on. Before that nothing is committed or joined.
+    Quorum(PskId),
     /// Devices of [`Output::Resolve`] have been looked up.
     Resolved,
     /// Where the group is, by the delivery service: the first answer to [`Output::Follow`].

@@ -418,6 +418,12 @@ impl View {
         begun: undertone_keys::Time,
     ) -> Result<Self, Broken> {
         let group = Group::open(store, id).map_err(|_| Broken::Library)?;
+        let view = Self::in_group(&group, begun)?;
+        group.close();
+        Ok(view)
+    }
+
+    pub(super) fn in_group(group: &Group<'_>, begun: undertone_keys::Time) -> Result<Self, Broken> {
         let own = group.own_index();
         let join = group.member(own).ok_or(Broken::Library)?.join;
         let authenticator = group.authenticator()?;

@@ -62,6 +62,7 @@ use self::timer::{Timer, Timers};
 use crate::failure::Broken;
 use crate::group::{Group, GroupId};
 use crate::key_package::KeyPackage;
+use crate::psk::PskId;
 use crate::roll::{DeviceRef, Member, Standing};
 use crate::step::{Sent, Step};
 use crate::store::{Store, WriteSet};
@@ -93,6 +94,8 @@ pub struct Membership {
     restored: bool,
     /// This device came by itself into a tree with leaves that are not let in: nothing is sealed before they are out.
     striking: bool,
+    /// What every commit mixes in, where the terms say so.
+    quorum: Option<PskId>,
     /// A key package was published that nobody can have used yet.
     published: bool,
     /// The own commit that is uploaded.
@@ -171,6 +174,7 @@ impl Membership {
             tries: 0,
             restored,
             striking: false,
+            quorum: None,
             published: false,
             flight: None,
             packages: BTreeMap::new(),
@@ -290,6 +294,12 @@ impl Membership {
                 self.nobody_welcomes(turn);
             }
             Input::RollChanged | Input::Resolved => self.on_roll(turn),
+            Input::Quorum(id) => {
+                self.quorum = Some(id).filter(|_| self.terms.quorum);
+                self.not_before = None;
+                self.try_tree(turn);
+                self.try_welcome(turn);
+            }
             Input::State { epoch, oldest, seen } => self.on_state(turn, epoch, oldest, seen),
             Input::Commit { epoch, bytes } => {
                 self.count(bytes.len());

@@ -1,12 +1,15 @@
 //! openmls's storage as a key-value map that is read through and written beside.
 //!
-//! A key is `"mls" || name || 0x00 || CBOR of openmls's key`; a value is the CBOR of openmls's value, written into a buffer of its exact
-//! size, since one that grows leaves copies of secrets behind.
+//! A key is `"mls" || name || 0x00 || openmls's key`; a value is openmls's value. Both are MessagePack with named fields, since openmls
+//! reads earlier forms of its types only from formats that describe themselves, and with byte strings, which are most of what there
+//! is. A value is written into a buffer of its exact size: one that grows leaves copies of secrets behind.
 
 use core::cell::RefCell;
-use core::convert::Infallible;
+use std::io;
 
 use openmls_traits::storage::{CURRENT_VERSION, StorageProvider, traits};
+use rmp_serde::Serializer;
+use rmp_serde::config::BytesMode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -97,29 +100,33 @@ impl<'a> Overlay<'a> {
 /// Counts what is written and keeps none of it.
 struct Length(usize);
 
-impl ciborium_io::Write for &mut Length {
-    type Error = Infallible;
-
-    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
-        Ok(())
+        Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> Result<(), Infallible> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn write<T: Serialize + ?Sized>(value: &T, into: &mut impl io::Write) -> Result<(), StoreError> {
+    // Not `ForceAll`: that gathers tuples in a buffer of its own, which nothing wipes.
+    let mut serializer = Serializer::new(into).with_struct_map().with_bytes(BytesMode::ForceIterables);
+    value.serialize(&mut serializer).map_err(|_| StoreError::Damaged)
 }
 
 fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let mut length = Length(0);
-    ciborium::into_writer(value, &mut length).map_err(|_| StoreError::Damaged)?;
+    write(value, &mut length)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
-    ciborium::into_writer(value, &mut *bytes).map_err(|_| StoreError::Damaged)?;
+    write(value, &mut *bytes)?;
     Ok(bytes)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    ciborium::from_reader(bytes).map_err(|_| StoreError::Damaged)
+    rmp_serde::from_slice(bytes).map_err(|_| StoreError::Damaged)
 }
 
 fn key<K: Serialize + ?Sized>(name: &str, of: &K) -> Result<Vec<u8>, StoreError> {
@@ -235,13 +242,14 @@ impl StorageProvider<V> for Overlay<'_> {
         leaf: &L,
     ) -> Result<(), StoreError> {
         let at = key("own leaves", group)?;
-        let mut leaves: Vec<ciborium::Value> = self.list(&at)?;
-        leaves.push(ciborium::Value::serialized(leaf).map_err(|_| StoreError::Damaged)?);
+        let mut leaves: Vec<Vec<u8>> = self.list(&at)?;
+        leaves.push(encode(leaf)?.to_vec());
         self.write(at, &leaves)
     }
 
     fn own_leaf_nodes<G: traits::GroupId<V>, L: traits::LeafNode<V>>(&self, group: &G) -> Result<Vec<L>, StoreError> {
-        self.list(&key("own leaves", group)?)
+        let leaves: Vec<Vec<u8>> = self.list(&key("own leaves", group)?)?;
+        leaves.iter().map(|leaf| decode(leaf)).collect()
     }
 
     fn write_encryption_epoch_key_pairs<G: traits::GroupId<V>, E: traits::EpochKey<V>, K: traits::HpkeKeyPair<V>>(

@@ -8,6 +8,7 @@ mod world;
 
 mod malicious;
 mod net;
+mod quorum;
 mod recovery;
 mod schedules;
 mod service;

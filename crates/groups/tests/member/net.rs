@@ -6,9 +6,9 @@ use std::time::Duration;
 use rand_core::Rng;
 use undertone_groups::member::policy::MemberPolicy;
 use undertone_groups::member::{Event, Input, Means, Membership, Output, Standpoint};
-use undertone_groups::{DeviceRef, GroupId, Store, Suite};
+use undertone_groups::{DeviceRef, GroupId, PskId, Store, Suite, Terms, psk};
 use undertone_keys::testing::SeededRng;
-use undertone_keys::{JoinId, Time};
+use undertone_keys::{JoinId, Secret, Time};
 
 use crate::service::{Request, Service};
 use crate::world::{ID, List, NOW, Person, load, terms, write_to};
@@ -81,6 +81,9 @@ pub struct World {
     pub policy: MemberPolicy,
     pub trace: bool,
     pub id: GroupId,
+    pub terms: Terms,
+    /// The quorum secret that each has, if the terms ask for one.
+    pub quorum: Vec<Option<u8>>,
 }
 
 pub fn ms(millis: u64) -> Duration {
@@ -129,6 +132,8 @@ impl World {
             policy: MemberPolicy::DEFAULT,
             trace: std::env::var("TRACE").is_ok(),
             id: ID,
+            terms: terms(SUITE),
+            quorum: vec![None; count],
         }
     }
 
@@ -169,7 +174,7 @@ impl World {
         device.person.store = if device.person.disk.is_empty() { Store::new() } else { load(&device.person.disk) };
         let me = self.service.devices[index].clone();
         let store = &device.person.store;
-        device.membership = Some(Membership::new(self.id, terms(SUITE), me.clone(), self.policy, store));
+        device.membership = Some(Membership::new(self.id, self.terms, me.clone(), self.policy, store));
         device.ring.clear();
         device.sealing = None;
         device.hold = false;
@@ -191,7 +196,20 @@ impl World {
         }
         self.post(Packet::Relay { to: index, life, input: Input::Complete(true) });
         self.present.insert(index);
+        if let Some(byte) = self.quorum[index] {
+            self.learn(index, byte);
+        }
         self.connect(index);
+    }
+
+    /// A device comes to know the quorum secret, or what it takes for it.
+    pub fn learn(&mut self, index: usize, byte: u8) {
+        let person = &mut self.devices[index].person;
+        let (id, secret) = (PskId::new(b"quorum 1").unwrap(), Secret::from_slice(&[byte; 32]).unwrap());
+        let writes = psk::register(&person.store, &mut person.rng, &id, &secret).unwrap();
+        write_to(&mut person.disk, &writes);
+        person.store.apply(writes);
+        self.drive(index, Input::Quorum(id));
     }
 
     /// A device is gone, with or without a word; the relay notices after a while.

@@ -15,7 +15,7 @@ use crate::faults::{Fault, is_planted};
 use crate::frame::{Frame, FrameInfo, associated};
 use crate::key_id::{Context, Epoch, KeyId, SenderIndex};
 use crate::packet::{Codec, Kind};
-use crate::sframe::{Header, MAX_FRAMES, SealError, Sealer, SframeKey};
+use crate::sframe::{Header, MAX_FRAMES, Opener, SealError, Sealer};
 use slot::{Remembered, Slot, fingerprint};
 
 /// How long the previous epoch's video still opens.
@@ -508,14 +508,15 @@ impl Ring {
         let Some(key_id) = KeyId::from_u64(header.key_id) else { return false };
         let everybody = self.senders.iter().chain(self.me.as_ref());
         let senders = everybody.filter(|sender| sender.index == key_id.sender);
-        let slots = self.slots.iter().filter(|slot| slot.epoch.0.to_be_bytes()[3] == key_id.epoch);
-        slots
-            .flat_map(|slot| senders.clone().map(move |sender| slot.sender_key(&self.call, sender, key_id.context)))
-            .any(|key: SframeKey| {
-                let opener = crate::sframe::Opener::new(key);
-                let mut copy = zeroize::Zeroizing::new(frame.to_vec());
-                opener.open(header, header_length, &associated(&self.call, kind, codec), &mut copy).is_ok()
-            })
+        let opens = |opener: &Opener| {
+            let mut copy = zeroize::Zeroizing::new(frame.to_vec());
+            opener.open(header, header_length, &associated(&self.call, kind, codec), &mut copy).is_ok()
+        };
+        let mut slots = self.slots.iter().filter(|slot| slot.epoch.0.to_be_bytes()[3] == key_id.epoch);
+        slots.any(|slot| {
+            let derived = |sender| opens(&Opener::new(slot.sender_key(&self.call, sender, key_id.context)));
+            slot.opener(key_id).is_some_and(opens) || senders.clone().any(derived)
+        })
     }
 }
 

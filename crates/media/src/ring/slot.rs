@@ -129,6 +129,11 @@ impl Slot {
         self.sources.get_mut(place).ok_or(OpenError::TooManySources)
     }
 
+    /// What opens a source that was heard already.
+    pub(super) fn opener(&self, id: KeyId) -> Option<&Opener> {
+        self.sources.iter().find(|source| source.id == (id.sender, id.context)).map(|source| &source.opener)
+    }
+
     pub(super) fn confirm(&mut self, id: KeyId) {
         if let Some(source) = self.sources.iter_mut().find(|source| source.id == (id.sender, id.context)) {
             source.confirmed = true;

@@ -1,7 +1,7 @@
 use undertone_keys::testing::SeededRng;
 
 use super::*;
-use crate::terms::Protection;
+use crate::terms::{GroupSuite, Protection};
 
 const SPEAKS: Rights = Rights { speak: true, moderate: false };
 const LISTENS: Rights = Rights { speak: false, moderate: false };
@@ -106,6 +106,17 @@ fn grp_8_a_list_that_contradicts_itself_is_none() {
     assert_eq!(attempt(&crowd(MAX_SPEAKERS, SPEAKS)), Some(AccessError::TooMany));
     assert_eq!(attempt(&crowd(MAX_LISTED - 1, LISTENS)), None);
     assert_eq!(attempt(&crowd(MAX_LISTED, LISTENS)), Some(AccessError::TooMany));
+    // A group's commits have to fit, also before anybody has new keys.
+    let grouped = |suite, count| {
+        let crowd = crowd(count, LISTENS);
+        move |list: &mut AccessList| {
+            crowd(list);
+            list.terms = Terms::mls(suite);
+        }
+    };
+    assert_eq!(attempt(&grouped(GroupSuite::X25519, MAX_LISTED - 1)), None);
+    assert_eq!(attempt(&grouped(GroupSuite::XWing, MAX_LISTED_X_WING - 1)), None);
+    assert_eq!(attempt(&grouped(GroupSuite::XWing, MAX_LISTED_X_WING)), Some(AccessError::TooMany));
 }
 
 /// Who may make which change: one row each.

@@ -1,8 +1,9 @@
-//! Whether the simulation finds a fault: seven are planted, one at a time, and each is found soon.
+//! Whether the simulation finds a fault: they are planted, one at a time, and each is found soon.
 
 use undertone_media::faults::{Fault, plant};
 
-use super::play;
+use super::play_schedule;
+use super::schedule::Schedule;
 
 /// Schedules in which a fault is found.
 const FOUND_WITHIN: u64 = 1_000;
@@ -17,9 +18,23 @@ const FAULTS: [Fault; 7] = [
     Fault::CountsAnew,
 ];
 
+/// The same where keys come from an MLS group.
+const FAULTS_OF_GROUPS: [Fault; 4] =
+    [Fault::KeepsTheLeaf, Fault::StaysBehind, Fault::FollowsNobody, Fault::TakesTheServersWord];
+
 #[test]
 fn planted_faults_are_caught() {
-    for fault in FAULTS {
+    catch(&FAULTS, Schedule::of);
+}
+
+#[test]
+fn planted_faults_are_caught_with_mls() {
+    catch(&FAULTS_OF_GROUPS, Schedule::grouped);
+}
+
+fn catch(faults: &[Fault], of: impl Fn(u64) -> Schedule) {
+    let play = |seed| play_schedule(of(seed));
+    for &fault in faults {
         plant(Some(fault));
         let found = (0..FOUND_WITHIN).find_map(|seed| play(seed).err());
         plant(None);

@@ -32,14 +32,6 @@ use invariants::Violation;
 use schedule::{Counts, Schedule};
 use world::World;
 
-/// Plays the schedule of this seed.
-///
-/// # Errors
-/// [`Violation`]: what does not hold, and when.
-fn play(seed: u64) -> Result<Counts, Violation> {
-    play_schedule(Schedule::of(seed))
-}
-
 /// Plays a schedule.
 ///
 /// # Errors
@@ -50,30 +42,27 @@ fn play_schedule(schedule: Schedule) -> Result<Counts, Violation> {
     Ok(world.counts())
 }
 
-/// How many schedules `make test` plays; `make simulate` sets another number.
+/// How many schedules `make test` plays with either source of keys; `make simulate` sets another number.
 const SCHEDULES: u64 = 10_000;
 
 /// How often whoever waits hears that it goes on, in schedules.
 const PROGRESS: u64 = 50_000;
 
-/// Schedules of rooms whose keys come from an MLS group, in `make test`; `make simulate` sets another number.
-const GROUP_SCHEDULES: u64 = 1_000;
-
 #[test]
 fn simulate_converges() {
-    simulate(SCHEDULES, Schedule::of);
+    simulate(Schedule::of);
 }
 
 /// The same with keys from an MLS group (rules GRP-6, RLY-6, EKR-7, MLS-4).
 #[test]
 fn simulate_converges_with_mls() {
-    simulate(GROUP_SCHEDULES, Schedule::grouped);
+    simulate(Schedule::grouped);
 }
 
 #[expect(clippy::print_stdout, reason = "whoever plays schedules wants to read how it went")]
-fn simulate(schedules: u64, of: impl Fn(u64) -> Schedule + Copy + Send + Sync) {
+fn simulate(of: impl Fn(u64) -> Schedule + Copy + Send + Sync) {
     let play = |seed| play_schedule(of(seed));
-    let number = std::env::var("UNDERTONE_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(schedules);
+    let number = std::env::var("UNDERTONE_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(SCHEDULES);
     let first: u64 = std::env::var("UNDERTONE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     if number == 1 {
         // One seed again, with all that happens in it.
@@ -82,9 +71,8 @@ fn simulate(schedules: u64, of: impl Fn(u64) -> Schedule + Copy + Send + Sync) {
         println!("{:?}", play_schedule(schedule).unwrap());
         return;
     }
-    let threads = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
     let began = std::time::Instant::now();
-    let play_every = |offset: usize| {
+    let play_every = |offset: usize, threads: usize| {
         let (mut counts, mut failures) = (Counts::default(), Vec::new());
         for seed in (first..first + number).skip(offset).step_by(threads) {
             match play(seed) {
@@ -102,14 +90,11 @@ fn simulate(schedules: u64, of: impl Fn(u64) -> Schedule + Copy + Send + Sync) {
         (counts, failures)
     };
     let (mut counts, mut failures) = (Counts::default(), Vec::new());
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|offset| scope.spawn(move || play_every(offset))).collect();
-        for handle in handles {
-            let (of, failed) = handle.join().unwrap();
-            counts.add(&of);
-            failures.extend(failed);
-        }
-    });
+    // In the threads that groups are computed in: from others every commit would wait to be handed over.
+    for (of, failed) in rayon::broadcast(|worker| play_every(worker.index(), worker.num_threads())) {
+        counts.add(&of);
+        failures.extend(failed);
+    }
     println!("{number} schedules in {:.1} s", began.elapsed().as_secs_f32());
     for (name, count) in counts.named().into_iter().chain(counts.groups.named()) {
         println!("  {name:<18} {count}");

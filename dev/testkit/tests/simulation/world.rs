@@ -25,6 +25,8 @@ use super::schedule::{Act, Counts, Schedule};
 
 /// A frame of each device every so often; more often than that proves nothing more.
 const FRAME: u64 = 100_000;
+/// The same in rooms with a group, whose keys change more slowly than a host's.
+const FRAME_OF_GROUPS: u64 = 2 * FRAME;
 /// The invariants are looked at this often.
 const LOOK: u64 = 250_000;
 /// How long a REST request waits for a server that is not there.
@@ -114,7 +116,8 @@ impl World {
         }
         for device in 0..world.devices.len() {
             world.reconnect(device, 0);
-            let at = below(&mut world.rng, FRAME);
+            let frame = world.frame();
+            let at = below(&mut world.rng, frame);
             world.at(Time::from_micros(at), Arrival::Frame { device });
         }
         world.at(Time::from_micros(LOOK), Arrival::Look);
@@ -136,6 +139,10 @@ impl World {
             self.arrive(arrival)?;
         }
         Ok(())
+    }
+
+    const fn frame(&self) -> u64 {
+        if self.schedule.grouped { FRAME_OF_GROUPS } else { FRAME }
     }
 
     /// What happened.
@@ -229,7 +236,7 @@ impl World {
             Arrival::WakeRelay => self.relay(RelayInput::Tick),
             Arrival::Frame { device } => {
                 self.speak(device)?;
-                self.after(FRAME, Arrival::Frame { device });
+                self.after(self.frame(), Arrival::Frame { device });
             }
             Arrival::Act(act) => self.act(act),
             Arrival::Look => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use undertone_groups::member::{Denied, Input, Output as Said};
 use undertone_groups::{KeyPackage, Suite, Upload};
+use undertone_media::faults::{Fault, is_planted};
 use undertone_protocol::delivery::{Denied as Why, GroupNews, GroupRequest, Tree, TreePatch, Welcoming, epoch_digest};
 
 use super::address_of;
@@ -90,6 +91,7 @@ impl Desk {
             }
             // Word of an older one may come late: whoever is further by then asks where the group is, and stays.
             GroupNews::GivenBack { epoch, oldest, .. } => Some(Input::State { epoch: Some(epoch), oldest, seen: None }),
+            GroupNews::Commit { .. } if is_planted(Fault::FollowsNobody) => None,
             GroupNews::Commit { epoch, commit } => Some(Input::Commit { epoch, bytes: commit.as_bytes().to_vec() }),
             GroupNews::Welcome { epoch, welcome } => Some(Input::Welcome { epoch, bytes: welcome.as_bytes().to_vec() }),
             GroupNews::Accepted { number, epoch } => {

@@ -20,6 +20,7 @@ use undertone_groups::member::{Input, Means, Membership, OutReason, Standpoint};
 use undertone_groups::{DeviceRef, GroupId, KeyPackage, Member, Protection, Store, Suite, Terms, WriteSet};
 use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, Time};
+use undertone_media::faults::{Fault, is_planted};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::delivery::GroupNews;
 use undertone_protocol::terms::GroupSuite;
@@ -29,6 +30,16 @@ use desk::Desk;
 use explain::Began;
 pub use explain::GroupExplained;
 use roll::RoomRoll;
+
+// What the group makes and takes is what the delivery service takes and hands out.
+const _: () = {
+    use undertone_groups::limits as group;
+    use undertone_protocol::limits as service;
+    assert!(group::COMMIT == service::MAX_COMMIT && group::WELCOME == service::MAX_WELCOMES);
+    assert!(group::TREE == service::MAX_TREE && group::GROUP_INFO == service::MAX_GROUP_INFO);
+    assert!(group::ADDED_AT_ONCE == service::MAX_WELCOMED && group::KEY_PACKAGE > service::MAX_KEY_PACKAGE);
+    assert!(group::MEMBERS == service::MAX_LISTED && group::MEMBERS_X_WING == service::MAX_LISTED_X_WING);
+};
 
 /// Words beside the sound that wait for the next input, at most.
 const MAX_WORDS: usize = 64;
@@ -175,7 +186,11 @@ impl RoomCall {
             // Who comes again comes as another join.
             mls.put_out.remove(&device);
         }
-        self.group_told(if here { Input::Present(device) } else { Input::Absent(device) });
+        if here {
+            self.group_told(Input::Present(device));
+        } else if !is_planted(Fault::KeepsTheLeaf) {
+            self.group_told(Input::Absent(device));
+        }
     }
 
     pub(super) fn group_news(&mut self, news: GroupNews) {

@@ -3,6 +3,7 @@
 use undertone_groups::Member;
 use undertone_groups::member::{Event as GroupEvent, Output as Said};
 use undertone_keys::Time;
+use undertone_media::faults::{Fault, is_planted};
 use undertone_media::{Epoch, Sender};
 
 use super::explain::Began;
@@ -14,6 +15,7 @@ impl RoomCall {
         match said {
             Said::Store(writes) => self.outputs.push_back(Output::Store(writes)),
             Said::Install { epoch, key } => self.outputs.push_back(Output::Install(in_the_ring(epoch), key)),
+            Said::Promote { removed: true, .. } if is_planted(Fault::StaysBehind) => {}
             Said::Promote { epoch, removed } => {
                 let epoch = in_the_ring(epoch);
                 mls.sealing = Some(epoch.0);
