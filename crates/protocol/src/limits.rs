@@ -49,11 +49,11 @@ pub const CALL_RATE: u32 = 1;
 pub const CALLEE_BURST: u32 = 60;
 /// New calls per second that go on reaching them. Configurable.
 pub const CALLEE_RATE: u32 = 4;
-/// Look-ups of others that an account may make at once: whoever comes into a full room looks up everybody in it.
-/// Configurable.
-pub const LOOKUP_BURST: u32 = 300;
+/// Look-ups of others that an account may make at once: whoever comes into a full room looks up everybody in it, and all of
+/// them again every five minutes. Configurable.
+pub const LOOKUP_BURST: u32 = 1_200;
 /// Look-ups per second it may go on making. Configurable.
-pub const LOOKUP_RATE: u32 = 5;
+pub const LOOKUP_RATE: u32 = 20;
 /// Requests about rooms that an account may make at once. Configurable.
 pub const ROOM_BURST: u32 = 120;
 /// Requests about rooms per second it may go on making. Configurable.

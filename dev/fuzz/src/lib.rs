@@ -11,6 +11,7 @@
 #![allow(clippy::panic, reason = "a target says by a panic that it found something")]
 
 mod directory;
+mod groups;
 mod targets;
 
 pub use targets::TARGETS;

@@ -26,7 +26,7 @@ use undertone_protocol::{Access, ClaimedAccess, Entry, Grant};
 use undertone_relay::{ConnectionId, Input, Limits, Rooms};
 use undertone_transparency::PeerTrust;
 
-use crate::{Target, directory};
+use crate::{Target, directory, groups};
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -59,6 +59,8 @@ pub const TARGETS: &[Target] = &[
     ("log_evidence", directory::log_evidence),
     ("errand", errand),
     ("delivery", delivery),
+    ("delivery_service", groups::delivery_service),
+    ("group_member", groups::group_member),
 ];
 
 pub(crate) fn same(kind: &str, written: &[u8], read: &[u8]) {

@@ -245,7 +245,16 @@ fn the_corpus_has_good_inputs() {
         ("relay", hello.frame().unwrap()[2..].to_vec()),
         ("errand", Errand::TrustPeer { name: "bob".into(), fingerprint: "1f0c5 a7e".into(), accept: true }.to_bytes()),
         ("delivery", commit),
+        ("delivery_service", of_a_group()),
+        ("group_member", mls::commit(&groups::CALL, 2, b"sealed")),
     ];
+    if std::env::var_os("UNDERTONE_WRITE_CORPUS").is_some() {
+        let folder = corpus("group_member");
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, bytes) in groups::samples().unwrap() {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
     let inputs: Vec<(&str, Vec<u8>)> = inputs.into_iter().chain(of_the_directory(&list)).collect();
     assert_eq!(inputs.len(), TARGETS.len());
     // And one of each message that has lists in it, or belongs to an epoch.
@@ -260,6 +269,38 @@ fn the_corpus_has_good_inputs() {
         target(&bytes);
         assert_eq!(std::fs::read(folder.join(file)).unwrap(), bytes, "{name}: the format changed: see above");
     }
+}
+
+/// The life of a group: it is made, two bring a commit, one is rejected and given back, somebody comes in, and all is asked for.
+fn of_a_group() -> Vec<u8> {
+    use undertone_protocol::delivery::{GroupRequest, InfoFrame, Tree, TreePatch, testing as mls};
+
+    let tree = |epoch: u8| mls::tree(4, epoch);
+    let info = |epoch: u8| mls::group_info(&groups::CALL, u64::from(epoch), &tree(epoch), &[epoch]);
+    let ending = |epoch: u8, commit: Vec<u8>| GroupRequest::Commit {
+        epoch: u64::from(epoch),
+        commit,
+        welcomes: vec![],
+        info: info(epoch + 1),
+        tree: TreePatch::between(&tree(epoch), &tree(epoch + 1)),
+    };
+    let commit = |epoch: u8, inside: &[u8]| ending(epoch, mls::commit(&groups::CALL, u64::from(epoch), inside));
+    let digest = InfoFrame::read(&info(1)).unwrap().digest();
+    groups::requests(&[
+        (0, GroupRequest::Follow { have: None }),
+        (0, GroupRequest::Create { info: info(0), tree: TreePatch::between(&Tree::default(), &tree(0)) }),
+        (1, GroupRequest::Follow { have: Some(0) }),
+        (2, GroupRequest::Follow { have: Some(0) }),
+        (0, commit(0, b"one")),
+        (1, commit(0, b"another")),
+        (1, GroupRequest::Attest { epoch: 1, digest }),
+        (2, GroupRequest::Info),
+        (2, ending(1, mls::external_commit(&groups::CALL, 1, b"signed"))),
+        (0, GroupRequest::Reject { epoch: 1 }),
+        (1, GroupRequest::Reject { epoch: 1 }),
+        (0, GroupRequest::Reinform { epoch: 2, info: info(2), tree: TreePatch::default() }),
+        (1, GroupRequest::Follow { have: Some(1) }),
+    ])
 }
 
 /// What the entries of the key directory read. The proofs have the right form, and prove nothing.

@@ -15,6 +15,7 @@ use crate::refused::{Doubt, vouched};
 use crate::roll::{DeviceRef, Standing};
 use crate::step::Outgoing;
 use core::time::Duration;
+use std::collections::BTreeSet;
 use undertone_keys::{DeviceId, Time, UserId};
 
 /// What is wanted of the tree.
@@ -79,15 +80,17 @@ impl Membership {
         let (mut wanted, mut unknown) = (Wanted::default(), Vec::new());
         let view = self.view.as_ref()?;
         let roll = turn.means.roll;
-        let mut live = Vec::new();
+        let mut live = BTreeSet::new();
         for member in &view.members {
             let device = member.device_ref();
             match self.presence.verdict(view, member, roll, &self.policy) {
                 Verdict::GoesAt(at) if at > turn.now => {
                     wanted.at = Some(wanted.at.map_or(at, |other| other.min(at)));
-                    live.push(device);
+                    live.insert(device);
                 }
-                Verdict::Stays => live.push(device),
+                Verdict::Stays => {
+                    live.insert(device);
+                }
                 Verdict::Goes | Verdict::GoesAt(_) => {
                     wanted.remove.push(member.index);
                     let listed = roll.standing(&device.user, &device.device) != Standing::Refused;

@@ -1,5 +1,9 @@
 //! What a new epoch leads to: its key in the ring, the roster, what is said about it.
 
+use std::collections::BTreeSet;
+
+use undertone_keys::JoinId;
+
 use super::interface::{Event, How, Output};
 use super::policy::times;
 use super::presence::{behind, place};
@@ -152,8 +156,10 @@ impl Membership {
 /// Whose leaves are new, and whose went.
 fn changed(before: Option<&View>, now: &View) -> (Vec<Member>, Vec<Member>) {
     let Some(before) = before else { return Default::default() };
-    let missing = |from: &View, of: &View| -> Vec<Member> {
-        of.members.iter().filter(|member| !from.members.contains(member)).cloned().collect()
+    // A leaf is one join's for as long as it is there.
+    let leaves = |view: &View| view.members.iter().map(|member| (member.index, member.join)).collect::<BTreeSet<_>>();
+    let missing = |from: &BTreeSet<(u32, JoinId)>, of: &View| -> Vec<Member> {
+        of.members.iter().filter(|member| !from.contains(&(member.index, member.join))).cloned().collect()
     };
-    (missing(before, now), missing(now, before))
+    (missing(&leaves(before), now), missing(&leaves(now), before))
 }

@@ -425,8 +425,10 @@ impl View {
 
     pub(super) fn in_group(group: &Group<'_>, begun: undertone_keys::Time) -> Result<Self, Broken> {
         let own = group.own_index();
-        let join = group.member(own).ok_or(Broken::Library)?.join;
+        let members = group.members();
+        let place = members.iter().position(|member| member.index == own).ok_or(Broken::Library)?;
+        let join = members.get(place).ok_or(Broken::Library)?.join;
         let authenticator = group.authenticator()?;
-        Ok(Self { epoch: group.epoch(), own, join, members: group.members(), authenticator, begun })
+        Ok(Self { epoch: group.epoch(), own, join, members, place, authenticator, begun })
     }
 }

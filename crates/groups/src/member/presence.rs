@@ -81,8 +81,9 @@ impl Presence {
             let older: Vec<_> = older.filter(|other| !added.contains(other)).map(|other| other.join).collect();
             self.replaced.extend(older);
         }
-        self.replaced.retain(|join| view.members.iter().any(|member| member.join == *join));
-        self.unseen.retain(|join, _| view.members.iter().any(|member| member.join == *join));
+        let joins: BTreeSet<JoinId> = view.members.iter().map(|member| member.join).collect();
+        self.replaced.retain(|join| joins.contains(join));
+        self.unseen.retain(|join, _| joins.contains(join));
         self.look(view, now);
     }
 
@@ -101,7 +102,7 @@ impl Presence {
         if member.join == view.join {
             return Verdict::Stays;
         }
-        let own_older = view.members.iter().any(|own| own.join == view.join && own.same_device(member));
+        let own_older = view.members.get(view.place).is_some_and(|own| own.same_device(member));
         let device = member.device_ref();
         let refused = || roll.standing(&device.user, &device.device) == Standing::Refused;
         if own_older || self.replaced.contains(&member.join) || refused() {

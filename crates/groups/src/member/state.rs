@@ -64,7 +64,9 @@ pub(super) struct View {
     pub(super) epoch: u64,
     pub(super) own: u32,
     pub(super) join: JoinId,
+    /// By leaf, and the own one's place among them.
     pub(super) members: Vec<Member>,
+    pub(super) place: usize,
     pub(super) authenticator: Authenticator,
     pub(super) begun: Time,
 }
