@@ -18,6 +18,8 @@ pub const COMMIT: usize = 192 << 10;
 pub const WELCOME: usize = 96 << 10;
 /// Bytes of a ratchet tree at most.
 pub const TREE: usize = 4 << 20;
+/// Bytes of a leaf at most: one has 400 bytes, 1,600 under X-Wing. The delivery service takes nodes of twice as many.
+pub const LEAF: usize = 4 << 10;
 /// Bytes of a group info at most.
 pub const GROUP_INFO: usize = 8 << 10;
 /// Bytes of a key package at most, with the envelope that says its suite.

@@ -42,6 +42,9 @@ pub enum Refused {
     /// The terms say that a quorum secret is mixed in, and a commit, or the Welcome to it, mixes in none.
     #[error("NEG-1: the quorum secret is not mixed in")]
     Quorum,
+    /// A commit mixes in a key that nobody else was given.
+    #[error("MLS-1: a commit mixes in a key that is not the group's")]
+    Psk,
     /// The group context names a suite and the terms another.
     #[error("NEG-1: the suite is not the one of the terms")]
     Suite,

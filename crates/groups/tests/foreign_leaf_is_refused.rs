@@ -175,11 +175,7 @@ fn mls_1_foreign_leaf_is_refused_when_a_member_adds_it() {
 #[test]
 fn neg_1_a_change_of_terms_is_refused() {
     let (mut ada, _, _, mut mallory, _) = inside();
-    let bytes = undertone_keys::cbor::encode(&undertone_groups::Terms::new(
-        undertone_groups::Protection::Hop,
-        Suite::X25519,
-        false,
-    ));
+    let bytes = undertone_keys::cbor::encode(&Terms::new(Protection::Hop, Suite::X25519, false));
     let changed = Extension::Unknown(0xF5A7, UnknownExtension(bytes));
     let needs = Extension::RequiredCapabilities(openmls::extensions::RequiredCapabilitiesExtension::new(
         &[openmls::prelude::ExtensionType::Unknown(0xF5A7)],

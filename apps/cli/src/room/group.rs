@@ -125,6 +125,7 @@ const fn lie_word(lie: &Lie) -> &'static str {
         Lie::Package(..) => "bad_key_package",
         Lie::Info => "bad_info",
         Lie::Commit { .. } => "bad_commit",
+        Lie::Tree => "bad_tree",
         Lie::Back { .. } => "went_back",
         _ => "other",
     }
@@ -138,6 +139,7 @@ fn lie_words(lie: &Lie) -> String {
         }
         Lie::Info => "what it hands out to come in by is not of this group".to_owned(),
         Lie::Commit { epoch } => format!("what it says ended epoch {epoch} is of another, or nothing at all"),
+        Lie::Tree => "the tree that it keeps is not the group's: whoever committed last brought it".to_owned(),
         Lie::Back { to, from } => format!("the group has gone back from epoch {from} to {to}"),
         _ => "in a way that this program does not know".to_owned(),
     }

@@ -232,6 +232,11 @@ fn enter(overlay: &Overlay<'_>, id: GroupId, key: &LeafKey, since: u64) {
     overlay.put(since_key(id), Zeroizing::new(since.to_be_bytes().to_vec()));
 }
 
+/// Where it stands whom the last own commit welcomes.
+pub(crate) fn noted_key(id: GroupId) -> Vec<u8> {
+    [b"welcomed\0".as_slice(), id.as_bytes()].concat()
+}
+
 /// Where an external join stands that the delivery service has not taken yet.
 fn provisional_key(id: GroupId) -> Vec<u8> {
     [PROVISIONAL, id.as_bytes()].concat()

@@ -4,7 +4,7 @@ use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRng;
 
 use super::external::ExternalJoin;
-use super::{Group, GroupId, own_key, provisional_key, since_key};
+use super::{Group, GroupId, noted_key, own_key, provisional_key, since_key};
 use crate::failure::{Blame, Broken};
 use crate::provider::{Overlay, Provider};
 use crate::step::{self, Step, settle};
@@ -76,6 +76,7 @@ impl Group<'_> {
         let overlay = Overlay::new(store);
         erase(&overlay, id)?;
         overlay.delete(provisional_key(id));
+        overlay.delete(noted_key(id));
         empty_outbox(store, &overlay, id)?;
         Ok(overlay.into_writes())
     }

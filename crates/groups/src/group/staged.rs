@@ -15,7 +15,7 @@ use openmls::group::StagedCommit;
 use openmls::messages::proposals::Proposal;
 use openmls::prelude::{LeafNode, LeafNodeIndex};
 use openmls::schedule::PreSharedKeyId;
-use tls_codec::{DeserializeBytes, Serialize};
+use tls_codec::{DeserializeBytes, Serialize, Size};
 use undertone_keys::digest::labelled_sha256;
 
 use super::settle::{empty_outbox, erase};
@@ -319,6 +319,10 @@ impl Group<'_> {
     }
 
     fn read(&self, index: u32, leaf: &LeafNode) -> Result<Claim, Refused> {
+        // One that the delivery service does not take would keep it from ever having this tree.
+        if leaf.tls_serialized_len() > limits::LEAF {
+            return Err(Refused::TooMany);
+        }
         Claim::read(leaf.credential(), leaf.signature_key().as_slice(), self.terms.suite)
             .ok_or(Refused::Credential(index))
     }

@@ -1,7 +1,7 @@
 //! Joining by oneself: group info, tree, external commit (rule MLS-2).
 
 use super::interface::{Event, How, Output, Reason};
-use super::state::{Again, By, Flight, State};
+use super::state::{Again, By, Flight, State, Told};
 use super::timer::Timer;
 use super::{Membership, Turn, within};
 use crate::group::{ExternalJoin, Group, JoinError, Rejoin};
@@ -112,8 +112,14 @@ impl Membership {
             Ok(step) => {
                 for sent in self.keep(turn, step) {
                     if let Outgoing::Commit(upload) = sent.what {
-                        let flight =
-                            Flight { upload, before: tree.clone(), welcomed: Vec::new(), lost: false, fresh: true };
+                        let flight = Flight {
+                            upload,
+                            before: tree.clone(),
+                            welcomed: Vec::new(),
+                            lost: false,
+                            fresh: true,
+                            told: Told::Theirs,
+                        };
                         self.state = State::JoiningBySelf { flight, welcome: None };
                     }
                 }

@@ -6,10 +6,10 @@
 use super::interface::{Denied, Event, Lie, Output, Reason};
 use super::policy::times;
 use super::presence::{Verdict, place};
-use super::state::{By, Flight, State};
+use super::state::{By, Flight, State, Told};
 use super::timer::Timer;
 use super::{Membership, Turn, within};
-use crate::group::{Change, CommitError, ExternalJoin, Group, GroupId, SettleError};
+use crate::group::{Change, CommitError, ExternalJoin, Group, SettleError, noted_key};
 use crate::key_package::KeyPackage;
 use crate::refused::{Doubt, vouched};
 use crate::roll::{DeviceRef, Standing};
@@ -193,7 +193,8 @@ impl Membership {
                 for sent in self.keep(turn, step) {
                     if let Outgoing::Commit(upload) = sent.what {
                         let (before, welcomed) = (before.clone(), add.clone());
-                        self.flight = Some(Flight { upload, before, welcomed, lost: false, fresh: true });
+                        self.flight =
+                            Some(Flight { upload, before, welcomed, lost: false, fresh: true, told: Told::Ours });
                     }
                 }
                 self.tries = 0;
@@ -238,7 +239,7 @@ impl Membership {
             let noted = noted.and_then(Result::ok).filter(|_| upload.welcome.is_some());
             let welcomed = noted.map(|Noted(of)| of).unwrap_or_default();
             let welcomed = welcomed.into_iter().map(|(user, device)| DeviceRef { user, device }).collect();
-            self.flight = Some(Flight { upload, before, welcomed, lost: false, fresh: false });
+            self.flight = Some(Flight { upload, before, welcomed, lost: false, fresh: false, told: Told::Ours });
         }
     }
 
@@ -260,7 +261,9 @@ impl Membership {
         if !self.reachable {
             return;
         }
-        if !flight.lost {
+        if flight.told == Told::Asking {
+            self.turn.push(Output::FetchTree { epoch: flight.upload.epoch });
+        } else if !flight.lost {
             let output = flight.output();
             self.spend(&output);
             self.turn.push(output);
@@ -332,7 +335,7 @@ impl Membership {
         match why {
             Denied::Lost => return self.not_created(turn),
             Denied::NotAllowed => self.cannot(Reason::NotAllowed),
-            Denied::Malformed | Denied::TooLarge => self.cannot(Reason::Malformed),
+            Denied::Malformed | Denied::Mismatch | Denied::TooLarge => self.cannot(Reason::Malformed),
             Denied::Later(_) | Denied::Ahead | Denied::NoGroup => {}
         }
         let after = if let Denied::Later(after) = why { after.max(self.policy.backoff) } else { self.policy.denied };
@@ -342,7 +345,7 @@ impl Membership {
     fn by_self_refused(&mut self, turn: &mut Turn<'_, '_>, why: Denied) {
         match why {
             Denied::Lost | Denied::Ahead | Denied::NoGroup => self.lost_by_self(turn),
-            Denied::NotAllowed | Denied::Malformed | Denied::TooLarge | Denied::Later(_) => {
+            Denied::NotAllowed | Denied::Malformed | Denied::Mismatch | Denied::TooLarge | Denied::Later(_) => {
                 match why {
                     Denied::NotAllowed => self.cannot(Reason::NotAllowed),
                     Denied::Later(_) => {}
@@ -375,7 +378,18 @@ impl Membership {
             // Where the group is then, the delivery service says.
             Denied::Ahead | Denied::NoGroup => self.follow(turn.now),
             Denied::Later(after) => self.timers.set(Timer::Answer, turn.now + after.max(self.policy.backoff)),
-            Denied::NotAllowed | Denied::Malformed | Denied::TooLarge => {
+            // Whoever committed last brought another tree beside the commit than the group has (MLS-3). What follows is told from
+            // that one, whatever it is: what it comes to has to be the tree of this commit's group info.
+            Denied::Mismatch if self.flight.as_ref().is_some_and(|flight| flight.told == Told::Ours) => {
+                self.event(Event::ServerLied(Lie::Tree));
+                if let Some(flight) = &mut self.flight {
+                    flight.told = Told::Asking;
+                    self.turn.push(Output::FetchTree { epoch: flight.upload.epoch });
+                }
+                self.await_answer(turn.now);
+            }
+            Denied::Mismatch if self.flight.as_ref().is_some_and(|flight| flight.told == Told::Asking) => {}
+            Denied::NotAllowed | Denied::Malformed | Denied::Mismatch | Denied::TooLarge => {
                 let added = self.flight.as_ref().map(|flight| flight.welcomed.clone()).unwrap_or_default();
                 self.drop_flight(turn);
                 self.timers.clear(Timer::Answer);
@@ -388,6 +402,17 @@ impl Membership {
                 self.put_off(turn.now, self.policy.denied);
             }
         }
+    }
+
+    /// The tree that the delivery service has of the epoch of the own commit.
+    pub(super) fn told_from(&mut self, now: Time, of: u64, tree: Option<Vec<u8>>) {
+        let asking = |flight: &&mut Flight| flight.told == Told::Asking && flight.upload.epoch == of;
+        let Some(flight) = self.flight.as_mut().filter(asking) else { return };
+        flight.told = Told::Theirs;
+        if let Some(tree) = tree {
+            flight.before = tree;
+        }
+        self.send_flight(now);
     }
 
     pub(super) fn on_sealed(&mut self, turn: &mut Turn<'_, '_>, frames: u64) {
@@ -415,10 +440,6 @@ impl Flight {
 /// Whom the last own commit welcomes.
 #[derive(minicbor::Encode, minicbor::Decode)]
 struct Noted(#[n(0)] Vec<(UserId, DeviceId)>);
-
-fn noted_key(id: GroupId) -> Vec<u8> {
-    [b"welcomed\0".as_slice(), id.as_bytes()].concat()
-}
 
 /// Since when something is so.
 fn since(at: &mut Option<Time>, now: Time, is: bool) {

@@ -118,23 +118,23 @@ impl Membership {
                 self.resolve(turn, devices);
                 false
             }
-            Outcome::Refused(why) => {
-                self.event(Event::CommitRefused { epoch, why });
-                self.turn.push(Output::Reject { epoch });
-                self.refused = Some(bytes);
-                self.timers.start(Timer::Reconsider, turn.now + self.policy.reconsider);
-                false
-            }
+            Outcome::Refused(why) => self.refuse(turn, epoch, bytes, why),
             Outcome::NotIt => {
                 self.event(Event::ServerLied(Lie::Commit { epoch }));
                 self.is_behind(turn.now, epoch.saturating_add(1));
                 false
             }
-            // Somebody has the same leaf: what is stored here is older than what was sent from it (rule STO-3).
+            // What is stored here may be older than what was sent from the same leaf (rule STO-3). Where this process has committed it
+            // is not: anybody in the group can write a commit that says it is this device's.
+            Outcome::Forgotten if !self.restored => self.refuse(turn, epoch, bytes, Refused::Invalid),
             Outcome::Forgotten => {
                 self.astray.get_or_insert(turn.now);
                 self.old_store(turn);
                 false
+            }
+            // Nobody of this group can have it: whoever mixed it in keeps the others out.
+            Outcome::Psk if !self.terms.quorum || self.quorum.is_some() => {
+                self.refuse(turn, epoch, bytes, Refused::Psk)
             }
             Outcome::Psk => {
                 self.cannot(Reason::Psk);
@@ -146,6 +146,15 @@ impl Membership {
                 false
             }
         }
+    }
+
+    /// A commit that this device does not take has ended its epoch.
+    fn refuse(&mut self, turn: &Turn<'_, '_>, epoch: u64, bytes: Vec<u8>, why: Refused) -> bool {
+        self.event(Event::CommitRefused { epoch, why });
+        self.turn.push(Output::Reject { epoch });
+        self.refused = Some(bytes);
+        self.timers.start(Timer::Reconsider, turn.now + self.policy.reconsider);
+        false
     }
 
     /// A commit has removed this device.

@@ -152,8 +152,10 @@ pub enum Denied {
     NoGroup,
     /// This device may not.
     NotAllowed,
-    /// It is not what it should be, or its parts do not belong together.
+    /// It is not what it should be.
     Malformed,
+    /// Its tree does not follow from the tree that the delivery service has.
+    Mismatch,
     /// It is too large, or adds too many.
     TooLarge,
     /// Not now.
@@ -377,6 +379,8 @@ pub enum Lie {
         /// Which epoch.
         epoch: u64,
     },
+    /// Beside the last commit it keeps another tree than the group has: whoever brought that commit brought it.
+    Tree,
     /// The group has gone back.
     Back {
         /// Where the server says that it is.

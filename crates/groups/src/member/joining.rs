@@ -8,7 +8,7 @@ use crate::failure::Broken;
 use crate::group::{ExternalJoin, Group, JoinError, stored};
 use crate::key_package::{KeyPackage, forget_packages, waiting_packages};
 use crate::leaf::Joiner;
-use crate::step::Outgoing;
+use crate::step::{Outgoing, acknowledge};
 use undertone_keys::JoinId;
 
 impl Membership {
@@ -249,6 +249,10 @@ impl Membership {
                 for sent in self.keep(turn, step) {
                     if let Outgoing::KeyPackage { bytes } = sent.what {
                         self.turn.push(Output::Publish { package: bytes });
+                        // One that does not come to the server is not brought again: the next join has another.
+                        if let Ok(writes) = acknowledge(turn.means.store, sent.id) {
+                            turn.means.store.apply_and_keep(writes, &mut self.writes);
+                        }
                     }
                 }
             }
@@ -303,6 +307,7 @@ impl Membership {
                 self.timers.clear(Timer::Answer);
                 self.try_tree(turn);
             }
+            State::Inside => self.told_from(turn.now, of, bytes),
             _ => {}
         }
     }

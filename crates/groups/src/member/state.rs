@@ -56,6 +56,18 @@ pub(super) struct Flight {
     pub(super) lost: bool,
     /// It was made by this process, and so begins an epoch in which nothing was sealed from this leaf.
     pub(super) fresh: bool,
+    pub(super) told: Told,
+}
+
+/// From which tree the delivery service is told what a commit changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// From the group's, which the service should have as well.
+    Ours,
+    /// From the one that it has, which it is asked for.
+    Asking,
+    /// From that one.
+    Theirs,
 }
 
 /// The group as it is stored.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use undertone_groups::GroupId;
 use undertone_groups::member::{Event, How, Input, Lie, Reason};
+use undertone_groups::{Change, Group, GroupId, Outgoing, PskId, Refused, Upload, psk};
 
 use crate::net::{World, ms};
 use crate::service::Request;
+use crate::world::ID;
 
 fn at_rest(count: usize, seed: u64) -> World {
     let mut world = World::new(count, seed);
@@ -110,27 +111,97 @@ fn junk(world: &mut World, by: usize) {
     let (epoch, tree, info) = (group.epoch, group.trees[&group.epoch].clone(), group.info.clone());
     // RFC 9420, 6: version 1, PrivateMessage, the group, the epoch, a commit, and the rest is noise.
     let mut commit = vec![0, 1, 0, 2, 16];
-    commit.extend(crate::world::ID.as_bytes());
+    commit.extend(ID.as_bytes());
     commit.extend(epoch.to_be_bytes());
     commit.extend([3, 0, 28]);
     commit.extend([7; 28]);
     commit.extend([64, 200]);
     commit.extend([9; 200]);
-    let upload = undertone_groups::Upload {
-        group: crate::world::ID,
-        epoch,
-        commit,
-        welcome: None,
-        group_info: info,
-        tree: tree.clone(),
-    };
+    let upload = Upload { group: ID, epoch, commit, welcome: None, group_info: info, tree: tree.clone() };
     assert_eq!(before, epoch);
-    let request = Request::Upload { upload, before: tree, welcomed: Vec::new() };
+    bring(world, by, upload);
+}
+
+/// Somebody brings a commit that its own membership knows nothing of.
+fn bring(world: &mut World, by: usize, upload: Upload) {
+    let before = world.service.group.as_ref().unwrap().trees[&upload.epoch].clone();
+    let request = Request::Upload { upload, before, welcomed: Vec::new() };
     for (to, input) in world.service.handle(world.now, by, request) {
         if to != by {
             world.drive(to, input);
         }
     }
+}
+
+/// Rule MLS-3: what is wrong at the service is told it with the next commit, and nobody is kept in who is to go.
+#[test]
+fn mls_malicious_member_brings_another_tree_beside_its_commit() {
+    let mut world = at_rest(4, 48);
+    world.service.faults.other_tree = true;
+    world.drive(3, Input::Sealed { frames: 65_536 });
+    world.run(ms(1_500));
+    assert!(!world.service.faults.other_tree, "it has committed");
+    world.settle(ms(1_000));
+    world.relist(3, false);
+    world.vanish(3, ms(200));
+    world.settle(ms(3_000));
+    let told = |index| world.saw(index, |event| *event == Event::ServerLied(Lie::Tree));
+    assert_eq!((0..3).map(told).sum::<usize>(), 1, "whoever commits next");
+    // From then on the service has the group's tree again.
+    world.service.faults.no_welcome = true;
+    world.join(3);
+    world.relist(3, true);
+    world.settle(ms(40_000));
+}
+
+/// Rule MLS-1: a key that nobody else was given keeps nobody out, and the epoch is given back.
+#[test]
+fn mls_malicious_member_mixes_in_a_key_of_its_own() {
+    let mut world = at_rest(4, 49);
+    world.service.faults.withdraws = true;
+    let id = PskId::new(b"nobody else's").unwrap();
+    let upload = {
+        let roll = world.list.roll();
+        let person = &mut world.devices[3].person;
+        let secret = undertone_keys::Secret::from_slice(&[5; 32]).unwrap();
+        let writes = psk::register(&person.store, &mut person.rng, &id, &secret).unwrap();
+        person.store.apply(writes);
+        let change = Change { psks: vec![id], ..Change::default() };
+        let step = Group::open(&person.store, ID).unwrap().commit(&mut person.rng, change, &roll).unwrap();
+        let Outgoing::Commit(upload) = step.send.into_iter().next().unwrap().what else { panic!("no commit") };
+        upload
+    };
+    bring(&mut world, 3, upload);
+    world.vanish(3, ms(200));
+    for index in 0..3 {
+        let refused = |event: &Event| matches!(event, Event::CommitRefused { why: Refused::Psk, .. });
+        assert_eq!(world.saw(index, refused), 1, "{index}");
+    }
+    world.settle(ms(5_000));
+    for index in 0..3 {
+        assert_eq!(world.saw(index, |event| matches!(event, Event::Rejoined { .. })), 0, "{index} never had to go");
+    }
+}
+
+/// Rule STO-3: who has committed since the start has no older store than what was sent from its leaf, whatever somebody writes.
+#[test]
+fn mls_malicious_member_speaks_as_another_leaf() {
+    let mut world = at_rest(4, 50);
+    world.drive(1, Input::Sealed { frames: 65_536 });
+    world.run(ms(1_500));
+    world.settle(ms(1_000));
+    let upload = {
+        let roll = world.list.roll();
+        let store = crate::world::load(&world.devices[1].person.disk);
+        let rng = &mut world.devices[3].person.rng;
+        let step = Group::open(&store, ID).unwrap().commit(rng, Change::update(), &roll).unwrap();
+        let Outgoing::Commit(upload) = step.send.into_iter().next().unwrap().what else { panic!("no commit") };
+        upload
+    };
+    bring(&mut world, 3, upload);
+    assert_eq!(world.saw(1, |event| matches!(event, Event::CommitRefused { .. })), 1);
+    world.settle(ms(40_000));
+    assert_eq!(world.saw(1, |event| *event == Event::OldStore), 0);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Faults {
     pub withdraws: bool,
     /// It forgets to answer uploads so many times.
     pub forgetful: u32,
+    /// Another tree comes with the next commit than the one that it leads to.
+    pub other_tree: bool,
 }
 
 #[derive(Clone)]
@@ -199,7 +201,9 @@ impl Service {
             }
             self.external.insert(from, now);
         }
-        assert_eq!(group.trees.get(&upload.epoch).map(Vec::as_slice), Some(before), "the tree that it changes");
+        if group.trees.get(&upload.epoch).map(Vec::as_slice) != Some(before) {
+            return refuse(Denied::Mismatch);
+        }
         assert_eq!(upload.welcome.is_some(), !welcomed.is_empty(), "whom it welcomes");
         assert!(
             group.history.insert(upload.epoch, (from, upload.commit.clone())).is_none(),
@@ -209,7 +213,12 @@ impl Service {
         group.epoch = opens;
         group.info = upload.group_info.clone();
         group.infos.insert(opens, upload.group_info);
-        group.trees.insert(opens, upload.tree);
+        let mut tree = upload.tree;
+        if core::mem::take(&mut self.faults.other_tree) {
+            // The key of the first leaf, behind two lengths and its kind: one that nobody has.
+            tree[40] ^= 1;
+        }
+        group.trees.insert(opens, tree);
         while group.history.len() > self.keeps {
             group.history.pop_first();
         }
