@@ -7,6 +7,7 @@
 mod client;
 mod crowd;
 mod directory;
+mod groups;
 mod histogram;
 mod house;
 mod join;
@@ -64,6 +65,9 @@ struct Options {
     /// Leaves of each of them.
     #[arg(long, default_value_t = 20)]
     leaves: usize,
+    /// Members of the MLS groups that are measured.
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 10, 50, 200, 1_000])]
+    groups: Vec<usize>,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -83,6 +87,8 @@ enum Part {
     Setup,
     /// The keys of blind rooms: leaves, lost keys, letters.
     Keys,
+    /// MLS groups: commits, their delivery, joins, bytes, memory.
+    Groups,
     /// What a server holds.
     Memory,
     /// The key directory: look-ups, publishing, proofs.
@@ -170,6 +176,10 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     if wants(Part::Keys) {
         println!("keys: a server and {} accounts ...", options.crowds.iter().max().unwrap_or(&0));
         keys::measure(&mut table, &options.crowds, options.leaves)?;
+    }
+    if wants(Part::Groups) {
+        println!("groups: of {} members at most ...", options.groups.iter().max().unwrap_or(&0));
+        groups::measure(&mut table, &options.groups)?;
     }
     // From here on the relay that is measured has a processor to itself.
     let alone = process::step_aside()?;
