@@ -116,6 +116,19 @@ enum Role {
         #[arg(long)]
         plot: Option<PathBuf>,
     },
+    /// What a change of key costs with a host and with an MLS group, and what a day of coming and going makes of a group's tree, as tables in
+    /// Markdown and two pictures.
+    GroupTraffic {
+        /// Members of the rooms, three at least; rooms with a host have 200 at most.
+        #[arg(long, value_delimiter = ',', default_values_t = [3, 10, 20, 50, 100, 200, 500, 1_000])]
+        members: Vec<usize>,
+        /// Where the picture of a change goes.
+        #[arg(long)]
+        plot: Option<PathBuf>,
+        /// Where the picture of the day goes.
+        #[arg(long)]
+        churn: Option<PathBuf>,
+    },
     /// All of a server.
     #[command(hide = true)]
     Server,
@@ -139,6 +152,7 @@ fn main() -> ExitCode {
     let result = match &options.role {
         Some(Role::Sound { length, plot }) => sound::measure(*length, plot.as_ref()),
         Some(Role::KeyTraffic { members, plot }) => keys::traffic(members, plot.as_ref()),
+        Some(Role::GroupTraffic { members, plot, churn }) => groups::traffic(members, plot.as_ref(), churn.as_ref()),
         Some(Role::Server) => house::serve(),
         Some(Role::Ours { shards }) => ours::serve(*shards),
         Some(Role::Obvious) => obvious::serve(),

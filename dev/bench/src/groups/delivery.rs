@@ -18,14 +18,15 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Until everybody who is in has followed a commit, as if each had a machine of its own: milliseconds for so many.
 const AIMS: [(usize, f64); 2] = [(200, 1_000.0), (1_000, 3_000.0)];
 
-/// All of a group's updates, and what the last of its devices waits for; `follow` is what a member takes to follow one.
+/// All of a group's updates, and what the last of its devices waits for, in milliseconds; `follow` is what a member takes to follow
+/// one.
 pub(super) async fn measure(
     table: &mut Table,
     house: &House,
     tokens: &[AccessToken],
     group: &Shelved,
     follow: f64,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<f64> {
     let name = format!("groups, {}, {}", group.suite.as_str(), group.size);
     let first = group.updates.first().context("no update")?.epoch;
     let tokens = tokens.get(..group.size).context("too few accounts")?;
@@ -63,5 +64,5 @@ pub(super) async fn measure(
         format!("{:.2} ms", busy.as_secs_f64() * 1_000.0),
         &against,
     );
-    Ok(())
+    Ok(last.ms(50))
 }

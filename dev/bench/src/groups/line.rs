@@ -92,6 +92,13 @@ impl Lines {
         Ok(lines)
     }
 
+    /// The first device follows another group besides.
+    pub(super) async fn follow(&mut self, place: (RoomId, CallId), epoch: u64) -> anyhow::Result<()> {
+        self.place = place;
+        self.ask(0, GroupRequest::Follow { have: Some(epoch) })?;
+        self.until(1, |heard| matches!(heard, Heard::State)).await.map(drop)
+    }
+
     fn ask(&self, place: usize, request: GroupRequest) -> anyhow::Result<()> {
         let (room, call) = self.place;
         let outbox = self.outboxes.get(place).context("no such device")?;

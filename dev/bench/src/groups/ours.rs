@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use undertone_groups::{
-    Change, ExternalJoin, Group, GroupId, Joiner, KeyPackage, Outgoing, Received, Rejoin, Sent, Step, Store, Suite,
-    Terms, Upload, WriteSet,
+    Change, ExternalJoin, Group, GroupId, Joiner, KeyPackage, Outgoing, Received, Rejoin, Sent, Step, Store, Terms,
+    Upload, WriteSet,
 };
 use undertone_keys::JoinId;
+use zeroize::Zeroizing;
 
 use super::roster::Roster;
 use super::tree::{Made, Public};
@@ -20,8 +21,8 @@ pub(super) struct Ours {
     pub(super) id: GroupId,
     terms: Terms,
     store: Store,
-    /// How many bytes are under each key on its disk.
-    disk: BTreeMap<Vec<u8>, usize>,
+    /// What is on its disk.
+    disk: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
 }
 
 fn joiner(person: &Person) -> Joiner<'_> {
@@ -53,7 +54,7 @@ impl Ours {
     fn keep(&mut self, writes: WriteSet) -> Duration {
         for (key, value) in writes.changes() {
             match value {
-                Some(value) => self.disk.insert(key.to_vec(), value.len()),
+                Some(value) => self.disk.insert(key.to_vec(), Zeroizing::new(value.to_vec())),
                 None => self.disk.remove(key),
             };
         }
@@ -111,7 +112,6 @@ impl Ours {
     pub(super) fn welcomed(&mut self, roster: &Roster, welcome: &[u8], tree: &[u8]) -> anyhow::Result<Duration> {
         let start = Instant::now();
         let step = Group::join(&self.store, &mut rng(), self.id, &self.terms, welcome, tree, roster)?;
-        // What a frame is opened with.
         let taken = start.elapsed();
         Ok(taken + self.keep(step.store))
     }
@@ -161,17 +161,18 @@ impl Ours {
         Ok(KeyPackage::parse(bytes, self.terms.suite, wall_time())?)
     }
 
-    pub(super) fn suite(&self) -> Suite {
-        self.terms.suite
-    }
-
     /// The epoch that it is in.
     pub(super) fn epoch(&self) -> anyhow::Result<u64> {
         Ok(Group::open(&self.store, self.id).context("no group")?.epoch())
     }
 
+    /// What another process finds on its disk that begins now.
+    pub(super) fn fork(&self) -> anyhow::Result<Store> {
+        Ok(Store::load(self.disk.iter().map(|(key, value)| (key.clone(), value.clone())))?)
+    }
+
     /// Bytes on its disk: keys and values.
     pub(super) fn stored(&self) -> usize {
-        self.disk.iter().map(|(key, value)| key.len() + value).sum()
+        self.disk.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
 }

@@ -7,6 +7,7 @@ use openmls_traits::OpenMlsProvider;
 use undertone_client::native::measure::Times;
 use undertone_groups::Change;
 
+use super::machine;
 use super::roster::Roster;
 use super::tree::{Made, Member, Populated};
 use crate::table::Table;
@@ -29,18 +30,18 @@ pub(super) struct Committed {
 
 /// How long one thing took, time after time: ours, and openmls alone.
 #[derive(Default)]
-struct Both {
+pub(super) struct Both {
     ours: Vec<Duration>,
     raw: Vec<Duration>,
 }
 
 impl Both {
-    fn add(&mut self, ours: bool, taken: Duration) {
+    pub(super) fn add(&mut self, ours: bool, taken: Duration) {
         if ours { self.ours.push(taken) } else { self.raw.push(taken) }
     }
 
     /// A row with the ratio; the medians, of which a busy moment changes nothing.
-    fn row(self, table: &mut Table, what: &str) -> Option<f64> {
+    pub(super) fn row(self, table: &mut Table, what: &str) -> Option<f64> {
         if self.ours.is_empty() || self.raw.is_empty() {
             return None;
         }
@@ -103,6 +104,11 @@ pub(super) fn measure<P: OpenMlsProvider>(
 ) -> anyhow::Result<Processed> {
     let name = format!("groups, {}, {}", group.suite.as_str(), group.size);
     let (mut makes, mut follows, mut updates) = (Both::default(), Both::default(), Vec::new());
+    // The first leaf commits in a group of two alone: there its own commits are not for the machine beside it.
+    let machine = group.members.iter().find_map(|(place, member)| match member {
+        Member::Ours(ours) if group.size > 2 => Some((*place, ours.fork())),
+        _ => None,
+    });
     // The first of each is not counted: caches are cold.
     let by = committers(group);
     for by in &by {
@@ -114,7 +120,13 @@ pub(super) fn measure<P: OpenMlsProvider>(
             updates.push(commit(group, roster, *by, &[], [&mut makes, &mut follows])?);
         }
     }
+    let raw = Times::new(follows.raw.clone()).ms(50);
     let follow = follows.row(table, &format!("{name}: following an update")).context("nobody followed")?;
+    if let Some((place, store)) = machine {
+        let taken = machine::follow(roster, roster.person(place)?, (group.id, group.terms), store?, &updates)?;
+        let taken = Times::new(taken).ms(50);
+        table.ratio(&format!("{name}: the same, the whole machine"), taken, raw, "ms", "openmls alone", Some(AIM));
+    }
     makes.row(table, &format!("{name}: making one, and taking it"));
     let mut loads = Vec::new();
     for (_, member) in &group.members {

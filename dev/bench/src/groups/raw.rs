@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use openmls::credentials::{BasicCredential, CredentialType, CredentialWithKey};
+use openmls::extensions::{Extension, Extensions, UnknownExtension};
 use openmls::framing::{MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProcessedMessageContent};
-use openmls::group::{MlsGroup, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, StagedWelcome};
+use openmls::group::{
+    MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, StagedWelcome,
+};
 use openmls::key_packages::{KeyPackage, Lifetime};
 use openmls::prelude::{
     Capabilities, CommitMessageBundle, ExtensionType, LeafNodeIndex, LeafNodeParameters, SenderRatchetConfiguration,
@@ -81,8 +84,7 @@ pub(super) struct Raw<P> {
 pub(super) struct Waiting<P> {
     provider: P,
     key: LeafKey,
-    /// The key package, as an MLS message.
-    pub(super) package: Vec<u8>,
+    pub(super) package: KeyPackage,
 }
 
 fn capabilities(suite: Suite) -> anyhow::Result<Capabilities> {
@@ -115,6 +117,27 @@ fn made(bundle: CommitMessageBundle, tree: &RatchetTree) -> anyhow::Result<Made>
 }
 
 impl<P: OpenMlsProvider> Raw<P> {
+    /// The group's first member, and what the next one needs.
+    pub(super) fn create(provider: P, suite: Suite, person: &Person) -> anyhow::Result<(Self, Public)> {
+        let key = LeafKey::draw(suite)?;
+        let terms = Extension::Unknown(TERMS, UnknownExtension(vec![0; 15]));
+        let create = MlsGroupCreateConfig::builder()
+            .ciphersuite(ciphersuite(suite)?)
+            .capabilities(capabilities(suite)?)
+            .lifetime(Lifetime::init(0, u64::MAX >> 1))
+            .with_group_context_extensions(Extensions::single(terms).map_err(failed("the terms"))?)
+            .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
+            .padding_size(limits::PADDING)
+            .max_past_epochs(limits::PAST_EPOCHS)
+            .build();
+        let group =
+            MlsGroup::new(&provider, &key, &create, key.credential(person, suite)).map_err(failed("a group"))?;
+        let info = group.export_group_info(provider.crypto(), &key, false).map_err(failed("the group info"))?;
+        let info = info.to_bytes().map_err(failed("the group info"))?;
+        let tree = group.export_ratchet_tree().tls_serialize_detached().map_err(failed("the tree"))?;
+        Ok((Self { provider, key, group }, Public { info, tree }))
+    }
+
     /// Comes in by itself; how long that took.
     pub(super) fn join(
         provider: P,
@@ -155,7 +178,7 @@ impl<P: OpenMlsProvider> Raw<P> {
             .leaf_node_capabilities(capabilities(suite)?)
             .build(ciphersuite(suite)?, &provider, &key, key.credential(person, suite))
             .map_err(failed("a key package"))?;
-        let package = MlsMessageOut::from(package).to_bytes().map_err(failed("a key package"))?;
+        let package = package.key_package().clone();
         Ok(Waiting { provider, key, package })
     }
 
@@ -174,12 +197,18 @@ impl<P: OpenMlsProvider> Raw<P> {
 
     /// A commit of its own, until it can be sent.
     pub(super) fn commit(&mut self, remove: &[u32]) -> anyhow::Result<(Made, Duration)> {
+        self.change(remove, Vec::new())
+    }
+
+    /// The same that adds these as well.
+    pub(super) fn change(&mut self, remove: &[u32], add: Vec<KeyPackage>) -> anyhow::Result<(Made, Duration)> {
         let (provider, start) = (&self.provider, Instant::now());
         let bundle = self
             .group
             .commit_builder()
             .force_self_update(true)
             .propose_removals(remove.iter().copied().map(LeafNodeIndex::new))
+            .propose_adds(add)
             .load_psks(provider.storage())
             .map_err(failed("an own commit"))?
             .create_group_info(true)
@@ -201,6 +230,12 @@ impl<P: OpenMlsProvider> Raw<P> {
         Ok(start.elapsed())
     }
 
+    /// The leaf of another member.
+    pub(super) fn leaf_of(&self, other: &Self) -> Option<u32> {
+        let mut members = self.group.members();
+        members.find(|member| member.signature_key == other.key.public).map(|member| member.index.u32())
+    }
+
     /// The epoch that it is in.
     pub(super) fn epoch(&self) -> u64 {
         self.group.epoch().as_u64()
@@ -208,6 +243,11 @@ impl<P: OpenMlsProvider> Raw<P> {
 }
 
 impl<P: OpenMlsProvider> Waiting<P> {
+    /// The key package, as an MLS message.
+    pub(super) fn message(&self) -> anyhow::Result<Vec<u8>> {
+        MlsMessageOut::from(self.package.clone()).to_bytes().map_err(failed("a key package"))
+    }
+
     /// Is let in; how long that took.
     pub(super) fn join(self, welcome: &[u8], tree: &[u8]) -> anyhow::Result<(Raw<P>, Duration)> {
         let start = Instant::now();

@@ -51,7 +51,7 @@ impl Shelved {
     /// The same group once more, in another call of another room.
     pub(super) fn copy(&self, id: [u8; 16]) -> Self {
         let (room, call) = (RoomId::from_bytes(id), CallId::from_bytes(id));
-        Self { room, call, public: self.public.clone(), updates: Vec::new(), ..*self }
+        Self { room, call, epoch: 1, public: self.public.clone(), updates: Vec::new(), ..*self }
     }
 }
 
@@ -83,26 +83,33 @@ pub(super) async fn fill(data: &Path, roster: &Roster, groups: &[&Shelved]) -> a
     Ok(tokens)
 }
 
-/// The room of a group, its list, and the group at its epoch.
-async fn shelve(store: &Sqlite, roster: &Roster, group: &Shelved, now: WallTime) -> anyhow::Result<()> {
+/// A room's list, with the first so many on it, of whom the first has made it.
+pub(super) fn access(roster: &Roster, size: usize, room: RoomId, suite: Suite) -> anyhow::Result<Access> {
     let creator = roster.person(0)?;
-    let inside = roster.people.iter().take(group.size).enumerate();
-    let mut members: Vec<_> = inside.map(|(place, person)| person.listed(place)).collect();
+    let mut members: Vec<_> =
+        roster.people.iter().take(size).enumerate().map(|(place, person)| person.listed(place)).collect();
     members.sort_by(|a, b| a.user.cmp(&b.user));
-    let users = members.iter().map(|listed| listed.user.clone()).collect();
     let list = AccessList {
         format: 1,
-        room: group.room,
+        room,
         version: 1,
         previous: None,
         name: "bench".into(),
-        terms: Terms::mls(group_suite(group.suite)),
+        terms: Terms::mls(group_suite(suite)),
         creator: creator.address.user.clone(),
         members,
         signer: creator.address.clone(),
-        created: now,
+        created: wall_time(),
     };
-    let access = Access::sign(list, &creator.identity)?.to_bytes();
+    Ok(Access::sign(list, &creator.identity)?)
+}
+
+/// The room of a group, its list, and the group at its epoch.
+async fn shelve(store: &Sqlite, roster: &Roster, group: &Shelved, now: WallTime) -> anyhow::Result<()> {
+    let creator = roster.person(0)?;
+    let access = access(roster, group.size, group.room, group.suite)?;
+    let users = access.list().members.iter().map(|listed| listed.user.clone()).collect();
+    let access = access.to_bytes();
     let by = creator.address.clone();
     let stored = StoredAccess { room: group.room, version: 1, access, creator: by.user.clone(), members: users };
     store.append_access(stored).await?;

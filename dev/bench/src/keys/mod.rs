@@ -22,8 +22,8 @@ mod notes;
 pub(crate) mod people;
 mod plot;
 mod recovery;
-mod traffic;
-mod world;
+pub(crate) mod traffic;
+pub(crate) mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
