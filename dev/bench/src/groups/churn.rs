@@ -59,8 +59,7 @@ pub(super) fn tell(plot: Option<&PathBuf>) -> anyhow::Result<()> {
         kib(early),
         kib(raw)
     );
-    let last =
-        log.iter().zip(&alone).filter(|(entry, _)| entry.why != Why::Early).next_back().context("nothing happened")?;
+    let last = log.iter().zip(&alone).rfind(|(entry, _)| entry.why != Why::Early).context("nothing happened")?;
     println!("the last change: {} bytes, by openmls alone {}", last.0.bytes, last.1.unwrap_or_default());
     if let Some(path) = plot {
         let curve = |class, name: &str, pick: fn(&(f64, f64, f64, f64)) -> f64| Curve {

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use undertone_groups::{Change, GroupId, KeyPackage, Suite};
-use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, RoomId};
-use undertone_protocol::delivery::{GroupNews, GroupRequest, Tree, TreePatch, Welcoming};
+use undertone_protocol::delivery::{GroupNews, GroupRequest, Tree, TreePatch};
 use undertone_protocol::signal::{ToDevice, ToServer};
 
 use super::ours::Ours;
@@ -91,12 +90,11 @@ fn hosts(changes: &[Letters]) -> Vec<Costs> {
     sizes.into_iter().filter_map(costs).collect()
 }
 
-/// What somebody says to the server to bring a commit.
-fn said(made: &Made, before: &[u8], to: Vec<Address>) -> anyhow::Result<u64> {
+/// What somebody says to the server to bring a commit that lets nobody in.
+fn said(made: &Made, before: &[u8]) -> anyhow::Result<u64> {
     let tree = TreePatch::between(&Tree::decode(before)?, &Tree::decode(&made.public.tree)?);
-    let welcomes = made.welcome.iter().map(|welcome| Welcoming { to: to.clone(), welcome: welcome.clone() }).collect();
     let (commit, info) = (made.commit.clone(), made.public.info.clone());
-    let request = GroupRequest::Commit { epoch: 1_000, commit, welcomes, info, tree };
+    let request = GroupRequest::Commit { epoch: 1_000, commit, welcomes: Vec::new(), info, tree };
     let (room, call) = (RoomId::from_bytes([1; 16]), CallId::from_bytes([1; 16]));
     Ok(u64::try_from(ToServer::Group { room, call, number: 1, request }.encode().len())?)
 }
@@ -113,7 +111,6 @@ fn grouped(roster: &Roster, size: usize) -> anyhow::Result<Costs> {
     // The second leaf goes, whom nobody here has to ask any more; the last commits, and the first follows.
     let gone = 1;
     group.members.retain(|(place, _)| *place != gone);
-    let before = group.public.tree.clone();
     let mut ours: Vec<&mut Ours> = group
         .members
         .iter_mut()
@@ -123,10 +120,18 @@ fn grouped(roster: &Roster, size: usize) -> anyhow::Result<Costs> {
         })
         .collect();
     let [member, maker] = ours.as_mut_slice() else { anyhow::bail!("two of ours are wanted") };
+    // The first commits find everything cold.
+    let mut before = group.public.tree.clone();
+    for _ in 0..3 {
+        let (made, _) = maker.commit(roster, Change::update())?;
+        maker.accepted()?;
+        member.follow(roster, &made.commit)?;
+        before = made.public.tree;
+    }
     let (made, work) = maker.commit(roster, Change { remove: vec![u32::try_from(gone)?], ..Change::default() })?;
     let work = work + maker.accepted()?;
     let accepted = told(GroupNews::Accepted { number: 1, epoch: 1_001 })?;
-    let maker_cost = Cost { bytes: said(&made, &before, Vec::new())? + accepted, work };
+    let maker_cost = Cost { bytes: said(&made, &before)? + accepted, work };
     let work = member.follow(roster, &made.commit)?;
     let news = GroupNews::Commit { epoch: 1_000, commit: made.commit.clone().into() };
     let member_cost = Cost { bytes: told(news)?, work };

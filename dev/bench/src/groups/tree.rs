@@ -35,7 +35,7 @@ pub(super) struct Made {
 /// Somebody who is measured.
 pub(super) enum Member<P> {
     Ours(Ours),
-    Raw(Raw<P>),
+    Raw(Box<Raw<P>>),
 }
 
 /// A group, and those of it who go on.
@@ -71,7 +71,7 @@ impl<P: OpenMlsProvider + Send + Sync> Populated<P> {
             let joins_raw = place == 1 || place + 2 == size;
             let (member, made) = if joins_raw {
                 let (raw, made, _) = Raw::join(new()?, suite, person, &group.public)?;
-                (Some(Member::Raw(raw)), made)
+                (Some(Member::Raw(Box::new(raw))), made)
             } else if place + 1 == size {
                 let mut ours = Ours::outside(id, terms);
                 let (made, _) = ours.join(roster, person, &group.public)?;
