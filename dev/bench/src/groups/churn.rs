@@ -89,3 +89,23 @@ fn mean(values: impl Iterator<Item = usize>) -> f64 {
 fn kib(bytes: usize) -> f64 {
     bytes as f64 / 1024.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small day: all come together, who comes updates early, and openmls alone makes the same changes.
+    #[test]
+    fn a_day_is_played_and_replayed() {
+        let (suite, roster) = (Suite::X25519, Roster::new(8).unwrap());
+        let mut day = Day::new(&roster, suite).unwrap();
+        day.live(5, Duration::from_secs(120), Duration::from_secs(3_600)).unwrap();
+        assert_eq!(day.together(), (5, 5));
+        let early = day.log.iter().filter(|entry| entry.why == Why::Early).count();
+        let came: usize = day.log.iter().map(|entry| entry.added.len()).sum();
+        let went: usize = day.log.iter().map(|entry| entry.removed.len()).sum();
+        assert!(early > 3 && came > 10 && went > 6, "{early} {came} {went}");
+        let alone = replay(&roster, suite, &day.log, 0).unwrap();
+        assert_eq!(alone.iter().flatten().count(), day.log.len() - early);
+    }
+}

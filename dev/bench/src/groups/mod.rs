@@ -52,9 +52,6 @@ use self::tree::Populated;
 use crate::house::House;
 use crate::table::Table;
 
-/// With X-Wing the crowd's joins take too long beyond.
-const XWING_MOST: usize = 200;
-
 /// The suite whose commits are delivered: of the two of RFC 9420 the one with the longer ones.
 const DELIVERED: Suite = Suite::P256;
 
@@ -69,20 +66,22 @@ pub(crate) fn measure(table: &mut Table, sizes: &[usize]) -> anyhow::Result<()> 
     let roster = Roster::new(sizes.last().copied().unwrap_or(2) + NEWCOMERS)?;
     let mut shelved = Vec::new();
     for suite in Suite::ALL {
-        for (number, &size) in (1..).zip(&sizes) {
+        let mut fitting: Vec<usize> = sizes.iter().map(|size| (*size).min(suite.members())).collect();
+        fitting.dedup();
+        for (number, &size) in (1..).zip(&fitting) {
             println!("groups: {size} members, {} ...", suite.as_str());
             let mut group = Wanted { table, roster: &roster, suite, size, number };
             let found = match suite {
                 Suite::P256 | Suite::X25519 => group.measure(&|| Ok(OpenMlsRustCrypto::default()))?,
-                Suite::XWing if size > XWING_MOST => {
-                    table.left_out(&format!("groups, x-wing, {size}"), "its crowd alone would take minutes");
-                    continue;
-                }
                 Suite::XWing => group.measure(&|| Libcrux::new().map_err(raw::failed("libcrux")))?,
             };
             if suite == DELIVERED {
                 shelved.push(found);
             }
+        }
+        if let Some(size) = sizes.iter().find(|size| **size > suite.members()) {
+            let reason = format!("such a group has {} at most", suite.members());
+            table.left_out(&format!("groups, {}, {size} and more", suite.as_str()), &reason);
         }
     }
     deliver(table, &roster, &shelved)
@@ -167,3 +166,6 @@ pub(crate) fn traffic(sizes: &[usize], plot: Option<&PathBuf>, churn: Option<&Pa
     println!("a day in a call ...");
     churn::tell(churn)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use undertone_groups::{
     Change, ExternalJoin, Group, GroupId, Joiner, KeyPackage, Outgoing, Received, Rejoin, Sent, Step, Store, Terms,
     Upload, WriteSet,
@@ -20,6 +20,9 @@ use crate::keys::people::{Person, rng, wall_time};
 pub(super) struct Ours {
     pub(super) id: GroupId,
     terms: Terms,
+    /// The epoch that it is in, and the one that its own commit opens.
+    epoch: u64,
+    next: u64,
     store: Store,
     /// What is on its disk.
     disk: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
@@ -47,7 +50,7 @@ impl From<Upload> for Made {
 impl Ours {
     /// Nobody yet: a device that knows which group it is to be.
     pub(super) fn outside(id: GroupId, terms: Terms) -> Self {
-        Self { id, terms, store: Store::new(), disk: BTreeMap::new() }
+        Self { id, terms, epoch: 0, next: 0, store: Store::new(), disk: BTreeMap::new() }
     }
 
     /// Keeps what a step changes; how long that takes in memory.
@@ -86,7 +89,9 @@ impl Ours {
         let step = external.start(store, &mut rng(), roster)?;
         let taken = start.elapsed();
         let taken = taken + self.keep(step.store);
-        Ok((upload(step.send)?.into(), taken))
+        let upload = upload(step.send)?;
+        self.next = upload.epoch + 1;
+        Ok((upload.into(), taken))
     }
 
     /// The commit by which it comes is taken.
@@ -94,6 +99,7 @@ impl Ours {
         let start = Instant::now();
         let step = ExternalJoin::accepted(&self.store, self.id)?;
         let taken = start.elapsed();
+        self.epoch = self.next;
         Ok(taken + self.keep(step.store))
     }
 
@@ -124,6 +130,7 @@ impl Ours {
             let Received::Commit(staged) = Group::open(&self.store, self.id)?.receive(&mut rng, commit)? else {
                 bail!("something else than a commit")
             };
+            self.epoch = staged.epoch();
             let verdict = staged.judge(roster)?;
             staged.merge(verdict)?
         };
@@ -137,7 +144,9 @@ impl Ours {
         let step = Group::open(&self.store, self.id)?.commit(&mut rng(), change, roster)?;
         let taken = start.elapsed();
         let taken = taken + self.keep(step.store);
-        Ok((upload(step.send)?.into(), taken))
+        let upload = upload(step.send)?;
+        self.next = upload.epoch + 1;
+        Ok((upload.into(), taken))
     }
 
     /// The own commit is taken.
@@ -145,15 +154,17 @@ impl Ours {
         let start = Instant::now();
         let step = Group::open(&self.store, self.id)?.accepted(&mut rng())?;
         let taken = start.elapsed();
+        self.epoch = self.next;
         Ok(taken + self.keep(step.store))
     }
 
-    /// How long it takes to load the group, and nothing else.
+    /// How long it takes to load the group from its disk, as after a start.
     pub(super) fn load(&self) -> anyhow::Result<Duration> {
+        let store = self.fork()?;
         let start = Instant::now();
-        let group = Group::open(&self.store, self.id)?;
+        let group = Group::open(&store, self.id)?;
         let taken = start.elapsed();
-        anyhow::ensure!(group.id() == self.id, "another group");
+        anyhow::ensure!(group.epoch() == self.epoch, "another epoch");
         Ok(taken)
     }
 
@@ -161,9 +172,9 @@ impl Ours {
         Ok(KeyPackage::parse(bytes, self.terms.suite, wall_time())?)
     }
 
-    /// The epoch that it is in.
-    pub(super) fn epoch(&self) -> anyhow::Result<u64> {
-        Ok(Group::open(&self.store, self.id).context("no group")?.epoch())
+    /// The epoch that it is in. Nothing else is asked of the group: it stays in memory from one operation to the next.
+    pub(super) const fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// What another process finds on its disk that begins now.
