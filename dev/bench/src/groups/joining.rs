@@ -85,7 +85,7 @@ fn bytes<P>(
     (welcome, adding): (usize, usize),
 ) -> anyhow::Result<()> {
     let update = processed.updates.last().context("no update")?.made.commit.len();
-    let found = format!("{update} an update, {} a removal, {adding} with two who come", processed.removal);
+    let found = format!("{update} an update, {} the longest removal, {adding} with two who come", processed.removal);
     table.fact(&format!("{name}: bytes of a commit"), found, "to each who is in");
     let (info, tree) = (group.public.info.len(), group.public.tree.len());
     let found = format!("{welcome} the Welcome of two, {info} a group info, {tree} the tree");

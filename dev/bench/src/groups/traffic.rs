@@ -165,7 +165,7 @@ fn draw(host: &[Costs], mls: &[Costs]) -> String {
             curve("host", "host, one leaves", host, &|costs| pick(costs.maker)),
             curve("host others", "a member, one leaves", host, &|costs| pick(costs.member)),
             curve("host comes", "who comes", host, &|costs| pick(costs.newcomer)),
-            curve("mls", "MLS: who commits, one leaves", mls, &|costs| pick(costs.maker)),
+            curve("mls", "MLS, one leaves", mls, &|costs| pick(costs.maker)),
             curve("mls others", "a member, one leaves", mls, &|costs| pick(costs.member)),
             curve("mls comes", "who comes", mls, &|costs| pick(costs.newcomer)),
         ],
