@@ -3,15 +3,16 @@
 
 SERVER_FLAGS ?=
 
-.PHONY: help build run demo test check bench bench-keys bench-sound simulate fuzz docs clean
+.PHONY: help build run demo test check bench bench-keys bench-groups bench-sound simulate fuzz docs clean
 
 help:
 	@echo "make run    start a server on this machine, with everything it needs"
 	@echo "make demo   watch two people talk, five whose room loses keys and people, with either source of keys, and a server that lies (SCENE=call, room, host, drill)"
 	@echo "make test   run every test"
 	@echo "make check  format, lints and layers only"
-	@echo "make bench  measure sealing, relays, joins, calls, memory, group keys and the key directory, beside limits and peers (a quarter of an hour)"
+	@echo "make bench  measure sealing, relays, joins, calls, memory, group keys, MLS groups and the key directory, beside limits and peers (a quarter of an hour)"
 	@echo "make bench-keys   count what a change of a room's key costs, and draw it"
+	@echo "make bench-groups  the same beside MLS groups, over sizes and over a day of coming and going, and draw both"
 	@echo "make bench-sound  measure speech over bad paths"
 	@echo "make simulate  play group calls in virtual time, a million schedules, for hours (SCHEDULES=N, SEED=N; one alone prints all that happens)"
 	@echo "make fuzz   fuzz every parser for a while (needs cargo-fuzz and a nightly toolchain)"
@@ -53,6 +54,10 @@ bench:
 bench-keys:
 	@sh dev/setup.sh build
 	cargo run --quiet --package undertone-bench -- key-traffic --plot docs/key-traffic.svg
+
+bench-groups:
+	@sh dev/setup.sh build
+	cargo run --release --quiet --package undertone-bench -- group-traffic --plot docs/group-traffic.svg --churn docs/group-churn.svg
 
 bench-sound:
 	@sh dev/setup.sh build

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -40,7 +40,20 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn open(name: &str) -> anyhow::Result<Self> {
+        Self::start(Folder::new(name)?)
+    }
+
+    /// The same over a data folder that `fill` has put something into.
+    pub(crate) async fn furnished(
+        name: &str,
+        fill: impl AsyncFnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let folder = Folder::new(name)?;
+        fill(&folder.join("data")).await?;
+        Self::start(folder)
+    }
+
+    fn start(folder: Folder) -> anyhow::Result<Self> {
         let server = Served::start("server", &[], folder.join("data").display().to_string().as_bytes(), None)?;
         Ok(Self { server, folder })
     }

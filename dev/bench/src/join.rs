@@ -71,7 +71,8 @@ async fn joins(house: &House, protection: Protection) -> anyhow::Result<Times> {
     Ok(Times::new(times))
 }
 
-async fn join(outside: &mut Online, room: &str) -> anyhow::Result<Duration> {
+/// Comes into a room, hears somebody, and leaves; how long it was until the first frame opened.
+pub(crate) async fn join(outside: &mut Online, room: &str) -> anyhow::Result<Duration> {
     let start = Instant::now();
     outside.join_room(room, Sound::silent()).await?;
     let heard = until(outside, "the join", hears).await?;

@@ -7,6 +7,7 @@
 mod client;
 mod crowd;
 mod directory;
+mod groups;
 mod histogram;
 mod house;
 mod join;
@@ -64,6 +65,9 @@ struct Options {
     /// Leaves of each of them.
     #[arg(long, default_value_t = 20)]
     leaves: usize,
+    /// Members of the MLS groups that are measured.
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 10, 50, 200, 1_000])]
+    groups: Vec<usize>,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -83,6 +87,8 @@ enum Part {
     Setup,
     /// The keys of blind rooms: leaves, lost keys, letters.
     Keys,
+    /// MLS groups: commits, their delivery, joins, bytes, memory.
+    Groups,
     /// What a server holds.
     Memory,
     /// The key directory: look-ups, publishing, proofs.
@@ -110,6 +116,19 @@ enum Role {
         #[arg(long)]
         plot: Option<PathBuf>,
     },
+    /// What a change of key costs with a host and with an MLS group, and what a day of coming and going makes of a group's tree, as tables in
+    /// Markdown and two pictures.
+    GroupTraffic {
+        /// Members of the rooms, three at least; rooms with a host have 200 at most.
+        #[arg(long, value_delimiter = ',', default_values_t = [3, 10, 20, 50, 100, 200, 500, 1_000])]
+        members: Vec<usize>,
+        /// Where the picture of a change goes.
+        #[arg(long)]
+        plot: Option<PathBuf>,
+        /// Where the picture of the day goes.
+        #[arg(long)]
+        churn: Option<PathBuf>,
+    },
     /// All of a server.
     #[command(hide = true)]
     Server,
@@ -133,6 +152,7 @@ fn main() -> ExitCode {
     let result = match &options.role {
         Some(Role::Sound { length, plot }) => sound::measure(*length, plot.as_ref()),
         Some(Role::KeyTraffic { members, plot }) => keys::traffic(members, plot.as_ref()),
+        Some(Role::GroupTraffic { members, plot, churn }) => groups::traffic(members, plot.as_ref(), churn.as_ref()),
         Some(Role::Server) => house::serve(),
         Some(Role::Ours { shards }) => ours::serve(*shards),
         Some(Role::Obvious) => obvious::serve(),
@@ -170,6 +190,10 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     if wants(Part::Keys) {
         println!("keys: a server and {} accounts ...", options.crowds.iter().max().unwrap_or(&0));
         keys::measure(&mut table, &options.crowds, options.leaves)?;
+    }
+    if wants(Part::Groups) {
+        println!("groups: of {} members at most ...", options.groups.iter().max().unwrap_or(&0));
+        groups::measure(&mut table, &options.groups)?;
     }
     // From here on the relay that is measured has a processor to itself.
     let alone = process::step_aside()?;

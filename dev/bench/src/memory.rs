@@ -36,17 +36,17 @@ const AIM_PERSON: f64 = 90.0;
 
 /// What a process holds, in KiB, by the kernel's accounting.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+pub(crate) struct Held {
     /// Pages that are there, those it shares among them: its program is that of the process which measures.
     resident: f64,
     /// The same with what is shared divided by how many share it.
     proportional: f64,
     /// Pages that are nobody else's.
-    private: f64,
+    pub(crate) private: f64,
 }
 
 impl Held {
-    fn by(served: &Served) -> anyhow::Result<Self> {
+    pub(crate) fn by(served: &Served) -> anyhow::Result<Self> {
         let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", served.id()))?;
         let field = |wanted: &str| -> anyhow::Result<f64> {
             let fields = rollup.lines().filter_map(|line| line.split_once(':'));

@@ -20,7 +20,7 @@ use super::people::{Peers, Person, rights, trusted};
 use crate::house::House;
 
 /// Addresses of this machine that people come from: a server bounds the connections of one.
-const ADDRESSES: usize = 16;
+pub(crate) const ADDRESSES: usize = 16;
 
 /// Somebody with an account.
 pub(super) struct Guest {
@@ -37,7 +37,7 @@ pub(super) struct Circle {
 }
 
 /// The address that the `place`th comes from.
-pub(super) fn address_of(place: usize) -> Ipv4Addr {
+pub(crate) fn address_of(place: usize) -> Ipv4Addr {
     let host = u8::try_from(place % ADDRESSES).unwrap_or_default();
     Ipv4Addr::new(127, 0, 2, host + 1)
 }

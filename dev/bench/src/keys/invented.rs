@@ -41,7 +41,7 @@ impl Invented {
         let rng = &mut SeededRng::new(11);
         let (mut people, mut lists) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for number in 0..count {
-            let (person, list) = invent(number, rng)?;
+            let (person, list) = invent(number, DOMAIN, rng)?;
             people.push(person);
             lists.push(list);
         }
@@ -49,8 +49,9 @@ impl Invented {
     }
 }
 
-fn invent(number: usize, rng: &mut SeededRng) -> anyhow::Result<(Person, DeviceList)> {
-    let user = UserId::new(&format!("p{number:04}"), DOMAIN)?;
+/// Somebody with one device, and the list that names it.
+pub(crate) fn invent(number: usize, domain: &str, rng: &mut SeededRng) -> anyhow::Result<(Person, DeviceList)> {
+    let user = UserId::new(&format!("p{number:04}"), domain)?;
     let (account, identity) = (SigningKey::generate(rng), Arc::new(SigningKey::generate(rng)));
     let key = SoftwareKey::generate(rng);
     let made = WallTime::from_unix(1);

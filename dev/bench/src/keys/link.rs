@@ -39,12 +39,12 @@ const GOODBYE: Duration = Duration::from_millis(300);
 /// What the system may hold of an address's packets while this process is busy; it may grant less.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
-type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// How somebody gets to the server, and from where.
 #[derive(Clone)]
-pub(super) struct Route {
-    pub(super) server: SocketAddr,
+pub(crate) struct Route {
+    pub(crate) server: SocketAddr,
     from: Ipv4Addr,
     endpoint: Endpoint,
     config: ClientConfig,
@@ -52,7 +52,7 @@ pub(super) struct Route {
 
 impl Route {
     /// For all who come from this address.
-    pub(super) fn new(server: SocketAddr, from: Ipv4Addr) -> anyhow::Result<Self> {
+    pub(crate) fn new(server: SocketAddr, from: Ipv4Addr) -> anyhow::Result<Self> {
         let socket = UdpSocket::bind((IpAddr::V4(from), 0))?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
@@ -76,7 +76,7 @@ impl Route {
     }
 
     /// The WebSocket of the device with this token, after its hello: what to say there, and what comes.
-    pub(super) async fn signal(
+    pub(crate) async fn signal(
         &self,
         token: &AccessToken,
     ) -> anyhow::Result<(mpsc::UnboundedSender<ToServer>, SplitStream<Socket>)> {

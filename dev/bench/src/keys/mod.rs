@@ -11,19 +11,19 @@
 //! not the keys. What is left out of a member is sound, the home, and looking others up; its engine, its papers, its letters and its
 //! connections are those of any client.
 
-mod circle;
+pub(crate) mod circle;
 mod crowd;
-mod invented;
+pub(crate) mod invented;
 mod leaves;
 mod letter;
-mod link;
+pub(crate) mod link;
 mod member;
 mod notes;
-mod people;
+pub(crate) mod people;
 mod plot;
 mod recovery;
-mod traffic;
-mod world;
+pub(crate) mod traffic;
+pub(crate) mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;

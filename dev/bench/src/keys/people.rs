@@ -20,27 +20,27 @@ use undertone_transparency::verify::{Pins, Proven, Purpose, Question};
 use undertone_transparency::{PeerTrust, TrustedPeer};
 
 /// What is proven of everybody. One look-up serves all: what looking up costs belongs to a join, and is measured there.
-pub(super) type Peers = HashMap<UserId, TrustedPeer>;
+pub(crate) type Peers = HashMap<UserId, TrustedPeer>;
 
-pub(super) const fn rng() -> UnwrapErr<SysRng> {
+pub(crate) const fn rng() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
 }
 
-pub(super) fn wall_time() -> WallTime {
+pub(crate) fn wall_time() -> WallTime {
     WallTime::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 /// A device of somebody's.
-pub(super) struct Person {
-    pub(super) address: Address,
-    pub(super) identity: Arc<SigningKey<Device>>,
-    pub(super) account: VerifyingKey<Account>,
-    pub(super) key: AgreementPublicKey,
+pub(crate) struct Person {
+    pub(crate) address: Address,
+    pub(crate) identity: Arc<SigningKey<Device>>,
+    pub(crate) account: VerifyingKey<Account>,
+    pub(crate) key: AgreementPublicKey,
 }
 
 impl Person {
     /// The shipped engine, for this device.
-    pub(super) fn engine(&self, server: VerifyingKey<Server>) -> Engine {
+    pub(crate) fn engine(&self, server: VerifyingKey<Server>) -> Engine {
         let (address, identity) = (self.address.clone(), self.identity.clone());
         let local = Local { address, identity, account: self.account, key: self.key.into() };
         Engine::new(local, server, Memory::default())
@@ -48,18 +48,18 @@ impl Person {
 
     /// The entry in a room's list of whoever is the `place`th on it: the first may do everything, and no more may speak than a
     /// list can have.
-    pub(super) fn listed(&self, place: usize) -> Listed {
+    pub(crate) fn listed(&self, place: usize) -> Listed {
         Listed { user: self.address.user.clone(), account: self.account, rights: rights(place) }
     }
 }
 
 /// See [`Person::listed`].
-pub(super) const fn rights(place: usize) -> Rights {
+pub(crate) const fn rights(place: usize) -> Rights {
     Rights { speak: place < MAX_SPEAKERS, moderate: place == 0 }
 }
 
 /// What a server's answer proves of a user, checked as every client checks it.
-pub(super) fn trusted(pins: &Pins, user: &UserId, answer: &[u8]) -> anyhow::Result<TrustedPeer> {
+pub(crate) fn trusted(pins: &Pins, user: &UserId, answer: &[u8]) -> anyhow::Result<TrustedPeer> {
     let question = Question { pins, user, seen: None, known: None, now: wall_time(), purpose: Purpose::Begin };
     match question.verify(answer).map_err(|accusation| anyhow!("{user}: {accusation}"))? {
         Proven::Devices(devices) => Ok(PeerTrust::pin(&devices).observe(&devices)?),

@@ -24,7 +24,7 @@ const BARE: u64 = 65 + 32 + 16 + 64;
 
 /// Why the key changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// One more comes, and there are so many.
     Join,
     /// There were so many, and one leaves.
@@ -45,15 +45,15 @@ impl Cause {
 
 /// What one change cost.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Change {
+pub(crate) struct Change {
     /// How many were in, with whoever came or left.
-    pub(super) size: usize,
-    pub(super) cause: Cause,
-    pub(super) host: Traffic,
+    pub(crate) size: usize,
+    pub(crate) cause: Cause,
+    pub(crate) host: Traffic,
     /// The dearest of those who are neither host nor the one who came or left.
-    pub(super) member: Traffic,
+    pub(crate) member: Traffic,
     /// Whoever came or left.
-    pub(super) other: Traffic,
+    pub(crate) other: Traffic,
 }
 
 /// The rows in the table of everything.
@@ -108,12 +108,12 @@ fn text(count: Count) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of a room's letters")]
-pub(super) fn kib(bytes: u64) -> f64 {
+pub(crate) fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
 }
 
 /// Every cause at each of these sizes. The room grows from one to the next.
-pub(super) async fn changes(sizes: &[usize]) -> anyhow::Result<Vec<Change>> {
+pub(crate) async fn changes(sizes: &[usize]) -> anyhow::Result<Vec<Change>> {
     let mut sizes: Vec<usize> = sizes.iter().copied().filter(|size| *size >= 2).collect();
     sizes.sort_unstable();
     sizes.dedup();

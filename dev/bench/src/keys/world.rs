@@ -2,7 +2,7 @@
 //! is counted is what each device sends and is sent on its signalling connection.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use undertone_client::engine::{Compared, Engine, Input, NotEntered, Output, Unresolved};
 use undertone_keys::envelope::Address;
@@ -28,10 +28,10 @@ const STAGGER: Duration = Duration::from_millis(20);
 
 /// Messages, the letters in them, and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) messages: u64,
-    pub(super) letters: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Count {
+    pub(crate) messages: u64,
+    pub(crate) letters: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Count {
@@ -42,11 +42,12 @@ impl Count {
     }
 }
 
-/// What one device sends and is sent.
+/// What one device sends and is sent, and how long its engine works for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Traffic {
-    pub(super) sent: Count,
-    pub(super) received: Count,
+pub(crate) struct Traffic {
+    pub(crate) sent: Count,
+    pub(crate) received: Count,
+    pub(crate) work: Duration,
 }
 
 /// Something that comes at its time.
@@ -258,7 +259,9 @@ impl World {
     fn input(&mut self, place: usize, input: Input) {
         let Self { devices, rng, now, .. } = self;
         if let Some(device) = devices.get_mut(place) {
+            let start = Instant::now();
             device.engine.handle_input(*now, input, rng);
+            device.traffic.work += start.elapsed();
         }
         self.drain(place);
     }
