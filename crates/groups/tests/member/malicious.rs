@@ -246,7 +246,7 @@ fn mls_malicious_member_floods_with_words() {
     let device = world.of(2);
     let uploads = world.service.uploads;
     let authenticator = {
-        let group = undertone_groups::Group::open(&world.devices[0].person.store, crate::world::ID).unwrap();
+        let group = Group::open(&world.devices[0].person.store, ID).unwrap();
         group.authenticator().unwrap()
     };
     for step in 0..10_000_u64 {

@@ -32,6 +32,7 @@ fn planted_faults_are_caught_with_mls() {
     catch(&FAULTS_OF_GROUPS, Schedule::grouped);
 }
 
+#[expect(clippy::print_stdout, reason = "whoever plants a fault wants to read how it was found")]
 fn catch(faults: &[Fault], of: impl Fn(u64) -> Schedule) {
     let play = |seed| play_schedule(of(seed));
     for &fault in faults {
