@@ -10,7 +10,7 @@ help:
 	@echo "make demo   watch two people talk, five whose room loses keys and people, with either source of keys, and a server that lies (SCENE=call, room, host, drill)"
 	@echo "make test   run every test"
 	@echo "make check  format, lints and layers only"
-	@echo "make bench  measure sealing, relays, joins, calls, memory, group keys, MLS groups and the key directory, beside limits and peers (a quarter of an hour)"
+	@echo "make bench  measure sealing, relays, joins, calls, memory, group keys, MLS groups and the key directory, beside limits and peers (some twenty minutes)"
 	@echo "make bench-keys   count what a change of a room's key costs, and draw it"
 	@echo "make bench-groups  the same beside MLS groups, over sizes and over a day of coming and going, and draw both"
 	@echo "make bench-sound  measure speech over bad paths"
