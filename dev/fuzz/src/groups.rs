@@ -93,12 +93,15 @@ fn roll(list: &List) -> impl Fn(&UserId, &DeviceId) -> Standing + '_ {
 }
 
 impl Members {
-    fn new() -> Option<Self> {
-        let (mut ada, mut bob, mut cai) = (Person::new("ada", 1)?, Person::new("bob", 2)?, Person::new("cai", 3)?);
+    /// People whose keys come from these seeds.
+    fn new(seeds: [u64; 3]) -> Option<Self> {
+        let [ada, bob, cai] = seeds;
+        let (mut ada, mut bob, mut cai) =
+            (Person::new("ada", ada)?, Person::new("bob", bob)?, Person::new("cai", cai)?);
         let list = [&ada, &bob, &cai].iter().map(|person| (person.device(), *person.identity.public())).collect();
         let suite = Suite::X25519;
         let terms = Terms::new(Protection::Blind, suite, false);
-        let mut rng = SeededRng::new(4);
+        let mut rng = SeededRng::new(seeds.iter().sum());
         let step = Group::create(&ada.store, &mut rng, ID, &terms, &ada.joiner(1)).ok()?;
         ada.keep(step);
         let mut upload = None;
@@ -118,7 +121,7 @@ thread_local! {
 /// A member, and somebody on the way in, read what a server hands out: commits, Welcomes, trees, group infos, key packages.
 pub(crate) fn group_member(bytes: &[u8]) {
     MEMBERS.with(|members| {
-        let members = members.get_or_init(Members::new).as_ref();
+        let members = members.get_or_init(|| Members::new([1, 2, 3])).as_ref();
         let Some(Members { ada, cai, list, upload, terms }) = members else { return };
         let roll = roll(list);
         let mut rng = SeededRng::new(5);
@@ -169,10 +172,11 @@ fn listed(people: &[Person]) -> Option<Access> {
     Access::sign(list, &first.identity).ok()
 }
 
-/// What a real member sends and is sent. No two times the same: HPKE draws from the operating system.
+/// What real members send and are sent, who are other people than those who read it: of the same people another line of the same group
+/// would be as good. No two times the same: HPKE draws from the operating system.
 #[cfg(test)]
 pub(crate) fn samples() -> Option<Vec<(&'static str, Vec<u8>)>> {
-    let Members { mut ada, mut cai, list, upload, .. } = Members::new()?;
+    let Members { mut ada, mut cai, list, upload, .. } = Members::new([11, 12, 13])?;
     ada.package(Suite::X25519, 8)?;
     let again = ada.commit(Change::update(), &list)?;
     let step = KeyPackage::generate(&cai.store, &mut SeededRng::new(8), Suite::XWing, &cai.joiner(8)).ok()?;

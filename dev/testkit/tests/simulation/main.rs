@@ -90,8 +90,9 @@ fn simulate(of: impl Fn(u64) -> Schedule + Copy + Send + Sync) {
         (counts, failures)
     };
     let (mut counts, mut failures) = (Counts::default(), Vec::new());
-    // In the threads that groups are computed in: from others every commit would wait to be handed over.
-    for (of, failed) in rayon::broadcast(|worker| play_every(worker.index(), worker.num_threads())) {
+    // In threads of the kind that groups are computed in: from others every commit would wait to be handed over.
+    let pool = rayon::ThreadPoolBuilder::new().build().unwrap();
+    for (of, failed) in pool.broadcast(|worker| play_every(worker.index(), worker.num_threads())) {
         counts.add(&of);
         failures.extend(failed);
     }
