@@ -5,9 +5,9 @@
 //! leaf      0      1      2 ..         n-2    n-1
 //!         ours    raw    the crowd     raw    ours
 //! ```
-//! The two at the left follow all that happens, as those of a call do; of the two at the right comes what is measured. So a commit's
-//! receiver shares the root with its sender and nothing below, as half of a group does: of all places the one where there is the
-//! least to decrypt, and what a wall adds weighs the most.
+//! The two at the left follow all that happens, as those of a call do; of the two at the right comes what is measured. So two of the three
+//! who follow a commit share the root with its sender and nothing below, where there is the least to decrypt and what a wall adds weighs
+//! the most; the third, the other at the right, stands beside the sender. That is alike for ours and for openmls alone.
 
 use openmls_traits::OpenMlsProvider;
 use undertone_groups::{GroupId, Protection, Suite, Terms};
