@@ -43,6 +43,7 @@ fn rly_6_blind_relay_opens_nothing_with_all_that_it_has() {
     let member = Image::of_process(adas.id()).unwrap();
     let packet = last_packet(&server);
     let mut everything = Image::of_process(server.id().unwrap()).unwrap();
+    assert!(everything.length() > 10 << 20, "{} bytes are not all that a server may write", everything.length());
     everything.add_folder(&server.data()).unwrap();
     everything.add_file(&server.tap()).unwrap();
     assert!(adas.is_running() && bobs.is_running());

@@ -5,8 +5,8 @@ mod world;
 
 use proptest::prelude::*;
 use undertone_groups::{
-    Blame, Broken, Change, Group, JoinError, KeyPackage, KeyPackageError, Protection, ReceiveError, Refused, Store,
-    StoreError, Suite, Terms, limits,
+    Blame, Broken, Change, CommitError, Group, JoinError, KeyPackage, KeyPackageError, Protection, ReceiveError,
+    Refused, Store, StoreError, Suite, Terms, limits,
 };
 use undertone_keys::WallTime;
 use world::{ID, List, NOW, Person, agree, terms, three};
@@ -170,4 +170,25 @@ proptest! {
         ada.accepted();
         agree(&[&ada, &bob]);
     }
+}
+
+/// Rule DOS-1: what the delivery service would refuse for its size is not made, and fewer at once are.
+#[test]
+fn dos_1_a_commit_that_is_too_large_for_the_service_is_not_made() {
+    let suite = Suite::XWing;
+    let mut ada = Person::new("ada", 1);
+    let mut others: Vec<Person> = (0..104).map(|n| Person::new(&format!("p{n}"), 100 + n)).collect();
+    let list = List::of(&core::iter::once(&ada).chain(&others).collect::<Vec<_>>());
+    ada.create(&terms(suite));
+    let mut packages: Vec<_> = others.iter_mut().map(|person| person.package(suite)).collect();
+    let rest = packages.split_off(40);
+    ada.commit(Change { add: packages, ..Change::default() }, &list);
+    ada.accepted();
+    let many = Change { add: rest.clone(), ..Change::default() };
+    let error = Group::open(&ada.store, ID).unwrap().commit(&mut ada.rng, many, &list.roll()).unwrap_err();
+    assert_eq!(error, CommitError::TooLarge);
+    assert!(ada.group().pending().unwrap().is_none(), "nothing of it is kept");
+    let few = Change { add: rest.into_iter().take(20).collect(), ..Change::default() };
+    let upload = ada.commit(few, &list);
+    assert!(upload.commit.len() <= limits::COMMIT && upload.welcome.unwrap().len() <= limits::WELCOME);
 }

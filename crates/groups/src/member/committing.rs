@@ -210,6 +210,11 @@ impl Membership {
                 self.cannot(Reason::Psk);
                 self.put_off(turn.now, self.policy.denied);
             }
+            // There is no smaller one: it is made again when the tree may have filled.
+            Err(CommitError::TooLarge) if add.is_empty() => {
+                self.cannot(Reason::Malformed);
+                self.put_off(turn.now, self.policy.denied);
+            }
             Err(CommitError::TooLarge) if add.len() > 1 => {
                 self.batch = (add.len() / 2).max(1);
                 self.put_off(turn.now, self.policy.backoff);
