@@ -9,7 +9,7 @@ use openmls::credentials::NewSignerBundle;
 use openmls::extensions::{Extension, Extensions, UnknownExtension};
 use openmls::key_packages::KeyPackage as MlsKeyPackage;
 use openmls::messages::external_proposals::JoinProposal;
-use openmls::prelude::{LeafNodeIndex, LeafNodeParameters};
+use openmls::prelude::{Capabilities, ExtensionType, LeafNodeIndex, LeafNodeParameters};
 use openmls_traits::OpenMlsProvider;
 use undertone_groups::{
     Blame, DeviceRef, Group, JudgeError, Protection, ReceiveError, Received, Refused, Standing, Suite, Terms,
@@ -178,7 +178,7 @@ fn neg_1_a_change_of_terms_is_refused() {
     let bytes = undertone_keys::cbor::encode(&Terms::new(Protection::Hop, Suite::X25519, false));
     let changed = Extension::Unknown(0xF5A7, UnknownExtension(bytes));
     let needs = Extension::RequiredCapabilities(openmls::extensions::RequiredCapabilitiesExtension::new(
-        &[openmls::prelude::ExtensionType::Unknown(0xF5A7)],
+        &[ExtensionType::Unknown(0xF5A7)],
         &[],
         &[],
     ));
@@ -224,4 +224,19 @@ fn neg_1_a_commit_without_the_quorum_secret_is_refused() {
     let credential = key.credential(&eve, &eve.identity, JOIN);
     let (_, commit) = Mallory::join(&info, &tree, key, credential);
     assert_eq!(refusal(&mut ada, &commit), Refused::Quorum);
+}
+
+/// Rule DOS-1: a leaf that the delivery service has no room for would keep it from ever having the group's tree.
+#[test]
+fn dos_1_foreign_leaf_is_refused_that_is_larger_than_the_service_takes() {
+    let (mut ada, ..) = three(Suite::X25519);
+    let eve = Person::new("eve", 66);
+    let (info, tree) = ada.public();
+    let many: Vec<ExtensionType> =
+        (0..2_100).map(|n| ExtensionType::Unknown(0xE000 + n)).chain([ExtensionType::Unknown(0xF5A7)]).collect();
+    let large = Capabilities::new(None, Some(&[SUITE]), Some(&many), None, None);
+    let key = Key::draw();
+    let credential = key.credential(&eve, &eve.identity, JOIN);
+    let (_, commit) = Mallory::join_saying(large, &info, &tree, key, credential);
+    assert_eq!(refusal(&mut ada, &commit), Refused::TooMany);
 }

@@ -82,6 +82,16 @@ pub(crate) struct Mallory {
 impl Mallory {
     /// Makes an external commit.
     pub(crate) fn join(info: &[u8], tree: &[u8], key: Key, credential: CredentialWithKey) -> (Self, Vec<u8>) {
+        Self::join_saying(capabilities(), info, tree, key, credential)
+    }
+
+    pub(crate) fn join_saying(
+        capabilities: Capabilities,
+        info: &[u8],
+        tree: &[u8],
+        key: Key,
+        credential: CredentialWithKey,
+    ) -> (Self, Vec<u8>) {
         let provider = OpenMlsRustCrypto::default();
         let message = MlsMessageIn::tls_deserialize_exact_bytes(info).unwrap();
         let MlsMessageBodyIn::GroupInfo(info) = message.extract() else { panic!("no group info") };
@@ -95,7 +105,7 @@ impl Mallory {
             .skip_lifetime_validation()
             .build_group(&provider, info, credential)
             .unwrap()
-            .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities()).build())
+            .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities).build())
             .load_psks(provider.storage())
             .unwrap()
             .build(provider.rand(), provider.crypto(), &key, |_| true)
