@@ -23,6 +23,14 @@ pub struct Rights {
     pub moderate: bool,
 }
 
+impl Rights {
+    /// Whether whoever has these only listens: in a room whose keys come from a group it is no member of that (rule GRP-9).
+    #[must_use]
+    pub const fn only_listen(self) -> bool {
+        !self.speak && !self.moderate
+    }
+}
+
 /// The permission. CBOR map with these keys, signed by the server's identity key.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -27,9 +27,12 @@ pub const HOP: Label = Label::declare("undertone/MED-8/hop/v1");
 /// What the digest of an MLS epoch begins with.
 pub const MLS_EPOCH: Label = Label::declare("undertone/RLY-6/epoch/v1");
 
+/// Which member serves a listener (rule GRP-9).
+pub const SERVES: Label = Label::declare("undertone/GRP-9/serves/v1");
+
 /// The context of every OPAQUE login.
 pub const LOGIN: Label = Label::declare("undertone/ID-6/opaque/v1");
 
 /// All of them.
 pub const ALL: &[Label] =
-    &[STATEMENT, GRANT, ACCESS, JOIN, EPOCH, HOST_WORD, HANDOVER, ROSTER, CHANNEL_BINDING, HOP, MLS_EPOCH, LOGIN];
+    &[STATEMENT, GRANT, ACCESS, JOIN, EPOCH, HOST_WORD, HANDOVER, ROSTER, CHANNEL_BINDING, HOP, MLS_EPOCH, SERVES, LOGIN];

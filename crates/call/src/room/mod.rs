@@ -28,6 +28,7 @@ pub mod access;
 pub mod policy;
 pub mod reception;
 
+mod audience;
 mod interface;
 mod keys;
 mod mls;
@@ -89,6 +90,7 @@ pub struct RoomCall {
     policy: GroupPolicy,
     keys: Keys,
     mls: Option<Box<mls::Mls>>,
+    listening: Option<Box<audience::Listening>>,
     forward_secrecy: bool,
     /// Letters about keys that came to this device.
     received: LetterCount,
@@ -122,6 +124,7 @@ impl RoomCall {
             policy: GroupPolicy::DEFAULT,
             keys: Keys::default(),
             mls: None,
+            listening: None,
             forward_secrecy: true,
             received: LetterCount::default(),
             checkpoint: Vec::new(),
@@ -136,6 +139,9 @@ impl RoomCall {
                 let before = self.me.replace(Me { index: None, join, ephemeral });
                 self.past.extend(before.map(|me| me.join));
                 self.keys.ask_no_more();
+                if let Some(listening) = &mut self.listening {
+                    listening.joined();
+                }
             }
             Input::Joined { index, members, others, wall } => {
                 self.wall = wall;

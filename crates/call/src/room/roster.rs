@@ -37,6 +37,8 @@ const RECHECK: Duration = Duration::from_secs(300);
 pub(super) struct Seat {
     entry: Entry,
     state: SeatState,
+    /// Since when it is there.
+    since: Time,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,15 @@ impl Seat {
     /// Whether it has been in for a moment only and may yet be proven.
     pub(super) fn is_being_proven(&self, now: Time) -> bool {
         matches!(self.state, SeatState::AwaitingProof { since } if now.since(since) < RIVAL)
+    }
+
+    pub(super) const fn since(&self) -> Time {
+        self.since
+    }
+
+    /// Whether it says nothing and decides nothing, by its grant; the list says the same of whoever is admitted.
+    pub(super) const fn only_listens(&self) -> bool {
+        self.entry.grant.rights.only_listen()
     }
 
     pub(super) const fn member(&self) -> &Address {
@@ -164,7 +175,11 @@ impl RoomCall {
             self.gone(now, older, Refusal::Replaced);
         }
         // One that stayed while this device was away is the same join still.
-        self.seats.entry(index).or_insert(Seat { entry, state: SeatState::AwaitingProof { since: now } });
+        self.seats.entry(index).or_insert(Seat {
+            entry,
+            state: SeatState::AwaitingProof { since: now },
+            since: now,
+        });
         self.examine(now, index);
         self.shown(now, index);
     }
@@ -204,6 +219,9 @@ impl RoomCall {
 
     fn dismissed(&mut self, now: Time, index: SenderIndex, seat: &Seat, reason: Refusal) {
         self.event(Event::Out { index, member: seat.member().clone(), reason });
+        if self.has_group() && seat.only_listens() {
+            return self.listener_gone(now, index, seat.entry.join.join, reason);
+        }
         self.group_sees(seat.member(), false);
         self.keys_left(now, index, seat.entry.join.join);
     }
@@ -237,8 +255,11 @@ impl RoomCall {
                 let sender = Sender { user: member.user.clone(), device: member.device, join, index };
                 self.outputs.push_back(Output::Admit(sender));
             }
-            let forward_secrecy = seat.entry.join.ephemeral.is_some() || self.mls.is_some();
-            self.group_sees(&member, true);
+            let leaf = self.has_group() && !seat.only_listens();
+            let forward_secrecy = seat.entry.join.ephemeral.is_some() || leaf;
+            if !rights.only_listen() {
+                self.group_sees(&member, true);
+            }
             self.event(Event::In { index, member, standing, rights, forward_secrecy });
             self.keys_admitted(now);
             self.keys.look_again();
@@ -366,6 +387,7 @@ impl RoomCall {
             if listed.rights != self.rights {
                 self.outputs.push_back(Output::Rejoin);
             }
+            self.take_part();
             self.examine_all(now, |_| true);
             self.group_told(undertone_groups::member::Input::RollChanged);
             self.keys_list_changed(now);

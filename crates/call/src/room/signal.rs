@@ -11,9 +11,12 @@
 //! ```
 //! `Told` goes to whoever goes by a statement that another has won over; `Handover` to whom the host leaves its part.
 
-use minicbor::{Decode, Encode};
+use minicbor::decode::Error as DecodeError;
+use minicbor::encode::{Error as EncodeError, Write};
+use minicbor::{Decode, Decoder, Encode, Encoder};
+use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::epoch_secret::EpochSecret;
-use undertone_keys::secret::SecretBytes;
+use undertone_keys::secret::{Secret, SecretBytes};
 use undertone_keys::sign::Signed;
 use undertone_keys::{JoinId, cbor};
 use undertone_protocol::group::{Roster, RosterChange, SignedStatement};
@@ -47,6 +50,33 @@ pub struct EpochKey {
     /// What the statement commits to.
     #[n(1)]
     pub secret: EpochSecret,
+}
+
+/// The media key of an epoch of a group, for a listener: 32 bytes.
+#[derive(Debug)]
+pub struct ListenersKey(Secret<32>);
+
+impl ListenersKey {
+    /// For one more letter.
+    pub(super) fn of(key: &Secret<32>) -> Self {
+        Self(Secret::filled_by(|out| out.copy_from_slice(key.expose())))
+    }
+
+    pub(super) fn into_media_key(self) -> MediaKey {
+        MediaKey::new(self.0)
+    }
+}
+
+impl<C> Encode<C> for ListenersKey {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
+        e.bytes(self.0.expose())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for ListenersKey {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        Secret::from_slice(d.bytes()?).map(Self).ok_or_else(|| DecodeError::message("not a key"))
+    }
 }
 
 /// A word about keys. It stands in an envelope of purpose `RoomKey` whose term and epoch are those of the key, or 0.
@@ -138,6 +168,23 @@ pub enum KeySignal {
         #[cbor(n(1), with = "minicbor::bytes")]
         authenticator: [u8; 32],
     },
+    /// From a listener to the member of the call's MLS group that is to serve it (rule GRP-9).
+    #[n(8)]
+    Listen {
+        /// The newest epoch whose key it has and that opens.
+        #[n(0)]
+        newest: Option<u64>,
+    },
+    /// The answer, and then one for each epoch.
+    #[n(9)]
+    Hear {
+        /// Which epoch.
+        #[n(0)]
+        epoch: u64,
+        /// Its media key: what the group exports, and nothing else of it.
+        #[n(1)]
+        key: ListenersKey,
+    },
     /// To whom follows the host.
     #[n(5)]
     Handover {
@@ -161,6 +208,8 @@ impl KeySignal {
             | Self::Told { .. }
             | Self::Word { .. }
             | Self::Group { .. }
+            | Self::Listen { .. }
+            | Self::Hear { .. }
             | Self::Handover { .. } => 0,
         };
         cbor::encode_secret(self, ROOM + joins * ROOM_PER_JOIN)
@@ -180,6 +229,8 @@ impl KeySignal {
             | Self::Ready { .. }
             | Self::Word { .. }
             | Self::Group { .. }
+            | Self::Listen { .. }
+            | Self::Hear { .. }
             | Self::Handover { .. } => true,
         };
         if few { Ok(signal) } else { Err(cbor::Malformed) }

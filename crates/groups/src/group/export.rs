@@ -59,7 +59,15 @@ impl Group<'_> {
     /// # Errors
     /// [`Broken`].
     pub fn media_key(&self) -> Result<MediaKey, Broken> {
-        self.export(SFRAME_LABEL, &[]).map(MediaKey::new)
+        self.media_secret().map(MediaKey::new)
+    }
+
+    /// The same, for whoever is to have this key and nothing else of the group.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn media_secret(&self) -> Result<Secret<32>, Broken> {
+        self.export(SFRAME_LABEL, &[])
     }
 
     /// What shows that two members are in the same epoch of the same group (rule MLS-3).

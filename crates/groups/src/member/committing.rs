@@ -55,7 +55,8 @@ impl Membership {
         let add_at = self.adding.filter(|_| mine < self.policy.helpers);
         let add_at = add_at.map(|since| since + self.policy.coalesce_with(members) + wait);
         let rotate_at = view.begun + self.policy.rotate + times(self.policy.step, in_turn);
-        let update_at = [self.update_at, self.frames_at, Some(rotate_at)].into_iter().flatten().min();
+        let renew_at = self.renew_at.map(|(at, _)| at);
+        let update_at = [self.update_at, self.frames_at, renew_at, Some(rotate_at)].into_iter().flatten().min();
         if let Some(at) = self.not_before.filter(|at| *at > turn.now) {
             self.timers.set(Timer::Work, at);
             return;

@@ -60,7 +60,9 @@ impl Membership {
             By::Entry(_) => None,
         };
         let suite = self.terms.suite;
-        let anybody_went = !removed.is_empty();
+        // Nobody outside of the group has been given this epoch's key yet.
+        let renewed_for_a_leave = self.renew_at.take().is_some_and(|(_, gone)| gone);
+        let anybody_went = !removed.is_empty() || renewed_for_a_leave;
         self.event(Event::Epoch { epoch: view.epoch, by: who, added, removed, suite });
 
         // Whatever was to be committed is worked out anew.

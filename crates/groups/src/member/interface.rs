@@ -132,6 +132,13 @@ pub enum Input {
         /// How many.
         frames: u64,
     },
+    /// Keys are to change, though the tree does not: somebody has come or gone who is given them without being in the group.
+    Renew {
+        /// When, if there is no new epoch before.
+        at: Time,
+        /// Somebody has gone, who is to open nothing more.
+        removed: bool,
+    },
     /// A person leaves the call.
     Leave,
     /// This device is revoked.

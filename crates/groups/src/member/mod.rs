@@ -51,7 +51,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
-use undertone_keys::Time;
+use undertone_keys::{Secret, Time};
 
 use self::doubt::Doubts;
 pub use self::interface::{Denied, Event, How, Input, Lie, Means, OutReason, Output, Reason, Spent, Standpoint};
@@ -113,6 +113,8 @@ pub struct Membership {
     update_at: Option<Time>,
     /// When it does because it has sealed so much.
     frames_at: Option<Time>,
+    /// When it does for those who are given keys from outside of the group, and whether somebody of them has gone.
+    renew_at: Option<(Time, bool)>,
     /// What the delivery service refused is not tried again before.
     not_before: Option<Time>,
     /// How many one commit adds.
@@ -184,6 +186,7 @@ impl Membership {
             adding: None,
             update_at: None,
             frames_at: None,
+            renew_at: None,
             not_before: None,
             batch: policy.batch,
             listening: BTreeSet::new(),
@@ -272,6 +275,21 @@ impl Membership {
         self.view.as_ref().map(|view| view.own)
     }
 
+    /// The media key of the epoch that this device is in, for whoever is given it without being in the group.
+    #[must_use]
+    pub fn media_secret(&self, store: &Store) -> Option<Secret<32>> {
+        let group = Group::open(store, self.id).ok()?;
+        let secret = group.media_secret().ok();
+        group.close();
+        secret
+    }
+
+    /// The numbers that it goes by.
+    #[must_use]
+    pub const fn policy(&self) -> &MemberPolicy {
+        &self.policy
+    }
+
     /// What keys have cost.
     #[must_use]
     pub const fn spent(&self) -> Spent {
@@ -328,6 +346,10 @@ impl Membership {
             Input::CannotOpen { device, epoch } => self.on_cannot_open(turn, device, epoch),
             Input::KeyLost => self.install_again(turn),
             Input::Sealed { frames } => self.on_sealed(turn, frames),
+            Input::Renew { at, removed } => {
+                let (before, gone) = self.renew_at.unwrap_or((at, removed));
+                self.renew_at = Some((at.min(before), removed || gone));
+            }
             Input::Leave => self.out(turn, OutReason::Left),
             Input::Revoked => self.out(turn, OutReason::Revoked),
             Input::Tick => {}

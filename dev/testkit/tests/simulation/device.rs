@@ -107,6 +107,12 @@ impl Device {
         })
     }
 
+    /// The same, who may not speak if `only_listens` says so.
+    pub(crate) fn listening(mut self, only_listens: bool) -> Self {
+        self.rights.speak &= !only_listens;
+        self
+    }
+
     fn engine(
         address: &Address,
         identity: &Arc<SigningKey<DeviceRole>>,

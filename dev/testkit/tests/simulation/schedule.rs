@@ -137,6 +137,8 @@ pub(crate) struct Schedule {
     pub(crate) loud: bool,
     /// Keys come from an MLS group.
     pub(crate) grouped: bool,
+    /// So many of the devices, the last ones, only listen.
+    pub(crate) listeners: usize,
 }
 
 impl Schedule {
@@ -152,7 +154,8 @@ impl Schedule {
     #[must_use]
     pub(crate) fn grouped(seed: u64) -> Self {
         let schedule = Self::of(seed);
-        Self { grouped: true, end: schedule.end + 4_000, ..schedule }
+        let listeners = if schedule.devices > 2 && seed.is_multiple_of(3) { 1 + schedule.devices / 5 } else { 0 };
+        Self { grouped: true, listeners, end: schedule.end + 4_000, ..schedule }
     }
 
     /// A schedule of so many devices, who come within some seconds.
@@ -170,7 +173,7 @@ impl Schedule {
             at += if chance(rng, 50) { below(rng, 1_200) } else { 2_000 + below(rng, 12_000) };
         }
         acts.sort_by_key(|(at, _)| *at);
-        Self { seed, devices, acts, end: at + 14_000, loud: false, grouped: false }
+        Self { seed, devices, acts, end: at + 14_000, loud: false, grouped: false, listeners: 0 }
     }
 
     fn act(devices: usize, rng: &mut SeededRng) -> Act {

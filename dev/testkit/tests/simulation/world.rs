@@ -89,6 +89,8 @@ impl World {
         let server = SigningKey::<Server>::generate(&mut rng);
         let devices: Vec<Device> = (0..schedule.devices)
             .map(|number| Device::new(number, *server.public(), &mut rng).expect("a device"))
+            .enumerate()
+            .map(|(number, device)| device.listening(number + schedule.listeners >= schedule.devices))
             .collect();
         let rooms = Rooms::new(*server.public(), Limits::default());
         let house = schedule.grouped.then(|| grouped::house(schedule.seed));

@@ -135,9 +135,11 @@ impl RoomCall {
     }
 
     fn present(&self, roster: Option<&Roster>) -> Vec<Present> {
-        let keyed = |member: &Address, join| match &self.mls {
-            Some(mls) => Some(mls.has(member)),
-            None => roster.map(|roster| roster.has(join)),
+        // Of a listener nobody knows but whoever serves it.
+        let keyed = |member: &Address, rights: Rights, join| match (&self.mls, &self.listening) {
+            (Some(mls), _) => (!rights.only_listen()).then(|| mls.has(member)),
+            (None, Some(_)) => None,
+            (None, None) => roster.map(|roster| roster.has(join)),
         };
         let others = self.seats.iter().map(|(index, seat)| {
             let peer = self.known.get(&seat.member().user).and_then(|known| known.peer.as_ref());
@@ -148,8 +150,8 @@ impl RoomCall {
                 me: false,
                 rights: seat.entry().grant.rights,
                 proof: peer.map(|peer| (peer.standing(), peer.attested().clone())),
-                forward_secrecy: seat.entry().join.ephemeral.is_some() || self.mls.is_some(),
-                keyed: keyed(seat.member(), seat.entry().join.join),
+                forward_secrecy: seat.entry().join.ephemeral.is_some() || (self.has_group() && !seat.only_listens()),
+                keyed: keyed(seat.member(), seat.entry().grant.rights, seat.entry().join.join),
             }
         });
         let me = self.me.as_ref().and_then(|me| {
@@ -160,7 +162,7 @@ impl RoomCall {
                 rights: self.rights,
                 proof: None,
                 forward_secrecy: me.ephemeral.is_some() || self.mls.is_some(),
-                keyed: keyed(&self.local.address, me.join),
+                keyed: keyed(&self.local.address, self.rights, me.join),
             })
         });
         let mut all: Vec<Present> = others.chain(me).collect();

@@ -69,11 +69,16 @@ impl RoomCall {
         if let KeySignal::Group { epoch, authenticator } = opened.signal {
             return self.group_letter(index, epoch, authenticator);
         }
+        let signal = match opened.signal {
+            KeySignal::Listen { newest } => return self.listener_asks(now, index, newest),
+            KeySignal::Hear { epoch, key } => return self.hears(now, index, epoch, key),
+            signal => signal,
+        };
         // Where all make the keys nobody hands them out.
         if self.has_group() {
             return;
         }
-        match opened.signal {
+        match signal {
             KeySignal::Prepare { key, roster, checkpoint, applied } => {
                 self.told_checkpoint(index, checkpoint);
                 if !self.prepared(now, index, about, (key, applied), roster, rng) {
@@ -100,7 +105,7 @@ impl RoomCall {
             KeySignal::Told { statements } => self.told(now, index, &statements, rng),
             KeySignal::Word { word } => self.word(now, index, &word, rng),
             KeySignal::Handover { handover } => self.handed_over(now, handover, rng),
-            KeySignal::Group { .. } => {}
+            KeySignal::Group { .. } | KeySignal::Listen { .. } | KeySignal::Hear { .. } => {}
         }
     }
 

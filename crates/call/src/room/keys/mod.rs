@@ -36,7 +36,7 @@ use chain::Head;
 pub use explain::{Explanation, LetterCount, OpenedEpoch, Present, Requests};
 use gossip::Gossip;
 use host::Hosting;
-pub(super) use post::About;
+pub(super) use post::{About, Pace};
 use post::Letters;
 use recovery::{Failure, Recovery};
 
@@ -226,7 +226,11 @@ impl RoomCall {
         let host = head.map(|head| head.statement.host);
         let me = host.is_some() && self.keys.hosting.is_some();
         KeysReport {
-            epoch: self.mls.as_ref().map_or(self.keys.sealing, |mls| mls.sealing()),
+            epoch: match (&self.mls, &self.listening) {
+                (Some(mls), _) => mls.sealing(),
+                (None, Some(listening)) => listening.opens(),
+                (None, None) => self.keys.sealing,
+            },
             term: head.map_or(0, |head| head.statement.term),
             host: host.and_then(|host| self.seated(host)).or_else(|| self.own_index().filter(|_| me)),
             me,
@@ -406,6 +410,7 @@ impl RoomCall {
             if self.own_index().is_some() && core::mem::take(&mut self.keys.again) {
                 self.again_early(now, rng);
             }
+            self.mind_listening(now, rng);
             return self.mind_group(now, rng);
         }
         if !self.is_blind() || self.own_index().is_none() {

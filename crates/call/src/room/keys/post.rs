@@ -36,18 +36,18 @@ pub(super) struct Opened {
 
 /// Letters per time (rule DOS-1): a burst, and then one after the other.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(in crate::room) struct Pace {
     budget: u32,
     refilled: Time,
 }
 
 impl Pace {
-    pub(super) const fn new(now: Time, policy: &GroupPolicy) -> Self {
+    pub(in crate::room) const fn new(now: Time, policy: &GroupPolicy) -> Self {
         Self { budget: policy.letters_burst, refilled: now }
     }
 
     /// Whether one more may go out now.
-    pub(super) fn take(&mut self, now: Time, policy: &GroupPolicy) -> bool {
+    pub(in crate::room) fn take(&mut self, now: Time, policy: &GroupPolicy) -> bool {
         let pace = policy.letter_pace.as_micros().max(1);
         let refill = u32::try_from(now.since(self.refilled).as_micros() / pace).unwrap_or(u32::MAX);
         if refill > 0 {
@@ -59,7 +59,7 @@ impl Pace {
         may
     }
 
-    pub(super) fn next(&self, policy: &GroupPolicy) -> Time {
+    pub(in crate::room) fn next(&self, policy: &GroupPolicy) -> Time {
         self.refilled + policy.letter_pace
     }
 }

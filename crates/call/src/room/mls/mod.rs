@@ -9,11 +9,12 @@
 
 mod desk;
 mod explain;
+mod part;
 mod ring;
 mod roll;
 mod word;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use undertone_groups::member::policy::MemberPolicy;
 use undertone_groups::member::{Input, Means, Membership, OutReason, Standpoint};
@@ -25,10 +26,14 @@ use undertone_media::key_id::SenderIndex;
 use undertone_protocol::delivery::GroupNews;
 use undertone_protocol::terms::GroupSuite;
 
+use super::audience::Served;
+use super::keys::Pace;
+use super::policy::GroupPolicy;
 use super::{Output, RoomCall};
 use desk::Desk;
 use explain::Began;
 pub use explain::GroupExplained;
+pub(super) use ring::in_the_ring;
 use roll::RoomRoll;
 
 // What the group makes and takes is what the delivery service takes and hands out.
@@ -49,7 +54,7 @@ const MAX_UNOPENED: usize = 64;
 /// What a device has of the call's group.
 #[derive(Debug)]
 pub(super) struct Mls {
-    membership: Membership,
+    pub(super) membership: Membership,
     /// All groups of this device; the shell keeps the same on its disk.
     store: Store,
     suite: Suite,
@@ -69,16 +74,19 @@ pub(super) struct Mls {
     /// The epoch that is sealed under; none before the first, and when the group is joined anew.
     sealing: Option<u32>,
     /// The group says that nothing is to be sealed.
-    held: bool,
+    pub(super) held: bool,
     /// What was said of both.
     said_held: bool,
-    began: Option<Began>,
+    pub(super) began: Option<Began>,
     /// Words beside the sound, still to be read.
     words: VecDeque<(SenderIndex, Vec<u8>)>,
     /// Whose frames do not open, and the last eight bits of the epoch that they name; none for the present one.
     unopened: Vec<(SenderIndex, Option<u8>)>,
     /// The ring has no key of the present epoch.
     key_lost: bool,
+    /// The listeners that this device serves, and how fast it writes to them.
+    pub(super) audience: BTreeMap<SenderIndex, Served>,
+    pub(super) pace: Pace,
 }
 
 impl Mls {
@@ -105,10 +113,12 @@ impl Mls {
             words: VecDeque::new(),
             unopened: Vec::new(),
             key_lost: false,
+            audience: BTreeMap::new(),
+            pace: Pace::new(Time::ZERO, &GroupPolicy::DEFAULT),
         }
     }
 
-    fn tell(&mut self, input: Input) {
+    pub(super) fn tell(&mut self, input: Input) {
         self.inbox.push_back(input);
     }
 
@@ -136,32 +146,6 @@ fn address_of(device: DeviceRef) -> Address {
 }
 
 impl RoomCall {
-    /// In a room whose keys come from an MLS group: with all groups of this device, as they are on its disk. `online` says whether the
-    /// server can be reached now.
-    #[must_use]
-    pub fn with_groups(mut self, store: Store, online: bool) -> Self {
-        if let Some(suite) = self.access.list().terms.group_suite {
-            let mls = Mls::new(self.call, suite_of(suite), &self.local.address, store, online);
-            self.mls = Some(Box::new(mls));
-        }
-        self
-    }
-
-    /// The call is over for this device: all its groups, without this one, and what is still to be changed on its disk, in this order.
-    /// None where keys come from elsewhere.
-    #[must_use]
-    pub fn into_groups(self) -> Option<(Store, Vec<WriteSet>)> {
-        let pending = self.outputs.into_iter().filter_map(|output| match output {
-            Output::Store(writes) => Some(writes),
-            _ => None,
-        });
-        self.mls.map(|mls| {
-            let Mls { membership, mut store, .. } = *mls;
-            let last = membership.end(&mut store);
-            (store, pending.chain([last]).collect())
-        })
-    }
-
     pub(super) fn group_told(&mut self, input: Input) {
         if let Some(mls) = &mut self.mls {
             mls.tell(input);
@@ -169,6 +153,9 @@ impl RoomCall {
     }
 
     pub(super) fn group_online(&mut self, online: bool) {
+        if let Some(listening) = &mut self.listening {
+            listening.online = online;
+        }
         if let Some(mls) = &mut self.mls {
             mls.online = online;
             // A new connection has heard nothing of what was asked before.
@@ -225,17 +212,15 @@ impl RoomCall {
         }
     }
 
-    /// Whether keys come from an MLS group.
-    #[must_use]
-    pub const fn has_group(&self) -> bool {
-        self.mls.is_some()
-    }
-
     pub(super) fn group_timeout(&self, now: Time) -> Option<Time> {
+        if let Some(listening) = self.listening.as_ref().filter(|_| self.own_index().is_some()) {
+            return listening.timeout(now);
+        }
         let mls = self.mls.as_ref()?;
         let waiting = mls.is_waiting().then_some(now);
         let gossip = self.own_index().and_then(|_| self.gossip_timeout());
-        waiting.into_iter().chain(mls.membership.poll_timeout()).chain(gossip).min()
+        let audience = self.own_index().and_then(|_| self.audience_timeout(mls));
+        waiting.into_iter().chain(mls.membership.poll_timeout()).chain(gossip).chain(audience).min()
     }
 
     /// Does what is due about the group after any input.
@@ -253,7 +238,7 @@ impl RoomCall {
             mls.desk.forget();
             mls.inbox.push_front(if reachable { Input::Reachable } else { Input::Unreachable });
         }
-        let shown = self.seats.len();
+        let shown = self.seats.values().filter(|seat| !seat.only_listens()).count();
         if shown != core::mem::replace(&mut mls.shown, shown) {
             mls.tell(Input::Shown(shown));
         }
@@ -269,6 +254,7 @@ impl RoomCall {
         }
         self.say_held(&mut mls);
         if here {
+            self.mind_audience(&mut mls, now, rng);
             self.mind_gossip(now);
         }
         self.mls = Some(mls);

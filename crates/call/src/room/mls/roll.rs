@@ -25,6 +25,10 @@ impl Roll for RoomRoll<'_> {
             let taken = taken.filter(|_| is_planted(Fault::TakesTheServersWord));
             return taken.map_or(Standing::Refused, |peer| standing_of(peer, *device));
         };
+        // Who only listens has no leaf (rule GRP-9).
+        if listed.rights.only_listen() {
+            return Standing::Refused;
+        }
         if *user == self.local.address.user && *device == self.local.address.device {
             return Standing::Listed(*self.local.identity.public());
         }

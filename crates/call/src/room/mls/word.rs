@@ -38,6 +38,9 @@ impl RoomCall {
 
     /// Frames of a member do not open: their epoch is not in the ring, or is and does not help. On the media path too.
     pub(in crate::room) fn group_missed(&mut self, index: SenderIndex, epoch: Option<u8>) {
+        if let Some(listening) = &mut self.listening {
+            listening.missed(epoch);
+        }
         if let Some(mls) = &mut self.mls
             && mls.unopened.len() < MAX_UNOPENED
             && !mls.unopened.contains(&(index, epoch))
