@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use undertone_keys::WallTime;
+use undertone_keys::{Time, WallTime};
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::sign::{Device, SigningKey};
 
