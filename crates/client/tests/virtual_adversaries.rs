@@ -39,6 +39,7 @@ fn grp_8_a_stranger_in_the_room_ends_the_call_with_its_reason() {
             protection: Protection::Blind,
             rights: Rights { speak: true, moderate: true },
             expires: wall(world.now).plus(1_000),
+            audience: None,
         }
         .sign(&world.server);
         let join = Join {

@@ -20,6 +20,8 @@ pub enum Fault {
     TakesTheServersWord,
     /// Nobody is removed from the group for having gone (against MLS-4).
     KeepsTheLeaf,
+    /// No key changes for a listener who has gone (against GRP-9).
+    KeepsTheAudience,
     /// A member does not follow the commits of others (against EKR-7).
     FollowsNobody,
     /// A key that was lost and comes back is sealed under from the first number on (against MED-3).

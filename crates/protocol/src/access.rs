@@ -14,7 +14,7 @@ use undertone_keys::{DeviceId, RoomId, UserId, WallTime};
 
 use crate::grant::Rights;
 use crate::labels;
-use crate::limits::{MAX_LISTED, MAX_LISTED_X_WING, MAX_SPEAKERS};
+use crate::limits::{MAX_LISTED, MAX_LISTED_WITH_AUDIENCE, MAX_LISTED_X_WING, MAX_SPEAKERS};
 use crate::terms::Terms;
 
 /// The only format so far.
@@ -88,7 +88,8 @@ pub enum AccessError {
     Malformed,
     /// More people, or more who may speak, than a room can have.
     #[error(
-        "a room has at most {MAX_SPEAKERS} people who may speak and {MAX_LISTED} in all, under X-Wing {MAX_LISTED_X_WING}"
+        "a room has at most {MAX_SPEAKERS} people who may speak and {MAX_LISTED} in all, under X-Wing {MAX_LISTED_X_WING}; \
+         with an audience {MAX_LISTED_WITH_AUDIENCE}"
     )]
     TooMany,
     /// The device named in it did not sign it.
@@ -126,7 +127,9 @@ impl AccessList {
             return Err(AccessError::Malformed);
         }
         let speakers = self.members.iter().filter(|listed| listed.rights.speak).count();
-        if self.members.len() > self.terms.max_listed() || speakers > MAX_SPEAKERS {
+        let members = self.members.iter().filter(|listed| !self.terms.is_audience(listed.rights)).count();
+        let many = self.members.len() > self.terms.max_listed() || members > self.terms.max_members();
+        if many || speakers > MAX_SPEAKERS {
             return Err(AccessError::TooMany);
         }
         // Its creator is in it for as long as it is open: nobody else holds the keys.

@@ -9,7 +9,7 @@ use undertone_keys::sign::{Device, Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::{CallId, RoomId, WallTime};
 
 use crate::labels;
-use crate::terms::Protection;
+use crate::terms::{Audience, Protection};
 
 /// What a member may do in a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
@@ -24,7 +24,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Whether whoever has these only listens: in a room whose keys come from a group it is no member of that (rule GRP-9).
+    /// Whether whoever has these says nothing and decides nothing.
     #[must_use]
     pub const fn only_listen(self) -> bool {
         !self.speak && !self.moderate
@@ -56,6 +56,9 @@ pub struct Grant {
     /// Good until then.
     #[n(6)]
     pub expires: WallTime,
+    /// As in the room's terms: those who only listen are an audience, whom the relay does not show to each other (rule GRP-9).
+    #[n(7)]
+    pub audience: Option<Audience>,
 }
 
 /// Why a grant is not good.
@@ -74,6 +77,12 @@ pub enum GrantError {
 }
 
 impl Grant {
+    /// Whether it is for a place in the audience.
+    #[must_use]
+    pub const fn is_audience(&self) -> bool {
+        self.audience.is_some() && self.rights.only_listen()
+    }
+
     /// The grant as it travels.
     #[must_use]
     pub fn sign(&self, key: &SigningKey<Server>) -> Signed {

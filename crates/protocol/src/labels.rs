@@ -30,9 +30,12 @@ pub const MLS_EPOCH: Label = Label::declare("undertone/RLY-6/epoch/v1");
 /// Which member serves a listener (rule GRP-9).
 pub const SERVES: Label = Label::declare("undertone/GRP-9/serves/v1");
 
+/// The tag by which members know each other's words in a room with an audience (rule GRP-9).
+pub const WORD: Label = Label::declare("undertone/GRP-9/word/v1");
+
 /// The context of every OPAQUE login.
 pub const LOGIN: Label = Label::declare("undertone/ID-6/opaque/v1");
 
 /// All of them.
 pub const ALL: &[Label] =
-    &[STATEMENT, GRANT, ACCESS, JOIN, EPOCH, HOST_WORD, HANDOVER, ROSTER, CHANNEL_BINDING, HOP, MLS_EPOCH, SERVES, LOGIN];
+    &[STATEMENT, GRANT, ACCESS, JOIN, EPOCH, HOST_WORD, HANDOVER, ROSTER, CHANNEL_BINDING, HOP, MLS_EPOCH, SERVES, WORD, LOGIN];

@@ -41,7 +41,7 @@ pub use access::{Access, AccessList, ClaimedAccess, Listed};
 pub use grant::{Grant, Rights};
 pub use join::{Entry, Join};
 pub use origin::{Origin, OriginCounts};
-pub use terms::{Protection, Terms};
+pub use terms::{Audience, Protection, Terms};
 
 /// The protocol version spoken on WebSocket and control stream. Any other is refused by name (rule MED-10).
 pub const VERSION: u16 = 7;

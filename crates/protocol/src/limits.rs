@@ -71,6 +71,9 @@ pub const ENVELOPE_RATE: u32 = 10;
 pub const HALF_OPEN: usize = 2_048;
 /// Members of a room at most. Configurable.
 pub const MAX_MEMBERS: usize = 1_000;
+/// Those who only listen in a room with an audience, beside its members, at most. One speaker's sound for all of them is 150,000
+/// packets a second. Configurable.
+pub const MAX_LISTENERS: usize = 3_000;
 /// People on a room's access list who may speak, at most.
 pub const MAX_SPEAKERS: usize = 50;
 /// People on a room's access list at most.
@@ -78,8 +81,14 @@ pub const MAX_LISTED: usize = 1_000;
 /// The same where the room's keys come from a group under X-Wing, whose commits are ten times as long. The room's people may have as
 /// many devices in it in all.
 pub const MAX_LISTED_X_WING: usize = 150;
-/// Bytes of a room's signed access list at most: a thousand names and keys.
-pub const MAX_ACCESS: usize = 128 * 1024;
+/// The same where the room has an audience: as many as may be members, and those who only listen.
+pub const MAX_LISTED_WITH_AUDIENCE: usize = MAX_LISTED + MAX_LISTENERS;
+/// Bytes of a room's signed access list at most: four thousand names and keys.
+pub const MAX_ACCESS: usize = 512 * 1024;
+/// Bytes of a page of versions of a room's access list at most, if it holds more than one.
+pub const ACCESS_PAGE: usize = 128 * 1024;
+/// Bytes of a request or answer that carries a room's access list at most: base64 of the largest.
+pub const MAX_ACCESS_JSON: usize = 768 * 1024;
 /// Versions of a room's access list at most; the server keeps all of them. Configurable.
 pub const MAX_ACCESS_VERSIONS: u32 = 10_000;
 /// Bytes of all versions of all lists of the rooms that one account has made; a room that is closed keeps its last.
@@ -106,8 +115,8 @@ pub const MEMBER_PACKETS: u32 = 2_000;
 pub const MEMBER_BYTES: u32 = 2_500_000;
 /// Packets per second that the relay delivers in one room, each counted once for everybody it goes to, and twice as many at
 /// once; one device alone may cause half of that. Fifty who all speak at once are 122,500, a speaker with video before a
-/// hundred 100,000: more than a thread carries either way. Configurable.
-pub const ROOM_DELIVERIES: u32 = 200_000;
+/// hundred 100,000, a voice before an audience of three thousand 150,000: more than a thread carries each way. Configurable.
+pub const ROOM_DELIVERIES: u32 = 400_000;
 /// Media packets queued for one receiver; the oldest of whoever has most of them go first (rule RLY-4).
 /// Configurable.
 pub const RECEIVER_QUEUE: usize = 64;

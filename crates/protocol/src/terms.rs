@@ -2,7 +2,8 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::limits::{MAX_LISTED, MAX_LISTED_X_WING};
+use crate::grant::Rights;
+use crate::limits::{MAX_LISTED, MAX_LISTED_WITH_AUDIENCE, MAX_LISTED_X_WING};
 
 /// Who can open the media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -78,6 +79,15 @@ impl GroupSuite {
     }
 }
 
+/// How those who only listen come by the keys of a room's group, where they are no members of it (rule GRP-9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Audience {
+    /// A member seals the media key of each epoch to each of them.
+    #[n(1)]
+    Served,
+}
+
 /// The layout of key ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
@@ -112,6 +122,9 @@ pub struct Terms {
     /// What protects the MLS group, where keys come from one.
     #[n(6)]
     pub group_suite: Option<GroupSuite>,
+    /// What those who only listen are to the group: an audience, which may be far larger than it; without this they are members.
+    #[n(7)]
+    pub audience: Option<Audience>,
 }
 
 impl Terms {
@@ -124,17 +137,36 @@ impl Terms {
     /// Whether a room may have these, in this version.
     #[must_use]
     pub fn are_of_a_room(&self) -> bool {
-        let terms = self.group_suite.map_or_else(|| Self::room(self.protection), Self::mls);
+        let terms = match (self.group_suite, self.audience) {
+            (None, _) => Self::room(self.protection),
+            (Some(suite), None) => Self::mls(suite),
+            (Some(suite), Some(Audience::Served)) => Self::mls(suite).with_audience(),
+        };
         self.is_shared() && *self == terms
     }
 
     /// How many people the list of a room with these may name.
     #[must_use]
     pub const fn max_listed(&self) -> usize {
+        match self.audience {
+            Some(Audience::Served) => MAX_LISTED_WITH_AUDIENCE,
+            None => self.max_members(),
+        }
+    }
+
+    /// How many of them may be more than the audience.
+    #[must_use]
+    pub const fn max_members(&self) -> usize {
         match self.group_suite {
             Some(GroupSuite::XWing) => MAX_LISTED_X_WING,
             Some(GroupSuite::P256 | GroupSuite::X25519) | None => MAX_LISTED,
         }
+    }
+
+    /// Whether whoever has these rights is in the audience: hears, and is no member of the room's group (rule GRP-9).
+    #[must_use]
+    pub const fn is_audience(&self, rights: Rights) -> bool {
+        self.audience.is_some() && rights.only_listen()
     }
 
     const fn is_shared(&self) -> bool {
@@ -152,6 +184,7 @@ impl Terms {
             frame_format: 1,
             quorum: false,
             group_suite: None,
+            audience: None,
         }
     }
 
@@ -165,6 +198,12 @@ impl Terms {
     #[must_use]
     pub const fn mls(suite: GroupSuite) -> Self {
         Self { key_source: KeySource::Mls, group_suite: Some(suite), ..Self::one_to_one(Protection::Blind) }
+    }
+
+    /// The same where those who only listen are an audience.
+    #[must_use]
+    pub const fn with_audience(self) -> Self {
+        Self { audience: Some(Audience::Served), ..self }
     }
 }
 
@@ -186,11 +225,16 @@ mod tests {
             assert!(!Terms { key_source: KeySource::Host, ..terms }.are_of_a_room());
             assert!(!Terms { group_suite: None, ..terms }.are_of_a_room());
             assert!(!Terms { quorum: true, ..terms }.are_of_a_room());
-            assert_eq!(cbor::decode::<Terms>(&cbor::encode(&terms)), Ok(terms));
+            let before = terms.with_audience();
+            assert!(before.are_of_a_room() && before.max_listed() > before.max_members());
+            for terms in [terms, before] {
+                assert_eq!(cbor::decode::<Terms>(&cbor::encode(&terms)), Ok(terms));
+            }
         }
         for protection in [Protection::Blind, Protection::Hop] {
             assert!(Terms::room(protection).are_of_a_room() && !Terms::room(protection).are_of_a_call());
             assert!(Terms::one_to_one(protection).are_of_a_call() && !Terms::one_to_one(protection).are_of_a_room());
+            assert!(!Terms::room(protection).with_audience().are_of_a_room(), "a host knows everybody");
         }
         assert!(!Terms::room(Protection::Echo).are_of_a_room());
     }

@@ -32,6 +32,7 @@ fn papers() -> Papers {
         protection: Protection::Blind,
         rights: Rights { speak: true, moderate: false },
         expires: WallTime::from_unix(100),
+        audience: None,
     };
     let join = Join {
         grant: Grant::hash(&grant.sign(&server)),

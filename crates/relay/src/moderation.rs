@@ -63,10 +63,10 @@ impl Rooms {
         let mut indices = Vec::new();
         for seat in roster.seats_mut().iter_mut().filter(|seat| seat.user == user) {
             seat.muted = muted;
-            indices.push(seat.index);
+            indices.push((seat.index, seat.audience));
         }
         for seat in roster.seats() {
-            for index in &indices {
+            for (index, _) in indices.iter().filter(|(_, audience)| seat.sees(*audience)) {
                 let message = ToMember::Muted { index: *index, muted };
                 self.outputs.push_back(Output::Control { connection: seat.connection, message });
             }

@@ -87,6 +87,10 @@ impl<P> Room<P> {
         if seat.rights.speak && !seat.muted {
             return Ok(seat);
         }
+        // Nobody in the audience has anything for everybody: thousands who say how they hear are more than what they hear.
+        if seat.audience {
+            return Err(Verdict::Refused);
+        }
         // Who may not speak still shows that it is there and says how it hears the others. What calls itself control and is
         // sound is of no use to its sender: members play by the kind that stands in the seal's associated data, the header's
         // own, and play nothing of this one.

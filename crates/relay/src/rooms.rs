@@ -34,6 +34,8 @@ pub struct Limits {
     pub rooms: usize,
     /// Members of a room at most.
     pub members: usize,
+    /// Those who only listen in a room with an audience, beside its members, at most.
+    pub listeners: usize,
     /// Places in rooms that one user's devices hold at most.
     pub places_per_user: usize,
     /// Packets per second that a member may send; twice as many at once.
@@ -60,6 +62,7 @@ impl Default for Limits {
         Self {
             rooms: limits::MAX_ROOMS,
             members: limits::MAX_MEMBERS,
+            listeners: limits::MAX_LISTENERS,
             places_per_user: limits::MAX_PLACES_PER_USER,
             member_packets: limits::MEMBER_PACKETS,
             member_bytes: limits::MEMBER_BYTES,
@@ -416,6 +419,7 @@ impl Rooms {
                 self.rooms.remove(&granted.room);
             }
         }
+        let audience = granted.is_audience();
         let (user, device) = (granted.member.user, granted.member.device);
         // A room is of one protection from its beginning to its end (rule NEG-1).
         if self.rooms.get(&granted.room).is_some_and(|room| room.protection() != granted.protection) {
@@ -426,12 +430,18 @@ impl Rooms {
         let same = |seat: &&Seat| seat.device == device && seat.user == user;
         let older = room.and_then(|room| room.seats().iter().find(same));
         let older = older.map(|seat| seat.connection);
-        let others = room.map_or(0, |room| room.seats().len()).saturating_sub(usize::from(older.is_some()));
+        // Members and those who only listen have places of their own.
+        let alike = |seat: &&Seat| seat.audience == audience && Some(seat.connection) != older;
+        let others = room.map_or(0, |room| room.seats().iter().filter(alike).count());
         // A room that does not exist yet gives what an empty one would.
         let gives = room.map_or_else(|| fits(0, joined.min_index), |room| room.has_index_for(joined.min_index));
         let held = self.places.get(&user).copied().unwrap_or_default().saturating_sub(usize::from(older.is_some()));
         // Whoever tests themselves is alone.
-        let most = if granted.protection == Protection::Echo { 1 } else { self.limits.members };
+        let most = match granted.protection {
+            Protection::Echo => 1,
+            _ if audience => self.limits.listeners,
+            _ => self.limits.members,
+        };
         if others >= most || !gives || held >= self.limits.places_per_user {
             return Err(Refusal::Full);
         }
@@ -447,8 +457,9 @@ impl Rooms {
             .entry(granted.room)
             .or_insert_with(|| AnyRoom::new(granted.protection, granted.call, self.limits, now));
         let room = any.roster_mut();
-        let members: Vec<_> = room.seats().iter().map(Seat::shown).collect();
-        let newcomer = Newcomer { connection, user: user.clone(), device, rights: granted.rights, grant, join };
+        let members: Vec<_> = room.seats().iter().filter(|seat| seat.sees(audience)).map(Seat::shown).collect();
+        let rights = granted.rights;
+        let newcomer = Newcomer { connection, user: user.clone(), device, rights, audience, grant, join };
         let Some(index) = room.enter(newcomer, joined.min_index, now) else { return Err(Refusal::Full) };
         *self.places.entry(user).or_default() += 1;
         let awaiting = self.connections.insert(connection, Connection::InRoom(granted.room));
@@ -461,12 +472,12 @@ impl Rooms {
         for member in members {
             self.outputs.push_back(Output::Control { connection, message: ToMember::Arrived { member } });
         }
-        for seat in room.seats().iter().filter(|seat| seat.muted) {
+        for seat in room.seats().iter().filter(|seat| seat.muted && seat.sees(audience)) {
             let message = ToMember::Muted { index: seat.index, muted: true };
             self.outputs.push_back(Output::Control { connection, message });
         }
         let newcomer = room.seats().iter().find(|seat| seat.index == index).map(Seat::shown);
-        for seat in room.seats().iter().filter(|seat| seat.index != index) {
+        for seat in room.seats().iter().filter(|seat| seat.index != index && seat.sees(audience)) {
             if let Some(member) = newcomer.clone() {
                 let message = ToMember::Arrived { member };
                 self.outputs.push_back(Output::Control { connection: seat.connection, message });
@@ -539,7 +550,7 @@ impl Rooms {
         let Some(Connection::InRoom(id)) = self.connections.remove(&connection) else { return };
         let Some(room) = self.rooms.get_mut(&id) else { return };
         if let Some(gone) = room.leave(connection, now) {
-            for seat in room.roster().seats() {
+            for seat in room.roster().seats().iter().filter(|seat| seat.sees(gone.audience)) {
                 let message = ToMember::Gone { index: gone.index, reason };
                 self.outputs.push_back(Output::Control { connection: seat.connection, message });
             }

@@ -23,6 +23,8 @@ pub(crate) struct Seat {
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) rights: Rights,
+    /// It only listens, in a room with an audience.
+    pub(crate) audience: bool,
     /// Somebody who may silenced its user.
     pub(crate) muted: bool,
     pub(crate) grant: Signed,
@@ -52,6 +54,11 @@ impl Seat {
         self.allowance.take_control()
     }
 
+    /// Whether it is shown somebody in the audience, or not in it: those in the audience are not shown each other.
+    pub(crate) const fn sees(&self, audience: bool) -> bool {
+        !(self.audience && audience)
+    }
+
     pub(crate) fn shown(&self) -> control::Member {
         control::Member { index: self.index, grant: self.grant.clone(), join: self.join.clone() }
     }
@@ -64,6 +71,7 @@ pub(crate) struct Newcomer {
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) rights: Rights,
+    pub(crate) audience: bool,
     pub(crate) grant: Signed,
     pub(crate) join: Signed,
 }
@@ -73,6 +81,7 @@ pub(crate) struct Newcomer {
 pub(crate) struct Gone {
     pub(crate) index: u16,
     pub(crate) user: UserId,
+    pub(crate) audience: bool,
 }
 
 /// The members of one room.
@@ -234,7 +243,7 @@ impl Roster {
         let index = self.next_index.max(min_index);
         self.next_index = index.checked_add(1)?;
         self.empty_since = None;
-        let Newcomer { connection, user, device, rights, grant, join } = newcomer;
+        let Newcomer { connection, user, device, rights, audience, grant, join } = newcomer;
         let (queue, muted) = (Queue::default(), self.is_muted(&user));
         let allowance = self.left.remove(&device).unwrap_or_else(|| Allowance::new(&self.limits, now));
         self.places.insert(connection, self.seats.len());
@@ -244,6 +253,7 @@ impl Roster {
             user,
             device,
             rights,
+            audience,
             muted,
             grant,
             join,
@@ -260,10 +270,10 @@ impl Roster {
         for later in self.places.values_mut().filter(|later| **later > place) {
             *later -= 1;
         }
-        let Seat { index, user, device, allowance, .. } = self.seats.remove(place);
+        let Seat { index, user, device, audience, allowance, .. } = self.seats.remove(place);
         self.left.retain(|_, allowance| !allowance.is_full(now));
         self.left.insert(device, allowance);
-        Some(Gone { index, user })
+        Some(Gone { index, user, audience })
     }
 
     /// The sender's seat, and whether it may send so many bytes now.
@@ -314,6 +324,7 @@ mod tests {
                 user: UserId::parse("ada", "x").unwrap(),
                 device: DeviceId::from_bytes([2; 16]),
                 rights: Rights::default(),
+                audience: false,
                 grant: paper.clone(),
                 join: paper.clone(),
             };

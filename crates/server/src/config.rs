@@ -146,6 +146,8 @@ pub struct Limits {
     pub rooms: usize,
     /// Members of a room.
     pub members: usize,
+    /// Those who only listen in a room with an audience, beside its members.
+    pub listeners: usize,
     /// QUIC connections of the relay.
     pub relay_connections: usize,
     /// QUIC connections of the relay from one address.
@@ -201,6 +203,7 @@ impl Default for Limits {
             half_open: limits::HALF_OPEN,
             rooms: limits::MAX_ROOMS,
             members: limits::MAX_MEMBERS,
+            listeners: limits::MAX_LISTENERS,
             relay_connections: limits::RELAY_CONNECTIONS,
             relay_connections_per_address: limits::RELAY_CONNECTIONS_PER_ADDRESS,
             places_per_user: limits::MAX_PLACES_PER_USER,

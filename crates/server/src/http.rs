@@ -106,6 +106,7 @@ static DESCRIPTION: LazyLock<String> = LazyLock::new(|| Description::openapi().t
 /// All routes. Unknown ones, and known ones asked in another way, are refused like everything else: with a [`Problem`].
 pub fn router<S: Accounts + Rooms + Groups + KeyPackages + Clone>(shared: Arc<Shared<S>>) -> Router {
     let log = log::router(shared.desk.directory().clone());
+    let whole_list = DefaultBodyLimit::max(limits::MAX_ACCESS_JSON);
     Router::new()
         .route("/v1/server", get(server_info::<S>))
         .route("/v1/register/start", post(register_start::<S>))
@@ -122,7 +123,7 @@ pub fn router<S: Accounts + Rooms + Groups + KeyPackages + Clone>(shared: Arc<Sh
         .route("/v1/account/history", get(history::history::<S>))
         .route("/v1/logout", post(devices::logout::<S>))
         .route("/v1/rooms", get(rooms::list::<S>))
-        .route("/v1/rooms/{room}/access", get(rooms::above::<S>).post(rooms::take::<S>))
+        .route("/v1/rooms/{room}/access", get(rooms::above::<S>).post(rooms::take::<S>).layer(whole_list))
         .route("/v1/rooms/{room}/enter", post(rooms::enter::<S>))
         .route("/v1/rooms/{room}/close", post(rooms::close::<S>))
         .route("/v1/rooms/{room}/knock", post(rooms::knock::<S>))

@@ -252,7 +252,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
     /// [`RoomError`].
     pub async fn above(&self, user: &UserId, room: RoomId, version: u32) -> Result<AccessVersions, RoomError> {
         self.newest_for(user, room).await?;
-        let (versions, more) = self.store.access_above(room, version, limits::MAX_ACCESS).await?;
+        let (versions, more) = self.store.access_above(room, version, limits::ACCESS_PAGE).await?;
         Ok(AccessVersions { versions: versions.into_iter().map(Bytes).collect(), more })
     }
 
@@ -271,8 +271,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
         let access = self.newest_for(&you.user, room).await?;
         let list = access.list();
         let rights = list.listed(&you.user).ok_or(RoomError::Unknown)?.rights;
-        let protection = list.terms.protection;
-        if protection == Protection::Hop && !self.hop {
+        if list.terms.protection == Protection::Hop && !self.hop {
             return Err(RoomError::Protection);
         }
         let fresh = CallId::random(&mut UnwrapErr(SysRng));
@@ -283,7 +282,7 @@ impl<S: Rooms + Accounts> RoomDesk<S> {
         if call == fresh {
             self.memberships.forget(room);
         }
-        let grant: Signed = board.grant(room, call, you.clone(), identity, (protection, rights), now);
+        let grant: Signed = board.grant(room, call, you.clone(), identity, (&list.terms, rights), now);
         Ok(Entered { grant: Bytes(undertone_keys::cbor::encode(&grant)), version: list.version })
     }
 

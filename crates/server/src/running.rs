@@ -149,6 +149,7 @@ impl Server {
         let relay_limits = undertone_relay::Limits {
             rooms: config.limits.rooms,
             members: config.limits.members,
+            listeners: config.limits.listeners,
             connections: config.limits.relay_connections,
             connections_per_address: config.limits.relay_connections_per_address,
             places_per_user: config.limits.places_per_user,

@@ -10,7 +10,7 @@ use undertone_keys::sign::{Device, Server, Signed, SigningKey, VerifyingKey};
 use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime};
 use undertone_protocol::grant::Rights;
 use undertone_protocol::signal::{Letter, Reason, ReturnedLetter, ToDevice, Why};
-use undertone_protocol::{Grant, Protection, limits};
+use undertone_protocol::{Grant, Protection, Terms, limits};
 
 use crate::budget::{Budgets, Spending};
 use crate::clock::Clock;
@@ -181,7 +181,7 @@ impl Switchboard {
         if protection == Protection::Echo {
             // Nobody is called, so nobody has to be remembered.
             let alone = *callee == from.user;
-            let grant = || self.grant(room, call, from.clone(), identity, (protection, TALK), now);
+            let grant = || self.grant(room, call, from.clone(), identity, (&Terms::one_to_one(protection), TALK), now);
             return if alone { Ok(grant()) } else { Err(Reason::Malformed) };
         }
         let at = self.clock.now();
@@ -201,7 +201,7 @@ impl Switchboard {
         if opened.caller != from.user || opened.callee != *callee || opened.protection != protection {
             return Err(Reason::Malformed);
         }
-        Ok(self.grant(opened.room, call, from.clone(), identity, (protection, TALK), now))
+        Ok(self.grant(opened.room, call, from.clone(), identity, (&Terms::one_to_one(protection), TALK), now))
     }
 
     /// Hands an envelope to a device, with a grant when the call was opened for its user.
@@ -227,7 +227,10 @@ impl Switchboard {
             .calls
             .get(&call)
             .filter(|opened| opened.callee == to.user && opened.caller == from.user && opened.until > self.clock.now())
-            .map(|opened| self.grant(opened.room, call, to.clone(), line.identity, (opened.protection, TALK), now));
+            .map(|opened| {
+                let terms = Terms::one_to_one(opened.protection);
+                self.grant(opened.room, call, to.clone(), line.identity, (&terms, TALK), now)
+            });
         let message = ToDevice::Deliver { from: from.clone(), call, envelope, grant };
         if let Err(mpsc::error::TrySendError::Closed(_)) = line.queue.try_send(message) {
             return Err(NotConnected);
@@ -383,11 +386,12 @@ impl Switchboard {
         call: CallId,
         member: Address,
         identity: VerifyingKey<Device>,
-        (protection, rights): (Protection, Rights),
+        (terms, rights): (&Terms, Rights),
         now: WallTime,
     ) -> Signed {
+        let Terms { protection, audience, .. } = *terms;
         let expires = now.plus(limits::GRANT_LIFETIME.as_secs());
-        Grant { room, call, member, identity, protection, rights, expires }.sign(&self.key)
+        Grant { room, call, member, identity, protection, rights, expires, audience }.sign(&self.key)
     }
 }
 

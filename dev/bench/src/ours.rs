@@ -119,6 +119,7 @@ impl Member {
             protection,
             rights: Rights { speak: true, moderate: false },
             expires: WallTime::from_unix(u64::MAX / 2),
+            audience: None,
         }
         .sign(server);
         Ok(Self {

@@ -45,13 +45,14 @@ use undertone_protocol::control::Refusal;
 use undertone_protocol::{Access, Protection, Rights};
 
 use crate::local::Local;
+pub use audience::AudienceExplained;
 pub use interface::{Compared, Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
 pub use keys::{Explanation, KeysReport, LetterCount, OpenedEpoch, Present, Requests};
 pub use mls::GroupExplained;
 use policy::GroupPolicy;
 use roster::{Known, Seat};
-pub use signal::{EpochKey, KeySignal, RosterNews};
+pub use signal::{EpochKey, KeySignal, ListenersKey, RosterNews};
 
 /// This device's present join.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Who is in the room: papers, list and devices, checked before anybody is heard (rules GRP-8, CALL-6).
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use undertone_keys::envelope::Address;
 use undertone_keys::{Time, UserId};
@@ -10,7 +11,7 @@ use undertone_media::key_id::SenderIndex;
 use undertone_protocol::control::{Member, Refusal};
 use undertone_protocol::grant::GrantError;
 use undertone_protocol::join::JoinError;
-use undertone_protocol::limits::MAX_MEMBERS;
+use undertone_protocol::limits::{MAX_LISTENERS, MAX_MEMBERS};
 use undertone_protocol::{Access, Entry, Listed, Rights};
 use undertone_transparency::TrustedPeer;
 
@@ -39,12 +40,16 @@ pub(super) struct Seat {
     state: SeatState,
     /// Since when it is there.
     since: Time,
+    /// In the audience: it has asked this device for keys.
+    asks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SeatState {
     /// The list does not name its user with these rights, so far.
     AwaitingList { since: Time },
+    /// In the audience: it has asked this device for nothing, so there is no reason to prove it.
+    AwaitingQuestion,
     /// Its user's devices are being proven.
     AwaitingProof { since: Time },
     /// It is who it says it is, and belongs here.
@@ -59,9 +64,11 @@ impl Seat {
     /// When this device has had enough of it.
     fn end(&self) -> Option<Time> {
         match self.state {
+            // Who is only in the audience is sent nothing before it is proven, and that is all.
+            _ if self.is_audience() => None,
             SeatState::AwaitingList { since } => Some(since + STRANGER),
             SeatState::AwaitingProof { since } => Some(since + UNPROVEN),
-            SeatState::Admitted => None,
+            SeatState::AwaitingQuestion | SeatState::Admitted => None,
         }
     }
 
@@ -74,9 +81,14 @@ impl Seat {
         self.since
     }
 
-    /// Whether it says nothing and decides nothing, by its grant; the list says the same of whoever is admitted.
-    pub(super) const fn only_listens(&self) -> bool {
-        self.entry.grant.rights.only_listen()
+    /// Whether it is in the audience, by its grant; the list says the same of whoever is admitted.
+    pub(super) const fn is_audience(&self) -> bool {
+        self.entry.grant.is_audience()
+    }
+
+    /// It asks this device for keys; whether that is new.
+    pub(super) const fn ask(&mut self) -> bool {
+        !core::mem::replace(&mut self.asks, true)
     }
 
     pub(super) const fn member(&self) -> &Address {
@@ -102,6 +114,8 @@ pub(super) struct Known {
     failed: u32,
     /// What was last found is not trusted.
     untrusted: bool,
+    /// When its devices were last found.
+    found_at: Option<Time>,
 }
 
 impl Known {
@@ -153,7 +167,8 @@ impl RoomCall {
             }
         };
         let (grant, list) = (&entry.grant, self.access.list());
-        let here = grant.call == self.call && grant.room == list.room && grant.protection == list.terms.protection;
+        let terms = grant.protection == list.terms.protection && grant.audience == list.terms.audience;
+        let here = grant.call == self.call && grant.room == list.room && terms;
         if !here || grant.member.device == self.local.address.device {
             let who = grant.member.user.display();
             return self.leave(Leaving::Proof(format!("{who} is in the room with papers for another place")));
@@ -166,7 +181,10 @@ impl RoomCall {
         }
         // A join that has gone does not come again, whoever shows its papers; nor has anybody this device's own index.
         let own = self.me.as_ref().and_then(|me| me.index);
-        if self.past.contains(&entry.join.join) || own == Some(index) || self.seats.len() >= MAX_MEMBERS {
+        let audience = grant.is_audience();
+        let alike = self.seats.values().filter(|seat| seat.is_audience() == audience).count();
+        let full = alike >= if audience { MAX_LISTENERS } else { MAX_MEMBERS };
+        if self.past.contains(&entry.join.join) || own == Some(index) || full {
             return self.shown(now, index);
         }
         let device = grant.member.device;
@@ -179,6 +197,7 @@ impl RoomCall {
             entry,
             state: SeatState::AwaitingProof { since: now },
             since: now,
+            asks: false,
         });
         self.examine(now, index);
         self.shown(now, index);
@@ -195,9 +214,7 @@ impl RoomCall {
         let Some(seat) = self.seats.remove(&index) else { return };
         self.past.insert(seat.entry.join.join);
         self.outputs.push_back(Output::Dismiss(index));
-        if seat.is_admitted() {
-            self.dismissed(now, index, &seat, reason);
-        }
+        self.dismissed(now, index, &seat, seat.state, reason);
     }
 
     /// Somebody who was in, or would have been, is not taken for one of the room: not heard and sent nothing. Those who
@@ -208,26 +225,35 @@ impl RoomCall {
             return;
         }
         let was = core::mem::replace(&mut seat.state, SeatState::AwaitingList { since: now });
-        if was == SeatState::Admitted
-            && let Some(seat) = self.seats.remove(&index)
-        {
-            self.outputs.push_back(Output::Suspend(index));
-            self.dismissed(now, index, &seat, Refusal::Removed);
+        if let Some(seat) = self.seats.remove(&index) {
+            if was == SeatState::Admitted {
+                self.outputs.push_back(Output::Suspend(index));
+            }
+            self.dismissed(now, index, &seat, was, Refusal::Removed);
             self.seats.insert(index, seat);
         }
     }
 
-    fn dismissed(&mut self, now: Time, index: SenderIndex, seat: &Seat, reason: Refusal) {
+    fn dismissed(&mut self, now: Time, index: SenderIndex, seat: &Seat, was: SeatState, reason: Refusal) {
+        if seat.is_audience() && !matches!(was, SeatState::AwaitingList { .. }) {
+            self.listener_gone(now, index, seat, reason);
+        }
+        if was != SeatState::Admitted {
+            return;
+        }
         self.event(Event::Out { index, member: seat.member().clone(), reason });
-        if self.has_group() && seat.only_listens() {
-            return self.listener_gone(now, index, seat.entry.join.join, reason);
+        if seat.is_audience() {
+            return;
+        }
+        if let Some(listening) = &mut self.listening {
+            listening.member_gone(now, seat.entry.join.join);
         }
         self.group_sees(seat.member(), false);
         self.keys_left(now, index, seat.entry.join.join);
     }
 
     /// Asks of one seat what is still unknown, and admits it when nothing is.
-    fn examine(&mut self, now: Time, index: SenderIndex) {
+    pub(super) fn examine(&mut self, now: Time, index: SenderIndex) {
         let Some(seat) = self.seats.get(&index) else { return };
         let (member, rights) = (seat.entry.grant.member.clone(), seat.entry.grant.rights);
         let listed = self.access.list().listed(&member.user).filter(|listed| listed.rights == rights).cloned();
@@ -237,7 +263,11 @@ impl RoomCall {
             return self.fetch_access(now);
         };
         let Some(seat) = self.seats.get_mut(&index) else { return };
-        if matches!(seat.state, SeatState::AwaitingList { .. }) {
+        if seat.is_audience() && !seat.asks {
+            seat.state = SeatState::AwaitingQuestion;
+            return;
+        }
+        if matches!(seat.state, SeatState::AwaitingList { .. } | SeatState::AwaitingQuestion) {
             seat.state = SeatState::AwaitingProof { since: now };
         }
         let known = self.known.entry(member.user.clone()).or_default();
@@ -255,14 +285,19 @@ impl RoomCall {
                 let sender = Sender { user: member.user.clone(), device: member.device, join, index };
                 self.outputs.push_back(Output::Admit(sender));
             }
-            let leaf = self.has_group() && !seat.only_listens();
-            let forward_secrecy = seat.entry.join.ephemeral.is_some() || leaf;
-            if !rights.only_listen() {
+            let (ephemeral, audience) = (seat.entry.join.ephemeral.is_some(), seat.is_audience());
+            let forward_secrecy = ephemeral || (self.has_group() && !audience);
+            if !audience {
                 self.group_sees(&member, true);
             }
             self.event(Event::In { index, member, standing, rights, forward_secrecy });
             self.keys_admitted(now);
             self.keys.look_again();
+            if audience {
+                self.listener_asks(now, index, None);
+            } else if let Some(listening) = &mut self.listening {
+                listening.member_came(now);
+            }
             return;
         }
         // A device that is newer than the list we have of its user: look once more, and see then.
@@ -284,6 +319,14 @@ impl RoomCall {
         let known = self.known.entry(user.clone()).or_default();
         if !core::mem::replace(&mut known.asked, true) {
             self.outputs.push_back(Output::Resolve(user.clone()));
+        }
+    }
+
+    /// Looks somebody up once more whose proof is as old as proofs may be (rule CALL-6).
+    pub(super) fn prove_again(&mut self, now: Time, user: &UserId) {
+        let found = self.known.get(user).and_then(|known| known.found_at);
+        if found.is_some_and(|found| now.since(found) >= RECHECK) {
+            self.look_up(user);
         }
     }
 
@@ -321,7 +364,7 @@ impl RoomCall {
             Ok(peer) => {
                 self.checkpoint = peer.checkpoint().to_vec();
                 known.peer = Some(peer);
-                (known.retry_at, known.failed) = (None, 0);
+                (known.retry_at, known.failed, known.found_at) = (None, 0, Some(now));
                 self.examine_all(now, |seat| seat.member().user == *user);
                 if let Some(known) = self.known.get_mut(user) {
                     // Every device is in what is known now, or is being looked for once more.
@@ -340,8 +383,11 @@ impl RoomCall {
                 }
             }
             Err(Unproven::Untrusted(why)) => {
+                let seats = self.seats.iter().filter(|(_, seat)| seat.is_audience() && seat.member().user == *user);
+                let listening: Vec<SenderIndex> = seats.map(|(index, _)| *index).collect();
+                listening.into_iter().for_each(|index| self.estrange(now, index));
                 // Nobody in the room hangs on it: no reason to go.
-                if self.seats.values().any(|seat| seat.member().user == *user) {
+                if self.seats.values().any(|seat| !seat.is_audience() && seat.member().user == *user) {
                     let who = user.display();
                     self.leave(Leaving::Proof(format!(
                         "{who} is in the room, but {why}: see `undertone peer show {user}`"
@@ -417,7 +463,7 @@ impl RoomCall {
         // A rival that is not proven in time gives way.
         let rivals = self.seats.values().filter_map(|seat| match seat.state {
             SeatState::AwaitingProof { since } => Some(since + RIVAL),
-            SeatState::AwaitingList { .. } | SeatState::Admitted => None,
+            SeatState::AwaitingList { .. } | SeatState::AwaitingQuestion | SeatState::Admitted => None,
         });
         let rivals = rivals.filter(|at| self.ticked.is_none_or(|ticked| *at > ticked));
         let retries = self.known.values().filter_map(|known| known.retry_at);
@@ -430,7 +476,9 @@ impl RoomCall {
             let who = seat.member().user.display();
             let why = match seat.state {
                 SeatState::AwaitingList { .. } => "is in the room and does not belong there",
-                SeatState::AwaitingProof { .. } | SeatState::Admitted => "is in the room and cannot be proven",
+                SeatState::AwaitingQuestion | SeatState::AwaitingProof { .. } | SeatState::Admitted => {
+                    "is in the room and cannot be proven"
+                }
             };
             return self.leave(Leaving::Proof(format!("{who} {why}")));
         }
@@ -447,7 +495,10 @@ impl RoomCall {
             self.fetch_access(now);
             let present = |user: &UserId| self.seats.values().any(|seat| seat.member().user == *user);
             self.known.retain(|user, known| known.asked || present(user));
-            for (user, known) in &mut self.known {
+            // Listeners are looked up when they say that they are still there: not thousands at a time.
+            let members = self.seats.values().filter(|seat| !seat.is_audience()).map(|seat| &seat.member().user);
+            let members: BTreeSet<&UserId> = members.collect();
+            for (user, known) in self.known.iter_mut().filter(|(user, _)| members.contains(user)) {
                 // What is known holds until something else is.
                 if !core::mem::replace(&mut known.asked, true) {
                     self.outputs.push_back(Output::Resolve(user.clone()));

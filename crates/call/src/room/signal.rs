@@ -14,6 +14,7 @@
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
+use subtle::ConstantTimeEq;
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::epoch_secret::EpochSecret;
 use undertone_keys::secret::{Secret, SecretBytes};
@@ -60,6 +61,15 @@ impl ListenersKey {
     /// For one more letter.
     pub(super) fn of(key: &Secret<32>) -> Self {
         Self(Secret::filled_by(|out| out.copy_from_slice(key.expose())))
+    }
+
+    /// The same key again, to know it by.
+    pub(super) fn again(&self) -> Self {
+        Self::of(&self.0)
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     pub(super) fn into_media_key(self) -> MediaKey {
@@ -168,7 +178,7 @@ pub enum KeySignal {
         #[cbor(n(1), with = "minicbor::bytes")]
         authenticator: [u8; 32],
     },
-    /// From a listener to the member of the call's MLS group that is to serve it (rule GRP-9).
+    /// From a listener to the member that is to serve it (rule GRP-9): give me the key, or, where it has the newest: I am still here.
     #[n(8)]
     Listen {
         /// The newest epoch whose key it has and that opens.
@@ -184,6 +194,9 @@ pub enum KeySignal {
         /// Its media key: what the group exports, and nothing else of it.
         #[n(1)]
         key: ListenersKey,
+        /// The newest checkpoint of the key directory that the member was shown (rule KT-13).
+        #[cbor(n(2), with = "minicbor::bytes")]
+        checkpoint: Vec<u8>,
     },
     /// To whom follows the host.
     #[n(5)]

@@ -185,6 +185,7 @@ impl World {
             protection,
             rights: Rights { speak: true, moderate: false },
             expires: self.wall().plus(1000),
+            audience: None,
         }
         .sign(&self.server)
     }

@@ -123,7 +123,7 @@ impl Directory {
     pub(crate) async fn access_above(&self, room: RoomId, above: u32) -> Result<AccessVersions, ClientError> {
         let connector = self.connector().await;
         let path = format!("/v1/rooms/{room}/access?above={above}");
-        rest::get(connector.tcp().await?, connector.address(), &path, Some(&self.token)).await
+        rest::get_list(connector.tcp().await?, connector.address(), &path, &self.token).await
     }
 
     /// The rooms of this account, as far as the server knows.

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use undertone_keys::AccessToken;
-use undertone_protocol::limits::{CONSENT_WAIT, MAX_JSON, MAX_PROOF, MAX_TREE};
+use undertone_protocol::limits::{CONSENT_WAIT, MAX_ACCESS_JSON, MAX_JSON, MAX_PROOF, MAX_TREE};
 use undertone_protocol::rest::{Problem, code};
 
 use super::error::ClientError;
@@ -29,6 +29,17 @@ pub(crate) async fn get<T: DeserializeOwned>(
     token: Option<&AccessToken>,
 ) -> Result<T, ClientError> {
     let body = exchange(stream, server, (Method::GET, path), token, Bytes::new(), MAX_JSON).await?;
+    serde_json::from_slice(&body).map_err(|_| ClientError::BadAnswer(server.to_owned()))
+}
+
+/// `GET path` for an answer as large as a room's access list.
+pub(crate) async fn get_list<T: DeserializeOwned>(
+    stream: TlsStream<TcpStream>,
+    server: &str,
+    path: &str,
+    token: &AccessToken,
+) -> Result<T, ClientError> {
+    let body = exchange(stream, server, (Method::GET, path), Some(token), Bytes::new(), MAX_ACCESS_JSON).await?;
     serde_json::from_slice(&body).map_err(|_| ClientError::BadAnswer(server.to_owned()))
 }
 

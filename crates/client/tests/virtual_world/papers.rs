@@ -20,6 +20,7 @@ impl World {
             protection: self.protection,
             rights: Rights { speak: true, moderate: false },
             expires: self.clock().plus(10_000),
+            audience: None,
         }
         .sign(&self.server)
     }
@@ -34,6 +35,7 @@ impl World {
             protection: list.terms.protection,
             rights,
             expires: self.clock().plus(self.grants_last),
+            audience: None,
         }
         .sign(&self.server)
     }

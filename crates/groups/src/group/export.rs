@@ -53,21 +53,33 @@ pub struct Attest {
     pub confirmation_tag: Vec<u8>,
 }
 
+/// Of an epoch of a group with an audience: what is shared with those who only listen, and what is not (rule GRP-9).
+#[derive(Debug)]
+pub struct Shares {
+    /// Which epoch.
+    pub epoch: u64,
+    /// The bytes of the media key, for those who listen: it opens every frame of the epoch, and nothing else of the group.
+    pub media: Secret<32>,
+    /// What members alone have, by which they know each other's words beside the sound.
+    pub words: Secret<32>,
+}
+
 impl Group<'_> {
     /// The key that goes into the ring for this epoch (rule GRP-6): MLS-Exporter("SFrame 1.0 Base Key", "", 32).
     ///
     /// # Errors
     /// [`Broken`].
     pub fn media_key(&self) -> Result<MediaKey, Broken> {
-        self.media_secret().map(MediaKey::new)
+        self.export(SFRAME_LABEL, &[]).map(MediaKey::new)
     }
 
-    /// The same, for whoever is to have this key and nothing else of the group.
+    /// What members of a group with an audience need beside it (rule GRP-9).
     ///
     /// # Errors
     /// [`Broken`].
-    pub fn media_secret(&self) -> Result<Secret<32>, Broken> {
-        self.export(SFRAME_LABEL, &[])
+    pub fn shares(&self) -> Result<Shares, Broken> {
+        let words = self.export(labels::WORDS.as_str(), &[])?;
+        Ok(Shares { epoch: self.epoch(), media: self.export(SFRAME_LABEL, &[])?, words })
     }
 
     /// What shows that two members are in the same epoch of the same group (rule MLS-3).

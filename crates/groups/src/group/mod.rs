@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 pub use self::commit::{Change, CommitError};
 pub use self::create::CreateError;
-pub use self::export::{Attest, Authenticator};
+pub use self::export::{Attest, Authenticator, Shares};
 pub use self::external::{ExternalJoin, Rejoin};
 pub use self::message::SealError;
 pub use self::receive::{Opened, ReceiveError, Received};

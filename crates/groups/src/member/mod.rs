@@ -51,7 +51,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
-use undertone_keys::{Secret, Time};
+use undertone_keys::Time;
 
 use self::doubt::Doubts;
 pub use self::interface::{Denied, Event, How, Input, Lie, Means, OutReason, Output, Reason, Spent, Standpoint};
@@ -60,7 +60,7 @@ use self::presence::Presence;
 use self::state::{Flight, State, View};
 use self::timer::{Timer, Timers};
 use crate::failure::Broken;
-use crate::group::{Group, GroupId};
+use crate::group::{Group, GroupId, Shares};
 use crate::key_package::KeyPackage;
 use crate::psk::PskId;
 use crate::roll::{DeviceRef, Member, Standing};
@@ -275,13 +275,13 @@ impl Membership {
         self.view.as_ref().map(|view| view.own)
     }
 
-    /// The media key of the epoch that this device is in, for whoever is given it without being in the group.
+    /// What a member of a group with an audience needs of the epoch that this device is in.
     #[must_use]
-    pub fn media_secret(&self, store: &Store) -> Option<Secret<32>> {
+    pub fn shares(&self, store: &Store) -> Option<Shares> {
         let group = Group::open(store, self.id).ok()?;
-        let secret = group.media_secret().ok();
+        let shares = group.shares().ok();
         group.close();
-        secret
+        shares
     }
 
     /// The numbers that it goes by.

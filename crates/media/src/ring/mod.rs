@@ -277,7 +277,13 @@ impl Ring {
     /// Forgets all epochs: what comes next is of another line, which may have the same numbers (an MLS group that was joined
     /// anew). The first that is installed then is current at once. A key that has sealed here does not come back.
     pub fn clear(&mut self) {
-        let sealed = self.slots.iter().filter(|slot| Some(slot.epoch) <= self.floor);
+        // One that has sealed and opened nothing has no counters that could begin anew.
+        let fresh = |slot: &Slot| {
+            Some(slot.epoch) == self.sealing
+                && !slot.has_opened()
+                && self.sealers.iter().all(|(_, sealer)| sealer.sealed() == 0)
+        };
+        let sealed = self.slots.iter().filter(|slot| Some(slot.epoch) <= self.floor && !fresh(slot));
         let lost = self.lost.iter().map(|lost| lost.fingerprint);
         let sealed: Vec<[u8; 32]> = sealed.map(Slot::fingerprint).chain(lost).collect();
         self.cleared.extend(sealed);

@@ -60,6 +60,11 @@ impl Slot {
         self.key.ct_eq(key).into()
     }
 
+    /// Whether anything opened under it.
+    pub(super) fn has_opened(&self) -> bool {
+        !self.remembered.is_empty() || self.sources.iter().any(|source| source.confirmed)
+    }
+
     /// What tells its key from others without giving it away.
     pub(super) fn fingerprint(&self) -> [u8; 32] {
         fingerprint(self.epoch, &self.key)

@@ -405,8 +405,18 @@ fn grp_6_a_ring_that_is_cleared_begins_anew_and_seals_under_no_key_twice() {
     his.install(Time::ZERO, Epoch(3), key(3)).unwrap();
     let frame = seal(&mut hers, b"after");
     assert_eq!(open(&mut his, Time::ZERO, &frame).unwrap(), b"after");
+    // One that has neither sealed nor opened has no counters that could begin anew.
+    his.clear();
+    his.install(Time::ZERO, Epoch(5), key(5)).unwrap();
+    his.clear();
+    assert_eq!(his.install(Time::ZERO, Epoch(5), key(5)), Ok(Installed::New));
+    hers.install(Time::ZERO, Epoch(5), key(5)).unwrap();
+    hers.promote(Time::ZERO, Epoch(5), false).unwrap();
+    open(&mut his, Time::ZERO, &seal(&mut hers, b"opened")).unwrap();
+    his.clear();
+    assert_eq!(his.install(Time::ZERO, Epoch(5), key(5)), Err(InstallError::Old(Epoch(5))));
     // A key that was lost when the ring was cleared is remembered as well.
-    hers.retire(Epoch(3));
+    hers.retire(Epoch(5));
     hers.clear();
-    assert_eq!(hers.install(Time::ZERO, Epoch(3), key(3)), Err(InstallError::Old(Epoch(3))));
+    assert_eq!(hers.install(Time::ZERO, Epoch(5), key(5)), Err(InstallError::Old(Epoch(5))));
 }

@@ -131,6 +131,7 @@ impl Live {
             protection,
             rights: Rights { speak: true, moderate: false },
             expires: WallTime::from_unix(u64::MAX / 2),
+            audience: None,
         }
         .sign(&self.server);
         let grant_hash = Grant::hash(&grant);

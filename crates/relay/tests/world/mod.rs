@@ -67,6 +67,7 @@ impl World {
             protection: Protection::Blind,
             rights: Rights { speak: true, moderate: false },
             expires: WALL.plus(60),
+            audience: None,
         }
     }
 

@@ -360,6 +360,7 @@ impl World {
             protection: list.terms.protection,
             rights: list.listed(&person.address.user)?.rights,
             expires: self.wall().plus(GRANT_LIFETIME.as_secs()),
+            audience: None,
         };
         Some(grant.sign(&self.server))
     }

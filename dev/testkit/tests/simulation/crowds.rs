@@ -20,3 +20,17 @@ fn simulate_converges_with_crowds() {
         println!("{}", crowd(devices, 0));
     }
 }
+
+/// Rule GRP-9: three who speak, and an audience of which some come late, leave and lose their way. All who are there hear, and what it
+/// costs does not grow with who comes and goes.
+#[test]
+fn grp_9_an_audience_hears_while_it_comes_and_goes() {
+    let devices = 3 + 80;
+    let mut schedule = Schedule::crowd(5, devices);
+    (schedule.grouped, schedule.listeners, schedule.end) = (true, 80, schedule.end + 15_000);
+    let counts = play_schedule(schedule).unwrap();
+    let epochs = counts.groups.commits;
+    println!("80 who listen to three: {} letters, {epochs} commits, {} probes", counts.letters, counts.probes);
+    assert!(counts.probes > 1_000, "it was looked at whether they hear");
+    assert!(epochs < 60, "{epochs} epochs for an audience that comes within a second");
+}

@@ -19,8 +19,13 @@ const FAULTS: [Fault; 7] = [
 ];
 
 /// The same where keys come from an MLS group.
-const FAULTS_OF_GROUPS: [Fault; 4] =
-    [Fault::KeepsTheLeaf, Fault::StaysBehind, Fault::FollowsNobody, Fault::TakesTheServersWord];
+const FAULTS_OF_GROUPS: [Fault; 5] = [
+    Fault::KeepsTheLeaf,
+    Fault::StaysBehind,
+    Fault::FollowsNobody,
+    Fault::TakesTheServersWord,
+    Fault::KeepsTheAudience,
+];
 
 #[test]
 fn planted_faults_are_caught() {

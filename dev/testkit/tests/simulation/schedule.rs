@@ -1,6 +1,8 @@
 //! What happens in a schedule, drawn from its seed.
 
 use undertone_keys::testing::SeededRng;
+use undertone_protocol::terms::GroupSuite;
+use undertone_protocol::{Protection, Terms};
 
 use super::grouped::GroupCounts;
 use super::link::{below, chance};
@@ -137,7 +139,7 @@ pub(crate) struct Schedule {
     pub(crate) loud: bool,
     /// Keys come from an MLS group.
     pub(crate) grouped: bool,
-    /// So many of the devices, the last ones, only listen.
+    /// So many of the devices, the last ones, only listen, and are an audience.
     pub(crate) listeners: usize,
 }
 
@@ -156,6 +158,15 @@ impl Schedule {
         let schedule = Self::of(seed);
         let listeners = if schedule.devices > 2 && seed.is_multiple_of(3) { 1 + schedule.devices / 5 } else { 0 };
         Self { grouped: true, listeners, end: schedule.end + 4_000, ..schedule }
+    }
+
+    /// What the room is like.
+    pub(crate) const fn terms(&self) -> Terms {
+        match (self.grouped, self.listeners) {
+            (false, _) => Terms::room(Protection::Blind),
+            (true, 0) => Terms::mls(GroupSuite::X25519),
+            (true, _) => Terms::mls(GroupSuite::X25519).with_audience(),
+        }
     }
 
     /// A schedule of so many devices, who come within some seconds.

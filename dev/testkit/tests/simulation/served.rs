@@ -7,8 +7,7 @@ use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, RoomId, WallTime};
 use undertone_protocol::limits::GRANT_LIFETIME;
 use undertone_protocol::signal::{Letter, ToDevice, ToServer};
-use undertone_protocol::terms::GroupSuite;
-use undertone_protocol::{Access, AccessList, Grant, Listed, Protection, Terms, VERSION};
+use undertone_protocol::{Access, AccessList, Grant, Listed, VERSION};
 
 use super::link::{Way, below};
 use super::world::{Arrival, GIVE_UP, World, asked, listed};
@@ -25,7 +24,7 @@ impl World {
             version: 1,
             previous: None,
             name: "simulated".into(),
-            terms: if self.schedule.grouped { Terms::mls(GroupSuite::X25519) } else { Terms::room(Protection::Blind) },
+            terms: self.schedule.terms(),
             creator: creator.address.user.clone(),
             members,
             signer: creator.address.clone(),
@@ -67,6 +66,7 @@ impl World {
             protection: list.terms.protection,
             rights: listed.rights,
             expires: self.wall().plus(GRANT_LIFETIME.as_secs()),
+            audience: list.terms.audience,
         };
         Ok(grant.sign(&self.server))
     }

@@ -1,87 +1,161 @@
 //! What a member does for the listeners that it serves.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
+use undertone_groups::Shares;
 use undertone_groups::member::{Input, Standpoint};
-use undertone_keys::{JoinId, RequestId, Time};
+use undertone_keys::{RequestId, Time};
+use undertone_media::faults::{Fault, is_planted};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::control::Refusal;
 
 use super::{GATHER, LEASE};
-use crate::room::keys::About;
+use crate::room::keys::{About, Pace};
 use crate::room::mls::{Mls, in_the_ring};
+use crate::room::policy::GroupPolicy;
 use crate::room::roster::Seat;
 use crate::room::signal::ListenersKey;
 use crate::room::{KeySignal, RoomCall};
 
+/// The listeners that this device serves.
+#[derive(Debug)]
+pub(in crate::room) struct Audience {
+    served: BTreeMap<SenderIndex, Served>,
+    /// Somebody may lack a key that they are to have: looked into at the next input.
+    due: bool,
+    /// When the first of them is forgotten, unless it says that it is still there.
+    ends: Option<Time>,
+    pace: Pace,
+    /// Of the present epoch.
+    shares: Option<Shares>,
+}
+
 /// A listener that this device serves.
 #[derive(Debug)]
-pub(in crate::room) struct Served {
-    join: JoinId,
-    /// The newest epoch that it was sent.
-    sent: Option<u64>,
+struct Served {
+    /// The newest epoch that it was sent, or has by its own word.
+    has: Option<u64>,
     until: Time,
 }
 
+impl Audience {
+    pub(in crate::room) const fn new() -> Self {
+        let pace = Pace::new(Time::ZERO, &GroupPolicy::DEFAULT);
+        Self { served: BTreeMap::new(), due: false, ends: None, pace, shares: None }
+    }
+
+    pub(super) fn served(&self) -> usize {
+        self.served.len()
+    }
+
+    /// There is another epoch, or this device may be sure of the present one again.
+    pub(in crate::room) fn epoch_changed(&mut self) {
+        (self.due, self.shares) = (true, None);
+    }
+}
+
 impl RoomCall {
-    /// A listener asks for the key, or says that it is still there. It has what it says it has, or else it would not say so.
-    pub(in crate::room) fn listener_asks(&mut self, now: Time, index: SenderIndex, newest: Option<u64>) {
-        let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted() && seat.only_listens()) else { return };
-        let (join, since) = (seat.entry().join.join, seat.since());
-        let pause = self.policy.coalesce_with(self.seats.len());
-        let Some(mls) = &mut self.mls else { return };
-        mls.audience.insert(index, Served { join, sent: newest, until: now + LEASE });
-        // Of no epoch that was opened before it was in: those who come together share the next.
-        if mls.began.as_ref().is_none_or(|began| began.at < since) {
-            mls.tell(Input::Renew { at: now + pause, removed: false });
+    /// A letter came of somebody in the audience whom this device had no reason to prove before.
+    pub(in crate::room) fn question_of(&mut self, now: Time, from: &undertone_keys::envelope::Address) {
+        if self.mls.is_none() {
+            return;
+        }
+        let mut seats = self.seats.iter_mut().filter(|(_, seat)| seat.is_audience() && seat.member() == from);
+        if let Some((index, seat)) = seats.next()
+            && seat.ask()
+        {
+            let index = *index;
+            self.examine(now, index);
         }
     }
 
-    /// A listener is gone: the key that it has been given is changed, by whoever is first in its order to do so.
-    pub(in crate::room) fn listener_gone(&mut self, now: Time, index: SenderIndex, join: JoinId, reason: Refusal) {
-        let own = self.own_join();
-        let place = self.servers(join).iter().position(|(member, _)| Some(*member) == own).unwrap_or_default();
-        let crowd = self.seats.len() > self.policy.crowd;
-        let removed = !matches!(reason, Refusal::Left);
+    /// A listener asks for the key, or says that it is still there. It has what it says it has, or else it would not say so.
+    pub(in crate::room) fn listener_asks(&mut self, now: Time, index: SenderIndex, newest: Option<u64>) {
+        let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted() && seat.is_audience()) else { return };
+        let (since, user) = (seat.since(), seat.member().user.clone());
+        let may = self.may_have(since);
+        let pause = self.policy.coalesce_with(self.seats.len());
         let Some(mls) = &mut self.mls else { return };
-        mls.audience.remove(&index);
-        let gather = if crowd && !removed { GATHER } else { core::time::Duration::ZERO };
+        let until = now + LEASE;
+        mls.audience.served.insert(index, Served { has: newest, until });
+        mls.audience.ends = Some(mls.audience.ends.map_or(until, |ends| ends.min(until)));
+        mls.audience.due = true;
+        if !may {
+            mls.tell(Input::Renew { at: now + pause, removed: false });
+        }
+        self.prove_again(now, &user);
+    }
+
+    /// Whether a listener that came then may have the key of the present epoch: one that began after it came, so that those who come
+    /// together share the next. In a crowd also any that began under the same list: they might have been in by then, and thousands of
+    /// letters for each who comes are more than that is worth.
+    fn may_have(&self, since: Time) -> bool {
+        let Some(began) = self.mls.as_ref().and_then(|mls| mls.began.as_ref()) else { return false };
+        self.is_for(began.at, began.version, since)
+    }
+
+    fn is_for(&self, began: Time, version: u32, since: Time) -> bool {
+        since <= began || (self.is_crowd() && version == self.access.list().version)
+    }
+
+    /// A listener is gone: the key that it may have been given is changed, by whoever is first in its order and can. Who gave it is not
+    /// asked: that one may be cut off at this moment.
+    pub(in crate::room) fn listener_gone(&mut self, now: Time, index: SenderIndex, seat: &Seat, reason: Refusal) {
+        let own = self.own_join();
+        let servers = self.servers(seat.entry().join.join);
+        let place = servers.iter().position(|(member, _)| Some(*member) == own).unwrap_or_default();
+        let by_itself = matches!(reason, Refusal::Left);
+        let gather = if by_itself && self.is_crowd() { GATHER } else { Duration::ZERO };
+        let Some(mls) = &mut self.mls else { return };
+        mls.audience.served.remove(&index);
+        if is_planted(Fault::KeepsTheAudience) {
+            return;
+        }
         let wait = mls.step().saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
         mls.tell(Input::Renew { at: now + gather + wait, removed: true });
     }
 
-    /// Sends the key of the present epoch to whoever lacks it.
-    pub(in crate::room) fn mind_audience(
-        &mut self,
-        mls: &mut Mls,
-        now: Time,
-        rng: &mut impl rand_core::CryptoRng,
-    ) {
-        let seats = &self.seats;
-        let here = |index: &SenderIndex, join| {
-            seats.get(index).is_some_and(|seat| seat.is_admitted() && seat.entry().join.join == join)
+    /// Sends the key of the present epoch to whoever is to have it and does not.
+    pub(in crate::room) fn mind_audience(&mut self, mls: &mut Mls, now: Time, rng: &mut impl rand_core::CryptoRng) {
+        let audience = &mut mls.audience;
+        if audience.ends.take_if(|ends| *ends <= now).is_some() {
+            audience.served.retain(|_, served| served.until > now);
+            audience.ends = audience.served.values().map(|served| served.until).min();
+        }
+        if !audience.due {
+            return;
+        }
+        let Some((epoch, began)) = mls.present().zip(mls.began.as_ref()) else { return };
+        let (began, version) = (began.at, began.version);
+        let lacks = mls.audience.served.iter().filter(|(_, served)| served.has != Some(epoch));
+        let lacks: Vec<SenderIndex> = lacks.map(|(index, _)| *index).collect();
+        let may = |index: &SenderIndex| {
+            self.seats.get(index).is_some_and(|seat| seat.is_admitted() && self.is_for(began, version, seat.since()))
         };
-        mls.audience.retain(|index, served| served.until > now && here(index, served.join));
-        let due = mls.unserved(|index| seats.get(&index).map(Seat::since));
-        let Some(epoch) = mls.present().filter(|_| !due.is_empty()) else { return };
-        let Some(key) = mls.media_secret() else { return };
-        for index in due {
-            if !mls.pace.take(now, &self.policy) {
+        let to: Vec<SenderIndex> = lacks.into_iter().filter(may).collect();
+        if !to.is_empty() && mls.shares_of(epoch).is_none() {
+            return;
+        }
+        for index in to {
+            if !mls.audience.pace.take(now, &self.policy) {
                 return;
             }
+            let Some(shares) = &mls.audience.shares else { return };
             let about = About { term: 0, epoch: in_the_ring(epoch).0, request: RequestId::random(rng) };
-            self.post(index, about, &KeySignal::Hear { epoch, key: ListenersKey::of(&key) }, rng);
-            if let Some(served) = mls.audience.get_mut(&index) {
-                served.sent = Some(epoch);
+            let key = ListenersKey::of(&shares.media);
+            self.post(index, about, &KeySignal::Hear { epoch, key, checkpoint: self.checkpoint.clone() }, rng);
+            if let Some(served) = mls.audience.served.get_mut(&index) {
+                served.has = Some(epoch);
             }
         }
+        mls.audience.due = false;
     }
 
     pub(in crate::room) fn audience_timeout(&self, mls: &Mls) -> Option<Time> {
-        let ends = mls.audience.values().map(|served| served.until).min();
-        let waiting = !mls.unserved(|index| self.seats.get(&index).map(Seat::since)).is_empty();
-        let next = waiting.then(|| mls.pace.next(&self.policy));
-        ends.into_iter().chain(next).min()
+        // Without an epoch of its own there is nothing to send, and what brings one is an input.
+        let next = (mls.audience.due && mls.present().is_some()).then(|| mls.audience.pace.next(&self.policy));
+        mls.audience.ends.into_iter().chain(next).min()
     }
 }
 
@@ -94,11 +168,14 @@ impl Mls {
         }
     }
 
-    /// Whom this device serves, and who may have the key of the present epoch and was not sent it.
-    fn unserved(&self, since: impl Fn(SenderIndex) -> Option<Time>) -> Vec<SenderIndex> {
-        let (Some(epoch), Some(began)) = (self.present(), &self.began) else { return Vec::new() };
-        let audience: &BTreeMap<SenderIndex, Served> = &self.audience;
-        let lacks = audience.iter().filter(|(_, served)| served.sent != Some(epoch));
-        lacks.map(|(index, _)| *index).filter(|index| since(*index).is_some_and(|since| since <= began.at)).collect()
+    /// What an epoch gives beside the group, if this device is in it.
+    pub(in crate::room) fn shares_of(&mut self, epoch: u64) -> Option<&Shares> {
+        if self.membership.standpoint() != Standpoint::Inside(epoch) {
+            return None;
+        }
+        if self.audience.shares.is_none() {
+            self.audience.shares = self.membership.shares(&self.store);
+        }
+        self.audience.shares.as_ref().filter(|shares| shares.epoch == epoch)
     }
 }

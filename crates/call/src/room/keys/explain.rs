@@ -10,7 +10,7 @@ use undertone_protocol::group::{Cause, Roster};
 use undertone_transparency::Standing;
 use undertone_transparency::trust::Attested;
 
-use crate::room::RoomCall;
+use crate::room::{AudienceExplained, RoomCall};
 
 /// Why the newest epoch was opened, and for whom (rule GRP-3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct Explanation {
     pub held: bool,
     /// Everybody who is in, by index.
     pub members: Vec<Present>,
+    /// Those who only listen, where they are an audience.
+    pub audience: Option<AudienceExplained>,
     /// Letters about keys that this device has sent since it came in.
     pub sent: LetterCount,
     /// Those that came to it, read or not.
@@ -128,6 +130,7 @@ impl RoomCall {
             hosts: report.me,
             held: self.keys.held.is_some() || self.mls.as_ref().is_some_and(|mls| mls.is_held()),
             members: self.present(head.and_then(|head| head.roster.as_ref())),
+            audience: self.explain_audience(),
             sent: LetterCount { count, bytes },
             received: self.received,
             requests: self.keys.recovery.requests,
@@ -136,12 +139,15 @@ impl RoomCall {
 
     fn present(&self, roster: Option<&Roster>) -> Vec<Present> {
         // Of a listener nobody knows but whoever serves it.
+        let terms = &self.access.list().terms;
         let keyed = |member: &Address, rights: Rights, join| match (&self.mls, &self.listening) {
-            (Some(mls), _) => (!rights.only_listen()).then(|| mls.has(member)),
+            (Some(mls), _) => (!terms.is_audience(rights)).then(|| mls.has(member)),
             (None, Some(_)) => None,
             (None, None) => roster.map(|roster| roster.has(join)),
         };
-        let others = self.seats.iter().map(|(index, seat)| {
+        // Listeners who have asked this device for nothing are a number, and nothing that is known.
+        let others = self.seats.iter().filter(|(_, seat)| seat.is_admitted() || !seat.is_audience());
+        let others = others.map(|(index, seat)| {
             let peer = self.known.get(&seat.member().user).and_then(|known| known.peer.as_ref());
             let peer = peer.filter(|_| seat.is_admitted());
             Present {
@@ -150,7 +156,7 @@ impl RoomCall {
                 me: false,
                 rights: seat.entry().grant.rights,
                 proof: peer.map(|peer| (peer.standing(), peer.attested().clone())),
-                forward_secrecy: seat.entry().join.ephemeral.is_some() || (self.has_group() && !seat.only_listens()),
+                forward_secrecy: seat.entry().join.ephemeral.is_some() || (self.has_group() && !seat.is_audience()),
                 keyed: keyed(seat.member(), seat.entry().grant.rights, seat.entry().join.join),
             }
         });

@@ -61,7 +61,8 @@ impl RoomCall {
             return;
         }
         let Some(index) = self.admitted_device(&from) else {
-            // Its sender is perhaps being proven at this moment.
+            // Its sender is perhaps being proven at this moment, or begins to be now.
+            self.question_of(now, &from);
             return self.keys.letters.keep_early(from, bytes);
         };
         let Some(opened) = self.open_letter(&from, &bytes, answer) else { return };
@@ -71,7 +72,7 @@ impl RoomCall {
         }
         let signal = match opened.signal {
             KeySignal::Listen { newest } => return self.listener_asks(now, index, newest),
-            KeySignal::Hear { epoch, key } => return self.hears(now, index, epoch, key),
+            KeySignal::Hear { epoch, key, checkpoint } => return self.hears(now, index, (epoch, key), checkpoint),
             signal => signal,
         };
         // Where all make the keys nobody hands them out.

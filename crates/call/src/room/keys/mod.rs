@@ -292,6 +292,9 @@ impl RoomCall {
 
     /// The ring did not take an epoch: the host must go further than it has.
     pub(super) fn not_installed(&mut self, now: Time, epoch: Epoch) {
+        if let Some(listening) = &mut self.listening {
+            listening.not_installed();
+        }
         if self.has_group() {
             return;
         }

@@ -12,7 +12,7 @@ impl RoomCall {
         self.me.as_ref().and_then(|me| me.index)
     }
 
-    pub(super) fn own_join(&self) -> Option<JoinId> {
+    pub(in crate::room) fn own_join(&self) -> Option<JoinId> {
         self.me.as_ref().filter(|me| me.index.is_some()).map(|me| me.join)
     }
 

@@ -11,11 +11,13 @@ use crate::room::RoomCall;
 
 /// The newest epoch of this device.
 #[derive(Clone, Debug)]
-pub(super) struct Began {
+pub(in crate::room) struct Began {
     pub(super) epoch: u64,
     /// Who committed; none where this device came into it from outside.
     pub(super) by: Option<Member>,
-    pub(super) at: Time,
+    pub(in crate::room) at: Time,
+    /// The version of the access list that this device went by then.
+    pub(in crate::room) version: u32,
 }
 
 /// The group of a room's call, at one moment.

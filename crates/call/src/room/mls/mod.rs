@@ -14,11 +14,11 @@ mod ring;
 mod roll;
 mod word;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use undertone_groups::member::policy::MemberPolicy;
 use undertone_groups::member::{Input, Means, Membership, OutReason, Standpoint};
-use undertone_groups::{DeviceRef, GroupId, KeyPackage, Member, Protection, Store, Suite, Terms, WriteSet};
+use undertone_groups::{DeviceRef, GroupId, KeyPackage, Member, Protection, Store, Suite, Terms};
 use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, Time};
 use undertone_media::faults::{Fault, is_planted};
@@ -26,14 +26,12 @@ use undertone_media::key_id::SenderIndex;
 use undertone_protocol::delivery::GroupNews;
 use undertone_protocol::terms::GroupSuite;
 
-use super::audience::Served;
-use super::keys::Pace;
-use super::policy::GroupPolicy;
+use super::audience::Audience;
 use super::{Output, RoomCall};
 use desk::Desk;
 use explain::Began;
 pub use explain::GroupExplained;
-pub(super) use ring::in_the_ring;
+pub(in crate::room) use ring::in_the_ring;
 use roll::RoomRoll;
 
 // What the group makes and takes is what the delivery service takes and hands out.
@@ -56,7 +54,7 @@ const MAX_UNOPENED: usize = 64;
 pub(super) struct Mls {
     pub(super) membership: Membership,
     /// All groups of this device; the shell keeps the same on its disk.
-    store: Store,
+    pub(super) store: Store,
     suite: Suite,
     desk: Desk,
     /// What the group is still to be told.
@@ -84,9 +82,8 @@ pub(super) struct Mls {
     unopened: Vec<(SenderIndex, Option<u8>)>,
     /// The ring has no key of the present epoch.
     key_lost: bool,
-    /// The listeners that this device serves, and how fast it writes to them.
-    pub(super) audience: BTreeMap<SenderIndex, Served>,
-    pub(super) pace: Pace,
+    /// Those who only listen, and are given keys by this device.
+    pub(super) audience: Audience,
 }
 
 impl Mls {
@@ -113,8 +110,7 @@ impl Mls {
             words: VecDeque::new(),
             unopened: Vec::new(),
             key_lost: false,
-            audience: BTreeMap::new(),
-            pace: Pace::new(Time::ZERO, &GroupPolicy::DEFAULT),
+            audience: Audience::new(),
         }
     }
 
@@ -238,7 +234,7 @@ impl RoomCall {
             mls.desk.forget();
             mls.inbox.push_front(if reachable { Input::Reachable } else { Input::Unreachable });
         }
-        let shown = self.seats.values().filter(|seat| !seat.only_listens()).count();
+        let shown = self.seats.values().filter(|seat| !seat.is_audience()).count();
         if shown != core::mem::replace(&mut mls.shown, shown) {
             mls.tell(Input::Shown(shown));
         }

@@ -2,7 +2,6 @@
 
 use undertone_groups::member::{Input, Membership};
 use undertone_groups::{Store, WriteSet};
-use undertone_keys::Secret;
 
 use super::{Mls, device_ref, suite_of};
 use crate::room::audience::Listening;
@@ -24,7 +23,7 @@ impl RoomCall {
     pub(in crate::room) fn take_part(&mut self) {
         let Some(suite) = self.access.list().terms.group_suite else { return };
         let listed = self.access.list().listed(&self.local.address.user);
-        let only_listens = listed.is_some_and(|listed| listed.rights.only_listen());
+        let only_listens = listed.is_some_and(|listed| self.access.list().terms.is_audience(listed.rights));
         if only_listens && let Some(mls) = self.mls.take() {
             let (online, (store, last)) = (mls.online, mls.end());
             self.outputs.push_back(Output::Store(last));
@@ -34,7 +33,7 @@ impl RoomCall {
         } else if !only_listens && let Some(listening) = self.listening.take() {
             let Listening { store, online, .. } = *listening;
             let mut mls = Mls::new(self.call, suite_of(suite), &self.local.address, store, online);
-            let seats = self.seats.values().filter(|seat| seat.is_admitted() && !seat.only_listens());
+            let seats = self.seats.values().filter(|seat| seat.is_admitted() && !seat.is_audience());
             seats.for_each(|seat| mls.tell(Input::Present(device_ref(seat.member()))));
             self.outputs.push_back(Output::Clear);
             self.mls = Some(Box::new(mls));
@@ -79,11 +78,6 @@ impl Mls {
         let Self { membership, mut store, .. } = self;
         let last = Membership::end(membership, &mut store);
         (store, last)
-    }
-
-    /// What goes to a listener of the present epoch.
-    pub(in crate::room) fn media_secret(&self) -> Option<Secret<32>> {
-        self.membership.media_secret(&self.store)
     }
 
     /// How long the next in order waits for the one before it.

@@ -22,7 +22,10 @@ impl RoomCall {
                 self.outputs.push_back(Output::Promote { epoch, removed });
                 self.event(Event::Epoch(epoch));
             }
-            Said::Hold(held) => mls.held = held,
+            Said::Hold(held) => {
+                mls.held = held;
+                mls.audience.epoch_changed();
+            }
             Said::Clear => {
                 mls.sealing = None;
                 // Before the ring is empty nothing more may be sealed.
@@ -30,7 +33,7 @@ impl RoomCall {
                 self.outputs.push_back(Output::Clear);
             }
             Said::Roster { members, .. } => self.tree_changed(mls, members),
-            Said::Say { epoch, authenticator } => self.say_group(epoch, authenticator),
+            Said::Say { epoch, authenticator } => self.say_group(mls, epoch, authenticator),
             Said::Tell { to, epoch, authenticator } => self.write(&to, epoch, authenticator, rng),
             Said::Resolve(devices) => {
                 for device in devices {
@@ -39,7 +42,9 @@ impl RoomCall {
             }
             Said::Event(event) => {
                 if let GroupEvent::Epoch { epoch, by, .. } = &event {
-                    mls.began = Some(Began { epoch: *epoch, by: by.clone(), at: now });
+                    let version = self.access.list().version;
+                    mls.began = Some(Began { epoch: *epoch, by: by.clone(), at: now, version });
+                    mls.audience.epoch_changed();
                 }
                 self.event(Event::Group(event));
             }
@@ -71,6 +76,6 @@ impl RoomCall {
 }
 
 /// An epoch as frames and the ring count it. A group that changes every second gets there after 136 years.
-pub(super) fn in_the_ring(epoch: u64) -> Epoch {
+pub(in crate::room) fn in_the_ring(epoch: u64) -> Epoch {
     Epoch(u32::try_from(epoch).unwrap_or(u32::MAX))
 }

@@ -25,8 +25,8 @@ impl Roll for RoomRoll<'_> {
             let taken = taken.filter(|_| is_planted(Fault::TakesTheServersWord));
             return taken.map_or(Standing::Refused, |peer| standing_of(peer, *device));
         };
-        // Who only listens has no leaf (rule GRP-9).
-        if listed.rights.only_listen() {
+        // Who is in the audience has no leaf (rule GRP-9).
+        if self.access.list().terms.is_audience(listed.rights) {
             return Standing::Refused;
         }
         if *user == self.local.address.user && *device == self.local.address.device {

@@ -1,10 +1,12 @@
 //! What members say to each other about the group: beside the sound, and by letter where nothing opens (rules MLS-3, EKR-7, KT-13).
 
 use minicbor::{Decode, Encode};
-use undertone_groups::Authenticator;
 use undertone_groups::member::Input;
-use undertone_keys::{RequestId, cbor};
+use undertone_groups::{Authenticator, Shares};
+use undertone_keys::hkdf::{Prk, Sha256};
+use undertone_keys::{RequestId, Secret, cbor};
 use undertone_media::key_id::SenderIndex;
+use undertone_protocol::labels;
 
 use super::{MAX_UNOPENED, MAX_WORDS, Mls, device_ref};
 use crate::room::keys::About;
@@ -26,6 +28,18 @@ pub(super) struct GroupWord {
     /// The newest checkpoint of the key directory that the speaker was shown (rule KT-13).
     #[cbor(n(2), with = "minicbor::bytes")]
     checkpoint: Vec<u8>,
+    /// In a room with an audience, which can seal such a frame too if the relay helps it: that a member has said all this (rule GRP-9).
+    #[cbor(n(3), with = "minicbor::bytes")]
+    tag: Option<[u8; 16]>,
+}
+
+impl GroupWord {
+    /// The tag of a word of the member with this index.
+    fn tag(&self, words: &Secret<32>, speaker: SenderIndex) -> Option<[u8; 16]> {
+        let (speaker, epoch) = (speaker.to_be_bytes(), self.epoch.to_be_bytes());
+        let said = Prk::<Sha256>::extract(words.expose(), &[&speaker, &epoch, &self.authenticator, &self.checkpoint]);
+        said.derive::<16>(labels::WORD, &[]).expose().as_slice().try_into().ok()
+    }
 }
 
 impl RoomCall {
@@ -49,10 +63,13 @@ impl RoomCall {
         }
     }
 
-    pub(super) fn say_group(&mut self, epoch: u64, authenticator: Authenticator) {
+    pub(super) fn say_group(&mut self, mls: &mut Mls, epoch: u64, authenticator: Authenticator) {
         // One that is longer than a packet has room for is left out: the authenticator must not be lost with it.
         let checkpoint = if self.checkpoint.len() <= MAX_CHECKPOINT { self.checkpoint.clone() } else { Vec::new() };
-        let word = GroupWord { epoch, authenticator: *authenticator.as_bytes(), checkpoint };
+        let mut word = GroupWord { epoch, authenticator: *authenticator.as_bytes(), checkpoint, tag: None };
+        if let (Some(shares), Some(own)) = (self.shares_for_words(mls, epoch), self.own_index()) {
+            word.tag = word.tag(&shares.words, own);
+        }
         self.outputs.push_back(Output::Say(cbor::encode(&word)));
     }
 
@@ -61,13 +78,28 @@ impl RoomCall {
             let Ok(word) = cbor::decode::<GroupWord>(&bytes) else { continue };
             let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted()) else { continue };
             let device = device_ref(seat.member());
+            // What is said of another epoch than the present one makes this device ask where the group is, and nothing else.
+            let shares = self.shares_for_words(mls, word.epoch);
+            let by_a_member =
+                shares.map(|shares| word.tag.is_some() && word.tag == word.tag(&shares.words, index));
+            if by_a_member == Some(false) {
+                continue;
+            }
             mls.tell(Input::Told {
                 device,
                 epoch: word.epoch,
                 authenticator: Authenticator::claimed(word.authenticator),
             });
-            self.told_checkpoint(index, word.checkpoint);
+            if self.access.list().terms.audience.is_none() || by_a_member == Some(true) {
+                self.told_checkpoint(index, word.checkpoint);
+            }
         }
+    }
+
+    /// What members know each other's words by, where others can say them too.
+    fn shares_for_words<'m>(&self, mls: &'m mut Mls, epoch: u64) -> Option<&'m Shares> {
+        self.access.list().terms.audience?;
+        mls.shares_of(epoch)
     }
 
     /// By letter: to whom frames do not open.
