@@ -44,8 +44,8 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
     }
     let rooms = client.rooms().await?;
     match command {
-        Room::Create { name, protection, invite, listener, moderator, keys, suite } => {
-            let terms = match terms((*protection).into(), *keys, *suite) {
+        Room::Create { name, protection, invite, listener, moderator, keys, suite, audience } => {
+            let terms = match terms((*protection).into(), *keys, *suite, *audience) {
                 Ok(terms) => terms,
                 Err(why) => {
                     output.event(&json!({ "event": "room_refused", "reason": why }), why);
@@ -68,8 +68,13 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
                 match (list.terms.protection, list.terms.group_suite) {
                     (Protection::Hop, _) => "THE RELAY CAN HEAR IT TOO, as you asked; everybody is told so.".to_owned(),
                     (_, Some(suite)) => format!(
-                        "Only those who are in can open what is said: they make its keys together (MLS, {}).",
-                        suite.as_str()
+                        "Only those who are in can open what is said: they make its keys together (MLS, {}).{}",
+                        suite.as_str(),
+                        if list.terms.audience.is_some() {
+                            "\nListeners have no part in that: each is given the keys by somebody who has."
+                        } else {
+                            ""
+                        }
                     ),
                     _ => "Only those who are in can open what is said; one of them hands out its keys.".to_owned(),
                 }
@@ -113,7 +118,12 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
 }
 
 /// What a room is to be, or why it cannot be that.
-fn terms(protection: Protection, keys: Option<KeysOption>, suite: Option<SuiteOption>) -> Result<Terms, &'static str> {
+fn terms(
+    protection: Protection,
+    keys: Option<KeysOption>,
+    suite: Option<SuiteOption>,
+    audience: bool,
+) -> Result<Terms, &'static str> {
     let suite = suite.map(|suite| match suite {
         SuiteOption::P256 => GroupSuite::P256,
         SuiteOption::X25519 => GroupSuite::X25519,
@@ -124,8 +134,14 @@ fn terms(protection: Protection, keys: Option<KeysOption>, suite: Option<SuiteOp
             Err("with --protection hop each connection to the relay has its own keys: leave --keys and --suite out")
         }
         (_, Some(KeysOption::Host), Some(_)) => Err("--suite is for rooms with --keys mls"),
+        (Protection::Hop, None, None) | (_, Some(KeysOption::Host), None) if audience => {
+            Err("--audience is for rooms with --keys mls: elsewhere listeners cost no more than others")
+        }
         (Protection::Hop, None, None) | (_, Some(KeysOption::Host), None) => Ok(Terms::room(protection)),
-        (_, Some(KeysOption::Mls) | None, suite) => Ok(Terms::mls(suite.unwrap_or(GroupSuite::X25519))),
+        (_, Some(KeysOption::Mls) | None, suite) => {
+            let terms = Terms::mls(suite.unwrap_or(GroupSuite::X25519));
+            Ok(if audience { terms.with_audience() } else { terms })
+        }
     }
 }
 
@@ -167,8 +183,8 @@ pub(crate) fn errand(command: &Room) -> Option<Errand> {
         Room::Explain { room } => Some(Errand::ExplainRoom { room: room.clone() }),
         Room::Show { room } => Some(Errand::ShowRoom { room: room.clone() }),
         Room::TurnAway { room, name } => Some(Errand::TurnAway { room: room.clone(), name: name.clone() }),
-        Room::Invite { room, name, role } => {
-            Some(Errand::InviteToRoom { room: room.clone(), name: name.clone(), rights: role.rights() })
+        Room::Invite { room, names, role } => {
+            Some(Errand::InviteToRoom { room: room.clone(), names: names.clone(), rights: role.rights() })
         }
         Room::Create { .. } | Room::Kick { .. } | Room::Join(_) | Room::Leave { .. } | Room::List => None,
     }
@@ -181,10 +197,11 @@ pub(crate) async fn run_errand(client: &Client, errand: &Errand, console: &Conso
     }
     let rooms = client.rooms().await?;
     match errand {
-        Errand::InviteToRoom { room, name, rights } => {
+        Errand::InviteToRoom { room, names, rights } => {
             let view = rooms.find(room).await?;
-            let invitee = Invitee { name: name.clone(), rights: *rights };
-            let (object, text) = changed(&rooms.invite(view.access.list().room, &invitee).await?);
+            let invited: Vec<Invitee> =
+                names.iter().map(|name| Invitee { name: name.clone(), rights: *rights }).collect();
+            let (object, text) = changed(&rooms.invite(view.access.list().room, &invited).await?);
             console.result(&object, &text).await;
         }
         Errand::TurnAway { room, name } => {
@@ -225,7 +242,8 @@ fn object(event: &str, list: &AccessList) -> Value {
         .collect();
     json!({
         "event": event, "room": list.room.to_string(), "name": list.name, "creator": list.creator.as_str(),
-        "protection": list.terms.protection.as_str(), "version": list.version, "members": members,
+        "protection": list.terms.protection.as_str(), "audience": list.terms.audience.is_some(),
+        "version": list.version, "members": members,
     })
 }
 

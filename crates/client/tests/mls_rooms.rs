@@ -118,3 +118,69 @@ async fn grp_6_members_of_an_mls_room_hear_each_other_and_nobody_else_does() {
     let attempt = locksmith::try_folder(&server.data(), &packets[10], &[0; 16]).unwrap();
     assert!(attempt.tried > 1_000 && !attempt.opened, "{attempt:?}");
 }
+
+/// Rule GRP-9: who only listens in a room with an audience hears the members, is no part of their group, and is given no key of what
+/// comes after they are off the list; who may speak after all comes into the group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grp_9_an_audience_hears_the_members_and_is_no_part_of_their_group() {
+    let server = TestServer::start("mls-audience").await.unwrap();
+    let mut clients = Vec::new();
+    for name in NAMES {
+        clients.push(server.register(name).await.unwrap());
+    }
+    let rights = |speak| Rights { speak, moderate: false };
+    let invitee = |name: &str, speak| Invitee { name: name.into(), rights: rights(speak) };
+    let rooms = clients[0].rooms().await.unwrap();
+    let invited: Vec<Invitee> =
+        NAMES[1..].iter().enumerate().map(|(place, name)| invitee(name, place == 0)).collect();
+    let access = rooms.create("talk", Terms::mls(GroupSuite::XWing).with_audience(), &invited).await.unwrap();
+    let mut guests = Vec::new();
+    for (voice, client) in clients.iter().enumerate() {
+        guests.push(Guest::join(client, voice, "talk").await);
+    }
+    listen_all(&mut guests, Duration::from_secs(4)).await;
+    let heard = |guests: &[Guest]| {
+        for (place, guest) in guests.iter().enumerate() {
+            for voice in 0..NAMES.len() {
+                let heard = guest.ear.heard(voice);
+                let right = if voice < 2 && voice != place { heard > 0.5 } else { heard < 0.15 };
+                assert!(right, "{place} hears {voice} at {heard:.2}{}", guest.told());
+            }
+        }
+    };
+    heard(&guests);
+    let (before, members) = epoch(&clients[0], "talk").await.unwrap();
+    assert_eq!(members, 2, "those who listen have no leaf");
+    for listener in &clients[2..] {
+        assert!(epoch(listener, "talk").await.is_none());
+        let RoomKeys::On(explained) = listener.explain_room("talk").await.unwrap() else { panic!("it is in") };
+        let audience = explained.keys.audience.unwrap();
+        assert!(audience.server.is_some() && audience.epoch == Some(before) && audience.shown == 0, "{audience:?}");
+        assert_eq!(explained.keys.members.len(), 3, "it sees the members, itself, and nobody else");
+    }
+    let mut served = 0;
+    for member in &clients[..2] {
+        let RoomKeys::On(explained) = member.explain_room("talk").await.unwrap() else { panic!("it is in") };
+        let audience = explained.keys.audience.unwrap();
+        assert_eq!(audience.shown, 3);
+        served += audience.served;
+    }
+    assert!(served >= 3, "each of them is served: {served}");
+
+    // One is taken off the list, and one may speak from now on.
+    let room = access.list().room;
+    rooms.kick(room, NAMES[4]).await.unwrap();
+    guests.pop().unwrap().online.stop().await;
+    rooms.invite(room, &[invitee(NAMES[2], true)]).await.unwrap();
+    listen_all(&mut guests, Duration::from_secs(4)).await;
+    let (after, members) = epoch(&clients[0], "talk").await.unwrap();
+    assert!(after > before && members == 3, "{before} {after} {members}");
+    assert_eq!(epoch(&clients[2], "talk").await, Some((after, 3)), "{}", guests[2].told());
+    let RoomKeys::On(explained) = clients[3].explain_room("talk").await.unwrap() else { panic!("it is in") };
+    assert_eq!(explained.keys.audience.unwrap().epoch, Some(after), "{}", guests[3].told());
+    assert!(guests[3].ear.heard(2) > 0.1, "{}", guests[3].told());
+    assert_eq!(server.server().unwrap().relay_stats().opened, 0);
+    for guest in guests {
+        guest.online.stop().await;
+    }
+}

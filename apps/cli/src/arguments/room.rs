@@ -22,6 +22,7 @@ pub(crate) enum Room {
   undertone room create team --invite bob --invite carol@example.org --listener erin
   undertone room create pair --keys host             one of you hands out the keys, as in rooms made before
   undertone room create vault --suite x-wing         keys that a quantum computer does not open
+  undertone room create talk --audience --invite bob  thousands may listen
   undertone room create radio --protection hop       the relay can hear this one, and everybody is told so")]
     Create {
         /// What people call it.
@@ -35,6 +36,9 @@ pub(crate) enum Room {
         /// What protects the keys of its group, for ever: x25519, unless you say otherwise. With --keys mls.
         #[arg(long, value_enum)]
         suite: Option<SuiteOption>,
+        /// Listeners are an audience, for ever: there may be thousands, whom only those see who speak or moderate. With --keys mls.
+        #[arg(long)]
+        audience: bool,
         /// Somebody who may come in and speak.
         #[arg(long, value_name = "NAME")]
         invite: Vec<String>,
@@ -45,15 +49,19 @@ pub(crate) enum Room {
         #[arg(long, value_name = "NAME")]
         moderator: Vec<String>,
     },
-    /// Put somebody on a room's list, or give them another role.
+    /// Put people on a room's list, or give them another role.
     #[command(after_help = "Examples:
   undertone room invite team dave
-  undertone room invite team dave --role moderator")]
+  undertone room invite team dave --role moderator
+  undertone room invite talk $(cat names) --role listener    all of them in one change
+
+A server looks up a thousand names at once, and twenty a second after that: put more on the list in parts.")]
     Invite {
         /// The room's name, or the beginning of its id.
         room: String,
         /// Whom.
-        name: String,
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
         /// What they may do.
         #[arg(long, value_enum, default_value = "speaker")]
         role: RoleOption,

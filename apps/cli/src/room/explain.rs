@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use undertone_client::engine::{RoomExplained, RoomKeySource};
 use undertone_client::native::{Client, ClientError, RoomKeys};
-use undertone_client::room::{Explanation, OpenedEpoch, Present};
+use undertone_client::room::{AudienceExplained, Explanation, OpenedEpoch, Present};
 use undertone_client::{Access, Cause, GroupSuite, Listed, Rights, RoomId, UserId};
 
 use super::{counted, group, role};
@@ -62,11 +62,36 @@ fn on_object(explained: &RoomExplained) -> Value {
         })),
         "members": keys.members.iter().map(member_object).collect::<Vec<_>>(),
         "group": group.as_ref().map(group::object),
+        "audience": keys.audience.as_ref().map(audience_object),
         "ring": ring,
         "sent": { "letters": keys.sent.count, "bytes": keys.sent.bytes },
         "received": { "letters": keys.received.count, "bytes": keys.received.bytes },
         "counters": counted::fields(counters),
     })
+}
+
+fn audience_object(audience: &AudienceExplained) -> Value {
+    let server = audience.server.as_ref();
+    json!({
+        "shown": audience.shown, "served": audience.served, "epoch": audience.epoch,
+        "server": server.map(|by| json!({ "user": by.user.as_str(), "device": by.device.to_string() })),
+    })
+}
+
+/// What there is to say about those who only listen; `listens` says that this device is one of them.
+fn audience_words(audience: &AudienceExplained, listens: bool) -> String {
+    match &audience.server {
+        Some(server) => format!(
+            "this device listens and is no member of the group: {}, device {}, seals each new key to it",
+            server.user.display(),
+            server.device
+        ),
+        None if listens => "this device listens, and nobody has given it a key yet".to_owned(),
+        None => format!(
+            "the relay shows {} who listen; {} of them are given keys by this device, which has proven them",
+            audience.shown, audience.served
+        ),
+    }
 }
 
 fn opened_object(opened: &OpenedEpoch) -> Value {
@@ -140,6 +165,9 @@ fn on_text(explained: &RoomExplained) -> String {
     }
     for (name, words) in group.iter().flat_map(group::rows) {
         row(name, &words);
+    }
+    if let Some(audience) = &keys.audience {
+        row("audience", &audience_words(audience, group.is_none()));
     }
     if *source != RoomKeySource::Hop {
         let opens: Vec<String> = ring
@@ -241,7 +269,8 @@ fn off(client: &Client, access: &Access) -> Result<(Value, String), ClientError>
     let object = json!({
         "event": "room_explained", "on": false, "room": list.room.to_string(), "name": list.name,
         "creator": list.creator.as_str(), "protection": list.terms.protection.as_str(), "key": source.as_str(),
-        "suite": list.terms.group_suite.map(GroupSuite::as_str), "version": list.version, "signer": list.signer.user.as_str(), "members": members,
+        "suite": list.terms.group_suite.map(GroupSuite::as_str), "audience": list.terms.audience.is_some(),
+        "version": list.version, "signer": list.signer.user.as_str(), "members": members,
     });
     Ok((object, text))
 }

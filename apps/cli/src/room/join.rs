@@ -258,7 +258,7 @@ async fn command(
         ["kick", name] => online.rooms().kick(info.room, name).await.map(|_| ()).map_err(|error| error.to_string()),
         ["invite", name] => {
             let invitee = Invitee { name: (*name).to_owned(), rights: RoleOption::Speaker.rights() };
-            online.rooms().invite(info.room, &invitee).await.map(|_| ()).map_err(|error| error.to_string())
+            online.rooms().invite(info.room, &[invitee]).await.map(|_| ()).map_err(|error| error.to_string())
         }
         ["turn-away", name] => {
             online.rooms().turn_away(info.room, name).await.map(|_| ()).map_err(|error| error.to_string())

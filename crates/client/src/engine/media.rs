@@ -229,6 +229,10 @@ impl Engine {
     }
 
     fn seal_frame(&mut self, info: FrameInfo, payload: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
+        // The relay hands nothing on of whoever is in the audience.
+        if self.room.as_ref().is_some_and(|room| room.only_listens()) {
+            return Err(SealError::NoKey);
+        }
         let media = self.media.as_mut().filter(|media| media.path.state() == PathState::Joined && !media.held);
         let media = media.ok_or(SealError::NoKey)?;
         let header = MediaHeader {

@@ -91,8 +91,8 @@ impl Engine {
 
     fn begin_room(&mut self, now: Time, access: Access, signed: Signed, grant: &Grant) {
         let list = access.list();
-        if grant.protection != list.terms.protection {
-            let reason = "the server's grant is for another protection than the room's list names";
+        if grant.protection != list.terms.protection || grant.audience != list.terms.audience {
+            let reason = "the server's grant is for another kind of room than the list names";
             return self.refuse(reason.into(), Outcome::RefusedByProof);
         }
         let Some(source) = RoomKeySource::of(&list.terms) else {
@@ -141,9 +141,11 @@ impl Engine {
             return;
         }
         media.asking = false;
+        let audience = room.access().list().terms.audience;
+        let kind = |grant: &Grant| grant.audience == audience;
         let wall = self.clock.map_or_else(WallTime::default, |(wall, at)| wall.plus(now.since(at).as_secs()));
         match granted {
-            Ok((signed, grant)) if grant.call == media.call && grant.protection == media.protection => {
+            Ok((signed, grant)) if grant.call == media.call && grant.protection == media.protection && kind(&grant) => {
                 room.regranted(grant.rights);
                 media.grant = signed;
                 media.renew_at = Some(renewal(now, wall, grant.expires));

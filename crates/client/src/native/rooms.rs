@@ -301,23 +301,28 @@ impl RoomBook {
         Ok(access)
     }
 
-    /// Puts somebody on a room's list, or gives them other rights.
+    /// Puts people on a room's list, or gives them other rights: all of them in one version.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn invite(&self, room: RoomId, invitee: &Invitee) -> Result<Access, ClientError> {
-        let Some(listed) = self.listed(std::slice::from_ref(invitee)).await?.pop() else {
-            return Err(ClientError::Stopped);
-        };
+    pub async fn invite(&self, room: RoomId, invited: &[Invitee]) -> Result<Access, ClientError> {
+        let mut invited = self.listed(invited).await?;
+        invited.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+        if let Some([twice, _]) = invited.array_windows().find(|[one, next]| one.user == next.user) {
+            return Err(RoomFault::Listed(twice.user.display()).into());
+        }
         self.change(room, |list| {
-            if list.members.contains(&listed) {
+            if let Some(creator) = invited.iter().find(|listed| listed.user == list.creator) {
+                return Err(RoomFault::Creator(creator.user.display()));
+            }
+            // Who is on the list already with these rights does not keep the others from it.
+            if let Some(listed) = invited.first()
+                && invited.iter().all(|listed| list.members.contains(listed))
+            {
                 return Err(RoomFault::Listed(listed.user.display()));
             }
-            if listed.user == list.creator {
-                return Err(RoomFault::Creator(listed.user.display()));
-            }
-            let others = list.members.iter().filter(|member| member.user != listed.user).cloned();
-            Ok(others.chain([listed.clone()]).collect())
+            let is_new = |member: &&Listed| invited.iter().all(|listed| listed.user != member.user);
+            Ok(list.members.iter().filter(is_new).chain(&invited).cloned().collect())
         })
         .await
     }

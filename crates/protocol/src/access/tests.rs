@@ -117,6 +117,37 @@ fn grp_8_a_list_that_contradicts_itself_is_none() {
     assert_eq!(attempt(&grouped(GroupSuite::X25519, MAX_LISTED - 1)), None);
     assert_eq!(attempt(&grouped(GroupSuite::XWing, MAX_LISTED_X_WING - 1)), None);
     assert_eq!(attempt(&grouped(GroupSuite::XWing, MAX_LISTED_X_WING)), Some(AccessError::TooMany));
+    // An audience has no leaves, so that it is no part of what the group has room for.
+    let before_an_audience = |suite, count, rights| {
+        let crowd = crowd(count, rights);
+        move |list: &mut AccessList| {
+            crowd(list);
+            list.terms = Terms::mls(suite).with_audience();
+        }
+    };
+    for suite in [GroupSuite::X25519, GroupSuite::XWing] {
+        assert_eq!(attempt(&before_an_audience(suite, MAX_LISTED_WITH_AUDIENCE - 1, LISTENS)), None);
+        let many = before_an_audience(suite, MAX_LISTED_WITH_AUDIENCE, LISTENS);
+        assert_eq!(attempt(&many), Some(AccessError::TooMany));
+    }
+    let moderates = Rights { speak: false, moderate: true };
+    let many = before_an_audience(GroupSuite::XWing, MAX_LISTED_X_WING, moderates);
+    assert_eq!(attempt(&many), Some(AccessError::TooMany), "who moderates is a member");
+}
+
+/// The largest list with the longest names fits into what a server takes of one.
+#[test]
+fn grp_9_the_list_of_the_largest_audience_is_no_longer_than_a_list_may_be() {
+    let [ada, bob, ..] = people();
+    let named = |n| Listed { user: UserId::parse(&format!("listener-{n:04}"), "talks.example.org").unwrap(), ..bob.listed(LISTENS) };
+    let mut members: Vec<Listed> =
+        (1..MAX_LISTED_WITH_AUDIENCE).map(named).chain([ada.listed(MODERATES)]).collect();
+    members.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+    let list = AccessList { terms: Terms::mls(GroupSuite::X25519).with_audience(), members, ..first(&ada, Vec::new()) };
+    let access = Access::sign(list, &ada.key).unwrap();
+    let bytes = access.to_bytes();
+    assert!(bytes.len() < crate::limits::MAX_ACCESS, "{}", bytes.len());
+    assert!(bytes.len().div_ceil(3) * 4 + 64 < crate::limits::MAX_ACCESS_JSON);
 }
 
 /// Who may make which change: one row each.

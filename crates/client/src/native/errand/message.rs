@@ -150,7 +150,7 @@ pub enum Errand {
         room: String,
         /// Whom.
         #[n(1)]
-        name: String,
+        names: Vec<String>,
         /// What they may do there.
         #[n(2)]
         rights: Rights,
@@ -208,7 +208,8 @@ impl Errand {
             | Self::AuditSelf { home: text }
             | Self::ExplainRoom { room: text }
             | Self::ShowRoom { room: text } => vec![text],
-            Self::InviteToRoom { room, name, .. } | Self::TurnAway { room, name } => vec![room, name],
+            Self::InviteToRoom { room, names, .. } => [room].into_iter().chain(names).map(String::as_str).collect(),
+            Self::TurnAway { room, name } => vec![room, name],
             Self::ShowPeer { name, save, .. } => [name].into_iter().chain(save).map(String::as_str).collect(),
             Self::TrustPeer { name, fingerprint, .. } | Self::VerifyPeer { name, fingerprint } => {
                 vec![name, fingerprint]
