@@ -193,9 +193,14 @@ impl RoomCall {
             self.gone(now, older, Refusal::Replaced);
         }
         // One that stayed while this device was away is the same join still.
+        let state = match audience {
+            // Whom the list has never named has been given nothing, and no key changes when it goes.
+            true => SeatState::AwaitingList { since: now },
+            false => SeatState::AwaitingProof { since: now },
+        };
         self.seats.entry(index).or_insert(Seat {
             entry,
-            state: SeatState::AwaitingProof { since: now },
+            state,
             since: now,
             asks: false,
         });
