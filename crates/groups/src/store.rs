@@ -141,6 +141,12 @@ impl Drop for PackedEntry {
     }
 }
 
+impl Default for WriteSet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl WriteSet {
     /// Changes nothing but the format, which every write set says.
     pub(crate) fn new() -> Self {
@@ -186,6 +192,13 @@ impl WriteSet {
 
     pub(crate) fn change(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         self.entries.get(key).map(|value| value.as_ref().map(|value| value.as_slice()))
+    }
+
+    /// What both change, as one transaction: where they change the same, the later one counts.
+    #[must_use]
+    pub fn then(mut self, later: Self) -> Self {
+        self.absorb(later);
+        self
     }
 
     /// Adds what another set changes, which wins.

@@ -63,13 +63,25 @@ impl Engine {
     }
 
     /// What could not be made durable must not be acted on (rule STO-2): this device leaves.
-    pub(super) fn groups_not_stored(&mut self, now: Time) {
-        let Some(room) = self.room.take() else { return };
-        self.reject("the home folder cannot be written: this device leaves the room");
-        // Nothing more is asked of a disk that takes nothing: what lies there is of a group that this device has left, and goes with
-        // the next one that it comes into.
-        self.groups = room.into_groups().map(|(store, _)| store);
-        self.room_over(now, Outcome::RefusedByPolicy);
+    pub(super) fn groups_not_stored(&mut self, now: Time, writes: WriteSet) {
+        // Nothing more is asked of a disk that takes nothing. What it owes goes before whatever is written next, or else what lies there
+        // would be of a group that this device has left, with a commit in it that is sent again after a start.
+        let mut owed = self.groups_owed.take().unwrap_or_default().then(writes);
+        if let Some(room) = self.room.take() {
+            self.reject("the home folder cannot be written: this device leaves the room");
+            if let Some((store, last)) = room.into_groups() {
+                self.groups = Some(store);
+                owed = last.into_iter().fold(owed, WriteSet::then);
+            }
+            self.room_over(now, Outcome::RefusedByPolicy);
+        }
+        self.groups_owed = Some(owed);
+    }
+
+    /// This device's groups, for a room; what its disk still owes of them is written first.
+    pub(super) fn take_groups(&mut self) -> Store {
+        self.outputs.extend(self.groups_owed.take().map(Output::StoreGroups));
+        self.groups.take().unwrap_or_default()
     }
 
     /// What a room's machine leaves behind.

@@ -151,8 +151,8 @@ pub enum Input {
         /// Of each device a key package, as an MLS message, or none.
         claimed: Vec<(Address, Option<Vec<u8>>)>,
     },
-    /// [`Output::StoreGroups`] could not be stored.
-    GroupsNotStored,
+    /// [`Output::StoreGroups`] could not be stored: this, and all that came after it.
+    GroupsNotStored(WriteSet),
     /// A person silences a member of the room, or lets it be heard again.
     MuteMember {
         /// Whom.
@@ -319,6 +319,8 @@ pub struct Engine {
     room: Option<Box<RoomCall>>,
     /// This device's MLS groups, while no room has them.
     groups: Option<Store>,
+    /// What the disk did not take of them.
+    groups_owed: Option<WriteSet>,
     entering: Option<Entering>,
     forward_secrecy: bool,
     dialling: Option<Dialling>,
@@ -356,6 +358,7 @@ impl Engine {
             media: None,
             room: None,
             groups: None,
+            groups_owed: None,
             entering: None,
             forward_secrecy: true,
             dialling: None,
@@ -418,7 +421,7 @@ impl Engine {
             Input::Access { room, access } => self.access_fetched(now, room, access.map(|access| *access), rng),
             Input::Tree { call, epoch, tree } => self.tree_fetched(now, call, (epoch, tree), rng),
             Input::Claimed { call, claimed } => self.packages_claimed(now, call, claimed, rng),
-            Input::GroupsNotStored => self.groups_not_stored(now),
+            Input::GroupsNotStored(writes) => self.groups_not_stored(now, writes),
             Input::MuteMember { index, muted } => self.mute_member(index, muted),
             Input::Relay(message) => self.relay(now, message, rng),
             Input::Tick => self.tick(now, rng),

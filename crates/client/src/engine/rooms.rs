@@ -116,7 +116,7 @@ impl Engine {
         let (call, protection) = (grant.call, grant.protection);
         let room = RoomCall::new(self.local.clone(), self.server, call, access, grant.rights);
         let room = match source {
-            RoomKeySource::Mls => room.with_groups(self.groups.take().unwrap_or_default(), self.online),
+            RoomKeySource::Mls => room.with_groups(self.take_groups(), self.online),
             RoomKeySource::Host | RoomKeySource::Hop => room,
         };
         self.room = Some(Box::new(if self.forward_secrecy { room } else { room.without_forward_secrecy() }));

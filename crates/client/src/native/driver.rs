@@ -515,14 +515,21 @@ impl Driver {
     /// Nothing that hangs on it may leave before it is on the disk (rule STO-2).
     async fn store_groups(&mut self, writes: WriteSet) {
         let home = self.home.clone();
-        let stored = tokio::task::spawn_blocking(move || home.keep_groups(&writes)).await;
-        if let Ok(Err(error)) = &stored {
-            warn!(%error, "this device's groups were not kept");
+        let stored = tokio::task::spawn_blocking(move || home.keep_groups(&writes).map_err(|error| (error, writes)));
+        let mut owed = match stored.await {
+            Ok(Ok(())) => return,
+            Ok(Err((error, writes))) => {
+                warn!(%error, "this device's groups were not kept");
+                Some(writes)
+            }
+            Err(_) => None,
+        };
+        while let Some(output) = self.engine.poll_output() {
+            if let Output::StoreGroups(later) = output {
+                owed = Some(owed.map_or_else(WriteSet::default, |owed| owed).then(later));
+            }
         }
-        if !matches!(stored, Ok(Ok(()))) {
-            while self.engine.poll_output().is_some() {}
-            self.input(Input::GroupsNotStored);
-        }
+        self.input(Input::GroupsNotStored(owed.unwrap_or_default()));
     }
 
     async fn store(&mut self, record: Record) {

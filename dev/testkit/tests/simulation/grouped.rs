@@ -181,10 +181,14 @@ impl World {
         let (now, address) = (self.now, self.device(device).address.clone());
         let cut = self.device(device).server.is_cut(now);
         match output {
-            Output::StoreGroups(_) if self.device(device).disk_is_full => {
+            Output::StoreGroups(mut writes) if self.device(device).disk_is_full => {
                 // As the shell does: nothing that came after it leaves.
-                while self.device_mut(device).engine.poll_output().is_some() {}
-                self.input(device, Input::GroupsNotStored);
+                while let Some(output) = self.device_mut(device).engine.poll_output() {
+                    if let Output::StoreGroups(later) = output {
+                        writes = writes.then(later);
+                    }
+                }
+                self.input(device, Input::GroupsNotStored(writes));
             }
             Output::StoreGroups(writes) => self.device_mut(device).disk.write(&writes),
             Output::FetchTree { room, call, epoch } => {
@@ -276,4 +280,34 @@ fn sto_2_a_device_whose_disk_is_full_leaves_and_the_others_go_on() {
     assert!(world.device(1).joined.is_none() && world.device(0).joined.is_some());
     let alone = world.device(0).engine.explain_room(world.now).unwrap().group.unwrap();
     assert_eq!(alone.members.len(), 1, "{alone:?}");
+}
+
+/// What a disk that was full for a while owes is made good: nothing is left there of the group that the device has left, and least of all a
+/// commit that would be sent again after the next start.
+#[test]
+fn sto_2_what_a_full_disk_owes_is_written_before_anything_else() {
+    let enter = |at, device| (at, Act::Enter(device));
+    let quiet = Schedule { acts: vec![enter(100, 0), enter(1_500, 1)], end: 6_000, ..Schedule::grouped(1) };
+    let mut world = World::new(Schedule { devices: 2, ..quiet });
+    world.play().unwrap();
+    let waiting = |world: &World| undertone_groups::waiting(&world.device(1).disk.load()).unwrap().len();
+    assert_eq!(waiting(&world), 0);
+    // It puts out whoever leaves; its disk is full when it hears that its commit was taken.
+    world.act(Act::Leave(0));
+    while waiting(&world) == 0 {
+        world.schedule.end += 10;
+        world.play().unwrap();
+    }
+    world.device_mut(1).disk_is_full = true;
+    world.schedule.end += 5_000;
+    world.play().unwrap();
+    assert_eq!(world.device(1).outcome, Some(Outcome::RefusedByPolicy));
+    assert_eq!(waiting(&world), 1, "it could not be taken out");
+    let here = world.device_mut(1);
+    (here.disk_is_full, here.wanted) = (false, false);
+    world.act(Act::Enter(1));
+    world.schedule.end += 10_000;
+    world.play().unwrap();
+    assert!(world.device(1).joined.is_some());
+    assert_eq!(waiting(&world), 0);
 }

@@ -132,12 +132,14 @@ impl World {
     /// [`Violation`].
     pub(crate) fn play(&mut self) -> Result<(), Violation> {
         let end = Time::from_millis(self.schedule.end);
-        while let Some((at, arrival)) = self.queue.pop_first() {
+        while let Some(next) = self.queue.first_entry() {
+            let (at, _) = *next.key();
             // Who has come into a group by itself does not do so again for half a minute: what that leads to is waited for.
-            if at.0 > end && at.0 > self.watch.settled() {
+            if at > end && at > self.watch.settled() {
                 break;
             }
-            self.now = at.0;
+            let arrival = next.remove();
+            self.now = at;
             self.arrive(arrival)?;
         }
         Ok(())
