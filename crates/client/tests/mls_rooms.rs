@@ -131,8 +131,7 @@ async fn grp_9_an_audience_hears_the_members_and_is_no_part_of_their_group() {
     let rights = |speak| Rights { speak, moderate: false };
     let invitee = |name: &str, speak| Invitee { name: name.into(), rights: rights(speak) };
     let rooms = clients[0].rooms().await.unwrap();
-    let invited: Vec<Invitee> =
-        NAMES[1..].iter().enumerate().map(|(place, name)| invitee(name, place == 0)).collect();
+    let invited: Vec<Invitee> = NAMES[1..].iter().enumerate().map(|(place, name)| invitee(name, place == 0)).collect();
     let access = rooms.create("talk", Terms::mls(GroupSuite::XWing).with_audience(), &invited).await.unwrap();
     let mut guests = Vec::new();
     for (voice, client) in clients.iter().enumerate() {

@@ -102,7 +102,8 @@ mod terms;
 pub use failure::{Blame, Broken};
 pub use group::{
     Attest, Authenticator, Change, CommitError, CreateError, ExternalJoin, Group, GroupId, JoinError, JudgeError, Kind,
-    MergeError, NewLeaf, OpenError, Opened, ReceiveError, Received, Rejoin, SealError, SettleError, Shares, Staged, Verdict,
+    MergeError, NewLeaf, OpenError, Opened, ReceiveError, Received, Rejoin, SealError, SettleError, Shares, Staged,
+    Verdict,
 };
 pub use key_package::{KeyPackage, KeyPackageError};
 pub use leaf::Joiner;

@@ -195,7 +195,6 @@ impl WriteSet {
     }
 
     /// What both change, as one transaction: where they change the same, the later one counts.
-    #[must_use]
     pub fn then(mut self, later: Self) -> Self {
         self.absorb(later);
         self

@@ -37,5 +37,19 @@ pub const WORD: Label = Label::declare("undertone/GRP-9/word/v1");
 pub const LOGIN: Label = Label::declare("undertone/ID-6/opaque/v1");
 
 /// All of them.
-pub const ALL: &[Label] =
-    &[STATEMENT, GRANT, ACCESS, JOIN, EPOCH, HOST_WORD, HANDOVER, ROSTER, CHANNEL_BINDING, HOP, MLS_EPOCH, SERVES, WORD, LOGIN];
+pub const ALL: &[Label] = &[
+    STATEMENT,
+    GRANT,
+    ACCESS,
+    JOIN,
+    EPOCH,
+    HOST_WORD,
+    HANDOVER,
+    ROSTER,
+    CHANNEL_BINDING,
+    HOP,
+    MLS_EPOCH,
+    SERVES,
+    WORD,
+    LOGIN,
+];

@@ -198,12 +198,7 @@ impl RoomCall {
             true => SeatState::AwaitingList { since: now },
             false => SeatState::AwaitingProof { since: now },
         };
-        self.seats.entry(index).or_insert(Seat {
-            entry,
-            state,
-            since: now,
-            asks: false,
-        });
+        self.seats.entry(index).or_insert(Seat { entry, state, since: now, asks: false });
         self.examine(now, index);
         self.shown(now, index);
     }

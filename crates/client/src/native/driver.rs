@@ -526,7 +526,7 @@ impl Driver {
         };
         while let Some(output) = self.engine.poll_output() {
             if let Output::StoreGroups(later) = output {
-                owed = Some(owed.map_or_else(WriteSet::default, |owed| owed).then(later));
+                owed = Some(owed.unwrap_or_default().then(later));
             }
         }
         self.input(Input::GroupsNotStored(owed.unwrap_or_default()));

@@ -314,6 +314,10 @@ impl Membership {
     /// The own commit began an epoch.
     pub(super) fn settled(&mut self, turn: &mut Turn<'_, '_>) {
         self.update_at = None;
+        // What was too large for a tree of unfilled nodes may not be any more.
+        if self.flight.as_ref().is_some_and(|flight| flight.welcomed.len() >= self.batch) {
+            self.batch = (self.batch + 1).min(self.policy.batch);
+        }
         // One from before the start may be older than what was sealed under it since: the store may be an old one.
         self.restored &= !self.flight.as_ref().is_some_and(|flight| flight.fresh);
         self.begin_epoch(turn, &By::Me);

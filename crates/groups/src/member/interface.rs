@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use undertone_keys::{Time, WallTime};
 use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::sign::{Device, SigningKey};
+use undertone_keys::{Time, WallTime};
 
 use crate::failure::Broken;
 use crate::group::{Attest, Authenticator};

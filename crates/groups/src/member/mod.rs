@@ -223,7 +223,7 @@ impl Membership {
             }
             self.mind(&mut turn);
         }
-        let writes = core::mem::replace(&mut self.writes, WriteSet::new());
+        let writes = core::mem::take(&mut self.writes);
         // Every write set says the format; one that says nothing else changes nothing.
         if writes.len() > 1 {
             self.outputs.push_back(Output::Store(writes));

@@ -139,9 +139,11 @@ fn grp_8_a_list_that_contradicts_itself_is_none() {
 #[test]
 fn grp_9_the_list_of_the_largest_audience_is_no_longer_than_a_list_may_be() {
     let [ada, bob, ..] = people();
-    let named = |n| Listed { user: UserId::parse(&format!("listener-{n:04}"), "talks.example.org").unwrap(), ..bob.listed(LISTENS) };
-    let mut members: Vec<Listed> =
-        (1..MAX_LISTED_WITH_AUDIENCE).map(named).chain([ada.listed(MODERATES)]).collect();
+    let named = |n| Listed {
+        user: UserId::parse(&format!("listener-{n:04}"), "talks.example.org").unwrap(),
+        ..bob.listed(LISTENS)
+    };
+    let mut members: Vec<Listed> = (1..MAX_LISTED_WITH_AUDIENCE).map(named).chain([ada.listed(MODERATES)]).collect();
     members.sort_unstable_by(|a, b| a.user.cmp(&b.user));
     let list = AccessList { terms: Terms::mls(GroupSuite::X25519).with_audience(), members, ..first(&ada, Vec::new()) };
     let access = Access::sign(list, &ada.key).unwrap();

@@ -25,13 +25,17 @@ fn simulate_converges_with_crowds() {
 /// lose their way. All who are there hear, and what it costs does not grow with who comes and goes.
 #[test]
 fn grp_9_an_audience_hears_while_it_comes_and_goes() {
-    let listeners = std::env::var("UNDERTONE_LISTENERS").ok().and_then(|listeners| listeners.parse().ok()).unwrap_or(80);
+    let listeners =
+        std::env::var("UNDERTONE_LISTENERS").ok().and_then(|listeners| listeners.parse().ok()).unwrap_or(80);
     let schedule = Schedule::crowd(5, 3 + listeners);
     let schedule = Schedule { grouped: true, listeners, end: schedule.end + 30_000, ..schedule };
     let began = std::time::Instant::now();
     let counts = play_schedule(schedule).unwrap();
     let (letters, epochs, took) = (counts.letters, counts.groups.commits, began.elapsed().as_secs_f32());
-    println!("{listeners} who listen to three: {letters} letters, {epochs} commits, {} probes, {took:.1} s", counts.probes);
+    println!(
+        "{listeners} who listen to three: {letters} letters, {epochs} commits, {} probes, {took:.1} s",
+        counts.probes
+    );
     assert!(counts.probes > 1_000 || listeners != 80, "it was looked at whether they hear");
     assert!(epochs < 60, "{epochs} epochs for an audience that comes within a second");
 }

@@ -36,8 +36,8 @@ use chain::Head;
 pub use explain::{Explanation, LetterCount, OpenedEpoch, Present, Requests};
 use gossip::Gossip;
 use host::Hosting;
-pub(super) use post::{About, Pace};
 use post::Letters;
+pub(super) use post::{About, Pace};
 use recovery::{Failure, Recovery};
 
 /// Words that wait for the next input, at most.

@@ -80,8 +80,7 @@ impl RoomCall {
             let device = device_ref(seat.member());
             // What is said of another epoch than the present one makes this device ask where the group is, and nothing else.
             let shares = self.shares_for_words(mls, word.epoch);
-            let by_a_member =
-                shares.map(|shares| word.tag.is_some() && word.tag == word.tag(&shares.words, index));
+            let by_a_member = shares.map(|shares| word.tag.is_some() && word.tag == word.tag(&shares.words, index));
             if by_a_member == Some(false) {
                 continue;
             }
