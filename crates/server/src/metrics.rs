@@ -103,6 +103,12 @@ fn text(
             "Epochs that were given back, as members could not take the commit that had won them.",
             groups.given_back,
         ),
+        (
+            "groups_withdrawn_total",
+            "counter",
+            "Groups that were withdrawn, as those outside could not come in.",
+            groups.withdrawn,
+        ),
         ("groups", "gauge", "Groups in memory.", groups.groups),
         ("key_packages_claimed_total", "counter", "Key packages that were handed out.", claims),
     ];

@@ -44,6 +44,10 @@ pub(super) fn report(event: &Event, output: Output) {
             };
             (json!({ "event": "group_removed", "by": by.as_ref().map(member) }), text)
         }
+        Event::Withdrawn => (
+            json!({ "event": "group_withdrawn" }),
+            "The room's group was one that the others could not come into: it is begun anew.".to_owned(),
+        ),
         Event::OldStore => (
             json!({ "event": "group_old_store" }),
             "The home folder is older than what others have seen of this device: it comes in as a new one.".to_owned(),

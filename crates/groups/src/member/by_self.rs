@@ -4,6 +4,7 @@ use super::interface::{Event, How, Output, Reason};
 use super::state::{Again, By, Flight, State, Told};
 use super::timer::Timer;
 use super::{Membership, Turn, within};
+use crate::failure::Blame;
 use crate::group::{ExternalJoin, Group, JoinError, Rejoin};
 use crate::leaf::Joiner;
 use crate::step::Outgoing;
@@ -94,10 +95,10 @@ impl Membership {
 
     /// Makes the external commit, if everything that is needed is at hand.
     pub(super) fn try_tree(&mut self, turn: &mut Turn<'_, '_>) {
-        let State::AwaitingTree { info, tree: Some(tree), .. } = &self.state else {
+        let State::AwaitingTree { epoch, info, tree: Some(tree) } = &self.state else {
             return;
         };
-        let (info, tree) = (info.clone(), tree.clone());
+        let (epoch, info, tree) = (*epoch, info.clone(), tree.clone());
         let join = if self.view.is_some() {
             Rejoin::Same
         } else {
@@ -127,6 +128,10 @@ impl Membership {
             }
             Err(JoinError::Needs(devices)) => self.resolve(turn, devices),
             Err(error) => {
+                // If nobody else can come in either, it is better gone.
+                if matches!(error.blame(), Blame::Malformed | Blame::Incompatible | Blame::PeerMisbehaved) {
+                    self.turn.push(Output::Withdraw { epoch });
+                }
                 self.cannot_join(error);
                 self.lost = self.lost.saturating_add(1).max(2);
                 self.by_self_later(turn);

@@ -139,6 +139,8 @@ pub enum Input {
         /// Somebody has gone, who is to open nothing more.
         removed: bool,
     },
+    /// There is no group any more: too many could not come into it, and nobody but whoever began it was in it.
+    Withdrawn,
     /// A person leaves the call.
     Leave,
     /// This device is revoked.
@@ -201,6 +203,11 @@ pub enum Output {
     Attest(Attest),
     /// Say to the delivery service that this device cannot take the commit that ended its epoch.
     Reject {
+        /// Which epoch.
+        epoch: u64,
+    },
+    /// Say to the delivery service that this device cannot come in: what the group is at this epoch is not what a group may be.
+    Withdraw {
         /// Which epoch.
         epoch: u64,
     },
@@ -310,6 +317,8 @@ pub enum Event {
         /// After how long.
         after: Duration,
     },
+    /// The group in which nobody was but devices of one person is gone, since the others could not come in; another is begun.
+    Withdrawn,
     /// This device was removed from the group.
     Removed {
         /// By whom, if a commit says so.

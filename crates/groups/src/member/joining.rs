@@ -144,6 +144,16 @@ impl Membership {
         }
     }
 
+    /// The group is gone that this device was in, or wanted to come into: another is begun.
+    pub(super) fn on_withdrawn(&mut self, turn: &mut Turn<'_, '_>) {
+        if !self.reachable || matches!(self.state, State::Creating { .. } | State::Out(_)) {
+            return;
+        }
+        self.event(Event::Withdrawn);
+        self.view = None;
+        self.on_no_group(turn);
+    }
+
     /// The delivery service knows of no group: this device makes one.
     fn on_no_group(&mut self, turn: &mut Turn<'_, '_>) {
         if let State::Creating { .. } = self.state {

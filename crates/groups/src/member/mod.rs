@@ -350,6 +350,7 @@ impl Membership {
                 let (before, gone) = self.renew_at.unwrap_or((at, removed));
                 self.renew_at = Some((at.min(before), removed || gone));
             }
+            Input::Withdrawn => self.on_withdrawn(turn),
             Input::Leave => self.out(turn, OutReason::Left),
             Input::Revoked => self.out(turn, OutReason::Revoked),
             Input::Tick => {}

@@ -308,6 +308,7 @@ impl World {
             }
             Output::Attest(attest) => Request::Attest(attest),
             Output::Reject { epoch } => Request::Reject(epoch),
+            Output::Withdraw { epoch } => Request::Withdraw(epoch),
             Output::AskInfo => Request::Info,
             Output::FetchTree { epoch } => Request::Tree(epoch),
             Output::Publish { package } => Request::Publish(package),

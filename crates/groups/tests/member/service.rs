@@ -15,6 +15,7 @@ pub enum Request {
     Upload { upload: Upload, before: Vec<u8>, welcomed: Vec<DeviceRef> },
     Attest(Attest),
     Reject(u64),
+    Withdraw(u64),
     Info,
     Tree(u64),
     Publish(Vec<u8>),
@@ -93,6 +94,7 @@ impl Service {
                 Vec::new()
             }
             Request::Reject(epoch) => self.reject(from, epoch),
+            Request::Withdraw(epoch) => self.withdraw(from, epoch),
             Request::Info => match (&self.faults.foreign, &self.group) {
                 (Some((info, _)), Some(group)) => vec![(from, Input::Info { epoch: group.epoch, info: info.clone() })],
                 (None, Some(group)) if !self.faults.withhold.contains(&from) => {
@@ -120,6 +122,17 @@ impl Service {
                 devices.into_iter().map(answer).collect()
             }
         }
+    }
+
+    /// With two or three who follow one is enough.
+    fn withdraw(&mut self, from: usize, epoch: u64) -> Answers {
+        let of_another =
+            |group: &Group| group.epoch == epoch && group.history.is_empty() && !self.seen.contains_key(&from);
+        if self.group.as_ref().is_none_or(|group| !of_another(group)) {
+            return Vec::new();
+        }
+        self.group = None;
+        self.followers.iter().map(|follower| (*follower, Input::Withdrawn)).collect()
     }
 
     fn follow(&mut self, from: usize, have: Option<u64>) -> Answers {

@@ -12,6 +12,7 @@
 //! | the same, too late | [`GroupNews::Refused`] and the [`GroupNews::Commit`] that was first | - |
 //! | [`GroupRequest::Attest`], [`GroupRequest::Unfollow`] | - | - |
 //! | [`GroupRequest::Reject`] | - | [`GroupNews::GivenBack`], once enough have said so; whoever said it is told as well |
+//! | [`GroupRequest::Withdraw`] | - | [`GroupNews::Withdrawn`], once enough have said so; whoever said it is told as well |
 //! | [`GroupRequest::Info`] | [`GroupNews::Info`] | - |
 //! | [`GroupRequest::Reinform`] | [`GroupNews::Accepted`] | - |
 //!
@@ -115,6 +116,14 @@ pub enum GroupRequest {
     #[n(7)]
     Reject {
         /// The epoch that it ended: the one before the newest.
+        #[n(0)]
+        epoch: u64,
+    },
+    /// I am outside of the group and cannot come in: what it is at this epoch is not what a group may be. Not answered; counted once for each
+    /// device. It means something as long as nobody but whoever began the group has shown to be in it.
+    #[n(8)]
+    Withdraw {
+        /// The newest epoch.
         #[n(0)]
         epoch: u64,
     },
@@ -233,6 +242,9 @@ pub enum GroupNews {
         #[cbor(n(2), with = "minicbor::bytes")]
         commit: [u8; 32],
     },
+    /// Too many could not come into the group, and nobody but whoever began it was in it: there is none any more, and another can be begun.
+    #[n(8)]
+    Withdrawn,
 }
 
 /// Why a request about a group is refused.

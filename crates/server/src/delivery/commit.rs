@@ -122,12 +122,13 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         if let Some(current) = state.current(&self.store, call, now).await? {
             return begun(current);
         }
+        state.refuse_withdrawn(&you.user, now)?;
         if self.store.group_count().await? >= self.limits.groups {
             tracing::warn!("no more groups: there are as many as the server keeps");
             return Err(Denied::Unavailable.into());
         }
         let new =
-            NewGroup { call, room: group.room, suite, creator: you.device, hash, info: info.clone(), tree: changes };
+            NewGroup { call, room: group.room, suite, creator: you.clone(), hash, info: info.clone(), tree: changes };
         match self.store.create_group(new, self.board.clock().wall()).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => {
@@ -142,7 +143,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         }
         let mut votes = Votes::new(digest);
         votes.cast(you, digest);
-        let current = Current::begin((suite, you.device, hash), (info.into(), votes), (tree, hashes));
+        let current = Current::begin((suite, you, hash), now, (info.into(), votes), (tree, hashes));
         state.known = Known::Group(Box::new(current));
         state.forget_members();
         state.followers.saw(you.device, 0);
@@ -216,6 +217,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         let newcomers = welcomes.iter().flat_map(|(to, _)| to).map(|to| to.device).collect();
         let (size, opened) = ((oldest, upload.commit.len()), (you.clone(), hash, newcomers));
         current.advance(size, (upload.info.into(), votes), (tree, hashes), opened, now);
+        current.alone.take_if(|alone| alone.user != you.user);
         state.followers.saw(you.device, epoch);
         if external {
             state.came_in(you.device, now);

@@ -63,6 +63,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         }
         if let Some(have) = have.filter(|have| *have <= epoch) {
             shown(&mut state, you, have);
+            self.comes_in(&mut state, call, you).await?;
         }
         // Who is further behind is told so by `oldest`, and comes in anew.
         if let Some(from) = from.filter(|from| (oldest..epoch).contains(from)) {
@@ -97,6 +98,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         }
         state.followers.saw(you.device, epoch);
         shown(&mut state, you, epoch);
+        self.comes_in(&mut state, call, you).await?;
         Ok(())
     }
 

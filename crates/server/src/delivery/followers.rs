@@ -83,6 +83,16 @@ impl Followers {
         members.map(|follower| &follower.address)
     }
 
+    /// Those who follow on a connection, in the group or not.
+    pub(super) fn following(&self) -> impl Iterator<Item = &Address> {
+        self.0.values().filter(|follower| follower.line.is_some()).map(|follower| &follower.address)
+    }
+
+    /// There is no group any more that anybody could have seen.
+    pub(super) fn begin_anew(&mut self) {
+        self.0.values_mut().for_each(|follower| follower.seen = None);
+    }
+
     /// The group is in this epoch again, and these were never let in.
     pub(super) fn step_back(&mut self, epoch: u64, newcomers: &HashSet<DeviceId>) {
         for (device, follower) in &mut self.0 {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use undertone_keys::envelope::Address;
-use undertone_keys::{CallId, DeviceId, RoomId};
+use undertone_keys::{CallId, DeviceId, RoomId, UserId};
 use undertone_protocol::delivery::{InfoFrame, Opaque, Tree, TreeHashes};
 use undertone_protocol::limits::{EXTERNAL_COMMIT_EVERY, FOLLOWER_MEMORY, GROUP_TREES, MAX_FOLLOWERS};
 
 use super::followers::Followers;
 use super::given_back::{Opening, Returned};
 use super::votes::Votes;
+use super::withdrawn::Alone;
 use crate::config::Limits;
 use crate::rate::Bucket;
 use crate::store::{Groups, StoreError, StoredGroup};
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) seen: HashMap<DeviceId, u64>,
     /// Commits that were given back, the last ones.
     pub(super) returned: VecDeque<Returned>,
+    /// Whose groups were withdrawn lately, and when.
+    pub(super) withdrawn: VecDeque<(UserId, Instant)>,
 }
 
 #[derive(Debug)]
@@ -55,8 +58,8 @@ impl Group {
     pub(super) fn new(room: RoomId, limits: &Limits, now: Instant) -> Self {
         let commits = Bucket::new(limits.group_commit_burst, limits.group_commit_rate, now);
         let (followers, external) = (Followers::default(), HashMap::new());
-        let (seen, returned) = (HashMap::new(), VecDeque::new());
-        let state = State { followers, known: Known::Nothing, commits, external, used: now, seen, returned };
+        let (seen, returned, withdrawn) = (HashMap::new(), VecDeque::new(), VecDeque::new());
+        let state = State { followers, known: Known::Nothing, commits, external, used: now, seen, returned, withdrawn };
         Self { room, state: tokio::sync::Mutex::new(state) }
     }
 }
@@ -121,6 +124,8 @@ pub(super) struct Current {
     /// The oldest epoch whose commit is kept.
     pub(super) oldest: u64,
     pub(super) creator: DeviceId,
+    /// Nobody but this person has shown to be in it.
+    pub(super) alone: Option<Alone>,
     pub(super) hash: [u8; 32],
     pub(super) info: Opaque,
     pub(super) votes: Votes,
@@ -145,6 +150,7 @@ impl Current {
         });
         Ok(Self {
             opening,
+            alone: stored.alone.map(|user| Alone::new(user, now)),
             suite: stored.suite,
             epoch: stored.epoch,
             oldest: stored.oldest,
@@ -161,13 +167,15 @@ impl Current {
 
     /// A group that begins.
     pub(super) fn begin(
-        (suite, creator, hash): (u16, DeviceId, [u8; 32]),
+        (suite, creator, hash): (u16, &Address, [u8; 32]),
+        now: Instant,
         (info, votes): (Opaque, Votes),
         (tree, hashes): (Tree, TreeHashes),
     ) -> Self {
         let (trees, history) = (VecDeque::from([(0, Arc::new(tree))]), VecDeque::new());
         let (epoch, oldest, opening, settled) = (0, 0, None, None);
-        Self { suite, epoch, oldest, creator, hash, info, votes, opening, trees, hashes, history, settled }
+        let (alone, creator) = (Some(Alone::new(creator.user.clone(), now)), creator.device);
+        Self { suite, epoch, oldest, creator, alone, hash, info, votes, opening, trees, hashes, history, settled }
     }
 
     /// The newest tree, and the hashes of its subtrees.

@@ -16,6 +16,7 @@ mod given_back;
 mod group;
 mod key_packages;
 mod votes;
+mod withdrawn;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +56,7 @@ pub struct DeliveryCounts {
     welcomes: AtomicU64,
     disputes: AtomicU64,
     given_back: AtomicU64,
+    withdrawn: AtomicU64,
 }
 
 /// The same, as numbers.
@@ -70,6 +72,8 @@ pub struct Delivered {
     pub disputes: u64,
     /// Epochs that were given back.
     pub given_back: u64,
+    /// Groups that nobody could come into, and that were withdrawn.
+    pub withdrawn: u64,
     /// Groups in memory.
     pub groups: u64,
 }
@@ -157,10 +161,11 @@ impl<S: Groups + Rooms> GroupDesk<S> {
     #[must_use]
     pub fn delivered(&self) -> Delivered {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let DeliveryCounts { commits, lost, welcomes, disputes, given_back } = &self.counts;
+        let DeliveryCounts { commits, lost, welcomes, disputes, given_back, withdrawn } = &self.counts;
         let groups = u64::try_from(self.groups().len()).unwrap_or(u64::MAX);
-        let (welcomes, disputes, given_back) = (of(welcomes), of(disputes), of(given_back));
-        Delivered { commits: of(commits), lost: of(lost), welcomes, disputes, given_back, groups }
+        let (welcomes, disputes) = (of(welcomes), of(disputes));
+        let (given_back, withdrawn) = (of(given_back), of(withdrawn));
+        Delivered { commits: of(commits), lost: of(lost), welcomes, disputes, given_back, withdrawn, groups }
     }
 
     /// Does what a device asks, on its connection of this number, about the group of a room's call; says what to answer.
@@ -211,7 +216,10 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             GroupRequest::Follow { .. } | GroupRequest::Info | GroupRequest::Reinform { .. } => Some(Spending::Group),
             GroupRequest::Create { .. } | GroupRequest::Commit { .. } => Some(Spending::Commit),
             // Paid for as signals.
-            GroupRequest::Unfollow | GroupRequest::Attest { .. } | GroupRequest::Reject { .. } => None,
+            GroupRequest::Unfollow
+            | GroupRequest::Attest { .. }
+            | GroupRequest::Reject { .. }
+            | GroupRequest::Withdraw { .. } => None,
         };
         if spending.is_some_and(|spending| !self.board.allow(&asker.you.user, spending)) {
             return Err(Refusal(Denied::Later, PAUSE));
@@ -233,6 +241,10 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             }
             GroupRequest::Reject { epoch } => {
                 self.reject(asker, call, group, epoch).await?;
+                Ok(Vec::new())
+            }
+            GroupRequest::Withdraw { epoch } => {
+                self.withdraw(asker, call, group, epoch).await?;
                 Ok(Vec::new())
             }
             GroupRequest::Info => self.info(call, group, number).await,

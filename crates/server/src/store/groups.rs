@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use undertone_keys::envelope::Address;
-use undertone_keys::{CallId, DeviceId, RoomId, WallTime};
+use undertone_keys::{CallId, DeviceId, RoomId, UserId, WallTime};
 use undertone_protocol::delivery::Node;
 
 use super::StoreError;
@@ -27,7 +27,7 @@ pub struct NewGroup {
     /// The cipher suite.
     pub suite: u16,
     /// Who begins it.
-    pub creator: DeviceId,
+    pub creator: Address,
     /// What tells this beginning from another.
     pub hash: [u8; 32],
     /// Its `GroupInfo`.
@@ -47,6 +47,8 @@ pub struct StoredGroup {
     pub oldest: u64,
     /// Who began it.
     pub creator: DeviceId,
+    /// Who alone has shown to be in it, if nobody else has.
+    pub alone: Option<UserId>,
     /// From [`NewGroup::hash`].
     pub hash: [u8; 32],
     /// The newest `GroupInfo`.
@@ -133,6 +135,12 @@ pub trait Groups: Send + Sync + 'static {
     /// Ends an epoch, and opens the next. [`StoreError::Conflict`] when the group is not in that epoch, or gone: of all that try, one
     /// does it.
     fn end_epoch(&self, end: EpochEnd) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Somebody else than whoever began it has shown to be in the group of this call.
+    fn not_alone(&self, call: CallId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Forgets the group of this call, where nobody but whoever began it has shown to be in it; else [`StoreError::Conflict`].
+    fn withdraw_group(&self, call: CallId) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Gives an epoch back: the commit with this hash, which ended it, is gone with all that came with it, and what the group was in that
     /// epoch is the newest again. [`StoreError::Conflict`] when the group is not in the epoch that this commit opened, or came to it by

@@ -57,7 +57,7 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
         call,
         room,
         suite: 2,
-        creator: device(1),
+        creator: Address { user: "ada@x".parse().unwrap(), device: device(1) },
         hash: [9; 32],
         info: vec![7; 10],
         tree: changes(1, &[(0, Some(1))]),
@@ -74,6 +74,17 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     let tree = |keys: &[Option<u8>]| keys.iter().map(|key| key.map(testing::leaf)).collect::<Vec<Option<Node>>>();
     assert_eq!((group.suite, group.epoch, group.oldest, group.creator, group.hash), (2, 0, 0, device(1), [9; 32]));
     assert_eq!((group.info, group.nodes, group.history), (vec![7; 10], tree(&[Some(1)]), vec![]));
+
+    // Where nobody else has shown to be in it, it can be withdrawn, and begun by somebody else.
+    assert_eq!(group.alone, Some("ada@x".parse().unwrap()));
+    store.withdraw_group(call).await.unwrap();
+    assert!(is_conflict(&store.withdraw_group(call).await), "there is none");
+    assert_eq!(store.group(call).await.unwrap(), None);
+    store.create_group(NewGroup { creator: address("bob@x", 2), ..new.clone() }, NOW).await.unwrap();
+    store.not_alone(call).await.unwrap();
+    assert!(is_conflict(&store.withdraw_group(call).await), "somebody is in it");
+    assert_eq!(store.forget_groups(WallTime::from_unix(u64::MAX / 4)).await.unwrap(), 1);
+    store.create_group(new.clone(), NOW).await.unwrap();
 
     // Of all commits to one epoch there is one, and nothing of another is kept.
     assert!(is_conflict(&store.end_epoch(end(call, 1, 2)).await), "ahead");

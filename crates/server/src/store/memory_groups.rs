@@ -17,6 +17,7 @@ pub(super) struct KeptGroup {
     epoch: u64,
     oldest: u64,
     creator: DeviceId,
+    alone: Option<UserId>,
     hash: [u8; 32],
     info: Vec<u8>,
     nodes: Vec<Option<Node>>,
@@ -69,9 +70,22 @@ impl Groups for Memory {
         let (commits, welcomed, mut nodes) = (BTreeMap::new(), HashMap::new(), Vec::new());
         change(&mut nodes, tree);
         let (epoch, oldest, used) = (0, 0, now);
-        let before = None;
-        let kept =
-            KeptGroup { room, suite, epoch, oldest, creator, hash, info, nodes, commits, welcomed, used, before };
+        let (before, alone, creator) = (None, Some(creator.user), creator.device);
+        let kept = KeptGroup {
+            room,
+            suite,
+            epoch,
+            oldest,
+            creator,
+            alone,
+            hash,
+            info,
+            nodes,
+            commits,
+            welcomed,
+            used,
+            before,
+        };
         tables.groups.insert(call, kept);
         Ok(())
     }
@@ -87,6 +101,7 @@ impl Groups for Memory {
             epoch: group.epoch,
             oldest: group.oldest,
             creator: group.creator,
+            alone: group.alone.clone(),
             hash: group.hash,
             info: group.info.clone(),
             nodes: group.nodes.clone(),
@@ -101,6 +116,7 @@ impl Groups for Memory {
         let group = tables.groups.get_mut(&end.call).filter(|group| group.epoch == end.epoch);
         let group = group.ok_or(StoreError::Conflict)?;
         let (nodes, info) = (group.nodes.clone(), std::mem::take(&mut group.info));
+        group.alone.take_if(|alone| *alone != end.by.user);
         group.before = Some(Before { info, nodes, by: end.by.user });
         group.commits.insert(end.epoch, Winner { device: end.by.device, hash: end.hash, commit: end.commit });
         group.epoch += 1;
@@ -113,6 +129,20 @@ impl Groups for Memory {
         }
         group.commits.retain(|epoch, _| *epoch >= end.oldest);
         group.welcomed.retain(|_, (_, epoch, _)| *epoch >= end.oldest);
+        Ok(())
+    }
+
+    async fn not_alone(&self, call: CallId) -> Result<(), StoreError> {
+        if let Some(group) = self.tables().groups.get_mut(&call) {
+            group.alone = None;
+        }
+        Ok(())
+    }
+
+    async fn withdraw_group(&self, call: CallId) -> Result<(), StoreError> {
+        let groups = &mut self.tables().groups;
+        groups.get(&call).filter(|group| group.alone.is_some()).ok_or(StoreError::Conflict)?;
+        groups.remove(&call);
         Ok(())
     }
 

@@ -105,15 +105,17 @@ impl Groups for Sqlite {
         if present.fetch_optional(&mut *transaction).await?.is_none() {
             return Err(StoreError::Conflict);
         }
-        let insert = "INSERT INTO mls_groups (call, room, suite, epoch, info, length, oldest, creator, hash, used)
-                      VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?, ?)";
+        let insert =
+            "INSERT INTO mls_groups (call, room, suite, epoch, info, length, oldest, creator, alone, hash, used)
+                      VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?, ?, ?)";
         query(insert)
             .bind(call)
             .bind(group.room.as_bytes().as_slice())
             .bind(group.suite)
             .bind(group.info)
             .bind(group.tree.length)
-            .bind(group.creator.as_bytes().as_slice())
+            .bind(group.creator.device.as_bytes().as_slice())
+            .bind(group.creator.user.as_str())
             .bind(group.hash.as_slice())
             .bind(seconds(now))
             .execute(&mut *transaction)
@@ -133,7 +135,7 @@ impl Groups for Sqlite {
         let mut transaction = self.pool().begin().await?;
         let call = id.as_bytes().as_slice();
         let select =
-            "SELECT suite, epoch, info, length, oldest, creator, hash, before_by FROM mls_groups WHERE call = ?";
+            "SELECT suite, epoch, info, length, oldest, creator, alone, hash, before_by FROM mls_groups WHERE call = ?";
         let Some(row) = query(select).bind(call).fetch_optional(&mut *transaction).await? else { return Ok(None) };
         let length = usize::try_from(row.try_get::<u32, _>("length")?).map_err(|_| StoreError::Damaged)?;
         if length > MAX_TREE_NODES {
@@ -162,7 +164,9 @@ impl Groups for Sqlite {
             Some(user) => opened(&mut transaction, id, epoch, &user).await?,
             None => None,
         };
+        let alone = row.try_get::<Option<String>, _>("alone")?.map(|user| user.parse());
         Ok(Some(StoredGroup {
+            alone: alone.transpose().map_err(|_| StoreError::Damaged)?,
             suite: row.try_get("suite")?,
             epoch,
             opened,
@@ -180,9 +184,10 @@ impl Groups for Sqlite {
         let (call, epoch) = (end.call.as_bytes().as_slice(), number(end.epoch));
         // The compare and the set. That there is one row of each epoch holds by itself as well.
         let set = "UPDATE mls_groups SET epoch = epoch + 1, before_info = info, before_length = length, before_by = ?, info = ?,
-                   length = ?, oldest = MAX(oldest, ?), used = ? WHERE call = ? AND epoch = ?";
+                   length = ?, oldest = MAX(oldest, ?), used = ?, alone = CASE WHEN alone = ? THEN alone END
+                   WHERE call = ? AND epoch = ?";
         let set = query(set).bind(end.by.user.as_str()).bind(end.info).bind(end.tree.length);
-        let set = set.bind(number(end.oldest)).bind(seconds(end.now));
+        let set = set.bind(number(end.oldest)).bind(seconds(end.now)).bind(end.by.user.as_str());
         if set.bind(call).bind(epoch).execute(&mut *transaction).await?.rows_affected() != 1 {
             return Err(StoreError::Conflict);
         }
@@ -228,6 +233,19 @@ impl Groups for Sqlite {
         }
         transaction.commit().await?;
         Ok(())
+    }
+
+    async fn not_alone(&self, call: CallId) -> Result<(), StoreError> {
+        let set = query("UPDATE mls_groups SET alone = NULL WHERE call = ?").bind(call.as_bytes().as_slice());
+        set.execute(self.pool()).await?;
+        Ok(())
+    }
+
+    async fn withdraw_group(&self, call: CallId) -> Result<(), StoreError> {
+        let gone =
+            query("DELETE FROM mls_groups WHERE call = ? AND alone IS NOT NULL").bind(call.as_bytes().as_slice());
+        let gone = gone.execute(self.pool()).await?.rows_affected();
+        if gone == 1 { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
     async fn give_back(&self, id: CallId, epoch: u64, hash: [u8; 32]) -> Result<(), StoreError> {

@@ -268,6 +268,7 @@ impl<'r> Day<'r> {
                 GroupRequest::Attest { epoch: attest.epoch, digest }
             }
             Output::Reject { epoch } => GroupRequest::Reject { epoch },
+            Output::Withdraw { epoch } => GroupRequest::Withdraw { epoch },
             Output::AskInfo => GroupRequest::Info,
             Output::FetchTree { epoch } => {
                 let bytes = self.house.tree(self.now, &address_of_me.user, self.place, Some(epoch)).ok();
@@ -391,6 +392,7 @@ fn read(news: GroupNews, upload: Option<(u32, u64, usize)>) -> Option<Input> {
             }
             _ => Some(Input::NoInfo),
         },
+        GroupNews::Withdrawn => Some(Input::Withdrawn),
         GroupNews::Opened => None,
     }
 }

@@ -123,7 +123,7 @@ async fn shelve(store: &Sqlite, roster: &Roster, group: &Shelved, now: WallTime)
         call: group.call,
         room: group.room,
         suite,
-        creator: by.device,
+        creator: by.clone(),
         hash: sha256(&[&info]),
         info: info.clone(),
         tree,

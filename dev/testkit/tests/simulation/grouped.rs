@@ -10,6 +10,7 @@ use undertone_keys::CallId;
 use undertone_keys::sign::SigningKey;
 use undertone_keys::testing::SeededRng;
 use undertone_protocol::Access;
+use undertone_protocol::delivery::{GroupRequest, Tree, TreePatch, testing};
 use undertone_protocol::signal::{ToDevice, ToServer};
 use undertone_server::config::Limits;
 use undertone_testkit::delivery_house::House;
@@ -310,4 +311,27 @@ fn sto_2_what_a_full_disk_owes_is_written_before_anything_else() {
     world.play().unwrap();
     assert!(world.device(1).joined.is_some());
     assert_eq!(waiting(&world), 0);
+}
+
+/// Rule RLY-6: somebody on the list begins the call's group with what is none, before anybody else comes. Those who come withdraw it, and
+/// are in one of their own.
+#[test]
+fn rly_6_a_call_whose_group_was_begun_with_junk_goes_on() {
+    let enter = |at, device| (at, Act::Enter(device));
+    let acts = vec![enter(1_000, 0), enter(1_200, 1), enter(1_500, 2)];
+    let quiet = Schedule { acts, end: 900, listeners: 0, ..Schedule::grouped(1) };
+    let mut world = World::new(Schedule { devices: 4, ..quiet });
+    world.play().unwrap();
+    let place = world.access.last().unwrap().list().room;
+    let call = CallId::from_bytes(*place.as_bytes());
+    let tree = testing::tree(1, 7);
+    let info = testing::group_info(&call, 0, &tree, b"junk");
+    let request = GroupRequest::Create { info, tree: TreePatch::between(&Tree::default(), &tree) };
+    world.house_hears(3, ToServer::Group { room: place, call, number: 1, request });
+    world.schedule.end = 16_000;
+    world.play().unwrap();
+    assert_eq!(world.house.as_ref().unwrap().delivered().withdrawn, 1);
+    let groups = (0..3).map(|device| world.device(device).engine.explain_room(world.now).unwrap().group.unwrap());
+    let groups: Vec<_> = groups.map(|group| (group.epoch, group.members.len())).collect();
+    assert!(groups[0].1 == 3 && groups.iter().all(|group| *group == groups[0]), "{groups:?}");
 }

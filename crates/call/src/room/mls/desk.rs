@@ -66,6 +66,7 @@ impl Desk {
                 (None, GroupRequest::Attest { epoch: attest.epoch, digest })
             }
             Said::Reject { epoch } => (None, GroupRequest::Reject { epoch }),
+            Said::Withdraw { epoch } => (None, GroupRequest::Withdraw { epoch }),
             Said::AskInfo => (Some(Asked::Info), GroupRequest::Info),
             Said::FetchTree { epoch } => return Some(Output::FetchTree { epoch }),
             Said::Publish { package } => {
@@ -108,6 +109,7 @@ impl Desk {
                 let Asked::Info = self.asked.remove(&number)? else { return None };
                 Some(Input::Info { epoch, info: info.as_bytes().to_vec() })
             }
+            GroupNews::Withdrawn => Some(Input::Withdrawn),
             // Whoever wanted to begin it as well is told so by the answer to that.
             GroupNews::Opened => None,
         }

@@ -7,6 +7,7 @@ mod left_behind;
 mod one_commit;
 mod refused;
 mod restarted;
+mod withdrawn;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;

@@ -1,0 +1,135 @@
+//! Withdrawing a group that nobody could come into (rule RLY-6). The server cannot check what a group begins with: an insider who begins
+//! it with junk would end the call for everybody, for there is nothing to give back before epoch 0. So those who are outside say that they
+//! cannot come in, and where more than half of them do while nobody but the one who began it was ever seen inside, the group is gone, and
+//! another may be begun (docs/adr/0032).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use undertone_keys::envelope::Address;
+use undertone_keys::{CallId, DeviceId, UserId};
+use undertone_protocol::delivery::{Denied, GroupNews};
+use undertone_protocol::limits::{GIVEN_BACK_AFTER, GIVEN_BACK_BAN, MAX_ATTESTS, MAX_GIVEN_BACK};
+
+use super::group::{Group, Known, State};
+use super::{Asker, GroupDesk, Refusal};
+use crate::store::{Groups, Rooms, StoreError};
+
+/// Somebody whose devices alone have shown to be in a group.
+#[derive(Debug)]
+pub(super) struct Alone {
+    pub(super) user: UserId,
+    /// Since when that is known here.
+    since: Instant,
+    /// The devices that cannot come in.
+    shut_out: HashMap<DeviceId, UserId>,
+}
+
+impl Alone {
+    pub(super) fn new(user: UserId, since: Instant) -> Self {
+        Self { user, since, shut_out: HashMap::new() }
+    }
+
+    /// Whether more than half of the people outside, of whom these are the devices, cannot come in.
+    fn is_shut<'a>(&self, following: impl Iterator<Item = &'a Address>, now: Instant) -> bool {
+        let outside: HashSet<&UserId> = following.map(|who| &who.user).filter(|user| **user != self.user).collect();
+        let shut_out: HashSet<&UserId> = self.shut_out.values().filter(|user| outside.contains(user)).collect();
+        now.saturating_duration_since(self.since) >= GIVEN_BACK_AFTER && shut_out.len() * 2 > outside.len()
+    }
+}
+
+impl State {
+    /// Why somebody does not begin a group whose last one was withdrawn a short while ago.
+    pub(super) fn refuse_withdrawn(&self, by: &UserId, now: Instant) -> Result<(), Refusal> {
+        let since = |at: &Instant| now.saturating_duration_since(*at);
+        let waits = self
+            .withdrawn
+            .iter()
+            .filter(|(user, _)| user == by)
+            .map(|(_, at)| GIVEN_BACK_BAN.saturating_sub(since(at)));
+        let wait: Duration = waits.max().unwrap_or_default();
+        if wait.is_zero() { Ok(()) } else { Err(Refusal(Denied::Later, wait)) }
+    }
+}
+
+impl<S: Groups + Rooms> GroupDesk<S> {
+    /// This device shows to be in the group: if it is somebody else's than that of whoever began it, nobody can withdraw it any more.
+    pub(super) async fn comes_in(&self, state: &mut State, call: CallId, you: &Address) -> Result<(), StoreError> {
+        if let Known::Group(current) = &mut state.known
+            && current.alone.take_if(|alone| alone.user != you.user).is_some()
+        {
+            self.store.not_alone(call).await?;
+        }
+        Ok(())
+    }
+
+    /// A device that follows cannot come in. Where that is so for enough people the group is gone: durable before anybody hears of it.
+    pub(super) async fn withdraw(
+        &self,
+        Asker { you, membership, .. }: Asker<'_>,
+        call: CallId,
+        group: &Group,
+        epoch: u64,
+    ) -> Result<(), Refusal> {
+        let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
+        let follows = state.followers.following().any(|follower| follower == you);
+        let Some(current) = state.current(&self.store, call, now).await? else { return Ok(()) };
+        let Some(alone) = current.alone.as_mut().filter(|alone| follows && alone.user != you.user) else {
+            return Ok(());
+        };
+        // Of how many that is known is bounded.
+        if current.epoch != epoch || alone.shut_out.len() >= MAX_ATTESTS {
+            return Ok(());
+        }
+        alone.shut_out.insert(you.device, you.user.clone());
+        let listed = state.followers.following().filter(|who| membership.lists(&who.user));
+        let Known::Group(current) = &state.known else { return Ok(()) };
+        let Some(alone) = current.alone.as_ref().filter(|alone| alone.is_shut(listed, now)) else { return Ok(()) };
+        let user = alone.user.clone();
+        match self.store.withdraw_group(call).await {
+            Ok(()) => {}
+            // Somebody has come in, by what the database says.
+            Err(StoreError::Conflict) => {
+                state.known = Known::Nothing;
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        state.known = Known::None;
+        state.forget_members();
+        state.followers.begin_anew();
+        if state.withdrawn.len() >= MAX_GIVEN_BACK {
+            state.withdrawn.pop_front();
+        }
+        state.withdrawn.push_back((user, now));
+        self.counts.withdrawn.fetch_add(1, Ordering::Relaxed);
+        self.tell_followers(state, call, membership, None, GroupNews::Withdrawn, now);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(user: usize, device: u8) -> Address {
+        Address { user: format!("m{user}@x").parse().unwrap(), device: DeviceId::from_bytes([device; 16]) }
+    }
+
+    #[test]
+    fn rly_6_more_than_half_of_the_people_outside_withdraw_a_group() {
+        let start = Instant::now();
+        let least = |outside: u8| {
+            let following: Vec<Address> = (0..=outside).map(|n| address(n.into(), n)).collect();
+            (0..=outside).find(|shut| {
+                let mut alone = Alone::new(address(0, 0).user, start);
+                alone.shut_out.extend((1..=*shut).map(|n| (address(n.into(), n).device, address(n.into(), n).user)));
+                assert!(!alone.is_shut(following.iter(), start + GIVEN_BACK_AFTER / 2));
+                alone.is_shut(following.iter(), start + GIVEN_BACK_AFTER)
+            })
+        };
+        assert_eq!([1, 2, 3, 4, 5, 100].map(least), [1, 2, 2, 3, 3, 51].map(Some));
+        assert_eq!(least(0), None, "nobody is outside");
+    }
+}
