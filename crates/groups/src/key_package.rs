@@ -10,7 +10,7 @@ use tls_codec::DeserializeBytes;
 use undertone_keys::{WallTime, cbor};
 
 use crate::failure::{Blame, Broken};
-use crate::leaf::{Claim, Joiner, LeafKey};
+use crate::leaf::{Claim, Joiner, LeafKey, can_be_sealed_to};
 use crate::provider::{Crypto, Overlay, Provider};
 use crate::roll::DeviceRef;
 use crate::step::{Outgoing, Step, post};
@@ -131,6 +131,9 @@ impl KeyPackage {
             return Err(KeyPackageError::Suite);
         }
         let leaf = mls.leaf_node();
+        if !can_be_sealed_to(leaf, suite) {
+            return Err(KeyPackageError::Invalid);
+        }
         let claim = Claim::read(leaf.credential(), leaf.signature_key().as_slice(), suite)
             .ok_or(KeyPackageError::Credential)?;
         let needed = config::capabilities(suite);

@@ -21,6 +21,9 @@ pub enum Refused {
     /// A leaf says after a change that it is somebody else's, or of another join.
     #[error("MLS-1: leaf {0} is given to somebody else")]
     Handover(u32),
+    /// Nothing can be sealed to the key of a leaf: nobody could commit any more.
+    #[error("MLS-1: nothing can be sealed to leaf {0}")]
+    LeafKey(u32),
     /// Two leaves of one join.
     #[error("MLS-1: leaf {0} is a second one of the same join")]
     Twice(u32),

@@ -7,15 +7,19 @@ mod world;
 use mallory::{Key, Mallory, SUITE, capabilities};
 use openmls::credentials::NewSignerBundle;
 use openmls::extensions::{Extension, Extensions, UnknownExtension};
+use openmls::framing::MlsMessageOut;
 use openmls::key_packages::KeyPackage as MlsKeyPackage;
 use openmls::messages::external_proposals::JoinProposal;
 use openmls::prelude::{Capabilities, ExtensionType, LeafNodeIndex, LeafNodeParameters};
+use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::OpenMlsProvider;
+use openmls_traits::signatures::Signer as _;
 use undertone_groups::{
-    Blame, DeviceRef, Group, JudgeError, Protection, ReceiveError, Received, Refused, Standing, Suite, Terms,
+    Blame, DeviceRef, Group, JudgeError, KeyPackage, KeyPackageError, Protection, ReceiveError, Received, Refused,
+    Standing, Suite, Terms,
 };
 use undertone_keys::{DeviceId, JoinId, UserId};
-use world::{ID, List, Person, agree, three};
+use world::{ID, List, NOW, Person, agree, three};
 
 const JOIN: JoinId = JoinId::from_bytes([9; 16]);
 
@@ -145,7 +149,7 @@ fn mls_1_foreign_leaf_is_refused_when_a_leaf_becomes_somebody_elses() {
 fn mls_1_foreign_leaf_is_refused_when_a_member_adds_it() {
     let (mut ada, _, eve, mut mallory, list) = inside();
     let add = |mallory: &mut Mallory, credential| {
-        let (provider, key) = (openmls_rust_crypto::OpenMlsRustCrypto::default(), mallory.key.clone());
+        let (provider, key) = (OpenMlsRustCrypto::default(), mallory.key.clone());
         let _ = key;
         let (key, credential): (Key, openmls::credentials::CredentialWithKey) = credential;
         let package = MlsKeyPackage::builder()
@@ -196,13 +200,13 @@ fn mls_2_proposals_that_stand_alone_are_refused() {
     assert_eq!(refusal(&mut ada, &proposal.to_bytes().unwrap()), Refused::Proposal);
     // From outside: somebody asks to be added.
     let key = Key::draw();
-    let provider = openmls_rust_crypto::OpenMlsRustCrypto::default();
+    let provider = OpenMlsRustCrypto::default();
     let package = MlsKeyPackage::builder()
         .leaf_node_capabilities(capabilities())
         .build(SUITE, &provider, &key, key.credential(&eve, &eve.identity, JoinId::from_bytes([5; 16])))
         .unwrap();
     let (id, epoch) = (mallory.group.group_id().clone(), mallory.group.epoch());
-    let asked = JoinProposal::new::<<openmls_rust_crypto::OpenMlsRustCrypto as OpenMlsProvider>::StorageProvider>(
+    let asked = JoinProposal::new::<<OpenMlsRustCrypto as OpenMlsProvider>::StorageProvider>(
         package.key_package().clone(),
         id,
         epoch,
@@ -239,4 +243,57 @@ fn dos_1_foreign_leaf_is_refused_that_is_larger_than_the_service_takes() {
     let credential = key.credential(&eve, &eve.identity, JOIN);
     let (_, commit) = Mallory::join_saying(large, &info, &tree, key, credential);
     assert_eq!(refusal(&mut ada, &commit), Refused::TooMany);
+}
+
+/// A leaf is let in whose key nothing can be sealed to: from then on nobody could commit. The library does not look.
+#[test]
+fn mls_1_foreign_leaf_is_refused_to_which_nothing_can_be_sealed() {
+    let eve = Person::new("eve", 77);
+    let key = Key::draw();
+    let credential = key.credential(&eve, &eve.identity, JOIN);
+    let provider = OpenMlsRustCrypto::default();
+    let made = MlsKeyPackage::builder()
+        .leaf_node_capabilities(capabilities())
+        .build(SUITE, &provider, &key, credential)
+        .unwrap();
+    let good = MlsMessageOut::from(made.key_package().clone()).to_bytes().unwrap();
+    let parse = |bytes| KeyPackage::parse(&KeyPackage::put_in(Suite::X25519, bytes), Suite::X25519, NOW).map(|_| ());
+    assert_eq!(parse(forged(&good, &key, |_| {})), Ok(()), "signed anew it is as good as it was");
+    for bad in [[0; 32], [255; 32]] {
+        let is_bad = |leaf: &mut [u8]| leaf.copy_from_slice(&bad);
+        // Of these the second is a point like another, once it is reduced.
+        let expected = if bad == [0; 32] { Err(KeyPackageError::Invalid) } else { Ok(()) };
+        assert_eq!(parse(forged(&good, &key, is_bad)), expected);
+    }
+}
+
+/// A key package with another key in its leaf, signed anew (RFC 9420, 5.1.2, 7.2 and 10).
+fn forged(bytes: &[u8], key: &Key, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    // Lengths here are of one byte, or of two that begin with the bits 01.
+    let vector = |bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).unwrap();
+        let head =
+            if length < 64 { vec![u8::try_from(length).unwrap()] } else { (length | 0x4000).to_be_bytes().to_vec() };
+        [head, bytes.to_vec()].concat()
+    };
+    let skip = |at: usize| match bytes[at] {
+        short @ 0..64 => at + 1 + usize::from(short),
+        _ => at + 2 + usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]) & 0x3fff),
+    };
+    let sign = |label: &str, content: &[u8]| {
+        let signed = [vector(format!("MLS 1.0 {label}").as_bytes()), vector(content)].concat();
+        vector(&key.sign(&signed).unwrap())
+    };
+    // Message and wire format; version and suite; the init key; then the leaf.
+    let leaf = skip(8);
+    let after_credential = skip(skip(skip(leaf)) + 2);
+    let capabilities = (0..5).fold(after_credential, |at, _| skip(at));
+    // What it is from, and how long it holds.
+    let end = skip(capabilities + 1 + 16);
+    let mut said = bytes[leaf..end].to_vec();
+    change(&mut said[1..33]);
+    let extensions = skip(end);
+    let signature = skip(extensions);
+    let package = [&bytes[4..leaf], &said, &sign("LeafNodeTBS", &said), &bytes[extensions..signature]].concat();
+    [&bytes[..4], &package, &sign("KeyPackageTBS", &package)].concat()
 }

@@ -44,7 +44,7 @@ pub use origin::{Origin, OriginCounts};
 pub use terms::{Audience, Protection, Terms};
 
 /// The protocol version spoken on WebSocket and control stream. Any other is refused by name (rule MED-10).
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 /// ALPN of the media connection.
 pub const ALPN_MEDIA: &[u8] = b"undertone/1";
 /// ALPN of REST and WebSocket.

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use undertone_keys::{CallId, RoomId, UserId};
+use undertone_protocol::AccessList;
 
 use crate::store::StoredRoom;
 
-/// What all kept rooms weigh at most: a room as much as it has members, and [`ROOM_WEIGHT`]. A hundred of the largest.
+/// What all kept rooms weigh at most: a room as much as it has members, and [`ROOM_WEIGHT`]. A hundred of a thousand.
 const MAX_WEIGHT: usize = 100_000;
 /// What a room without members weighs.
 const ROOM_WEIGHT: usize = 16;
@@ -18,11 +19,13 @@ const ROOM_WEIGHT: usize = 16;
 pub(crate) struct Membership {
     call: Option<CallId>,
     users: HashSet<UserId>,
+    /// Those of them who only listen, and have no part in the group of a call (rule GRP-9).
+    audience: HashSet<UserId>,
 }
 
 impl From<StoredRoom> for Membership {
     fn from(StoredRoom { call, members }: StoredRoom) -> Self {
-        Self { call, users: members.into_iter().collect() }
+        Self { call, users: members.into_iter().collect(), audience: HashSet::new() }
     }
 }
 
@@ -37,8 +40,20 @@ impl Membership {
         self.users.contains(user)
     }
 
+    /// Whether this user may be a member of the group of a call in the room: is on the list, and not in the audience.
+    pub(crate) fn may_be_member(&self, user: &UserId) -> bool {
+        self.users.contains(user) && !self.audience.contains(user)
+    }
+
+    /// The same with those of the list who are an audience.
+    pub(crate) fn with_list(mut self, list: &AccessList) -> Self {
+        let audience = list.members.iter().filter(|listed| list.terms.is_audience(listed.rights));
+        self.audience = audience.map(|listed| listed.user.clone()).collect();
+        self
+    }
+
     fn weight(&self) -> usize {
-        self.users.len() + ROOM_WEIGHT
+        self.users.len() + self.audience.len() + ROOM_WEIGHT
     }
 }
 

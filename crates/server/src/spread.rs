@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, RoomId, UserId};
+use undertone_protocol::Access;
 use undertone_protocol::limits::{MAX_ENVELOPE, MAX_LETTERS};
 use undertone_protocol::signal::{Letter, Reason, ReturnedLetter, ToDevice, Why};
 
@@ -49,7 +50,14 @@ impl<S: Rooms> RoomDesk<S> {
             Err(_) if !board.allow(asker, Spending::Room) => Err(NotNow),
             Err(reading) => {
                 let Some(stored) = self.store.room(room).await.map_err(|_| NotNow)? else { return Ok(None) };
-                let membership = Arc::new(Membership::from(stored));
+                let newest = self.store.newest_access(room).await.map_err(|_| NotNow)?;
+                let access = newest.and_then(|(_, access)| Access::from_stored(&access).ok());
+                let membership = Membership::from(stored);
+                let membership = match &access {
+                    Some(access) if access.list().terms.audience.is_some() => membership.with_list(access.list()),
+                    _ => membership,
+                };
+                let membership = Arc::new(membership);
                 self.memberships.keep(room, &membership, reading);
                 Ok(Some(membership))
             }

@@ -216,7 +216,7 @@ pub(crate) fn delivery_service(bytes: &[u8]) {
     for (person, address) in people.iter().zip(&addresses) {
         let _ = house.connect(Time::ZERO, address, *person.identity.public());
     }
-    let (mut rest, mut now, mut opened) = (bytes, Time::ZERO, BTreeMap::new());
+    let (mut rest, mut now, mut opened, mut undone) = (bytes, Time::ZERO, BTreeMap::new(), 0);
     while let Some((&[who, high, low], after)) = rest.split_first_chunk() {
         let length = usize::from(u16::from_be_bytes([high, low])).min(after.len());
         let (request, after) = after.split_at(length);
@@ -226,6 +226,10 @@ pub(crate) fn delivery_service(bytes: &[u8]) {
         let Some(address) = addresses.get(who) else { return };
         if let Ok(request) = cbor::decode::<GroupRequest>(request) {
             house.request(now, address, (ROOM, CALL), 1, request);
+        }
+        let gone = house.delivered().given_back + house.delivered().withdrawn;
+        if gone != core::mem::replace(&mut undone, gone) {
+            opened.clear();
         }
         for message in house.take(address) {
             if let ToDevice::Group { news: GroupNews::Accepted { epoch, .. }, .. } = message {

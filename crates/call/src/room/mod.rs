@@ -92,6 +92,8 @@ pub struct RoomCall {
     keys: Keys,
     mls: Option<Box<mls::Mls>>,
     listening: Option<Box<audience::Listening>>,
+    /// Since when this device goes by its list.
+    access_since: Time,
     forward_secrecy: bool,
     /// Letters about keys that came to this device.
     received: LetterCount,
@@ -126,6 +128,7 @@ impl RoomCall {
             keys: Keys::default(),
             mls: None,
             listening: None,
+            access_since: Time::ZERO,
             forward_secrecy: true,
             received: LetterCount::default(),
             checkpoint: Vec::new(),

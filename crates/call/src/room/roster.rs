@@ -86,9 +86,16 @@ impl Seat {
         self.entry.grant.is_audience()
     }
 
-    /// It asks this device for keys; whether that is new.
-    pub(super) const fn ask(&mut self) -> bool {
-        !core::mem::replace(&mut self.asks, true)
+    /// It asks this device for keys; whether it is to be looked at for that: for the first time, or again where it was not let in then.
+    pub(super) fn ask(&mut self, now: Time) -> bool {
+        let again = match &mut self.state {
+            SeatState::AwaitingList { since } if now.since(*since) >= STRANGER => {
+                *since = now;
+                true
+            }
+            _ => false,
+        };
+        !core::mem::replace(&mut self.asks, true) || again
     }
 
     pub(super) const fn member(&self) -> &Address {
@@ -235,7 +242,8 @@ impl RoomCall {
     }
 
     fn dismissed(&mut self, now: Time, index: SenderIndex, seat: &Seat, was: SeatState, reason: Refusal) {
-        if seat.is_audience() && !matches!(was, SeatState::AwaitingList { .. }) {
+        // Whoever gave it a key has it admitted, and to others it may have been given one. Who could not be proven was given none.
+        if seat.is_audience() && matches!(was, SeatState::Admitted | SeatState::AwaitingQuestion) {
             self.listener_gone(now, index, seat, reason);
         }
         if was != SeatState::Admitted {
@@ -265,7 +273,8 @@ impl RoomCall {
         let Some(seat) = self.seats.get_mut(&index) else { return };
         if seat.is_audience() && !seat.asks {
             seat.state = SeatState::AwaitingQuestion;
-            return;
+            // Its question may have come before it was shown.
+            return self.keys.look_again();
         }
         if matches!(seat.state, SeatState::AwaitingList { .. } | SeatState::AwaitingQuestion) {
             seat.state = SeatState::AwaitingProof { since: now };
@@ -426,7 +435,7 @@ impl RoomCall {
             return;
         };
         if access.list().version > self.access.list().version {
-            self.access = access;
+            (self.access, self.access_since) = (access, now);
             let Some(listed) = self.access.list().listed(&self.local.address.user) else {
                 return self.leave(Leaving::Removed);
             };
@@ -493,8 +502,8 @@ impl RoomCall {
         if self.recheck_at.take_if(|at| *at <= now).is_some() {
             self.recheck_at = Some(now + RECHECK);
             self.fetch_access(now);
-            let present = |user: &UserId| self.seats.values().any(|seat| seat.member().user == *user);
-            self.known.retain(|user, known| known.asked || present(user));
+            let present: BTreeSet<&UserId> = self.seats.values().map(|seat| &seat.member().user).collect();
+            self.known.retain(|user, known| known.asked || present.contains(user));
             // Listeners are looked up when they say that they are still there: not thousands at a time.
             let members = self.seats.values().filter(|seat| !seat.is_audience()).map(|seat| &seat.member().user);
             let members: BTreeSet<&UserId> = members.collect();

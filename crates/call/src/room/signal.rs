@@ -197,6 +197,9 @@ pub enum KeySignal {
         /// The newest checkpoint of the key directory that the member was shown (rule KT-13).
         #[cbor(n(2), with = "minicbor::bytes")]
         checkpoint: Vec<u8>,
+        /// Somebody's leaf went: what is sealed under the epoch before is good for a moment only (rule GRP-4).
+        #[n(3)]
+        removed: bool,
     },
     /// To whom follows the host.
     #[n(5)]

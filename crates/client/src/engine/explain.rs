@@ -96,7 +96,7 @@ impl Engine {
                 protection: media.protection,
                 keys: source,
                 rights: room.rights(),
-                forward_secrecy: room.has_forward_secrecy() || source != RoomKeySource::Host,
+                forward_secrecy: room.has_forward_secrecy() || (source != RoomKeySource::Host && !room.only_listens()),
             },
             source,
             joined: media.path.state() == PathState::Joined,

@@ -58,6 +58,16 @@ impl Engine {
         }
     }
 
+    /// Whoever goes is told no more of the group, is not waited for in it, and follows one less: a connection has a few.
+    pub(super) fn unfollow(&mut self) {
+        let followed = self.room.as_ref().filter(|room| room.has_group() && !room.only_listens());
+        let room = followed.map(|room| room.access().list().room);
+        let call = self.media.as_ref().filter(|media| media.is_room()).map(|media| media.call);
+        if let (Some(room), Some(call)) = (room, call) {
+            self.ask_service(room, call, 0, GroupRequest::Unfollow);
+        }
+    }
+
     fn is_in_call(&self, call: CallId) -> bool {
         self.media.as_ref().is_some_and(|media| media.is_room() && media.call == call)
     }
@@ -66,6 +76,7 @@ impl Engine {
     pub(super) fn groups_not_stored(&mut self, now: Time, writes: WriteSet) {
         // Nothing more is asked of a disk that takes nothing. What it owes goes before whatever is written next, or else what lies there
         // would be of a group that this device has left, with a commit in it that is sent again after a start.
+        self.unfollow();
         let mut owed = self.groups_owed.take().unwrap_or_default().then(writes);
         if let Some(room) = self.room.take() {
             self.reject("the home folder cannot be written: this device leaves the room");

@@ -52,6 +52,8 @@ pub(super) struct Media {
     /// Frames sealed since the epoch of a room was last promoted.
     pub(super) sealed_in_epoch: u64,
     pub(super) stats: MediaStats,
+    /// Of the last packet that did not open: its key is not here, and would not be waited for.
+    missed: Option<KeyId>,
 }
 
 /// Whom the media are shared with.
@@ -97,6 +99,7 @@ impl Media {
             sequence: 0,
             sealed_in_epoch: 0,
             stats: MediaStats::default(),
+            missed: None,
         }
     }
 
@@ -133,6 +136,7 @@ impl Media {
             }
             Err(error) => {
                 self.stats.refused += 1;
+                self.missed = id.filter(|_| error == OpenError::UnknownEpoch);
                 if let Some(id) = id {
                     self.arrivals.refused(now, id, error);
                 }
@@ -295,6 +299,12 @@ impl Engine {
     /// The same, also for a packet that was kept.
     pub(super) fn hear<'b>(&mut self, now: Time, packet: &'b mut [u8]) -> Option<Heard<'b>> {
         let media = self.media.as_mut()?;
+        if let (Some(id), Some(room)) = (media.missed.take(), &mut self.room)
+            && room.only_listens()
+        {
+            // A listener was given a key that nobody seals under: what others seal under is one that it has had, or not any more.
+            room.missed(now, id.sender, id.epoch);
+        }
         let opened = media.open(now, packet)?;
         if !media.heard {
             media.heard = true;

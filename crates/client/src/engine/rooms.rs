@@ -106,7 +106,9 @@ impl Engine {
             protection: grant.protection,
             keys: source,
             rights: grant.rights,
-            forward_secrecy: self.forward_secrecy || source != RoomKeySource::Host,
+            // Keys go to a member of a group by its leaf, and to everybody else by their join's key, if it has one.
+            forward_secrecy: self.forward_secrecy
+                || (source != RoomKeySource::Host && !list.terms.is_audience(grant.rights)),
         };
         // Before the server has greeted this device, its clock is known by what it has just signed.
         if self.clock.is_none() {
@@ -385,6 +387,7 @@ impl Engine {
     /// The room is over for this device.
     pub(super) fn room_over(&mut self, now: Time, outcome: Outcome) {
         let counters = self.key_counters(now).map(Box::new);
+        self.unfollow();
         if let Some(groups) = self.room.take().and_then(|room| room.into_groups()) {
             self.keep_groups(groups);
         }

@@ -183,7 +183,8 @@ fn failed(error: &ExternalCommitBuilderError<StoreError>) -> JoinError {
 fn unmade(error: &CreateCommitError) -> JoinError {
     match error {
         CreateCommitError::PskError(PskError::KeyNotFound) => JoinError::Psk,
-        CreateCommitError::ProposalValidationError(_) => Refused::Invalid.into(),
-        _ => Broken::Library.into(),
+        CreateCommitError::OwnKeyNotFound | CreateCommitError::MissingCredential => Broken::Library.into(),
+        // All that goes into it is of the group info and the tree: a leaf that nothing can be sealed to shows here alone.
+        _ => Refused::Invalid.into(),
     }
 }

@@ -21,7 +21,7 @@ use undertone_keys::digest::labelled_sha256;
 use super::settle::{empty_outbox, erase};
 use super::{Group, provisional_key};
 use crate::failure::{Blame, Broken};
-use crate::leaf::Claim;
+use crate::leaf::{Claim, can_be_sealed_to};
 use crate::provider::Provider;
 use crate::psk::PskId;
 use crate::refused::{Doubt, Refused, vouched};
@@ -322,6 +322,9 @@ impl Group<'_> {
         // One that the delivery service does not take would keep it from ever having this tree.
         if leaf.tls_serialized_len() > limits::LEAF {
             return Err(Refused::TooMany);
+        }
+        if !can_be_sealed_to(leaf, self.terms.suite) {
+            return Err(Refused::LeafKey(index));
         }
         Claim::read(leaf.credential(), leaf.signature_key().as_slice(), self.terms.suite)
             .ok_or(Refused::Credential(index))

@@ -349,6 +349,7 @@ impl Membership {
             Denied::Later(_) | Denied::Ahead | Denied::NoGroup => {}
         }
         let after = if let Denied::Later(after) = why { after.max(self.policy.backoff) } else { self.policy.denied };
+        self.not_before = Some(turn.now + after);
         self.timers.set(Timer::Answer, turn.now + after);
     }
 

@@ -139,6 +139,8 @@ pub enum Input {
         /// Somebody has gone, who is to open nothing more.
         removed: bool,
     },
+    /// Somebody has begun a group.
+    Opened,
     /// There is no group any more: too many could not come into it, and nobody but whoever began it was in it.
     Withdrawn,
     /// A person leaves the call.

@@ -144,14 +144,23 @@ impl Membership {
         }
     }
 
-    /// The group is gone that this device was in, or wanted to come into: another is begun.
+    /// The group is gone that this device was in, or wanted to come into. Where another is, the delivery service says.
     pub(super) fn on_withdrawn(&mut self, turn: &mut Turn<'_, '_>) {
         if !self.reachable || matches!(self.state, State::Creating { .. } | State::Out(_)) {
             return;
         }
         self.event(Event::Withdrawn);
-        self.view = None;
-        self.on_no_group(turn);
+        if self.view.is_some() {
+            self.astray.get_or_insert(turn.now);
+        }
+        self.forget(turn);
+        self.held.clear();
+        (self.known, self.lost, self.tries) = (0, 0, 0);
+        for timer in [Timer::Answer, Timer::Welcome, Timer::BySelf] {
+            self.timers.clear(timer);
+        }
+        self.state = State::AwaitingNews;
+        self.follow(turn.now);
     }
 
     /// The delivery service knows of no group: this device makes one.
@@ -206,14 +215,26 @@ impl Membership {
     }
 
     pub(super) fn created(&mut self, turn: &mut Turn<'_, '_>) {
+        self.not_before = None;
         self.timers.clear(Timer::Answer);
         self.tries = 0;
         self.state = State::Inside;
         self.begin_epoch(turn, &By::Entry(How::Created));
     }
 
+    /// Somebody else has begun a group. Whoever is to wait before it may begin one itself need not wait any more.
+    pub(super) fn on_opened(&mut self, turn: &mut Turn<'_, '_>) {
+        if self.reachable
+            && matches!(self.state, State::Creating { .. })
+            && self.not_before.is_some_and(|at| at > turn.now)
+        {
+            self.follow(turn.now);
+        }
+    }
+
     /// Another group was first.
     pub(super) fn not_created(&mut self, turn: &mut Turn<'_, '_>) {
+        self.not_before = None;
         self.forget(turn);
         self.await_welcome(turn);
     }

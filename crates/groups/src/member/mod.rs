@@ -351,6 +351,7 @@ impl Membership {
                 self.renew_at = Some((at.min(before), removed || gone));
             }
             Input::Withdrawn => self.on_withdrawn(turn),
+            Input::Opened => self.on_opened(turn),
             Input::Leave => self.out(turn, OutReason::Left),
             Input::Revoked => self.out(turn, OutReason::Revoked),
             Input::Tick => {}

@@ -3,6 +3,8 @@
 mod crypto;
 mod random;
 mod storage;
+#[cfg(test)]
+mod vectors;
 
 use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRng;

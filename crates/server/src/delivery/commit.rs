@@ -72,7 +72,7 @@ fn check<'u>(upload: &'u Upload, call: CallId, room: &Membership) -> Result<(Inf
         ensure(welcome_suite(welcome)? == info.suite, Denied::Mismatch)?;
         ensure(!to.is_empty() && to.iter().all(|to| devices.insert(to.device)), Denied::Malformed)?;
         // Members refuse such a commit (rule MLS-1): it would end the group for all of them.
-        ensure(to.iter().all(|to| room.lists(&to.user)), Denied::NotYours)?;
+        ensure(to.iter().all(|to| room.may_be_member(&to.user)), Denied::NotYours)?;
     }
     // Who comes in lets nobody else in.
     ensure(!frame.external || upload.welcomes.is_empty(), Denied::Malformed)?;

@@ -62,8 +62,8 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             return Err(Denied::TooMany.into());
         }
         if let Some(have) = have.filter(|have| *have <= epoch) {
+            // It may have been in another group of this call: who is in this one shows it by a commit or an attest.
             shown(&mut state, you, have);
-            self.comes_in(&mut state, call, you).await?;
         }
         // Who is further behind is told so by `oldest`, and comes in anew.
         if let Some(from) = from.filter(|from| (oldest..epoch).contains(from)) {
@@ -93,12 +93,15 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         if epoch > current.epoch {
             return Ok(());
         }
+        let is_inside = epoch == current.epoch && current.votes.is_on(digest);
         if epoch == current.epoch && current.votes.cast(you, digest) {
             self.counts.disputes.fetch_add(1, Ordering::Relaxed);
         }
         state.followers.saw(you.device, epoch);
         shown(&mut state, you, epoch);
-        self.comes_in(&mut state, call, you).await?;
+        if is_inside {
+            self.comes_in(&mut state, call, you).await?;
+        }
         Ok(())
     }
 

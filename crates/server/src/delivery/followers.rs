@@ -113,7 +113,7 @@ impl Followers {
 
     /// The connections of those who are to be told, without those who are not on the room's list any more: they follow no more.
     pub(super) fn told(&mut self, room: &Membership, except: Option<DeviceId>) -> Vec<(DeviceId, u64)> {
-        self.0.retain(|_, follower| room.lists(&follower.address.user));
+        self.0.retain(|_, follower| room.may_be_member(&follower.address.user));
         self.lines().filter(|(device, _)| Some(*device) != except).collect()
     }
 

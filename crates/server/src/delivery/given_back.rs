@@ -151,7 +151,10 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             let verdict = match self.admit(&by, group.room, call).await {
                 Ok(membership) => {
                     let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
-                    self.give_back(state, call, &membership, now).await
+                    match self.give_back(state, call, &membership, now).await {
+                        Ok(Verdict::Settled) => self.shut(state, call, &membership, now).await,
+                        verdict => verdict,
+                    }
                 }
                 Err(Refusal(Denied::NotYours, _)) => Ok(Verdict::Settled),
                 // It costs a look at the database, which there is a budget for.
@@ -190,7 +193,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         let Some(opening) = current.opening.as_ref().filter(|opening| opening.is_contested()) else {
             return Ok(Verdict::Settled);
         };
-        if !opening.is_rejected(state.followers.members().filter(|who| room.lists(&who.user)), now) {
+        if !opening.is_rejected(state.followers.members().filter(|who| room.may_be_member(&who.user)), now) {
             return Ok(Verdict::Open);
         }
         let Some(epoch) = current.epoch.checked_sub(1) else { return Ok(Verdict::Settled) };
@@ -221,7 +224,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
 
 /// Whether there is anything left to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// Some cannot take the commit, and it stands so far.
     Open,
     /// Nothing is in question any more.

@@ -195,7 +195,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
     /// The room's list, for somebody who is on it while this is its present call.
     async fn admit(&self, user: &UserId, room: RoomId, call: CallId) -> Result<Arc<Membership>, Refusal> {
         let membership = self.rooms.membership(&self.board, user, room).await?;
-        let membership = membership.filter(|room| room.is_in(call) && room.lists(user));
+        let membership = membership.filter(|room| room.is_in(call) && room.may_be_member(user));
         membership.ok_or_else(|| Denied::NotYours.into())
     }
 

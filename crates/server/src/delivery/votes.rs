@@ -45,6 +45,11 @@ impl Votes {
         digest != self.digest
     }
 
+    /// Whether this is the digest of the group info at hand.
+    pub(super) fn is_on(&self, digest: EpochDigest) -> bool {
+        self.digest == digest
+    }
+
     /// What this device voted for.
     pub(super) fn of(&self, device: DeviceId) -> Option<EpochDigest> {
         self.by.get(&device).map(|(_, digest)| *digest)

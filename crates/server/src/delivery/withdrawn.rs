@@ -4,6 +4,7 @@
 //! another may be begun (docs/adr/0032).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,10 @@ use undertone_keys::{CallId, DeviceId, UserId};
 use undertone_protocol::delivery::{Denied, GroupNews};
 use undertone_protocol::limits::{GIVEN_BACK_AFTER, GIVEN_BACK_BAN, MAX_ATTESTS, MAX_GIVEN_BACK};
 
+use super::given_back::Verdict;
 use super::group::{Group, Known, State};
 use super::{Asker, GroupDesk, Refusal};
+use crate::memberships::Membership;
 use crate::store::{Groups, Rooms, StoreError};
 
 /// Somebody whose devices alone have shown to be in a group.
@@ -64,7 +67,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         Ok(())
     }
 
-    /// A device that follows cannot come in. Where that is so for enough people the group is gone: durable before anybody hears of it.
+    /// A device that follows cannot come in. What comes of it is seen when the group has been there for long enough.
     pub(super) async fn withdraw(
         &self,
         Asker { you, membership, .. }: Asker<'_>,
@@ -75,26 +78,44 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
         let follows = state.followers.following().any(|follower| follower == you);
         let Some(current) = state.current(&self.store, call, now).await? else { return Ok(()) };
+        let newest = current.epoch;
         let Some(alone) = current.alone.as_mut().filter(|alone| follows && alone.user != you.user) else {
             return Ok(());
         };
-        // Of how many that is known is bounded.
-        if current.epoch != epoch || alone.shut_out.len() >= MAX_ATTESTS {
+        // Of how many that is known is bounded. A word about an earlier epoch counts: whoever began it could be in the next each time.
+        if epoch > newest || alone.shut_out.len() >= MAX_ATTESTS {
             return Ok(());
         }
         alone.shut_out.insert(you.device, you.user.clone());
-        let listed = state.followers.following().filter(|who| membership.lists(&who.user));
-        let Known::Group(current) = &state.known else { return Ok(()) };
-        let Some(alone) = current.alone.as_ref().filter(|alone| alone.is_shut(listed, now)) else { return Ok(()) };
+        if self.shut(state, call, membership, now).await? == Verdict::Open {
+            self.contested.lock().unwrap_or_else(PoisonError::into_inner).insert(call, you.user.clone());
+        }
+        Ok(())
+    }
+
+    /// Forgets the group if enough people outside cannot come in: durable before anybody hears of it.
+    pub(super) async fn shut(
+        &self,
+        state: &mut State,
+        call: CallId,
+        room: &Membership,
+        now: Instant,
+    ) -> Result<Verdict, Refusal> {
+        let Known::Group(current) = &state.known else { return Ok(Verdict::Settled) };
+        let Some(alone) = current.alone.as_ref().filter(|alone| !alone.shut_out.is_empty()) else {
+            return Ok(Verdict::Settled);
+        };
+        if !alone.is_shut(state.followers.following().filter(|who| room.may_be_member(&who.user)), now) {
+            return Ok(Verdict::Open);
+        }
         let user = alone.user.clone();
-        match self.store.withdraw_group(call).await {
-            Ok(()) => {}
-            // Somebody has come in, by what the database says.
-            Err(StoreError::Conflict) => {
-                state.known = Known::Nothing;
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
+        if let Err(error) = self.store.withdraw_group(call).await {
+            state.known = Known::Nothing;
+            return match error {
+                // Somebody has come in, by what the database says.
+                StoreError::Conflict => Ok(Verdict::Settled),
+                error => Err(error.into()),
+            };
         }
         state.known = Known::None;
         state.forget_members();
@@ -104,8 +125,8 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         }
         state.withdrawn.push_back((user, now));
         self.counts.withdrawn.fetch_add(1, Ordering::Relaxed);
-        self.tell_followers(state, call, membership, None, GroupNews::Withdrawn, now);
-        Ok(())
+        self.tell_followers(state, call, room, None, GroupNews::Withdrawn, now);
+        Ok(Verdict::Settled)
     }
 }
 

@@ -393,6 +393,6 @@ fn read(news: GroupNews, upload: Option<(u32, u64, usize)>) -> Option<Input> {
             _ => Some(Input::NoInfo),
         },
         GroupNews::Withdrawn => Some(Input::Withdrawn),
-        GroupNews::Opened => None,
+        GroupNews::Opened => Some(Input::Opened),
     }
 }

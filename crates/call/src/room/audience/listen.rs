@@ -28,6 +28,8 @@ pub(in crate::room) struct Listening {
     asked: Option<(JoinId, Time)>,
     /// Who did not answer, or with what does not open.
     tried: BTreeSet<JoinId>,
+    /// What it has does not help: whoever is asked now may say otherwise.
+    distrusts: bool,
     /// When it says again that it is still there.
     renew_at: Option<Time>,
     seen: Seen,
@@ -68,6 +70,7 @@ impl Listening {
             wish: Some(Time::ZERO),
             asked: None,
             tried: BTreeSet::new(),
+            distrusts: false,
             renew_at: None,
             seen: Seen::default(),
             behind: None,
@@ -147,6 +150,7 @@ impl Listening {
             if again {
                 // What came instead was not it.
                 self.tried.extend(self.source.take());
+                self.distrusts = true;
             }
         }
         let old = self.newest.as_ref().is_some_and(|(.., given)| now.since(*given) >= OLD);
@@ -159,7 +163,7 @@ impl Listening {
             self.doubted = Some(now);
             // It is not asked again before the others were.
             self.tried.extend(self.source.take());
-            self.wish = Some(now);
+            (self.wish, self.distrusts) = (Some(now), true);
         }
     }
 
@@ -216,6 +220,11 @@ impl Listening {
         self.tried.remove(&from);
         let other =
             self.newest.as_ref().is_some_and(|(have, old, _)| *have > epoch || (*have == epoch && !old.is(key)));
+        // What contradicts it is taken only in doubt: a letter may be late, and another member a moment behind.
+        if other && !core::mem::take(&mut self.distrusts) {
+            return None;
+        }
+        self.distrusts = false;
         self.newest = Some((epoch, key.again(), now));
         Some(other)
     }
@@ -224,14 +233,17 @@ impl Listening {
 impl RoomCall {
     /// Asks for what is missing, and says that this device is still there.
     pub(in crate::room) fn mind_listening(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
-        let Some(own) = self.own_join().filter(|_| self.own_index().is_some()) else { return };
+        let Some(own) = self.own_join().filter(|_| self.own_index().is_some() && self.listening.is_some()) else {
+            return;
+        };
+        self.mind_gossip(now);
         let Some(listening) = &mut self.listening else { return };
         listening.look(now);
         if let Some((epoch, key)) = listening.lost() {
-            self.opens_with(epoch, key);
+            self.opens_with(epoch, key, false);
         }
         let Some(listening) = &mut self.listening else { return };
-        let Some(due) = listening.due(now) else { return self.mind_gossip(now) };
+        let Some(due) = listening.due(now) else { return };
         let servers: Vec<_> =
             self.servers(own).into_iter().filter_map(|(member, index)| Some((member, index?))).collect();
         let Some(listening) = &mut self.listening else { return };
@@ -252,7 +264,6 @@ impl RoomCall {
         };
         let about = About { term: 0, epoch: 0, request: RequestId::random(rng) };
         self.post(to, about, &KeySignal::Listen { newest }, rng);
-        self.mind_gossip(now);
     }
 
     /// A member has sent the key of an epoch, and what it was shown of the key directory (rule KT-13).
@@ -260,7 +271,7 @@ impl RoomCall {
         &mut self,
         now: Time,
         index: SenderIndex,
-        (epoch, key): (u64, ListenersKey),
+        (epoch, key, removed): (u64, ListenersKey, bool),
         checkpoint: Vec<u8>,
     ) {
         let seat = self.seats.get(&index).filter(|seat| seat.is_admitted() && !seat.is_audience());
@@ -270,14 +281,14 @@ impl RoomCall {
         if other_line {
             self.outputs.push_back(Output::Clear);
         }
-        self.opens_with(epoch, key);
+        self.opens_with(epoch, key, removed);
         self.event(Event::Epoch(in_the_ring(epoch)));
         self.told_checkpoint(index, checkpoint);
     }
 
-    fn opens_with(&mut self, epoch: u64, key: ListenersKey) {
+    fn opens_with(&mut self, epoch: u64, key: ListenersKey, removed: bool) {
         let epoch = in_the_ring(epoch);
         self.outputs.push_back(Output::Install(epoch, key.into_media_key()));
-        self.outputs.push_back(Output::Promote { epoch, removed: false });
+        self.outputs.push_back(Output::Promote { epoch, removed });
     }
 }

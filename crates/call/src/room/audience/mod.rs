@@ -39,6 +39,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(1);
 /// What was given and does not open is no reason to go to another member more often than this: anybody can send what does not open.
 const DOUBT: Duration = Duration::from_secs(3);
+/// Who asks again within this is not sent the same key again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A new list has come to every member after this.
+const FOLLOWED: Duration = Duration::from_secs(5);
 /// Frames of an epoch before the one that was given are no wonder for this long.
 const OLD: Duration = Duration::from_secs(10);
 /// In a crowd those who leave by themselves are gathered for so long before the key is changed: each change is a letter to everybody.
@@ -91,6 +95,7 @@ impl RoomCall {
 
     /// Whether so many are in that each change of key is felt.
     fn is_crowd(&self) -> bool {
-        self.seats.len() > self.policy.crowd
+        // Of those whom the relay shows, no more than the list names.
+        self.seats.len().min(self.access.list().members.len()) > self.policy.crowd
     }
 }

@@ -10,7 +10,7 @@ use undertone_media::faults::{Fault, is_planted};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::control::Refusal;
 
-use super::{GATHER, LEASE};
+use super::{AGAIN, FOLLOWED, GATHER, LEASE};
 use crate::room::keys::{About, Pace};
 use crate::room::mls::{Mls, in_the_ring};
 use crate::room::policy::GroupPolicy;
@@ -29,6 +29,10 @@ pub(in crate::room) struct Audience {
     pace: Pace,
     /// Of the present epoch.
     shares: Option<Shares>,
+    /// Members who say that there is a newer list than this device has, and which.
+    newer: BTreeMap<SenderIndex, u32>,
+    /// The list version for which keys were changed since somebody went by an older one.
+    renewed_for: u32,
 }
 
 /// A listener that this device serves.
@@ -36,13 +40,23 @@ pub(in crate::room) struct Audience {
 struct Served {
     /// The newest epoch that it was sent, or has by its own word.
     has: Option<u64>,
+    /// When it was sent a key last.
+    sent: Option<Time>,
     until: Time,
 }
 
 impl Audience {
     pub(in crate::room) const fn new() -> Self {
         let pace = Pace::new(Time::ZERO, &GroupPolicy::DEFAULT);
-        Self { served: BTreeMap::new(), due: false, ends: None, pace, shares: None }
+        Self {
+            served: BTreeMap::new(),
+            due: false,
+            ends: None,
+            pace,
+            shares: None,
+            newer: BTreeMap::new(),
+            renewed_for: 0,
+        }
     }
 
     pub(super) fn served(&self) -> usize {
@@ -63,7 +77,7 @@ impl RoomCall {
         }
         let mut seats = self.seats.iter_mut().filter(|(_, seat)| seat.is_audience() && seat.member() == from);
         if let Some((index, seat)) = seats.next()
-            && seat.ask()
+            && seat.ask(now)
         {
             let index = *index;
             self.examine(now, index);
@@ -78,7 +92,12 @@ impl RoomCall {
         let pause = self.policy.coalesce_with(self.seats.len());
         let Some(mls) = &mut self.mls else { return };
         let until = now + LEASE;
-        mls.audience.served.insert(index, Served { has: newest, until });
+        let served = mls.audience.served.entry(index).or_insert(Served { has: newest, sent: None, until });
+        served.until = until;
+        // Who asks again at once is not sent it again at once: there are others who wait (rule EKR-5).
+        if served.sent.is_none_or(|sent| now.since(sent) >= AGAIN) {
+            served.has = newest;
+        }
         mls.audience.ends = Some(mls.audience.ends.map_or(until, |ends| ends.min(until)));
         mls.audience.due = true;
         if !may {
@@ -105,8 +124,8 @@ impl RoomCall {
         let own = self.own_join();
         let servers = self.servers(seat.entry().join.join);
         let place = servers.iter().position(|(member, _)| Some(*member) == own).unwrap_or_default();
-        let by_itself = matches!(reason, Refusal::Left);
-        let gather = if by_itself && self.is_crowd() { GATHER } else { Duration::ZERO };
+        // Whoever put somebody out does not wait; a connection that ended or was replaced is no reason to hurry.
+        let gather = if reason != Refusal::Removed && self.is_crowd() { GATHER } else { Duration::ZERO };
         let Some(mls) = &mut self.mls else { return };
         mls.audience.served.remove(&index);
         if is_planted(Fault::KeepsTheAudience) {
@@ -127,14 +146,21 @@ impl RoomCall {
             return;
         }
         let Some((epoch, began)) = mls.present().zip(mls.began.as_ref()) else { return };
-        let (began, version) = (began.at, began.version);
+        if self.is_list_stale(mls) {
+            return;
+        }
+        let (began, version, removed) = (began.at, began.version, began.removed);
         let lacks = mls.audience.served.iter().filter(|(_, served)| served.has != Some(epoch));
         let lacks: Vec<SenderIndex> = lacks.map(|(index, _)| *index).collect();
         let may = |index: &SenderIndex| {
             self.seats.get(index).is_some_and(|seat| seat.is_admitted() && self.is_for(began, version, seat.since()))
         };
-        let to: Vec<SenderIndex> = lacks.into_iter().filter(may).collect();
+        let mut to: Vec<SenderIndex> = lacks.into_iter().filter(may).collect();
+        // Who has none, and then who has the oldest: nobody waits for ever because others are before it.
+        to.sort_by_key(|index| mls.audience.served.get(index).and_then(|served| served.has));
         if !to.is_empty() && mls.shares_of(epoch).is_none() {
+            // The next epoch may be one that can be opened.
+            mls.audience.due = false;
             return;
         }
         for index in to {
@@ -144,17 +170,46 @@ impl RoomCall {
             let Some(shares) = &mls.audience.shares else { return };
             let about = About { term: 0, epoch: in_the_ring(epoch).0, request: RequestId::random(rng) };
             let key = ListenersKey::of(&shares.media);
-            self.post(index, about, &KeySignal::Hear { epoch, key, checkpoint: self.checkpoint.clone() }, rng);
+            let checkpoint = self.checkpoint.clone();
+            self.post(index, about, &KeySignal::Hear { epoch, key, checkpoint, removed }, rng);
             if let Some(served) = mls.audience.served.get_mut(&index) {
-                served.has = Some(epoch);
+                (served.has, served.sent) = (Some(epoch), Some(now));
             }
         }
         mls.audience.due = false;
     }
 
+    /// A member says by which version of the list it goes. A server may keep one of them from a list that takes somebody off, who would
+    /// then still be served: so a newer one is fetched, and where half of the others go by it and it does not come, nothing is handed
+    /// on. Whoever goes by a newer one than somebody else changes the keys once that one had time to follow.
+    pub(in crate::room) fn compare_lists(&mut self, mls: &mut Mls, now: Time, index: SenderIndex, version: u32) {
+        let list = self.access.list();
+        let present = list.version;
+        if list.terms.audience.is_none() || version == present {
+            mls.audience.newer.remove(&index);
+        } else if version > present {
+            mls.audience.newer.insert(index, version);
+            self.fetch_access(now);
+        } else if now.since(self.access_since) >= FOLLOWED && mls.audience.renewed_for != present {
+            mls.audience.renewed_for = present;
+            mls.tell(Input::Renew { at: now, removed: true });
+        }
+    }
+
+    fn is_list_stale(&self, mls: &Mls) -> bool {
+        let members = self.seats.values().filter(|seat| seat.is_admitted() && !seat.is_audience()).count();
+        let present = self.access.list().version;
+        let newer = mls.audience.newer.iter().filter(|(index, version)| {
+            **version > present && self.seats.get(*index).is_some_and(|seat| seat.is_admitted() && !seat.is_audience())
+        });
+        let newer = newer.count();
+        newer > 0 && newer * 2 >= members
+    }
+
     pub(in crate::room) fn audience_timeout(&self, mls: &Mls) -> Option<Time> {
         // Without an epoch of its own there is nothing to send, and what brings one is an input.
-        let next = (mls.audience.due && mls.present().is_some()).then(|| mls.audience.pace.next(&self.policy));
+        let may = mls.audience.due && mls.present().is_some() && !self.is_list_stale(mls);
+        let next = may.then(|| mls.audience.pace.next(&self.policy));
         mls.audience.ends.into_iter().chain(next).min()
     }
 }
@@ -163,7 +218,7 @@ impl Mls {
     /// The epoch whose key may be handed on: none where this device itself is not sure of it.
     fn present(&self) -> Option<u64> {
         match self.membership.standpoint() {
-            Standpoint::Inside(epoch) if !self.held => Some(epoch),
+            Standpoint::Inside(epoch) if !self.held && self.sealing().is_some() => Some(epoch),
             _ => None,
         }
     }

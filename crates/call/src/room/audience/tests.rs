@@ -93,6 +93,20 @@ fn grp_9_what_does_not_open_is_asked_of_another_and_not_more_often_than_doubts_a
 }
 
 #[test]
+fn grp_9_a_letter_that_is_late_or_of_a_member_behind_takes_nothing_away() {
+    let mut listening = served();
+    assert_eq!(listening.takes(at(60), A, 4, &key(4)), None);
+    assert_eq!(listening.takes(at(70), A, 5, &key(9)), None, "one epoch has one key");
+    assert_eq!(listening.opens(), Some(5));
+    listening.member_gone(at(100), A);
+    assert_eq!(ask(&mut listening, at(100)), Some(A));
+    assert_eq!(ask(&mut listening, at(100) + ANSWER), Some(B));
+    assert_eq!(listening.takes(at(2_110), B, 4, &key(4)), None, "it has not come to 5 yet");
+    assert_eq!(listening.takes(at(2_120), B, 5, &key(5)), Some(false));
+    assert_eq!(listening.takes(at(2_130), B, 6, &key(6)), Some(false));
+}
+
+#[test]
 fn grp_9_an_epoch_that_nobody_seals_under_is_left_behind() {
     let mut listening = asked();
     assert_eq!(listening.takes(at(50), A, 100, &key(9)), Some(false), "a member lies");

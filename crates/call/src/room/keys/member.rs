@@ -72,7 +72,9 @@ impl RoomCall {
         }
         let signal = match opened.signal {
             KeySignal::Listen { newest } => return self.listener_asks(now, index, newest),
-            KeySignal::Hear { epoch, key, checkpoint } => return self.hears(now, index, (epoch, key), checkpoint),
+            KeySignal::Hear { epoch, key, checkpoint, removed } => {
+                return self.hears(now, index, (epoch, key, removed), checkpoint);
+            }
             signal => signal,
         };
         // Where all make the keys nobody hands them out.

@@ -110,8 +110,7 @@ impl Desk {
                 Some(Input::Info { epoch, info: info.as_bytes().to_vec() })
             }
             GroupNews::Withdrawn => Some(Input::Withdrawn),
-            // Whoever wanted to begin it as well is told so by the answer to that.
-            GroupNews::Opened => None,
+            GroupNews::Opened => Some(Input::Opened),
         }
     }
 }

@@ -18,6 +18,8 @@ pub(in crate::room) struct Began {
     pub(in crate::room) at: Time,
     /// The version of the access list that this device went by then.
     pub(in crate::room) version: u32,
+    /// Somebody's leaf went with it.
+    pub(in crate::room) removed: bool,
 }
 
 /// The group of a room's call, at one moment.

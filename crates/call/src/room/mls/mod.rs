@@ -210,7 +210,7 @@ impl RoomCall {
 
     pub(super) fn group_timeout(&self, now: Time) -> Option<Time> {
         if let Some(listening) = self.listening.as_ref().filter(|_| self.own_index().is_some()) {
-            return listening.timeout(now);
+            return listening.timeout(now).into_iter().chain(self.gossip_timeout()).min();
         }
         let mls = self.mls.as_ref()?;
         let waiting = mls.is_waiting().then_some(now);
@@ -223,7 +223,6 @@ impl RoomCall {
     pub(super) fn mind_group(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
         let Some(mut mls) = self.mls.take() else { return };
         let here = self.own_index().is_some();
-        self.read_words(&mut mls);
         self.say_unopened(&mut mls);
         if core::mem::take(&mut mls.key_lost) {
             mls.tell(Input::KeyLost);
@@ -245,6 +244,10 @@ impl RoomCall {
         if mls.inbox.is_empty() && mls.membership.poll_timeout().is_some_and(|at| at <= now) {
             mls.tell(Input::Tick);
         }
+        while let Some(input) = mls.inbox.pop_front() {
+            self.drive(&mut mls, now, input, rng);
+        }
+        self.read_words(&mut mls, now);
         while let Some(input) = mls.inbox.pop_front() {
             self.drive(&mut mls, now, input, rng);
         }

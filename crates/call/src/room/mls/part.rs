@@ -12,8 +12,9 @@ impl RoomCall {
     /// server can be reached now.
     #[must_use]
     pub fn with_groups(mut self, store: Store, online: bool) -> Self {
-        if self.access.list().terms.group_suite.is_some() {
-            self.listening = Some(Box::new(Listening::new(store, online)));
+        if let Some(suite) = self.access.list().terms.group_suite {
+            // Who was a member before, and is in the audience now, is left with nothing of the group.
+            self.mls = Some(Box::new(Mls::new(self.call, suite_of(suite), &self.local.address, store, online)));
             self.take_part();
         }
         self
@@ -26,7 +27,10 @@ impl RoomCall {
         let only_listens = listed.is_some_and(|listed| self.access.list().terms.is_audience(listed.rights));
         if only_listens && let Some(mls) = self.mls.take() {
             let (online, (store, last)) = (mls.online, mls.end());
-            self.outputs.push_back(Output::Store(last));
+            // Every write set says the format; one that says nothing else changes nothing.
+            if last.len() > 1 {
+                self.outputs.push_back(Output::Store(last));
+            }
             // It has to be served anew: what it has had as a member is not gone on with.
             self.outputs.push_back(Output::Clear);
             self.listening = Some(Box::new(Listening::new(store, online)));

@@ -41,9 +41,10 @@ impl RoomCall {
                 }
             }
             Said::Event(event) => {
-                if let GroupEvent::Epoch { epoch, by, .. } = &event {
+                if let GroupEvent::Epoch { epoch, by, removed, .. } = &event {
                     let version = self.access.list().version;
-                    mls.began = Some(Began { epoch: *epoch, by: by.clone(), at: now, version });
+                    mls.began =
+                        Some(Began { epoch: *epoch, by: by.clone(), at: now, version, removed: !removed.is_empty() });
                     mls.audience.epoch_changed();
                 }
                 self.event(Event::Group(event));

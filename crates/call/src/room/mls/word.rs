@@ -1,10 +1,11 @@
 //! What members say to each other about the group: beside the sound, and by letter where nothing opens (rules MLS-3, EKR-7, KT-13).
 
 use minicbor::{Decode, Encode};
+use subtle::ConstantTimeEq as _;
 use undertone_groups::member::Input;
 use undertone_groups::{Authenticator, Shares};
 use undertone_keys::hkdf::{Prk, Sha256};
-use undertone_keys::{RequestId, Secret, cbor};
+use undertone_keys::{RequestId, Secret, Time, cbor};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::labels;
 
@@ -31,14 +32,25 @@ pub(super) struct GroupWord {
     /// In a room with an audience, which can seal such a frame too if the relay helps it: that a member has said all this (rule GRP-9).
     #[cbor(n(3), with = "minicbor::bytes")]
     tag: Option<[u8; 16]>,
+    /// The version of the access list that the speaker goes by: whom a server keeps from a newer one hears of it here (rule GRP-8).
+    #[n(4)]
+    version: Option<u32>,
 }
 
 impl GroupWord {
     /// The tag of a word of the member with this index.
     fn tag(&self, words: &Secret<32>, speaker: SenderIndex) -> Option<[u8; 16]> {
         let (speaker, epoch) = (speaker.to_be_bytes(), self.epoch.to_be_bytes());
-        let said = Prk::<Sha256>::extract(words.expose(), &[&speaker, &epoch, &self.authenticator, &self.checkpoint]);
+        let version = self.version.unwrap_or_default().to_be_bytes();
+        let said = [&speaker[..], &epoch, &self.authenticator, &version, &self.checkpoint];
+        let said = Prk::<Sha256>::extract(words.expose(), &said);
         said.derive::<16>(labels::WORD, &[]).expose().as_slice().try_into().ok()
+    }
+
+    /// Whether the member with this index has said it.
+    fn is_of(&self, words: &Secret<32>, speaker: SenderIndex) -> bool {
+        let right = self.tag(words, speaker).zip(self.tag).map(|(right, tag)| right.ct_eq(&tag));
+        right.is_some_and(bool::from)
     }
 }
 
@@ -66,22 +78,24 @@ impl RoomCall {
     pub(super) fn say_group(&mut self, mls: &mut Mls, epoch: u64, authenticator: Authenticator) {
         // One that is longer than a packet has room for is left out: the authenticator must not be lost with it.
         let checkpoint = if self.checkpoint.len() <= MAX_CHECKPOINT { self.checkpoint.clone() } else { Vec::new() };
-        let mut word = GroupWord { epoch, authenticator: *authenticator.as_bytes(), checkpoint, tag: None };
+        let version = Some(self.access.list().version);
+        let mut word = GroupWord { epoch, authenticator: *authenticator.as_bytes(), checkpoint, tag: None, version };
         if let (Some(shares), Some(own)) = (self.shares_for_words(mls, epoch), self.own_index()) {
             word.tag = word.tag(&shares.words, own);
         }
         self.outputs.push_back(Output::Say(cbor::encode(&word)));
     }
 
-    pub(super) fn read_words(&mut self, mls: &mut Mls) {
+    /// Reads them, in the epoch that this device is in now: to be done when all that the server said before has been followed.
+    pub(super) fn read_words(&mut self, mls: &mut Mls, now: Time) {
         while let Some((index, bytes)) = mls.words.pop_front() {
             let Ok(word) = cbor::decode::<GroupWord>(&bytes) else { continue };
             let Some(seat) = self.seats.get(&index).filter(|seat| seat.is_admitted()) else { continue };
             let device = device_ref(seat.member());
-            // What is said of another epoch than the present one makes this device ask where the group is, and nothing else.
+            // Where others than members can say such a word, one counts that a member of the present epoch has said.
+            let open = self.access.list().terms.audience.is_none();
             let shares = self.shares_for_words(mls, word.epoch);
-            let by_a_member = shares.map(|shares| word.tag.is_some() && word.tag == word.tag(&shares.words, index));
-            if by_a_member == Some(false) {
+            if !open && !shares.is_some_and(|shares| word.is_of(&shares.words, index)) {
                 continue;
             }
             mls.tell(Input::Told {
@@ -89,8 +103,9 @@ impl RoomCall {
                 epoch: word.epoch,
                 authenticator: Authenticator::claimed(word.authenticator),
             });
-            if self.access.list().terms.audience.is_none() || by_a_member == Some(true) {
-                self.told_checkpoint(index, word.checkpoint);
+            self.told_checkpoint(index, word.checkpoint);
+            if let Some(version) = word.version {
+                self.compare_lists(mls, now, index, version);
             }
         }
     }
@@ -137,5 +152,38 @@ impl RoomCall {
                 mls.tell(Input::CannotOpen { device: device_ref(seat.member()), epoch });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rule GRP-9: a word is of the member that said it in this epoch, all of it, or it is nobody's.
+    #[test]
+    fn grp_9_a_word_without_the_tag_of_its_speaker_is_nobodys() {
+        let (words, others) = (Secret::from_slice(&[7; 32]).unwrap(), Secret::from_slice(&[8; 32]).unwrap());
+        let word = |epoch, authenticator: u8, checkpoint: &[u8], version| GroupWord {
+            epoch,
+            authenticator: [authenticator; 32],
+            checkpoint: checkpoint.to_vec(),
+            tag: None,
+            version,
+        };
+        let mut said = word(5, 1, b"checkpoint", Some(3));
+        assert!(!said.is_of(&words, 2), "without a tag");
+        said.tag = said.tag(&words, 2);
+        assert!(said.is_of(&words, 2));
+        assert!(!said.is_of(&words, 3) && !said.is_of(&others, 2));
+        for other in [
+            word(6, 1, b"checkpoint", Some(3)),
+            word(5, 2, b"checkpoint", Some(3)),
+            word(5, 1, b"other", Some(3)),
+            word(5, 1, b"checkpoint", Some(4)),
+        ] {
+            assert!(!GroupWord { tag: said.tag, ..other }.is_of(&words, 2));
+        }
+        let read = cbor::decode::<GroupWord>(&cbor::encode(&said)).unwrap();
+        assert!(read.is_of(&words, 2));
     }
 }

@@ -9,16 +9,20 @@ use serde_json::Value;
 use super::Crypto;
 use crate::suite::{Suite, signature_scheme};
 
-/// Both suites, and what they are to come to.
+/// Both suites, and what they are to come to: by ts-mls, and by the MLS working group.
 fn vectors() -> Vec<(Suite, Value)> {
-    let all: Vec<Value> = serde_json::from_str(include_str!("../../../vectors/crypto-basics.json")).unwrap();
+    let files = [
+        include_str!("../../../vectors/crypto-basics.json"),
+        include_str!("../../../vectors/working-group/crypto-basics.json"),
+    ];
+    let all = files.into_iter().flat_map(|file| serde_json::from_str::<Vec<Value>>(file).unwrap());
     let numbered = |vector: Value| match vector["cipher_suite"].as_u64() {
         Some(1) => Some((Suite::X25519, vector)),
         Some(2) => Some((Suite::P256, vector)),
         _ => None,
     };
-    let known: Vec<_> = all.into_iter().filter_map(numbered).collect();
-    assert_eq!(known.len(), 2);
+    let known: Vec<_> = all.filter_map(numbered).collect();
+    assert_eq!(known.len(), 4);
     known
 }
 

@@ -16,7 +16,11 @@ use tokio::sync::mpsc::Receiver;
 use undertone_keys::sign::{Device as DeviceKind, SigningKey};
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{CallId, DeviceId, RoomId};
+use undertone_protocol::access::{self, Access, AccessList, Listed};
 use undertone_protocol::delivery::{EpochDigest, InfoFrame, Tree, TreePatch, Welcoming, testing};
+
+use undertone_protocol::terms::GroupSuite;
+use undertone_protocol::{Rights, Terms};
 
 use super::*;
 use crate::clock::Clock;
@@ -114,6 +118,39 @@ impl World {
             members: members.iter().map(|name| name.parse().unwrap()).collect(),
         };
         self.store.append_access(access).await.unwrap();
+        self.rooms.memberships.forget(ROOM);
+    }
+
+    /// The room's list has a speaker, who made it, and a listener, in a room with an audience.
+    async fn list_with_audience(&mut self, speaker: &str, listener: &str) {
+        let mut rng = SeededRng::new(9);
+        let (key, account) = (SigningKey::<DeviceKind>::generate(&mut rng), *SigningKey::generate(&mut rng).public());
+        let listed = |name: &str, speak| Listed {
+            user: name.parse().unwrap(),
+            account,
+            rights: Rights { speak, moderate: speak },
+        };
+        let list = AccessList {
+            format: access::FORMAT,
+            room: ROOM,
+            version: 1,
+            previous: None,
+            name: "talk".into(),
+            terms: Terms::mls(GroupSuite::X25519).with_audience(),
+            creator: speaker.parse().unwrap(),
+            members: vec![listed(speaker, true), listed(listener, false)],
+            signer: Address { user: speaker.parse().unwrap(), device: DeviceId::of(key.public()) },
+            created: NOW,
+        };
+        self.versions += 1;
+        let stored = StoredAccess {
+            room: ROOM,
+            version: self.versions,
+            access: Access::sign(list, &key).unwrap().to_bytes(),
+            creator: speaker.parse().unwrap(),
+            members: [speaker, listener].map(|name| name.parse().unwrap()).to_vec(),
+        };
+        self.store.append_access(stored).await.unwrap();
         self.rooms.memberships.forget(ROOM);
     }
 
