@@ -66,8 +66,9 @@ bench-sound:
 SCHEDULES ?= 1000000
 SEED ?= 0
 MEMBERS ?= 1000
+LISTENERS ?= 3000
 simulate:
-	UNDERTONE_MEMBERS=$(MEMBERS) UNDERTONE_SCHEDULES=$(SCHEDULES) UNDERTONE_SEED=$(SEED) cargo test --package undertone-testkit --test simulation -- --nocapture
+	UNDERTONE_MEMBERS=$(MEMBERS) UNDERTONE_LISTENERS=$(LISTENERS) UNDERTONE_SCHEDULES=$(SCHEDULES) UNDERTONE_SEED=$(SEED) cargo test --package undertone-testkit --test simulation -- --nocapture
 
 fuzz:
 	@sh dev/fuzz/run.sh

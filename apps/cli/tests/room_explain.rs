@@ -154,3 +154,42 @@ fn neg_1_who_insists_on_a_hosts_keys_enters_no_hop_room() {
     assert_eq!(words["ring"].as_array().unwrap().len(), 0);
     adas.end().unwrap();
 }
+
+/// Rule GRP-9: a talk with an audience, from the command line: many are invited at once, who listens is told who gives it keys, and who speaks
+/// how many listen.
+#[test]
+fn grp_9_a_talk_has_an_audience_that_is_explained() {
+    let server = ServerProcess::start("room-audience").unwrap();
+    let [ada, bob, carol] = ["ada", "bob", "carol"].map(|name| person(&server, name));
+    let wrong = ada.run(&["room", "create", "talk", "--keys", "host", "--audience"]).unwrap();
+    assert_eq!((wrong.status.code(), &json(&wrong)["event"]), (Some(1), &"room_refused".into()));
+    let made = json(&ada.run(&["room", "create", "talk", "--audience"]).unwrap());
+    assert_eq!((&made["event"], &made["audience"]), (&"room_created".into(), &true.into()));
+    let invite = ["room", "invite", "talk", "bob", "carol", "--role", "listener"];
+    let invited = json(&ada.run(&invite).unwrap());
+    assert_eq!((&invited["version"], invited["members"].as_array().unwrap().len()), (&2.into(), 3), "in one version");
+    assert_eq!(ada.run(&invite).unwrap().status.code(), Some(1), "they are on it already");
+    assert_eq!(explain(&ada, "talk")["audience"], true);
+
+    let mut adas = ada.start(&["room", "join", "talk", "--no-devices"]).unwrap();
+    adas.wait_for("epoch", PATIENCE).unwrap();
+    let mut listeners = [&bob, &carol].map(|who| who.start(&["room", "join", "talk", "--no-devices"]).unwrap());
+    for listener in &mut listeners {
+        listener.wait_for("epoch", PATIENCE).unwrap();
+    }
+    let all = explain_until(&ada, "talk", |explained| {
+        let audience = &explained["audience"];
+        audience["served"] == 2 && audience["shown"] == 2
+    });
+    assert_eq!(all["group"]["members"].as_array().unwrap().len(), 1, "{all}");
+    let newest = all["epoch"].clone();
+    for listener in [&bob, &carol] {
+        let heard = explain_until(listener, "talk", |explained| explained["epoch"] == newest);
+        assert_eq!(heard["audience"]["server"]["user"], "ada@localhost", "{heard}");
+        assert_eq!((&heard["group"], heard["members"].as_array().unwrap().len()), (&Value::Null, 2), "{heard}");
+    }
+    for listener in listeners {
+        listener.end().unwrap();
+    }
+    adas.end().unwrap();
+}

@@ -47,7 +47,12 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn by(served: &Served) -> anyhow::Result<Self> {
-        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", served.id()))?;
+        Self::of(served.id())
+    }
+
+    /// What the process with this number holds.
+    pub(crate) fn of(process: u32) -> anyhow::Result<Self> {
+        let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
         let field = |wanted: &str| -> anyhow::Result<f64> {
             let fields = rollup.lines().filter_map(|line| line.split_once(':'));
             let field = fields.filter(|(name, _)| *name == wanted).find_map(|(_, rest)| rest.split_whitespace().next());

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use openmls_traits::OpenMlsProvider;
-use undertone_groups::{Change, KeyPackage};
+use undertone_groups::{Change, Group, KeyPackage, Store};
 
 use super::ours::Ours;
 use super::processing::{Both, Processed};
 use super::raw::Raw;
 use super::roster::Roster;
 use super::tree::{Member, Populated};
+use crate::memory::Held;
 use crate::table::Table;
 
 /// Joins of each kind: all of them one after the other, and nobody goes.
 const JOINS: usize = 3;
+/// Copies of a group that are held at once.
+const COPIES: u8 = 24;
 /// People of a roster beyond a group's own.
 pub(super) const NEWCOMERS: usize = 2 * JOINS;
 
@@ -92,15 +95,30 @@ fn bytes<P>(
     let each = format!("{} of the tree for each who is in", tree / group.size.max(1));
     table.fact(&format!("{name}: bytes for who comes"), found, &each);
     let ours = group.members.iter().find_map(|(_, member)| match member {
-        Member::Ours(ours) => Some(ours.stored()),
+        Member::Ours(ours) => Some(ours),
         Member::Raw(_) => None,
     });
-    let ours = ours.context("nobody of ours")?;
-    let found = format!("{:.1} KiB", f64::from(u32::try_from(ours)?) / 1024.0);
-    table.fact(
-        &format!("{name}: a client keeps"),
-        found,
-        &format!("{} bytes for each who is in", ours / group.size.max(1)),
-    );
+    let (ours, size) = (ours.context("nobody of ours")?, group.size.max(1));
+    let kept = ours.stored();
+    let found = format!("{:.1} KiB", f64::from(u32::try_from(kept)?) / 1024.0);
+    table.fact(&format!("{name}: a client keeps"), found, &format!("{} bytes for each who is in", kept / size));
+    let held = in_memory(ours)?;
+    let each = held * 1024.0 / f64::from(u32::try_from(size)?);
+    let found = format!("{held:.0} KiB");
+    table.fact(&format!("{name}: a client holds in memory"), found, &format!("{each:.0} bytes for each who is in"));
     Ok(())
+}
+
+/// KiB of one group, as a client has it that is in a call: its store, and the group that is read from it. Of several, so that what the
+/// allocator has at hand does not matter.
+fn in_memory(ours: &Ours) -> anyhow::Result<f64> {
+    let me = std::process::id();
+    let first = ours.begin()?;
+    let first = Group::open(&first, ours.id)?;
+    let before = Held::of(me)?.private;
+    let stores = (0..COPIES).map(|_| ours.begin()).collect::<anyhow::Result<Vec<Store>>>()?;
+    let groups = stores.iter().map(|store| Group::open(store, ours.id)).collect::<Result<Vec<Group<'_>>, _>>()?;
+    let grown = Held::of(me)?.private - before;
+    drop((groups, first));
+    Ok(grown / f64::from(COPIES))
 }

@@ -76,6 +76,11 @@ impl Ours {
         Ok((ours, public))
     }
 
+    /// What a process has in memory that begins with what is on this member's disk.
+    pub(super) fn begin(&self) -> anyhow::Result<Store> {
+        Ok(Store::load(self.disk.iter().map(|(key, value)| (key.clone(), value.clone())))?)
+    }
+
     /// Comes in by itself; what is timed ends where the commit can be sent.
     pub(super) fn join(
         &mut self,
