@@ -179,7 +179,8 @@ fn grp_9_a_talk_has_an_audience_that_is_explained() {
     }
     let all = explain_until(&ada, "talk", |explained| {
         let audience = &explained["audience"];
-        audience["served"] == 2 && audience["shown"] == 2
+        // Whoever listens is given a key before it is sealed under.
+        audience["served"] == 2 && audience["shown"] == 2 && explained["epoch"] == explained["group"]["epoch"]
     });
     assert_eq!(all["group"]["members"].as_array().unwrap().len(), 1, "{all}");
     let newest = all["epoch"].clone();

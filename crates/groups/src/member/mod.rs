@@ -419,6 +419,15 @@ impl Membership {
             self.held.insert(epoch, bytes);
         }
         self.follow_held(turn);
+        // Whoever was refused the service for long may have been so because of the list.
+        if matches!(self.state, State::AwaitingWelcome { welcome: None }) && self.lost > self.policy.unanswered {
+            self.lost = 0;
+            self.by_self_later(turn);
+        }
+        if self.tries > 0 && self.timers.is_set(Timer::State) {
+            self.tries = 0;
+            self.follow(turn.now);
+        }
     }
 
     /// Has devices looked up.
