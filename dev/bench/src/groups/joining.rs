@@ -17,7 +17,9 @@ use crate::table::Table;
 /// Joins of each kind: all of them one after the other, and nobody goes.
 const JOINS: usize = 3;
 /// Copies of a group that are held at once.
-const COPIES: u8 = 24;
+const COPIES: u8 = 8;
+/// How many times more at most.
+const ROUNDS: u32 = 30;
 /// People of a roster beyond a group's own.
 pub(super) const NEWCOMERS: usize = 2 * JOINS;
 
@@ -102,23 +104,22 @@ fn bytes<P>(
     let kept = ours.stored();
     let found = format!("{:.1} KiB", f64::from(u32::try_from(kept)?) / 1024.0);
     table.fact(&format!("{name}: a client keeps"), found, &format!("{} bytes for each who is in", kept / size));
-    let held = in_memory(ours)?;
+    let held = in_memory(ours, f64::from(u32::try_from(kept)?) / 1024.0, ROUNDS)?;
     let each = held * 1024.0 / f64::from(u32::try_from(size)?);
     let found = format!("{held:.0} KiB");
     table.fact(&format!("{name}: a client holds in memory"), found, &format!("{each:.0} bytes for each who is in"));
     Ok(())
 }
 
-/// KiB of one group, as a client has it that is in a call: its store, and the group that is read from it. Of several, so that what the
-/// allocator has at hand does not matter.
-fn in_memory(ours: &Ours) -> anyhow::Result<f64> {
-    let me = std::process::id();
-    let first = ours.begin()?;
-    let first = Group::open(&first, ours.id)?;
-    let before = Held::of(me)?.private;
+/// KiB of one group, as a client has it that is in a call: its store, and the group that is read from it. Copies are made until they do not
+/// go into what the allocator has at hand any more: none takes less than `least`, what it has on the disk.
+fn in_memory(ours: &Ours, least: f64, rounds: u32) -> anyhow::Result<f64> {
+    let before = Held::of(std::process::id())?.private;
     let stores = (0..COPIES).map(|_| ours.begin()).collect::<anyhow::Result<Vec<Store>>>()?;
     let groups = stores.iter().map(|store| Group::open(store, ours.id)).collect::<Result<Vec<Group<'_>>, _>>()?;
-    let grown = Held::of(me)?.private - before;
-    drop((groups, first));
-    Ok(grown / f64::from(COPIES))
+    let each = (Held::of(std::process::id())?.private - before) / f64::from(COPIES);
+    // Those of before are there for as long as this goes on.
+    let each = if each >= least || rounds == 0 { each } else { in_memory(ours, least, rounds - 1)? };
+    drop(groups);
+    Ok(each)
 }
