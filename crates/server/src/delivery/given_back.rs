@@ -131,10 +131,16 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             return Ok(());
         };
         opening.reject(you);
-        if self.give_back(state, call, membership, now).await? == Verdict::Open {
-            self.contested.lock().unwrap_or_else(PoisonError::into_inner).insert(call, you.user.clone());
-        }
+        let verdict = self.give_back(state, call, membership, now).await?;
+        self.contest(call, you, verdict);
         Ok(())
+    }
+
+    /// Somebody has said that something of a group is of no use: it is looked at again as long as it stands.
+    pub(super) fn contest(&self, call: CallId, by: &Address, verdict: Verdict) {
+        if verdict == Verdict::Open {
+            self.contested.lock().unwrap_or_else(PoisonError::into_inner).insert(call, by.user.clone());
+        }
     }
 
     /// Looks again at epochs whose commit some cannot take: as time passes, and as members go. To be called a few times a second.

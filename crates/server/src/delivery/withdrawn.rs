@@ -4,7 +4,6 @@
 //! another may be begun (docs/adr/0032).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -59,12 +58,16 @@ impl State {
 impl<S: Groups + Rooms> GroupDesk<S> {
     /// This device shows to be in the group: if it is somebody else's than that of whoever began it, nobody can withdraw it any more.
     pub(super) async fn comes_in(&self, state: &mut State, call: CallId, you: &Address) -> Result<(), StoreError> {
-        if let Known::Group(current) = &mut state.known
-            && current.alone.take_if(|alone| alone.user != you.user).is_some()
-        {
-            self.store.not_alone(call).await?;
+        let Known::Group(current) = &mut state.known else { return Ok(()) };
+        if current.alone.take_if(|alone| alone.user != you.user).is_none() {
+            return Ok(());
         }
-        Ok(())
+        let kept = self.store.not_alone(call).await;
+        if kept.is_err() {
+            // What is in memory says more than the database: it is read again, and then noted again.
+            state.known = Known::Nothing;
+        }
+        kept
     }
 
     /// A device that follows cannot come in. What comes of it is seen when the group has been there for long enough.
@@ -87,9 +90,8 @@ impl<S: Groups + Rooms> GroupDesk<S> {
             return Ok(());
         }
         alone.shut_out.insert(you.device, you.user.clone());
-        if self.shut(state, call, membership, now).await? == Verdict::Open {
-            self.contested.lock().unwrap_or_else(PoisonError::into_inner).insert(call, you.user.clone());
-        }
+        let verdict = self.shut(state, call, membership, now).await?;
+        self.contest(call, you, verdict);
         Ok(())
     }
 

@@ -6,9 +6,9 @@ use undertone_client::Outcome;
 use undertone_client::engine::{Input, Output};
 use undertone_client::group::{Event as GroupEvent, How};
 use undertone_groups::{Store, WriteSet};
-use undertone_keys::CallId;
 use undertone_keys::sign::SigningKey;
 use undertone_keys::testing::SeededRng;
+use undertone_keys::{CallId, Time};
 use undertone_protocol::Access;
 use undertone_protocol::delivery::{GroupRequest, Tree, TreePatch, testing};
 use undertone_protocol::signal::{ToDevice, ToServer};
@@ -334,4 +334,37 @@ fn rly_6_a_call_whose_group_was_begun_with_junk_goes_on() {
     let groups = (0..3).map(|device| world.device(device).engine.explain_room(world.now).unwrap().group.unwrap());
     let groups: Vec<_> = groups.map(|group| (group.epoch, group.members.len())).collect();
     assert!(groups[0].1 == 3 && groups.iter().all(|group| *group == groups[0]), "{groups:?}");
+}
+
+/// Rule GRP-9: a server keeps one member from the list that takes a listener off, and goes on for that listener, as the relay does. Who
+/// serves it hears of the list from the others, and what it was given by then is good for seconds.
+#[test]
+fn grp_9_a_member_who_is_kept_from_a_list_serves_nobody_for_long() {
+    let never = Time::from_millis(u64::MAX / 2_000);
+    let mut served = 0;
+    for seed in 0..8 {
+        let enter = |at, device| (at, Act::Enter(device));
+        let acts = vec![enter(100, 0), enter(600, 1), enter(1_500, 2)];
+        let quiet = Schedule { acts, end: 9_000, devices: 3, listeners: 1, ..Schedule::grouped(seed) };
+        let mut world = World::new(quiet);
+        // What is said beside the sound comes through.
+        (0..3).for_each(|device| world.device_mut(device).relay.loss = 0);
+        world.play().unwrap();
+        let audience = world.device(2).engine.explain_room(world.now).unwrap().keys.audience.unwrap();
+        served += usize::from(audience.server.as_ref() == Some(&world.device(1).address));
+        let before = world.access.last().cloned().unwrap();
+        world.lax = true;
+        world.act(Act::Ghost(2, true));
+        // Both are shown the list from before; how soon nothing opens is looked at here, and not by the invariants.
+        for kept in [1, 2] {
+            world.device_mut(kept).ghost = Some((before.clone(), never));
+        }
+        // Keys change every few seconds from then on.
+        world.watch.upset(never);
+        world.schedule.end = world.now.as_millis() + 40_000;
+        world.play().unwrap();
+        let packet = world.seal(0).unwrap().unwrap();
+        assert!(!world.device(2).engine.would_open(&packet), "seed {seed}: it is not on the list and still listens");
+    }
+    assert!(served > 0, "it was served by the other one each time");
 }

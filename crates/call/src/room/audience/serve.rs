@@ -31,8 +31,8 @@ pub(in crate::room) struct Audience {
     shares: Option<Shares>,
     /// Members who say that there is a newer list than this device has, and which.
     newer: BTreeMap<SenderIndex, u32>,
-    /// The list version for which keys were changed since somebody went by an older one.
-    renewed_for: u32,
+    /// When keys were last changed since somebody goes by an older list.
+    renewed_at: Time,
 }
 
 /// A listener that this device serves.
@@ -55,7 +55,7 @@ impl Audience {
             pace,
             shares: None,
             newer: BTreeMap::new(),
-            renewed_for: 0,
+            renewed_at: Time::ZERO,
         }
     }
 
@@ -123,7 +123,7 @@ impl RoomCall {
     pub(in crate::room) fn listener_gone(&mut self, now: Time, index: SenderIndex, seat: &Seat, reason: Refusal) {
         let own = self.own_join();
         let servers = self.servers(seat.entry().join.join);
-        let place = servers.iter().position(|(member, _)| Some(*member) == own).unwrap_or_default();
+        let place = servers.iter().position(|(member, _)| Some(*member) == own).unwrap_or(servers.len());
         // Whoever put somebody out does not wait; a connection that ended or was replaced is no reason to hurry.
         let gather = if reason != Refusal::Removed && self.is_crowd() { GATHER } else { Duration::ZERO };
         let Some(mls) = &mut self.mls else { return };
@@ -188,10 +188,12 @@ impl RoomCall {
         if list.terms.audience.is_none() || version == present {
             mls.audience.newer.remove(&index);
         } else if version > present {
+            mls.audience.newer.retain(|index, version| *version > present && self.seats.contains_key(index));
             mls.audience.newer.insert(index, version);
             self.fetch_access(now);
-        } else if now.since(self.access_since) >= FOLLOWED && mls.audience.renewed_for != present {
-            mls.audience.renewed_for = present;
+        } else if now.since(self.access_since.max(mls.audience.renewed_at)) >= FOLLOWED {
+            // Again and again: that one may not have heard it yet, and serves whoever it takes to be listed.
+            mls.audience.renewed_at = now;
             mls.tell(Input::Renew { at: now, removed: true });
         }
     }
