@@ -10,9 +10,10 @@ use tls_codec::DeserializeBytes;
 use undertone_keys::{WallTime, cbor};
 
 use crate::failure::{Blame, Broken};
-use crate::leaf::{Claim, Joiner, LeafKey, can_be_sealed_to};
+use crate::leaf::{Claim, Joiner, LeafKey};
 use crate::provider::{Crypto, Overlay, Provider};
 use crate::roll::DeviceRef;
+use crate::sealable::can_be_sealed_to;
 use crate::step::{Outgoing, Step, post};
 use crate::store::{Store, WriteSet};
 use crate::suite::Suite;

@@ -6,11 +6,9 @@
 
 use minicbor::{Decode, Encode};
 use openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey};
-use openmls::prelude::LeafNode;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::signatures::{Signer, SignerError};
 use openmls_traits::types::{HpkeAeadType, HpkeConfig, HpkeKdfType, HpkeKemType, SignatureScheme};
-use tls_codec::{DeserializeBytes as _, Serialize as _, VLBytes};
 use undertone_keys::leaf::{FORMAT, LeafScheme, LeafStatement};
 use undertone_keys::sign::{Device, Signed, SigningKey};
 use undertone_keys::{DeviceId, JoinId, Secret, UserId, WallTime, cbor};
@@ -104,21 +102,15 @@ impl LeafKey {
 impl Signer for LeafKey {
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
         // Both schemes are deterministic, so signing needs no randomness.
+        if let Some(signature) = self.scheme.sign(&self.secret, payload) {
+            return Ok(signature.to_vec());
+        }
         Crypto::default().sign(self.signature_scheme(), payload, self.secret.expose()).map_err(SignerError::CryptoError)
     }
 
     fn signature_scheme(&self) -> SignatureScheme {
         signature_scheme(self.scheme)
     }
-}
-
-/// Whether the key of a leaf is one that something can be sealed to. The library finds out only when it makes a commit, and then nobody
-/// can: a leaf that was let in with a key of zeros would end the group.
-pub(crate) fn can_be_sealed_to(leaf: &LeafNode, suite: Suite) -> bool {
-    let written = leaf.encryption_key().tls_serialize_detached().unwrap_or_default();
-    let key = VLBytes::tls_deserialize_exact_bytes(&written);
-    let config = suite.ciphersuite().hpke_config();
-    key.is_ok_and(|key| Crypto::default().hpke_seal(config, key.as_slice(), &[], &[], &[]).is_ok())
 }
 
 /// A leaf's credential as it stands in a tree: a claim until the device's key is at hand.

@@ -94,6 +94,7 @@ mod provider;
 pub mod psk;
 mod refused;
 mod roll;
+mod sealable;
 mod step;
 mod store;
 mod suite;

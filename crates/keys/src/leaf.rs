@@ -12,7 +12,7 @@ use crate::cbor;
 use crate::labels;
 use crate::name::UserId;
 use crate::sign::{Device, Signed, SigningKey, VerifyingKey};
-use crate::{DeviceId, JoinId, WallTime};
+use crate::{DeviceId, JoinId, Secret, WallTime, primitives};
 
 /// The only format so far.
 pub const FORMAT: u8 = 1;
@@ -40,6 +40,69 @@ impl LeafScheme {
             Self::EcdsaP256 => MAX_KEY,
         }
     }
+
+    /// Signs `message` with a leaf's private key, the seed of an Ed25519 key pair. `None` under the other scheme, whose signatures here must
+    /// not depend on drawn numbers, as the native library's do.
+    #[must_use]
+    pub fn sign(self, secret: &Secret<32>, message: &[u8]) -> Option<[u8; 64]> {
+        match self {
+            Self::Ed25519 => Some(primitives::Ed25519Pair::from_seed(secret.expose()).sign(message)),
+            Self::EcdsaP256 => None,
+        }
+    }
+
+    /// Whether `signature` is one of `message` under a leaf's public `key`. What is taken natively is taken in a browser and the
+    /// other way round, to the byte: members who differ about one commit would be in two groups from then on.
+    ///
+    /// A signature is 64 bytes of Ed25519, or the DER of an ECDSA one as TLS 1.3 has it (RFC 8446, 4.2.3), which has one encoding here.
+    #[must_use]
+    pub fn verify(self, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Ed25519 => match (key.try_into(), signature.try_into()) {
+                (Ok(key), Ok(signature)) => primitives::ed25519_verify(key, message, signature),
+                _ => false,
+            },
+            Self::EcdsaP256 => match (key.try_into(), fixed(signature)) {
+                (Ok(key), Some(signature)) => primitives::p256_verify(key, message, &signature),
+                _ => false,
+            },
+        }
+    }
+}
+
+/// r and s of an ECDSA signature in DER, 32 bytes each. `None` for what is not its one encoding: each library has its own list of what
+/// it forgives.
+pub(crate) fn fixed(der: &[u8]) -> Option<[u8; 64]> {
+    let (&length, rest) = der.strip_prefix(&[SEQUENCE])?.split_first()?;
+    // Two numbers of 33 bytes fit into the short form of a length.
+    if length >= 0x80 || usize::from(length) != rest.len() {
+        return None;
+    }
+    let (r, rest) = number(rest)?;
+    let (s, rest) = number(rest)?;
+    let mut both = [0; 64];
+    let (first, second) = both.split_first_chunk_mut::<32>()?;
+    *first = r;
+    second.copy_from_slice(&s);
+    rest.is_empty().then_some(both)
+}
+
+const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+
+/// A positive number of at most 32 bytes in as few bytes as it has, and what stands behind it.
+fn number(der: &[u8]) -> Option<([u8; 32], &[u8])> {
+    let (&length, rest) = der.strip_prefix(&[INTEGER])?.split_first()?;
+    let (written, rest) = rest.split_at_checked(usize::from(length))?;
+    let digits = match written {
+        [0, digits @ ..] if digits.first().is_some_and(|first| first & 0x80 != 0) => digits,
+        [first, ..] if (1..0x80).contains(first) => written,
+        _ => return None,
+    };
+    let mut number = [0; 32];
+    let start = number.len().checked_sub(digits.len())?;
+    number.get_mut(start..)?.copy_from_slice(digits);
+    Some((number, rest))
 }
 
 /// A device's word that a signature key is its own in one join. CBOR map.

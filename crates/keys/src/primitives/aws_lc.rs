@@ -10,7 +10,7 @@ use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
     PublicEncryptingKey,
 };
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use aws_lc_rs::{agreement, digest, hmac};
 
 pub(crate) struct Gcm(Option<LessSafeKey>);
@@ -94,6 +94,11 @@ pub(crate) fn ed25519_verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64
         return false;
     }
     UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
+}
+
+pub(crate) fn p256_verify(key: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> bool {
+    // The library also reads hybrid points, which the other does not.
+    key.first() == Some(&4) && UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).verify(message, signature).is_ok()
 }
 
 pub(crate) struct P256Scalar(agreement::PrivateKey);

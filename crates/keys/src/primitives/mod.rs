@@ -5,6 +5,7 @@
 //! * `Gcm`: AES-256-GCM, 96-bit nonces, 128-bit tags, in place, without allocation per call.
 //! * `sha256`, `sha512`, `hmac_sha256`, `hmac_sha512`: over the concatenation of slices; a MAC fills the front of `out`.
 //! * `Ed25519Pair`, `ed25519_verify`.
+//! * `p256_verify`: ECDSA with SHA-256, keys as uncompressed SEC1 points, signatures as r and s of 32 bytes each.
 //! * `P256Scalar`, `p256_on_curve`: uncompressed SEC1 points only, the result of an agreement is the x coordinate.
 //! * `rsa_encrypt`: RSA-2048 OAEP with SHA-256 and a label. The private half, `RsaPrivate`, is there natively alone: on
 //!   WebAssembly it is the browser's.
@@ -70,12 +71,13 @@ mod rustcrypto;
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use aws_lc::{
-    Ed25519Pair, Gcm, P256Scalar, RsaPrivate, ed25519_verify, hmac_sha256, hmac_sha512, p256_on_curve, rsa_encrypt,
-    sha256, sha512,
+    Ed25519Pair, Gcm, P256Scalar, RsaPrivate, ed25519_verify, hmac_sha256, hmac_sha512, p256_on_curve, p256_verify,
+    rsa_encrypt, sha256, sha512,
 };
 #[cfg(target_family = "wasm")]
 pub(crate) use rustcrypto::{
-    Ed25519Pair, Gcm, P256Scalar, ed25519_verify, hmac_sha256, hmac_sha512, p256_on_curve, rsa_encrypt, sha256, sha512,
+    Ed25519Pair, Gcm, P256Scalar, ed25519_verify, hmac_sha256, hmac_sha512, p256_on_curve, p256_verify, rsa_encrypt,
+    sha256, sha512,
 };
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Odd, U2048, Uint};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use hmac::{Hmac, Mac};
+use p256::ecdsa::signature::Verifier;
 use p256::elliptic_curve::sec1::ToSec1Point;
 use p256::{PublicKey, SecretKey, ecdh};
 use sha2::{Digest, Sha256, Sha512};
@@ -83,6 +84,14 @@ impl Ed25519Pair {
 pub(crate) fn ed25519_verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     let signature = ed25519_dalek::Signature::from_bytes(signature);
     VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+}
+
+pub(crate) fn p256_verify(key: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> bool {
+    let Ok(signature) = p256::ecdsa::Signature::from_slice(signature) else {
+        return false;
+    };
+    key.first() == Some(&4)
+        && p256::ecdsa::VerifyingKey::from_sec1_bytes(key).is_ok_and(|key| key.verify(message, &signature).is_ok())
 }
 
 pub(crate) struct P256Scalar(SecretKey);

