@@ -15,6 +15,14 @@ pub fn sha512(parts: &[&[u8]]) -> [u8; 64] {
     primitives::sha512(parts)
 }
 
+/// HMAC-SHA-256 over the concatenation of `parts`.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut out = [0; 64];
+    primitives::hmac_sha256(key, parts, &mut out);
+    out.first_chunk().copied().unwrap_or_default()
+}
+
 /// SHA-256 over `label || 0x00` and each part behind its length as a 64-bit big-endian number: no two lists of
 /// parts meet.
 #[must_use]

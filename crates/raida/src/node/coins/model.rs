@@ -1,0 +1,275 @@
+//! The store beside a plain map: random operations, a cache that is too small, power that fails at any write, also while the store is
+//! being mended.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use rand_core::Rng;
+use undertone_keys::testing::SeededRng;
+
+use super::*;
+use crate::coin::Authenticity;
+use crate::node::testing::Folder;
+
+const FOREVER: i64 = i64::MAX / 2;
+
+fn options(pages: usize, fuse: &Arc<AtomicI64>) -> CoinOptions {
+    let mut disk = Disk::new(false);
+    disk.fuse = Some(Arc::clone(fuse));
+    CoinOptions { pages: NonZeroUsize::new(pages).unwrap(), blank: Blank::Drawn, disk }
+}
+
+fn open(data: &Path, pages: usize, fuse: &Arc<AtomicI64>, rng: &mut SeededRng) -> Result<Coins, StoreError> {
+    Coins::open(data, options(pages, fuse), rng, |_| ()).map(|(coins, _)| coins)
+}
+
+/// One of forty coins on eight pages of three denominations.
+fn any_coin(rng: &mut SeededRng) -> Coin {
+    let [a, b, ..] = rng.next_u64().to_le_bytes();
+    let denomination = Denomination::new([-8, 1, 6][usize::from(a % 3)]).unwrap();
+    let serial = [0, 1, 1023, 1024, 5000, 999 * 1024 + 1023][usize::from(b) % 6] + u32::from(a / 128);
+    Coin::new(denomination, serial.min(1_023_999)).unwrap()
+}
+
+fn any_record(rng: &mut SeededRng) -> [u8; RECORD] {
+    let mut bytes = [0; RECORD];
+    rng.fill_bytes(&mut bytes);
+    bytes[16] %= 4;
+    bytes
+}
+
+#[derive(Default)]
+struct Model {
+    /// What every restart has to show.
+    lasting: BTreeMap<Coin, [u8; RECORD]>,
+    /// What was written since, oldest first: each of them may be what a restart shows.
+    since: BTreeMap<Coin, Vec<[u8; RECORD]>>,
+}
+
+impl Model {
+    fn now(&self, coin: Coin) -> Option<[u8; RECORD]> {
+        let last = self.since.get(&coin).and_then(|all| all.last());
+        last.or_else(|| self.lasting.get(&coin)).copied()
+    }
+
+    fn committed(&mut self) {
+        for (coin, mut all) in std::mem::take(&mut self.since) {
+            self.lasting.extend(all.pop().map(|last| (coin, last)));
+        }
+    }
+
+    /// The store was opened again: what it shows is what it shows from now on.
+    fn compare(&mut self, coins: &Coins, rng: &mut SeededRng) {
+        let known: Vec<_> = self.lasting.keys().chain(self.since.keys()).copied().collect();
+        for coin in known {
+            let shown = coins.read(coin, rng).unwrap();
+            let bytes = shown.to_bytes();
+            let lasting = self.lasting.get(&coin);
+            let may = self.since.get(&coin).is_some_and(|all| all.contains(&bytes));
+            // A coin that was never committed may be free still, with a key that nobody knows.
+            let untouched = lasting.is_none() && !shown.is_used();
+            assert!(lasting == Some(&bytes) || may || untouched, "{coin} has lost what was written");
+            assert_eq!(coins.bitmap().is_used(coin), shown.is_used());
+            if !untouched {
+                self.lasting.insert(coin, bytes);
+            }
+        }
+        self.since.clear();
+    }
+}
+
+/// Opens the store until nothing fails, with less and less to fail.
+fn restart(data: &Path, pages: usize, fuse: &Arc<AtomicI64>, rng: &mut SeededRng) -> Coins {
+    for _ in 0..3 {
+        fuse.store(i64::from(rng.next_u32() % 12), Ordering::SeqCst);
+        if let Ok(coins) = open(data, pages, fuse, rng)
+            && fuse.load(Ordering::SeqCst) > 0
+        {
+            fuse.store(FOREVER, Ordering::SeqCst);
+            return coins;
+        }
+    }
+    fuse.store(FOREVER, Ordering::SeqCst);
+    open(data, pages, fuse, rng).unwrap()
+}
+
+fn play(seed: u64, steps: u32) -> u32 {
+    let mut rng = SeededRng::new(seed);
+    let folder = Folder::new();
+    let data = folder.path().join("Data");
+    let fuse = Arc::new(AtomicI64::new(FOREVER));
+    let pages = 1 + usize::try_from(seed % 5).unwrap();
+    let mut coins = open(&data, pages, &fuse, &mut rng).unwrap();
+    let mut model = Model::default();
+    let mut crashes = 0;
+    for _ in 0..steps {
+        let failed = match rng.next_u32() % 16 {
+            0 => coins.flush().is_err(),
+            1 | 2 => match coins.commit() {
+                Ok(()) => {
+                    model.committed();
+                    false
+                }
+                Err(_) => true,
+            },
+            3 => {
+                // The power fails some writes from now.
+                fuse.store(i64::from(rng.next_u32() % 24), Ordering::SeqCst);
+                false
+            }
+            4 if fuse.load(Ordering::SeqCst) > 1000 => {
+                drop(coins);
+                coins = open(&data, pages, &fuse, &mut rng).unwrap();
+                model.compare(&coins, &mut rng);
+                false
+            }
+            5..8 => {
+                let coin = any_coin(&mut rng);
+                let shown = coins.read(coin, &mut rng).unwrap();
+                match model.now(coin) {
+                    Some(expected) => assert_eq!(shown.to_bytes(), expected, "{coin}"),
+                    None => assert!(!shown.is_used()),
+                }
+                assert_eq!(coins.bitmap().is_used(coin), shown.is_used());
+                false
+            }
+            _ => {
+                let (coin, bytes) = (any_coin(&mut rng), any_record(&mut rng));
+                model.since.entry(coin).or_default().push(bytes);
+                let changed = coins.change(coin, &mut rng, |_| Some(Record::from_bytes(&bytes)));
+                if changed.is_ok() {
+                    assert_eq!(coins.read(coin, &mut rng).unwrap().to_bytes(), bytes);
+                }
+                changed.is_err()
+            }
+        };
+        assert!(coins.stats().resident <= 2 * pages + 1, "{:?}", coins.stats());
+        if failed {
+            crashes += 1;
+            drop(coins);
+            coins = restart(&data, pages, &fuse, &mut rng);
+            model.compare(&coins, &mut rng);
+        }
+    }
+    fuse.store(FOREVER, Ordering::SeqCst);
+    coins.flush().unwrap();
+    model.committed();
+    drop(coins);
+    let (coins, recovered) = Coins::open(&data, options(pages, &fuse), &mut rng, |_| ()).unwrap();
+    assert_eq!(recovered, Recovered::default(), "all was written back");
+    model.compare(&coins, &mut rng);
+    crashes
+}
+
+#[test]
+fn page_store_model_with_crashes_at_any_write() {
+    let crashes: u32 = (0..12).map(|seed| play(seed, 300)).sum();
+    assert!(crashes > 60, "only {crashes} crashes");
+}
+
+#[test]
+fn page_store_model_a_torn_page_is_mended() {
+    let (folder, fuse) = (Folder::new(), Arc::new(AtomicI64::new(FOREVER)));
+    let data = folder.path().join("Data");
+    let rng = &mut SeededRng::new(1);
+    let coin = "01.5".parse().unwrap();
+    let other = "01.900".parse().unwrap();
+    let record = |byte| Record { key: Authenticity::from_bytes(&[byte; 16]), changed: byte };
+    let coins = open(&data, 4, &fuse, rng).unwrap();
+    coins.change(coin, rng, |_| Some(record(1))).unwrap();
+    coins.change(other, rng, |_| Some(record(1))).unwrap();
+    coins.flush().unwrap();
+    coins.change(coin, rng, |_| Some(record(2))).unwrap();
+    coins.change(other, rng, |_| Some(record(2))).unwrap();
+    // 0 the next journal, 1 the file of images, 2 the page, 3 the end, 4 the page's file: half of it.
+    fuse.store(4, Ordering::SeqCst);
+    coins.flush().unwrap_err();
+    drop(coins);
+    let torn = load(&data, PageNumber::of(coin).0).unwrap().unwrap();
+    assert_eq!((torn.record(5).unwrap().changed, torn.record(900).unwrap().changed), (2, 1), "torn between the two");
+    fuse.store(FOREVER, Ordering::SeqCst);
+    let (coins, recovered) = Coins::open(&data, options(4, &fuse), rng, |_| ()).unwrap();
+    assert_eq!(recovered.pages, 1);
+    assert_eq!(coins.read(other, rng).unwrap().changed, 2);
+    drop(coins);
+    // Without a journal a file of another length is said to be one.
+    let path = PageNumber::of(coin).0.path(&data);
+    fs::write(&path, [0; 9000]).unwrap();
+    assert!(matches!(open(&data, 4, &fuse, rng), Err(StoreError::Damaged { found: 9000, .. })));
+}
+
+#[test]
+fn page_store_model_one_process_at_a_time() {
+    let (folder, fuse) = (Folder::new(), Arc::new(AtomicI64::new(FOREVER)));
+    let rng = &mut SeededRng::new(1);
+    let first = open(folder.path(), 4, &fuse, rng).unwrap();
+    assert!(matches!(open(folder.path(), 4, &fuse, rng), Err(StoreError::InUse { .. })));
+    drop(first);
+    open(folder.path(), 4, &fuse, rng).unwrap();
+}
+
+/// 32 threads count in coins' keys; one writes back all the while.
+fn race(coins: &Coins, choose: impl Fn(u32, &mut SeededRng) -> Coin + Sync) {
+    const EACH: u32 = 300;
+    let ended = AtomicBool::new(false);
+    let counted = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                coins.flush().unwrap();
+                coins.wait(Duration::from_millis(1));
+            }
+        });
+        let threads: Vec<_> = (0..32)
+            .map(|thread| {
+                let choose = &choose;
+                scope.spawn(move || {
+                    let rng = &mut SeededRng::new(u64::from(thread));
+                    let mut counted = BTreeMap::new();
+                    for _ in 0..EACH {
+                        let coin = choose(thread, rng);
+                        let count = |record: &Record| {
+                            let before = if record.is_used() { u128::from_be_bytes(*record.key.expose()) } else { 0 };
+                            Some(Record { key: Authenticity::from_bytes(&(before + 1).to_be_bytes()), changed: 7 })
+                        };
+                        assert!(coins.change(coin, rng, count).unwrap());
+                        *counted.entry(coin).or_insert(0_u128) += 1;
+                    }
+                    counted
+                })
+            })
+            .collect();
+        let mut all = BTreeMap::new();
+        for thread in threads {
+            for (coin, count) in thread.join().unwrap() {
+                *all.entry(coin).or_insert(0) += count;
+            }
+        }
+        ended.store(true, Ordering::SeqCst);
+        coins.wake();
+        all
+    });
+    let rng = &mut SeededRng::new(99);
+    for (coin, count) in counted {
+        assert_eq!(u128::from_be_bytes(*coins.read(coin, rng).unwrap().key.expose()), count, "{coin}");
+        assert!(coins.bitmap().is_used(coin));
+    }
+}
+
+#[test]
+fn page_store_model_a_race_on_one_page() {
+    let (folder, fuse) = (Folder::new(), Arc::new(AtomicI64::new(FOREVER)));
+    let coins = open(folder.path(), 2, &fuse, &mut SeededRng::new(1)).unwrap();
+    race(&coins, |thread, _| Coin::new(Denomination::new(1).unwrap(), thread % 4).unwrap());
+}
+
+#[test]
+fn page_store_model_a_race_on_random_pages() {
+    let (folder, fuse) = (Folder::new(), Arc::new(AtomicI64::new(FOREVER)));
+    let coins = open(folder.path(), 4, &fuse, &mut SeededRng::new(1)).unwrap();
+    race(&coins, |_, rng| Coin::new(Denomination::new(1).unwrap(), (rng.next_u32() % 40) * 1024).unwrap());
+    assert!(coins.stats().misses > 100, "{:?}", coins.stats());
+}

@@ -1,0 +1,426 @@
+//! Posted keys: one file each under `Keys/`, named by the key's id, and beside it who posted it and till when it is good.
+//!
+//! ```text
+//! Keys/<id, 32 hex digits>           coin that may fetch it 5 | key 0 to 127
+//! Keys/<id, 32 hex digits>.owner     1 | coin that posted it 5 | expires 8 (seconds since 1970, 0 for never)
+//! ```
+//! A file is written whole, synced and put into place, so a reader sees the old one or the new one; the owner's before the key's, so that
+//! no key is there without its owner. Files of other names are left alone.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashlink::LruCache;
+use zeroize::Zeroizing;
+
+use crate::coin::Named;
+use crate::command::{KEY_REACH, KeyId};
+
+const OWNER_FORMAT: u8 = 1;
+const OWNER: usize = 1 + Named::LENGTH + 8;
+const MOST: usize = Named::LENGTH + KEY_REACH as usize;
+
+/// What the folder holds, and for how long.
+#[derive(Clone, Debug)]
+pub struct KeyOptions {
+    /// The group may read the files (0640) or the owner alone (0600).
+    pub shared: bool,
+    /// Keys of one coin.
+    pub per_owner: u32,
+    /// Keys of all.
+    pub total: usize,
+    /// Seconds that a key is kept, `None` for ever.
+    pub life: Option<u64>,
+    /// A key that was fetched is removed.
+    pub one_shot: bool,
+    /// Keys that are kept in memory.
+    pub cached: NonZeroUsize,
+}
+
+/// Why a key was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// Somebody else's has that id.
+    #[error("a key of somebody else has that id")]
+    Exists,
+    /// Its owner has too many, or all together have.
+    #[error("there are too many keys")]
+    Full,
+    /// The disk said no.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Who owns a key and till when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// The coin that posted it, zeros for nobody.
+    pub owner: Named,
+    /// Seconds since 1970, 0 for never.
+    pub expires: u64,
+}
+
+impl Owned {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; OWNER] = bytes.try_into().ok()?;
+        let [OWNER_FORMAT, rest @ ..] = bytes else {
+            return None;
+        };
+        let (owner, expires) = rest.split_first_chunk()?;
+        Some(Self { owner: Named::from_bytes(*owner), expires: u64::from_be_bytes(expires.try_into().ok()?) })
+    }
+
+    fn write(&self) -> Vec<u8> {
+        [[OWNER_FORMAT].as_slice(), &self.owner.to_bytes(), &self.expires.to_be_bytes()].concat()
+    }
+
+    const fn is_over(&self, now: u64) -> bool {
+        self.expires != 0 && self.expires <= now
+    }
+}
+
+/// A key's file as it stands, with who owns it.
+#[derive(Clone)]
+pub struct Held {
+    /// The coin that may fetch it, and the key.
+    pub bytes: Arc<Zeroizing<Vec<u8>>>,
+    /// Whose it is.
+    pub owned: Owned,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Held({:?})", self.owned)
+    }
+}
+
+struct State {
+    owned: HashMap<KeyId, Owned>,
+    counts: HashMap<Named, u32>,
+    cache: LruCache<KeyId, Arc<Zeroizing<Vec<u8>>>>,
+}
+
+/// The folder.
+pub struct Keys {
+    folder: PathBuf,
+    options: KeyOptions,
+    state: Mutex<State>,
+    /// One at a time writes, so that two posts of one id do not meet in one file.
+    writing: Mutex<()>,
+}
+
+impl State {
+    fn insert(&mut self, id: KeyId, owned: Owned) {
+        self.remove(&id);
+        *self.counts.entry(owned.owner).or_insert(0) += 1;
+        self.owned.insert(id, owned);
+    }
+
+    fn remove(&mut self, id: &KeyId) {
+        self.cache.remove(id);
+        if let Some(owned) = self.owned.remove(id)
+            && let Some(count) = self.counts.get_mut(&owned.owner)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&owned.owner);
+            }
+        }
+    }
+}
+
+impl KeyId {
+    /// From a file's name.
+    fn from_name(name: &str) -> Option<Self> {
+        let mut id = [0; 16];
+        let (digits, left) = name.as_bytes().as_chunks::<2>();
+        if digits.len() != id.len() || !left.is_empty() {
+            return None;
+        }
+        for (byte, digits) in id.iter_mut().zip(digits) {
+            let plain = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok().filter(|_| plain)?, 16).ok()?;
+        }
+        Some(Self(id))
+    }
+}
+
+impl Keys {
+    /// Opens the folder, which is made where there is none, and reads who owns what.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(folder: &Path, options: KeyOptions) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(if options.shared { 0o750 } else { 0o700 }).create(folder)?;
+        let mut state =
+            State { owned: HashMap::new(), counts: HashMap::new(), cache: LruCache::new(options.cached.get()) };
+        let mut foreign = 0;
+        for file in fs::read_dir(folder)? {
+            let name = file?.file_name();
+            let name = name.to_str().unwrap_or_default();
+            match KeyId::from_name(name) {
+                Some(id) => state.insert(id, read_owner(folder, id)),
+                None if name.ends_with(".owner") || name.ends_with(".new") => {}
+                None => foreign += 1,
+            }
+        }
+        if foreign > 0 {
+            tracing::warn!(folder = %folder.display(), foreign, "files that are no keys are left alone");
+        }
+        Ok(Self { folder: folder.to_owned(), options, state: Mutex::new(state), writing: Mutex::new(()) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, id: KeyId) -> PathBuf {
+        self.folder.join(id.to_string())
+    }
+
+    /// Whether a key is in memory, so that fetching it does not wait for the disk.
+    #[must_use]
+    pub fn is_resident(&self, id: KeyId) -> bool {
+        !self.options.one_shot && self.state().cache.peek(&id).is_some()
+    }
+
+    /// A key. `None` when there is none, or it is over, or its file cannot be read as one.
+    #[must_use]
+    pub fn get(&self, id: KeyId, now: u64) -> Option<Held> {
+        let owned = {
+            let mut state = self.state();
+            let owned = state.owned.get(&id).copied()?;
+            if owned.is_over(now) {
+                drop(state);
+                self.remove(id);
+                return None;
+            }
+            if let Some(bytes) = state.cache.get(&id) {
+                return Some(Held { bytes: Arc::clone(bytes), owned });
+            }
+            owned
+        };
+        let path = self.path(id);
+        match read_file(&path, MOST) {
+            Ok(bytes) if bytes.len() >= Named::LENGTH => {
+                let bytes = Arc::new(bytes);
+                self.state().cache.insert(id, Arc::clone(&bytes));
+                Some(Held { bytes, owned })
+            }
+            Ok(_) => {
+                tracing::warn!(path = %path.display(), "a key's file is too short");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a key's file cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Somebody has been given a key: one that may be fetched once is gone.
+    pub fn fetched(&self, id: KeyId) {
+        if self.options.one_shot {
+            self.remove(id);
+        }
+    }
+
+    /// Keeps a key of `owner`. `strangers` says whether it may take the place of somebody else's.
+    ///
+    /// # Errors
+    /// [`PostError`]: what was there is there still.
+    pub fn post(&self, id: KeyId, owner: Named, strangers: bool, bytes: &[u8], now: u64) -> Result<(), PostError> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let state = self.state();
+            let there = state.owned.get(&id).filter(|owned| !owned.is_over(now));
+            if there.is_some_and(|owned| owned.owner != owner && !strangers) {
+                return Err(PostError::Exists);
+            }
+            let count = state.counts.get(&owner).copied().unwrap_or(0);
+            let more = there.is_none_or(|owned| owned.owner != owner);
+            if more && (count >= self.options.per_owner || state.owned.len() >= self.options.total) {
+                return Err(PostError::Full);
+            }
+        }
+        let expires = self.options.life.map_or(0, |life| now.saturating_add(life));
+        let owned = Owned { owner, expires };
+        let path = self.path(id);
+        replace(&path.with_extension("owner"), &owned.write(), self.options.shared)?;
+        replace(&path, bytes, self.options.shared)?;
+        File::open(&self.folder)?.sync_all()?;
+        let mut state = self.state();
+        state.insert(id, owned);
+        state.cache.insert(id, Arc::new(Zeroizing::new(bytes.to_vec())));
+        Ok(())
+    }
+
+    fn remove(&self, id: KeyId) {
+        self.state().remove(&id);
+        let path = self.path(id);
+        for path in [path.clone(), path.with_extension("owner")] {
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "a key that is over cannot be removed");
+            }
+        }
+    }
+
+    /// Removes what is over.
+    pub fn sweep(&self, now: u64) {
+        let over: Vec<_> = {
+            let state = self.state();
+            state.owned.iter().filter(|(_, owned)| owned.is_over(now)).map(|(id, _)| *id).collect()
+        };
+        over.into_iter().for_each(|id| self.remove(id));
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.state().owned.len()
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keys({}, {} keys)", self.folder.display(), self.count())
+    }
+}
+
+/// A key whose owner cannot be read is nobody's, and kept.
+fn read_owner(folder: &Path, id: KeyId) -> Owned {
+    let path = folder.join(id.to_string()).with_extension("owner");
+    let read = read_file(&path, OWNER).ok().and_then(|bytes| Owned::read(&bytes));
+    read.unwrap_or(Owned { owner: Named::default(), expires: 0 })
+}
+
+/// A file that is one, and no longer than `most`.
+fn read_file(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = OpenOptions::new().read(true).custom_flags(flags()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most { Err(io::Error::other("too long")) } else { Ok(bytes) }
+}
+
+fn replace(path: &Path, bytes: &[u8], shared: bool) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mode = if shared { 0o640 } else { 0o600 };
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).custom_flags(flags()).open(&new)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_data()).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        let _gone = fs::remove_file(&new);
+    }
+    written
+}
+
+/// A link leads nowhere, and a pipe does not hold anybody up.
+fn flags() -> i32 {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    i32::try_from(flags.bits()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::node::testing::Folder;
+
+    fn options() -> KeyOptions {
+        KeyOptions {
+            shared: false,
+            per_owner: 3,
+            total: 5,
+            life: Some(100),
+            one_shot: false,
+            cached: NonZeroUsize::new(2).unwrap(),
+        }
+    }
+
+    const ADA: Named = Named { denomination: 1, serial: 7 };
+    const BOB: Named = Named { denomination: 1, serial: 8 };
+
+    fn id(byte: u8) -> KeyId {
+        KeyId([byte; 16])
+    }
+
+    #[test]
+    fn rkx_2_a_key_has_an_owner_a_life_and_a_place_of_its_own() {
+        let folder = Folder::new();
+        let path = folder.path().join("Keys");
+        let keys = Keys::open(&path, options()).unwrap();
+        keys.post(id(1), ADA, false, b"12345first, and long", 0).unwrap();
+        assert!(matches!(keys.post(id(1), BOB, false, b"12345", 0), Err(PostError::Exists)));
+        // Nothing is left of what was there.
+        keys.post(id(1), ADA, false, b"12345later", 50).unwrap();
+        assert_eq!(keys.get(id(1), 149).unwrap().bytes.as_slice(), b"12345later");
+        let file = path.join("01010101010101010101010101010101");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(keys);
+        let keys = Keys::open(&path, options()).unwrap();
+        assert_eq!(keys.get(id(1), 149).unwrap().owned, Owned { owner: ADA, expires: 150 });
+        assert!(matches!(keys.post(id(1), BOB, false, b"12345", 149), Err(PostError::Exists)));
+        // It is over, and its place is free.
+        keys.post(id(1), BOB, false, b"12345bob", 150).unwrap();
+        assert_eq!(keys.get(id(1), 249).unwrap().owned.owner, BOB);
+        keys.sweep(250);
+        assert_eq!((keys.count(), fs::read_dir(&path).unwrap().count()), (0, 0));
+    }
+
+    #[test]
+    fn rkx_2_keys_have_quotas() {
+        let folder = Folder::new();
+        let keys = Keys::open(folder.path(), options()).unwrap();
+        for n in 0..3 {
+            keys.post(id(n), ADA, false, b"12345", 0).unwrap();
+        }
+        assert!(matches!(keys.post(id(3), ADA, false, b"12345", 0), Err(PostError::Full)));
+        keys.post(id(2), ADA, false, b"12345again", 0).unwrap();
+        keys.post(id(3), BOB, false, b"12345", 0).unwrap();
+        keys.post(id(4), BOB, false, b"12345", 0).unwrap();
+        assert!(matches!(keys.post(id(5), BOB, false, b"12345", 0), Err(PostError::Full)));
+        assert_eq!(keys.count(), 5);
+    }
+
+    #[test]
+    fn rkx_2_foreign_files_are_left_alone_and_links_lead_nowhere() {
+        let folder = Folder::new();
+        fs::write(folder.path().join("README"), "mine").unwrap();
+        fs::write(folder.path().join("secret"), "12345 of somebody").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), folder.path().join(id(1).to_string())).unwrap();
+        fs::create_dir(folder.path().join(id(2).to_string())).unwrap();
+        fs::write(folder.path().join(id(3).to_string()), [0; 133]).unwrap();
+        fs::write(folder.path().join(id(4).to_string()), [0; 4]).unwrap();
+        fs::write(folder.path().join(id(5).to_string()), b"\x01\0\0\0\x07of the original").unwrap();
+        let keys = Keys::open(folder.path(), options()).unwrap();
+        for n in 1..5 {
+            assert!(keys.get(id(n), 0).is_none(), "{n}");
+        }
+        let held = keys.get(id(5), u64::MAX).unwrap();
+        assert_eq!(held.owned, Owned { owner: Named::default(), expires: 0 });
+        assert_eq!(fs::read_to_string(folder.path().join("README")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn rkx_2_a_key_may_be_fetched_once() {
+        let folder = Folder::new();
+        let keys = Keys::open(folder.path(), KeyOptions { one_shot: true, ..options() }).unwrap();
+        keys.post(id(1), ADA, false, b"12345", 0).unwrap();
+        assert!(keys.get(id(1), 0).is_some());
+        keys.fetched(id(1));
+        assert!(keys.get(id(1), 0).is_none());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

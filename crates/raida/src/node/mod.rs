@@ -1,0 +1,19 @@
+//! A node: the coin store, the posted keys, and what it answers.
+//!
+//! [`Node::answer`] is all there is to a node, for UDP and TCP alike: bytes in, bytes out, by any number of threads at once.
+//! [`Node::is_quick`] says beforehand whether an answer needs the disk.
+
+pub mod coins;
+mod keys;
+mod own_coins;
+mod profile;
+mod replays;
+pub mod serve;
+mod service;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use self::keys::{Held, KeyOptions, Keys, Owned, PostError};
+pub use self::own_coins::{OwnCoins, REMEMBERED};
+pub use self::profile::Profile;
+pub use self::service::{Asked, Node, NodeOptions};

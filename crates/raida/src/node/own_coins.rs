@@ -1,0 +1,84 @@
+//! The node's own coins, `coins/<coin>.bin`: what their keys are on the other nodes opens the tickets that those made.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::coin::Coin;
+use crate::coin_file::{CoinFile, LENGTH};
+
+/// How long an answer of the disk is believed, also that there is no such file.
+pub const REMEMBERED: Duration = Duration::from_secs(10);
+/// Coins that are remembered: who asks for coins that are not there gets no further than the disk.
+const MOST: usize = 1_024;
+
+/// Files that were read, and files that were not there.
+pub struct OwnCoins {
+    folder: PathBuf,
+    coin_id: u16,
+    read: Mutex<HashMap<Coin, Looked>>,
+}
+
+#[derive(Clone)]
+struct Looked {
+    when: Instant,
+    found: Option<Arc<CoinFile>>,
+}
+
+impl OwnCoins {
+    /// Of a folder, which need not be there.
+    #[must_use]
+    pub fn new(folder: &Path, coin_id: u16) -> Self {
+        Self { folder: folder.to_owned(), coin_id, read: Mutex::default() }
+    }
+
+    /// The file of a coin. `None` when there is none that can be used; the log says why.
+    #[must_use]
+    pub fn get(&self, coin: Coin, now: Instant) -> Option<Arc<CoinFile>> {
+        let remembered = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&coin).cloned();
+        if let Some(looked) = remembered.filter(|looked| now.saturating_duration_since(looked.when) < REMEMBERED) {
+            return looked.found;
+        }
+        let found = self.load(coin).map(Arc::new);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= MOST {
+            read.clear();
+        }
+        read.insert(coin, Looked { when: now, found: found.clone() });
+        found
+    }
+
+    fn load(&self, coin: Coin) -> Option<CoinFile> {
+        let path = self.folder.join(format!("{coin}.bin"));
+        let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LENGTH + 1));
+        let opened = OpenOptions::new().read(true).custom_flags(no_follow).open(&path);
+        // One byte more than a file has, to see that it has more.
+        let read = opened.and_then(|file| file.take(LENGTH as u64 + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => match CoinFile::read(bytes, self.coin_id) {
+                Ok(file) => Some(file),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a coin's file is of no use");
+                    None
+                }
+            },
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "no file of this coin");
+                None
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for OwnCoins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OwnCoins({})", self.folder.display())
+    }
+}

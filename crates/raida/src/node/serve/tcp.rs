@@ -1,0 +1,126 @@
+//! Connections: one request, one answer, and the end. A request has to be there in time; what else was sent is read before the connection
+//! ends, because the system tells the other side of a reset otherwise, and the answer is lost with it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+
+use super::{ListenOptions, Served, now};
+use crate::header::{ENCRYPTION_AT, RequestHeader, header_length};
+use crate::node::{Asked, Node};
+
+/// Bytes behind a request that are read and thrown away.
+const LEFT_OVER: u64 = 128 << 10;
+/// For how long.
+const DRAIN: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Who takes connections.
+pub(super) struct Connections {
+    node: Arc<Node>,
+    served: Arc<Served>,
+    stop: Arc<AtomicBool>,
+    listener: TcpListener,
+    options: ListenOptions,
+    open: Arc<AtomicUsize>,
+}
+
+impl Connections {
+    pub(super) fn new(
+        node: &Arc<Node>,
+        served: &Arc<Served>,
+        stop: &Arc<AtomicBool>,
+        listener: TcpListener,
+        options: ListenOptions,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let (node, served, stop) = (Arc::clone(node), Arc::clone(served), Arc::clone(stop));
+        Ok(Self { node, served, stop, listener, options, open: Arc::default() })
+    }
+
+    pub(super) fn run(self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match self.listener.accept() {
+                Ok((stream, from)) => self.take(stream, from),
+                // Nobody there, or no descriptors left: either way a moment later.
+                Err(_) => thread::sleep(PAUSE),
+            }
+        }
+        // Those who are being answered have their patience's time.
+        let end = Instant::now() + self.options.patience + DRAIN;
+        while self.open.load(Ordering::Acquire) > 0 && Instant::now() < end {
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn take(&self, stream: TcpStream, from: SocketAddr) {
+        if self.open.load(Ordering::Acquire) >= self.options.connections {
+            self.served.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let (node, served, open) = (Arc::clone(&self.node), Arc::clone(&self.served), Arc::clone(&self.open));
+        let patience = self.options.patience;
+        let serve = move || {
+            let counter = match serve(&node, stream, from, patience) {
+                Ok(()) => &served.connections,
+                Err(_) => &served.refused,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            open.fetch_sub(1, Ordering::AcqRel);
+        };
+        if thread::Builder::new().name("raida-conn".to_owned()).spawn(serve).is_err() {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Reads `to` whole by `end`, however slowly it comes.
+fn read(stream: &mut TcpStream, mut to: &mut [u8], end: Instant) -> io::Result<()> {
+    while !to.is_empty() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(to) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => to = to.get_mut(length..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn serve(node: &Node, mut stream: TcpStream, from: SocketAddr, patience: Duration) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    let end = Instant::now() + patience;
+    let mut bytes = vec![0; ENCRYPTION_AT + 1];
+    read(&mut stream, &mut bytes, end)?;
+    let header = header_length(bytes.last().copied().unwrap_or_default());
+    bytes.resize(header, 0);
+    read(&mut stream, bytes.get_mut(ENCRYPTION_AT + 1..).unwrap_or_default(), end)?;
+    if let Some((read_header, _)) = RequestHeader::read(&bytes) {
+        bytes.resize(header + usize::from(read_header.body), 0);
+        read(&mut stream, bytes.get_mut(header..).unwrap_or_default(), end)?;
+    }
+    let mut out = Vec::with_capacity(256);
+    let asked = Asked { bytes: &mut bytes, from, received: Instant::now(), now: now() };
+    if node.answer(asked, &mut UnwrapErr(SysRng), &mut out) {
+        stream.set_write_timeout(Some(patience))?;
+        stream.write_all(&out)?;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(DRAIN))?;
+    // What comes of it makes no difference: the answer is out.
+    let _left = io::copy(&mut stream.take(LEFT_OVER), &mut io::sink());
+    Ok(())
+}

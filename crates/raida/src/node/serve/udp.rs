@@ -1,0 +1,105 @@
+//! Datagrams.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+
+use super::{Served, now};
+use crate::node::{Asked, Node};
+
+/// A datagram longer than this is cut, and its body is too short for its header.
+const LONGEST: usize = 2_048;
+
+/// A datagram that waits for the disk.
+pub(super) struct Waiting {
+    bytes: Vec<u8>,
+    from: SocketAddr,
+    received: Instant,
+}
+
+/// Who reads.
+pub(super) struct Reader {
+    node: Arc<Node>,
+    served: Arc<Served>,
+    stop: Arc<AtomicBool>,
+    socket: UdpSocket,
+    queue: SyncSender<Waiting>,
+}
+
+/// Who waits.
+pub(super) struct Worker {
+    node: Arc<Node>,
+    served: Arc<Served>,
+    socket: UdpSocket,
+    work: Arc<Mutex<Receiver<Waiting>>>,
+}
+
+fn answer(node: &Node, served: &Served, socket: &UdpSocket, asked: Asked<'_>, out: &mut Vec<u8>) {
+    out.clear();
+    let from = asked.from;
+    if node.answer(asked, &mut UnwrapErr(SysRng), out) {
+        // A reply that does not leave is one that was lost on the way.
+        let _sent = socket.send_to(out, from);
+        served.datagrams.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Reader {
+    pub(super) fn new(
+        node: &Arc<Node>,
+        served: &Arc<Served>,
+        stop: &Arc<AtomicBool>,
+        socket: UdpSocket,
+        queue: SyncSender<Waiting>,
+    ) -> Self {
+        Self { node: Arc::clone(node), served: Arc::clone(served), stop: Arc::clone(stop), socket, queue }
+    }
+
+    pub(super) fn run(self) {
+        let mut bytes = vec![0; LONGEST];
+        let mut out = Vec::with_capacity(256);
+        while !self.stop.load(Ordering::Relaxed) {
+            // Errors are timeouts, and what the system reports of replies that found nobody.
+            let Ok((length, from)) = self.socket.recv_from(&mut bytes) else {
+                continue;
+            };
+            let received = Instant::now();
+            let bytes = bytes.get_mut(..length).unwrap_or_default();
+            if self.node.is_quick(bytes) {
+                let asked = Asked { bytes, from, received, now: now() };
+                answer(&self.node, &self.served, &self.socket, asked, &mut out);
+            } else if self.queue.try_send(Waiting { bytes: bytes.to_vec(), from, received }).is_err() {
+                self.served.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(
+        node: &Arc<Node>,
+        served: &Arc<Served>,
+        socket: UdpSocket,
+        work: &Arc<Mutex<Receiver<Waiting>>>,
+    ) -> Self {
+        Self { node: Arc::clone(node), served: Arc::clone(served), socket, work: Arc::clone(work) }
+    }
+
+    /// Ends when the readers have.
+    pub(super) fn run(self) {
+        let mut out = Vec::with_capacity(256);
+        loop {
+            let next = self.work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(Waiting { mut bytes, from, received }) = next else {
+                return;
+            };
+            let asked = Asked { bytes: &mut bytes, from, received, now: now() };
+            answer(&self.node, &self.served, &self.socket, asked, &mut out);
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! What a node answers to one request.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rand_core::CryptoRng;
+use subtle::ConstantTimeEq;
+
+use super::coins::{Coins, Record, StoreError};
+use super::keys::{Keys, PostError};
+use super::own_coins::OwnCoins;
+use super::profile::Profile;
+use super::replays::{Replays, Seen};
+use crate::coin::{Authenticity, Coin, Half, Named};
+use crate::command::{Command, DecryptKey, EncryptKey, GetKey, KeyId, PostKey, StoredKey, TicketItem};
+use crate::frame::{self, FrameKey, Opened, Refused, Reply};
+use crate::header::{Encryption, NodeName, RequestHeader, header_length};
+use crate::status::Status;
+use crate::{month, ticket};
+
+/// Who a node is and how it behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeOptions {
+    /// Its number and the kind of its coins.
+    pub name: NodeName,
+    /// How much it asks.
+    pub profile: Profile,
+    /// Items of command 45 that it takes at once.
+    pub items: usize,
+}
+
+/// One request as it came.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Header and body. Decrypted in place.
+    pub bytes: &'a mut [u8],
+    /// From whom.
+    pub from: SocketAddr,
+    /// When, for how long it took.
+    pub received: Instant,
+    /// When, in seconds since 1970.
+    pub now: u64,
+}
+
+/// A node, shared by its threads.
+#[derive(Debug)]
+pub struct Node {
+    options: NodeOptions,
+    coins: Coins,
+    keys: Keys,
+    own: OwnCoins,
+    replays: Replays,
+}
+
+/// Who encrypted a request.
+#[derive(Clone, Copy)]
+struct Caller {
+    coin: Option<Coin>,
+    second: Option<Coin>,
+    /// Initial value of its keystream.
+    iv: [u8; 16],
+}
+
+impl Caller {
+    fn is(&self, coin: Coin) -> bool {
+        self.coin == Some(coin) || self.second == Some(coin)
+    }
+}
+
+/// A command that was done: status and payload.
+type Done = Result<(Status, Vec<u8>), Status>;
+
+fn store_failed(error: &StoreError) -> Status {
+    tracing::error!(%error, "the coin store has failed");
+    Status::Internal
+}
+
+impl Node {
+    /// A node over an open store and folders.
+    #[must_use]
+    pub fn new(options: NodeOptions, coins: Coins, keys: Keys, own: OwnCoins) -> Self {
+        Self { options, coins, keys, own, replays: Replays::default() }
+    }
+
+    /// Its coins.
+    #[must_use]
+    pub const fn coins(&self) -> &Coins {
+        &self.coins
+    }
+
+    /// Its posted keys.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Whether a request can be answered without waiting for the disk. What cannot be read is quick to refuse.
+    #[must_use]
+    pub fn is_quick(&self, bytes: &[u8]) -> bool {
+        let Some((header, body)) = RequestHeader::read(bytes) else {
+            return true;
+        };
+        let resident = |named: Named| named.coin().is_none_or(|coin| self.coins.is_resident(coin));
+        let key = match header.encryption {
+            Ok(Encryption::Coin(coin) | Encryption::Tagged(coin)) => resident(coin),
+            Ok(Encryption::TaggedByTwo(first, second)) => resident(first) && resident(second),
+            Ok(Encryption::None | Encryption::Locker(_)) | Err(_) => true,
+        };
+        key && match Command::of(header.group, header.command) {
+            Some(Command::PostKey | Command::DecryptKey) => false,
+            // What an encrypted request asks for is seen only after it is opened; most ask for what is in use.
+            Some(Command::GetKey) if header.encryption == Ok(Encryption::None) => {
+                let id = body.get(frame::CHALLENGE..).and_then(|payload| payload.first_chunk());
+                id.is_none_or(|id| self.keys.is_resident(KeyId(*id)))
+            }
+            Some(Command::GetKey | Command::EncryptKey) => false,
+            Some(Command::Echo | Command::KeyAlert) | None => true,
+        }
+    }
+
+    /// Appends the answer to `out`. `false` for what is answered with silence: fewer bytes than a header has.
+    pub fn answer(&self, asked: Asked<'_>, rng: &mut dyn CryptoRng, out: &mut Vec<u8>) -> bool {
+        let Asked { bytes, received, now, .. } = asked;
+        let Some((header, _)) = RequestHeader::read(bytes) else {
+            return false;
+        };
+        let start = out.len();
+        let encrypted = !matches!(header.encryption, Ok(Encryption::None) | Err(_));
+        let name = if self.options.profile.is_strict() && encrypted { Replays::name(bytes) } else { [0; 32] };
+        let mut nonce = [0; 24];
+        if header.encryption.is_ok_and(Encryption::is_tagged) {
+            rng.fill_bytes(&mut nonce);
+        }
+        let body = bytes.get_mut(header_length_of(&header)..).unwrap_or_default();
+        let mut turn = Turn { node: self, header, key: FrameKey::None, challenge: None, noted: None };
+        let (status, payload) = match turn.take(body, &name, now, rng) {
+            Ok(Said::Now(status, payload)) => (status, zeroize::Zeroizing::new(payload)),
+            Ok(Said::Before(answer)) => {
+                out.extend_from_slice(&answer);
+                return true;
+            }
+            Err(status) => (status, zeroize::Zeroizing::default()),
+        };
+        let reply = Reply {
+            raida: self.options.name.raida,
+            status,
+            took: u32::try_from(received.elapsed().as_micros()).unwrap_or(u32::MAX),
+            challenge: turn.challenge,
+            stream: self.options.profile.reply_stream(),
+            nonce,
+        };
+        frame::seal_reply(&header, &turn.key, &reply, &payload, out);
+        if let (Some(coin), Some(answer)) = (turn.noted, out.get(start..)) {
+            self.replays.answered(coin, &header.iv(), answer);
+        }
+        true
+    }
+}
+
+fn header_length_of(header: &RequestHeader) -> usize {
+    header_length(match header.encryption {
+        Ok(encryption) => encryption.code(),
+        Err(code) => code,
+    })
+}
+
+enum Said {
+    Now(Status, Vec<u8>),
+    /// The request came before, and this was the answer.
+    Before(std::sync::Arc<[u8]>),
+}
+
+/// One request on its way through the node.
+struct Turn<'n> {
+    node: &'n Node,
+    header: RequestHeader,
+    key: FrameKey,
+    challenge: Option<[u8; frame::CHALLENGE]>,
+    /// Under which coin it was noted.
+    noted: Option<Coin>,
+}
+
+impl Turn<'_> {
+    const fn is_strict(&self) -> bool {
+        self.node.options.profile.is_strict()
+    }
+
+    fn take(&mut self, body: &mut [u8], name: &[u8; 32], now: u64, rng: &mut dyn CryptoRng) -> Result<Said, Status> {
+        let known = |group, command| Command::of(group, command).is_some();
+        let encryption = self.header.check(self.node.options.name, known)?;
+        let command = Command::of(self.header.group, self.header.command).ok_or(Status::Command)?;
+        let text = frame::body(&self.header, encryption, body)?;
+        if self.header.body == 0 {
+            return match command {
+                Command::Echo => Ok(Said::Now(Status::Success, Vec::new())),
+                _ => Err(Status::Empty),
+            };
+        }
+        let (key, caller) = self.key(encryption, rng)?;
+        self.key = key;
+        let opened = frame::open(&self.header, &self.key, text);
+        let Opened { challenge, payload } = opened.map_err(|Refused { status, challenge }| {
+            // Under a key that is wrong this is garbage, but garbage that depends on the right one.
+            self.challenge = challenge.filter(|_| !self.is_strict() || encryption == Encryption::None);
+            status
+        })?;
+        self.challenge = challenge;
+        let payload = text.get(payload).unwrap_or_default();
+        if self.is_strict()
+            && command != Command::Echo
+            && let Some(coin) = caller.coin
+        {
+            match self.node.replays.note(coin, &caller.iv, name, now) {
+                Seen::Never => self.noted = Some(coin),
+                Seen::Answered(answer) => return Ok(Said::Before(answer)),
+                Seen::Unanswered | Seen::OtherwiseUsed => return Err(Status::Encryption),
+            }
+        }
+        let (status, payload) = match command {
+            Command::Echo => Ok((Status::Success, Vec::new())),
+            Command::PostKey => self.post_key(&caller, payload, now),
+            Command::KeyAlert => Ok((Status::Success, Vec::new())),
+            Command::GetKey => self.get_key(&caller, payload, now),
+            Command::EncryptKey => self.encrypt_key(&caller, encryption, payload, now, rng),
+            Command::DecryptKey => self.decrypt_key(&caller, payload, now, rng),
+        }?;
+        Ok(Said::Now(status, payload))
+    }
+
+    /// The key that a request is encrypted with, and whose it is.
+    fn key(&self, encryption: Encryption, rng: &mut dyn CryptoRng) -> Result<(FrameKey, Caller), Status> {
+        let mut caller = Caller { coin: None, second: None, iv: self.header.iv() };
+        let key = match encryption {
+            Encryption::None => FrameKey::None,
+            Encryption::Coin(named) => {
+                caller.coin = named.coin();
+                FrameKey::Coin(self.issued(named, Status::Encryption, rng)?)
+            }
+            Encryption::Locker(prefix) => {
+                FrameKey::Coin(self.node.coins.lockers().key(&prefix).ok_or(Status::Encryption)?)
+            }
+            Encryption::Tagged(named) => {
+                caller.coin = named.coin();
+                FrameKey::of_one(&self.issued(named, Status::EncryptionCoin, rng)?)
+            }
+            Encryption::TaggedByTwo(first, second) => {
+                (caller.coin, caller.second) = (first.coin(), second.coin());
+                let first = self.issued(first, Status::EncryptionCoin, rng)?;
+                FrameKey::of_two(&first, &self.issued(second, Status::EncryptionCoin, rng)?)
+            }
+        };
+        Ok((key, caller))
+    }
+
+    fn record(&self, coin: Coin, rng: &mut dyn CryptoRng) -> Result<Record, Status> {
+        self.node.coins.read(coin, rng).map_err(|error| store_failed(&error))
+    }
+
+    /// The key of a coin that was issued; of any coin in the compatible profile.
+    fn issued(&self, named: Named, otherwise: Status, rng: &mut dyn CryptoRng) -> Result<Authenticity, Status> {
+        let record = self.record(named.coin().ok_or(otherwise)?, rng)?;
+        if record.is_used() || !self.is_strict() { Ok(record.key) } else { Err(otherwise) }
+    }
+
+    fn post_key(&self, caller: &Caller, payload: &[u8], now: u64) -> Done {
+        let post = PostKey::read(payload)?;
+        let strict = self.is_strict();
+        if strict && caller.coin.is_none() {
+            return Err(Status::Encryption);
+        }
+        if strict && !post.coin.is_none() && post.coin.coin().is_none() {
+            return Err(Status::Parameter);
+        }
+        let owner = caller.coin.map(Coin::named).unwrap_or_default();
+        let bytes = zeroize::Zeroizing::new([post.coin.to_bytes().as_slice(), post.key].concat());
+        match self.node.keys.post(post.id, owner, !strict, &bytes, now) {
+            Ok(()) => Ok((Status::Success, Vec::new())),
+            Err(PostError::Exists) => Err(Status::Exists),
+            Err(PostError::Full) => Err(Status::Rate),
+            Err(PostError::Io(error)) => {
+                tracing::error!(%error, "a posted key cannot be written");
+                Err(Status::Files)
+            }
+        }
+    }
+
+    fn get_key(&self, caller: &Caller, payload: &[u8], now: u64) -> Done {
+        let get = GetKey::read(payload)?;
+        let held = self.node.keys.get(get.id, now).ok_or(Status::Files)?;
+        let stored = StoredKey::read(&held.bytes).ok_or(Status::Files)?;
+        if self.is_strict() {
+            // A key that is not for the caller looks like one that is not there.
+            let mine = stored.coin.is_none() || stored.coin.coin().is_some_and(|coin| caller.is(coin));
+            let from = get.sender.is_none() || get.sender == held.owned.owner;
+            if !mine || !from {
+                return Err(Status::Files);
+            }
+        }
+        self.node.keys.fetched(get.id);
+        Ok((Status::Success, held.bytes.to_vec()))
+    }
+
+    fn encrypt_key(
+        &self,
+        caller: &Caller,
+        encryption: Encryption,
+        payload: &[u8],
+        now: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Done {
+        let asked = EncryptKey::read(payload)?;
+        let strict = self.is_strict();
+        let target = asked.under().coin().ok_or(Status::Serial)?;
+        let record = self.record(target, rng)?;
+        if strict && !record.is_used() {
+            return Err(Status::Serial);
+        }
+        let (half, coin) = match asked {
+            EncryptKey::Wrapped { .. } => {
+                if strict && !caller.is(target) {
+                    return Err(Status::Encryption);
+                }
+                let mut key = zeroize::Zeroizing::new([0; 16]);
+                rng.fill_bytes(key.as_mut_slice());
+                return Ok((Status::Done, ticket::wrap(&key, &record.key).to_vec()));
+            }
+            EncryptKey::Ticket { half, .. } => {
+                // Whoever owns the coin that the ticket is about shows it by the second key of type 5: under the first the ticket's layer and
+                // the reply's would be one.
+                let proven = matches!(encryption, Encryption::TaggedByTwo(..))
+                    && caller.second == Some(target)
+                    && caller.coin != Some(target);
+                if strict && !proven {
+                    return Err(Status::Encryption);
+                }
+                (half, target)
+            }
+            EncryptKey::TicketFor { half, coin, key, .. } => {
+                let coin = coin.coin().ok_or(Status::Serial)?;
+                if strict {
+                    let owned = self.record(coin, rng)?;
+                    let right = owned.is_used() & bool::from(owned.key.ct_eq(&Authenticity::from_bytes(key)));
+                    if !right || caller.coin.is_none() || caller.is(target) {
+                        return Err(Status::Encryption);
+                    }
+                }
+                (half, coin)
+            }
+        };
+        if strict {
+            // The keystream of this ticket is that of the target's own requests under the same nonce.
+            let once = caller.iv != [0; 16]
+                && self.node.replays.note(target, &caller.iv, &Replays::name(payload), now) == Seen::Never;
+            if !once {
+                return Err(Status::Encryption);
+            }
+        }
+        let mut drawn = [0; 2];
+        rng.fill_bytes(&mut drawn);
+        let ticket = ticket::seal_with(&half, coin, &record.key, &caller.iv, drawn);
+        Ok((Status::Done, ticket.to_vec()))
+    }
+
+    fn decrypt_key(&self, caller: &Caller, payload: &[u8], now: u64, rng: &mut dyn CryptoRng) -> Done {
+        let asked = DecryptKey::read(payload)?;
+        if self.is_strict() && (caller.coin.is_none() || caller.iv == [0; 16]) {
+            return Err(Status::Encryption);
+        }
+        if self.is_strict() && asked.count() > self.node.options.items {
+            return Err(Status::TooMany);
+        }
+        let own = asked.coin.coin().and_then(|coin| self.node.own.get(coin, Instant::now())).ok_or(Status::CoinFile)?;
+        let items: Vec<_> = asked.items().collect();
+        let mut results = vec![0; items.len()];
+        let mut changed = false;
+        let open = |item: &TicketItem, coin: Coin| ticket::open(&item.ticket, coin, &own.key(item.helper)?, &caller.iv);
+        for (at, item) in items.iter().enumerate() {
+            let (Some(coin), Some(half)) = (item.coin.coin(), item.half()) else {
+                continue;
+            };
+            let written = if self.is_strict() {
+                // Both halves, from two nodes that are not this one: no single helper decides what a coin's key is.
+                let of_coin: Vec<_> = items.iter().filter(|other| other.coin == item.coin).collect();
+                let pair = match (half, of_coin.as_slice()) {
+                    (Half::First, [a, b]) | (Half::First, [b, a]) if a.half() == Some(Half::First) => Some((*a, *b)),
+                    _ => None,
+                };
+                let Some((first, second)) = pair else {
+                    continue;
+                };
+                let this = self.node.options.name.raida;
+                let apart = first.helper != second.helper && first.helper != this && second.helper != this;
+                let opened = open(first, coin).zip(open(second, coin));
+                let Some((low, high)) = opened.filter(|_| apart && second.half() == Some(Half::Second)) else {
+                    continue;
+                };
+                let mut key = zeroize::Zeroizing::new([0; 16]);
+                key.iter_mut().zip(low.iter().chain(high.iter())).for_each(|(to, from)| *to = *from);
+                let heal = |record: &Record| {
+                    let key = Authenticity::from_bytes(&key);
+                    record.is_used().then(|| Record { key, changed: month::at(now) })
+                };
+                let written = self.node.coins.change(coin, rng, heal).map_err(|error| store_failed(&error))?;
+                let other = items.iter().position(|other| other.coin == item.coin && other.split != item.split);
+                if let Some(result) = other.and_then(|other| results.get_mut(other)) {
+                    *result = u8::from(written);
+                }
+                written
+            } else {
+                let Some(new) = open(item, coin) else {
+                    continue;
+                };
+                let heal = |record: &Record| {
+                    let mut key = zeroize::Zeroizing::new(*record.key.expose());
+                    let start = usize::from(half.to_byte()) * 8;
+                    key.iter_mut().skip(start).zip(new.iter()).for_each(|(to, from)| *to = *from);
+                    Some(Record { key: Authenticity::from_bytes(&key), changed: month::at(now) })
+                };
+                self.node.coins.change(coin, rng, heal).map_err(|error| store_failed(&error))?
+            };
+            if let Some(result) = results.get_mut(at) {
+                *result = u8::from(written);
+            }
+            if written {
+                changed = true;
+                tracing::info!(%coin, "a coin's key was changed by tickets");
+            }
+        }
+        if changed {
+            self.node.coins.commit().map_err(|error| store_failed(&error))?;
+        }
+        Ok((Status::Success, results))
+    }
+}

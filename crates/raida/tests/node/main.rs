@@ -1,0 +1,7 @@
+//! What a node answers, by its bytes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a test may fail")]
+
+mod house;
+mod reference_vectors;
+mod statuses;
+mod theft_drill;

@@ -1,0 +1,222 @@
+//! Bad input: exactly which status, and nothing lost.
+
+use undertone_raida::command::{Command, MOST_ITEMS};
+use undertone_raida::frame;
+use undertone_raida::header::Encryption;
+use undertone_raida::node::Profile;
+use undertone_raida::status::Status;
+
+use crate::house::{By, COMPAT, House, coin, hex, key_of};
+
+const PROFILES: [Profile; 2] = [COMPAT, Profile::Strict];
+const CHALLENGE: &str = "000102030405060708090a0b9270c965";
+
+fn house(profile: Profile) -> House {
+    let mut house = House::new(14, profile);
+    for name in ["01.5123", "01.7"] {
+        house.issue(coin(name), &key_of(14, coin(name)));
+    }
+    house
+}
+
+/// A plain echo with some bytes changed.
+fn echo(changes: &[(usize, u8)]) -> Vec<u8> {
+    let mut bytes = hex(&format!("01000e0000000006010000000000000100000000000000120000000000001234{CHALLENGE}3e3e"));
+    for (at, byte) in changes {
+        bytes[*at] = *byte;
+    }
+    bytes
+}
+
+#[test]
+fn rkx_1_headers_are_refused_in_the_originals_order() {
+    for profile in PROFILES {
+        let mut house = house(profile);
+        for (changes, status) in [
+            (&[(0, 0)][..], Status::Version),
+            (&[(1, 1)], Status::Split),
+            (&[(2, 15)], Status::Raida),
+            (&[(3, 4)], Status::Shard),
+            (&[(4, 16)], Status::Group),
+            (&[(5, 99)], Status::Command),
+            (&[(4, 15)], Status::Command),
+            (&[(7, 7)], Status::CoinId),
+            (&[(6, 1)], Status::CoinId),
+            (&[(48, 0x3d)], Status::Trailer),
+            (&[(40, 1)], Status::Crc),
+            (&[(23, 17)], Status::Trailer),
+            (&[(23, 1)], Status::Length),
+            (&[(23, 0x13)], Status::Length),
+            // Several at once: the first counts.
+            (&[(0, 9), (1, 1), (7, 7)], Status::Version),
+            (&[(3, 4), (4, 16)], Status::Group),
+            (&[(5, 99), (7, 7)], Status::Command),
+        ] {
+            assert_eq!(house.status(&echo(changes)), Some(status), "{changes:?}");
+        }
+        assert_eq!(house.status(&echo(&[(3, 3)])), Some(Status::Success), "shard 3 passes");
+        // 16 bytes of body and a trailer in the right place.
+        let mut short = echo(&[(23, 17)]);
+        short.truncate(49);
+        short[47..].copy_from_slice(&[0x3e, 0x3e]);
+        assert_eq!(house.status(&short), Some(Status::Length));
+        assert_eq!(house.status(&echo(&[(22, 0), (23, 0)])), Some(Status::Success), "an echo needs no body");
+        for length in [0, 1, 16, 17, 31] {
+            assert_eq!(house.ask(&echo(&[])[..length]), None, "{length} bytes are answered with silence");
+        }
+    }
+}
+
+#[test]
+fn rkx_1_encryption_types_that_are_none_have_a_long_header() {
+    for profile in PROFILES {
+        let mut house = house(profile);
+        for code in [3, 6, 9, 255] {
+            assert_eq!(house.ask(&echo(&[(16, code)])[..47]), None);
+            let reply = house.ask(&echo(&[(16, code)])).unwrap();
+            assert_eq!((reply.len(), reply[2]), (48, 27), "type {code}");
+        }
+    }
+}
+
+#[test]
+fn rkx_1_keys_that_there_are_not() {
+    for profile in PROFILES {
+        let mut house = house(profile);
+        let key = || key_of(14, coin("01.5123"));
+        let mut with = |encryption, by: By| {
+            let header = house.header(Command::Echo, encryption);
+            let sealed = frame::seal_request(header, &by.key(), &frame::with_checksum([1; 12]), &[]).unwrap();
+            house.status(&sealed).unwrap()
+        };
+        let named = |denomination, serial| undertone_raida::coin::Named { denomination, serial };
+        let by = || By::Coin(coin("01.5123"), key());
+        let tagged = || By::Tagged(coin("01.5123"), key());
+        for wrong in [named(1, 1_024_000), named(7, 1), named(1, 5123 + (1 << 26)), named(0x80, 0)] {
+            assert_eq!(with(Encryption::Coin(wrong), by()), Status::Encryption);
+            assert_eq!(with(Encryption::Tagged(wrong), tagged()), Status::EncryptionCoin);
+            let two = By::Two(coin("01.5123"), key(), coin("01.5123"), key());
+            assert_eq!(with(Encryption::TaggedByTwo(coin("01.5123").named(), wrong), two), Status::EncryptionCoin);
+        }
+        assert_eq!(with(Encryption::Locker(*b"nobod"), by()), Status::Encryption);
+        // A coin that there is, and a key that is another's.
+        assert_eq!(with(Encryption::Coin(coin("01.7").named()), by()), Status::Crc);
+        assert_eq!(with(Encryption::Tagged(coin("01.7").named()), tagged()), Status::Tag);
+        // One that nobody was ever given.
+        let free = with(Encryption::Coin(coin("01.8").named()), by());
+        assert_eq!(free, if profile.is_strict() { Status::Encryption } else { Status::Crc });
+    }
+}
+
+#[test]
+fn rkx_3_lengths_are_of_the_payload_under_every_type() {
+    for profile in PROFILES {
+        let mut house = house(profile);
+        let key = |name| key_of(14, coin(name));
+        for by in [
+            By::Coin(coin("01.5123"), key("01.5123")),
+            By::Tagged(coin("01.5123"), key("01.5123")),
+            By::Two(coin("01.5123"), key("01.5123"), coin("01.7"), key("01.7")),
+        ] {
+            let mut status = |command, payload: &[u8]| house.call(command, &by, payload).status.unwrap();
+            for length in [0, 1, 36, 38, 55] {
+                assert_eq!(status(Command::GetKey, &vec![0; length]), Status::Length);
+            }
+            assert_eq!(status(Command::GetKey, &[7; 37]), Status::Files, "no such key");
+            for length in [0, 166, 168, 185] {
+                assert_eq!(status(Command::PostKey, &vec![0; length]), Status::Length);
+            }
+            for length in [0, 4, 6, 12, 14, 23, 31, 33, 35, 52] {
+                assert_eq!(status(Command::EncryptKey, &vec![0; length]), Status::Length);
+            }
+            for length in [0, 5, 30] {
+                assert_eq!(status(Command::DecryptKey, &vec![0; length]), Status::Length);
+            }
+            for length in [32, 56, 58] {
+                assert_eq!(status(Command::DecryptKey, &vec![0; length]), Status::Items);
+            }
+            assert_eq!(status(Command::DecryptKey, &[1; 31]), Status::CoinFile, "no coin of its own");
+        }
+    }
+}
+
+#[test]
+fn rkx_1_commands_without_a_body() {
+    for profile in PROFILES {
+        let mut house = house(profile);
+        for command in Command::ALL {
+            let header = house.header(command, Encryption::None);
+            let expected = if command == Command::Echo { Status::Success } else { Status::Empty };
+            assert_eq!(house.status(&header.to_bytes()), Some(expected), "{}", command.name());
+        }
+    }
+}
+
+#[test]
+fn rkx_1_a_keys_part_of_its_space_ends_before_its_last_byte() {
+    for profile in PROFILES {
+        let mut house = house(profile);
+        let by = By::owner(14, "01.7");
+        for (start, length, status) in [
+            (0, 127, Status::Success),
+            (127, 0, Status::Success),
+            (100, 27, Status::Success),
+            (0, 128, Status::KeyLength),
+            (1, 127, Status::KeyLength),
+            (255, 1, Status::KeyLength),
+            (128, 128, Status::KeyLength),
+        ] {
+            let mut payload = vec![5; 167];
+            payload[32..37].fill(0);
+            payload[165..].copy_from_slice(&[start, length]);
+            let answer = house.call(Command::PostKey, &by, &payload);
+            assert_eq!(answer.status, Ok(status), "{start} and {length}");
+        }
+    }
+}
+
+#[test]
+fn rkx_1_items_are_answered_one_by_one() {
+    let mut compat = house(COMPAT);
+    compat.own(coin("01.5123"), |raida| key_of(raida, coin("01.5123")));
+    // As many as a body has room for, each of them wrong.
+    let item = [hex("0006000500"), coin("01.7").named().to_bytes().to_vec(), vec![9; 16]].concat();
+    let payload = |n: usize| [coin("01.5123").named().to_bytes().as_slice(), &item.repeat(n)].concat();
+    let answer = compat.call(Command::DecryptKey, &By::Nobody, &payload(MOST_ITEMS));
+    assert_eq!((answer.status, answer.payload), (Ok(Status::Success), vec![0; MOST_ITEMS]));
+    let mut strict = house(Profile::Strict);
+    strict.own(coin("01.5123"), |raida| key_of(raida, coin("01.5123")));
+    let by = By::owner(14, "01.7");
+    assert_eq!(strict.call(Command::DecryptKey, &by, &payload(65)).status, Ok(Status::TooMany));
+    assert_eq!(strict.call(Command::DecryptKey, &by, &payload(64)).payload, vec![0; 64]);
+    // Files of wallets, of other coins, and none at all.
+    for (name, bytes) in [("01.7", vec![0; 439]), ("01.8", vec![0; 440]), ("01.9", vec![0; 441])] {
+        std::fs::write(strict.folder().join(format!("coins/{name}.bin")), bytes).unwrap();
+        let payload = [coin(name).named().to_bytes().as_slice(), &item].concat();
+        assert_eq!(strict.call(Command::DecryptKey, &by, &payload).status, Ok(Status::CoinFile), "{name}");
+    }
+}
+
+#[test]
+fn rkx_1_a_folder_that_is_read_only_loses_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut house = house(Profile::Strict);
+    let by = By::owner(14, "01.7");
+    let payload = |fill: u8| {
+        let mut payload = vec![fill; 167];
+        payload[..16].fill(1);
+        payload[32..37].fill(0);
+        payload[165..].copy_from_slice(&[0, 8]);
+        payload
+    };
+    assert_eq!(house.call(Command::PostKey, &by, &payload(1)).status, Ok(Status::Success));
+    // Instead of rights, which root does not need: the place where new files are written is a folder.
+    let keys = house.folder().join("Keys");
+    let blocked = keys.join(format!("{}.new", "01".repeat(16)));
+    std::fs::create_dir(&blocked).unwrap();
+    std::fs::set_permissions(&blocked, std::fs::Permissions::from_mode(0o500)).unwrap();
+    assert_eq!(house.call(Command::PostKey, &by, &payload(2)).status, Ok(Status::Files));
+    let get = [vec![1; 16], vec![0; 21]].concat();
+    let answer = house.call(Command::GetKey, &by, &get);
+    assert_eq!((answer.status, answer.payload[5..].to_vec()), (Ok(Status::Success), vec![1; 8]));
+}

@@ -1,0 +1,341 @@
+//! The ways in which the documents let anybody take what is not theirs: each is tried against both profiles. The table of
+//! `docs/spec/raida.md` has a row for each of these.
+
+use undertone_raida::coin::Authenticity;
+use undertone_raida::command::{AlertPart, Command, DecryptKey, EncryptKey, GetKey, KeyId, PostKey, TicketItem};
+use undertone_raida::frame::{self, ReplyStream, blocks_of};
+use undertone_raida::header::{Encryption, RequestHeader};
+use undertone_raida::node::Profile;
+use undertone_raida::status::Status;
+use undertone_raida::ticket;
+
+use crate::house::{By, COMPAT, House, coin, key_of};
+
+/// The node's own coin, the victim's, and the thief's.
+const OWN: &str = "01.5123";
+const ADA: &str = "01.7";
+const EVE: &str = "01.666";
+
+fn house(raida: u8, profile: Profile) -> House {
+    let mut house = House::new(raida, profile);
+    for name in [OWN, ADA, EVE] {
+        house.issue(coin(name), &key_of(raida, coin(name)));
+    }
+    house.own(coin(OWN), |raida| key_of(raida, coin(OWN)));
+    house
+}
+
+fn both(attack: impl Fn(&mut House) -> Result<Status, u8>, strict: Status, compat: Status) {
+    assert_eq!(attack(&mut house(14, Profile::Strict)), Ok(strict), "strict");
+    assert_eq!(attack(&mut house(14, COMPAT)), Ok(compat), "compat");
+}
+
+#[test]
+fn strict_and_compat_theft_drill_a_ticket_about_somebody_elses_coin() {
+    // Whoever gets two of these blessed by two helpers takes the coin over on a third node.
+    let ticket = |target: &str| EncryptKey::Ticket { target: coin(target).named(), half: [6; 8] }.write();
+    both(|house| house.call(Command::EncryptKey, &By::Nobody, &ticket(ADA)).status, Status::Encryption, Status::Done);
+    both(
+        |house| house.call(Command::EncryptKey, &By::owner(14, EVE), &ticket(ADA)).status,
+        Status::Encryption,
+        Status::Done,
+    );
+    let other = [7; 16];
+    let guessed =
+        EncryptKey::TicketFor { target: coin(OWN).named(), half: [6; 8], coin: coin(ADA).named(), key: &other }.write();
+    both(
+        |house| house.call(Command::EncryptKey, &By::owner(14, EVE), &guessed).status,
+        Status::Encryption,
+        Status::Done,
+    );
+    // With the coin's own key it is given.
+    let key = key_of(14, coin(EVE));
+    let owned =
+        EncryptKey::TicketFor { target: coin(OWN).named(), half: [6; 8], coin: coin(EVE).named(), key: key.expose() }
+            .write();
+    both(|house| house.call(Command::EncryptKey, &By::owner(14, EVE), &owned).status, Status::Done, Status::Done);
+    both(|house| house.call(Command::EncryptKey, &By::Nobody, &owned).status, Status::Encryption, Status::Done);
+    // So it is with the second key of type 5.
+    let two = || By::Two(coin(EVE), key_of(14, coin(EVE)), coin(ADA), key_of(14, coin(ADA)));
+    both(|house| house.call(Command::EncryptKey, &two(), &ticket(ADA)).status, Status::Done, Status::Done);
+    both(|house| house.call(Command::EncryptKey, &two(), &ticket(EVE)).status, Status::Encryption, Status::Done);
+}
+
+#[test]
+fn strict_and_compat_theft_drill_the_ticket_in_the_clear() {
+    // Under type 1 with the target's own key, the ticket's layer and the reply's cancel out.
+    let ask = EncryptKey::Ticket { target: coin(EVE).named(), half: *b"halfakey" }.write();
+    let mut compat = house(14, COMPAT);
+    let by = By::owner(14, EVE);
+    let header = compat.header(Command::EncryptKey, by.encryption());
+    let request = frame::seal_request(header, &by.key(), &frame::with_checksum([3; 12]), &ask).unwrap();
+    let reply = compat.ask(&request).unwrap();
+    assert_eq!(&reply[32..40], b"halfakey", "anybody on the way reads it");
+    let mut strict = house(14, Profile::Strict);
+    assert_eq!(strict.status(&request), Some(Status::Encryption));
+}
+
+#[test]
+fn strict_and_compat_theft_drill_the_seeds_wrapping() {
+    // Who sees what comes back, and ever learns what was wrapped, has the recipient's key.
+    let ask = EncryptKey::Wrapped { recipient: coin(ADA).named() }.write();
+    both(|house| house.call(Command::EncryptKey, &By::Nobody, &ask).status, Status::Encryption, Status::Done);
+    both(|house| house.call(Command::EncryptKey, &By::owner(14, EVE), &ask).status, Status::Encryption, Status::Done);
+    both(|house| house.call(Command::EncryptKey, &By::owner(14, ADA), &ask).status, Status::Done, Status::Done);
+}
+
+/// An item about `name` whose ticket helper `helper` would have made.
+fn item(name: &str, split: u8, helper: u8, half: [u8; 8], iv: [u8; 16]) -> TicketItem {
+    let ticket = ticket::seal_with(&half, coin(name), &key_of(helper, coin(OWN)), &iv, [0; 2]);
+    TicketItem { split, helper, coin: coin(name).named(), ticket }
+}
+
+#[test]
+fn strict_and_compat_theft_drill_half_a_key_is_no_key() {
+    let iv = [8; 16];
+    for (items, strict, compat) in [
+        // One half.
+        (vec![item(ADA, 0, 5, [1; 8], iv)], vec![0], vec![1]),
+        // Both from one helper, and from this node itself.
+        (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 5, [2; 8], iv)], vec![0, 0], vec![1, 1]),
+        (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 14, [2; 8], iv)], vec![0, 0], vec![1, 1]),
+        // The same half twice, or three.
+        (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 0, 6, [2; 8], iv)], vec![0, 0], vec![1, 1]),
+        (
+            vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], iv), item(ADA, 1, 7, [3; 8], iv)],
+            vec![0, 0, 0],
+            vec![1, 1, 1],
+        ),
+        // A ticket under another nonce, a helper that there is not, a half that there is not.
+        (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], [9; 16])], vec![0, 0], vec![1, 0]),
+        (vec![item(ADA, 0, 25, [1; 8], iv), item(ADA, 2, 6, [2; 8], iv)], vec![0, 0], vec![0, 0]),
+        // Two helpers, in either order; and a second coin beside it.
+        (vec![item(ADA, 1, 6, [2; 8], iv), item(ADA, 0, 5, [1; 8], iv)], vec![1, 1], vec![1, 1]),
+        (
+            vec![item(ADA, 0, 5, [1; 8], iv), item(EVE, 0, 5, [4; 8], iv), item(ADA, 1, 6, [2; 8], iv)],
+            vec![1, 0, 1],
+            vec![1, 1, 1],
+        ),
+    ] {
+        let payload = DecryptKey::write(coin(OWN).named(), &items);
+        for (profile, expected) in [(Profile::Strict, &strict), (COMPAT, &compat)] {
+            let mut house = house(14, profile);
+            let by = By::Tagged(coin(EVE), key_of(14, coin(EVE)));
+            let mut header = house.header(Command::DecryptKey, by.encryption());
+            (header.nonce, header.echo) = ([8; 24], [8; 2]);
+            let answer = house.call_as(header, &by, &payload);
+            assert_eq!((answer.status, &answer.payload), (Ok(Status::Success), expected), "{profile:?} {items:?}");
+            let (key, changed) = house.record(coin(ADA));
+            let healed = key == [[1; 8], [2; 8]].concat();
+            let as_it_was = key == key_of(14, coin(ADA)).expose();
+            if profile.is_strict() {
+                // All or nothing.
+                let done = expected.contains(&1);
+                assert!(if done { healed && changed == 45 } else { as_it_was && changed == 33 }, "{items:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn strict_and_compat_theft_drill_healing_needs_a_key_and_a_nonce() {
+    let items = |iv| [item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], iv)];
+    let payload = |iv| DecryptKey::write(coin(OWN).named(), &items(iv));
+    both(
+        |house| house.call(Command::DecryptKey, &By::Nobody, &payload([0; 16])).status,
+        Status::Encryption,
+        Status::Success,
+    );
+    // A nonce of zeros is the same keystream for everybody for ever.
+    let zero = |house: &mut House| {
+        let by = By::owner(14, EVE);
+        let mut header = house.header(Command::DecryptKey, by.encryption());
+        (header.nonce, header.echo) = ([0; 24], [0; 2]);
+        house.call_as(header, &by, &payload([0; 16])).status
+    };
+    both(zero, Status::Encryption, Status::Success);
+    // A coin that was never issued is nobody's to take.
+    let iv = [8; 16];
+    let free = [item("01.9", 0, 5, [1; 8], iv), item("01.9", 1, 6, [2; 8], iv)];
+    for (profile, expected) in [(Profile::Strict, vec![0, 0]), (COMPAT, vec![1, 1])] {
+        let mut house = house(14, profile);
+        let by = By::Tagged(coin(EVE), key_of(14, coin(EVE)));
+        let mut header = house.header(Command::DecryptKey, by.encryption());
+        (header.nonce, header.echo) = ([8; 24], [8; 2]);
+        let answer = house.call_as(header, &by, &DecryptKey::write(coin(OWN).named(), &free));
+        assert_eq!(answer.payload, expected);
+    }
+}
+
+#[test]
+fn strict_and_compat_theft_drill_what_comes_again() {
+    let mut strict = house(14, Profile::Strict);
+    let by = By::Tagged(coin(EVE), key_of(14, coin(EVE)));
+    let mut header = strict.header(Command::DecryptKey, by.encryption());
+    (header.nonce, header.echo) = ([8; 24], [8; 2]);
+    let iv = [8; 16];
+    let payload = DecryptKey::write(coin(OWN).named(), &[item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], iv)]);
+    let request = frame::seal_request(header, &by.key(), &[0; 16], &payload).unwrap();
+    let first = strict.ask(&request).unwrap();
+    // Its owner has healed it otherwise since. What comes again is answered as before, and not done again.
+    strict.issue(coin(ADA), &Authenticity::from_bytes(&[7; 16]));
+    assert_eq!(strict.ask(&request).unwrap(), first);
+    assert_eq!(strict.record(coin(ADA)).0, [7; 16]);
+    // Another request under the same nonce has a keystream that was used.
+    let other = frame::seal_request(header, &by.key(), &[0; 16], &payload[..31]).unwrap();
+    assert_eq!(strict.status(&other), Some(Status::Encryption));
+    let mut compat = house(14, COMPAT);
+    compat.ask(&request).unwrap();
+    compat.issue(coin(ADA), &Authenticity::from_bytes(&[7; 16]));
+    compat.ask(&request).unwrap();
+    assert_eq!(compat.record(coin(ADA)).0, [[1; 8], [2; 8]].concat());
+}
+
+fn post(id: u8, for_coin: Option<&str>, key: &[u8]) -> Vec<u8> {
+    let coin = for_coin.map(|name| coin(name).named()).unwrap_or_default();
+    PostKey { id: KeyId([id; 16]), receiver: [0; 16], coin, key }.write(3, [0; 128]).unwrap().to_vec()
+}
+
+fn get(id: u8) -> Vec<u8> {
+    GetKey { id: KeyId([id; 16]), sender: Default::default(), address: [0; 16] }.write()
+}
+
+#[test]
+fn strict_and_compat_theft_drill_posted_keys() {
+    // Nobody posts in nobody's name.
+    both(
+        |house| house.call(Command::PostKey, &By::Nobody, &post(1, None, b"key")).status,
+        Status::Encryption,
+        Status::Success,
+    );
+    // A stranger does not put another key in the place of one.
+    let replace = |house: &mut House| {
+        let posted =
+            house.call(Command::PostKey, &By::owner(14, ADA), &post(1, None, b"Ada's, which is longer")).status;
+        assert_eq!(posted, Ok(Status::Success));
+        let status = house.call(Command::PostKey, &By::owner(14, EVE), &post(1, None, b"Eve's")).status;
+        let key = house.call(Command::GetKey, &By::owner(14, ADA), &get(1)).payload;
+        let expected: &[u8] = if house.profile.is_strict() { b"Ada's, which is longer" } else { b"Eve's" };
+        assert_eq!(&key[5..], expected, "and nothing of the one before shows behind it");
+        status
+    };
+    both(replace, Status::Exists, Status::Success);
+    // One that is for a coin is fetched with it; for others it is not there.
+    let fetch = |house: &mut House| {
+        house.call(Command::PostKey, &By::owner(14, EVE), &post(2, Some(ADA), b"for Ada"));
+        assert_eq!(house.call(Command::GetKey, &By::owner(14, ADA), &get(2)).status, Ok(Status::Success));
+        assert_eq!(house.call(Command::GetKey, &By::owner(14, ADA), &get(3)).status, Ok(Status::Files));
+        let nobody = house.call(Command::GetKey, &By::Nobody, &get(2)).status;
+        assert_eq!(house.call(Command::GetKey, &By::owner(14, EVE), &get(2)).status, nobody);
+        nobody
+    };
+    both(fetch, Status::Files, Status::Success);
+    // Whose it should be is looked at where it is said.
+    let sender = |house: &mut House| {
+        house.call(Command::PostKey, &By::owner(14, EVE), &post(4, None, b"Eve's"));
+        let get = GetKey { id: KeyId([4; 16]), sender: coin(ADA).named(), address: [0; 16] };
+        house.call(Command::GetKey, &By::owner(14, ADA), &get.write()).status
+    };
+    both(sender, Status::Files, Status::Success);
+    // A coin that nobody can have.
+    let mut nobodys = post(5, None, b"key");
+    nobodys[32] = 0x77;
+    both(
+        |house| house.call(Command::PostKey, &By::owner(14, EVE), &nobodys).status,
+        Status::Parameter,
+        Status::Success,
+    );
+}
+
+#[test]
+fn strict_and_compat_theft_drill_coins_that_nobody_was_given() {
+    // Everybody can compute the key that the original gives such a coin.
+    let virgin = Authenticity::from_bytes(&[
+        0xf5, 0x0b, 0x8f, 0x0f, 0xc0, 0x0b, 0x51, 0x3e, 0x10, 0x5d, 0x20, 0xaa, 0xf1, 0xde, 0x29, 0x0a,
+    ]);
+    let echo = |house: &mut House| {
+        house.call(Command::Echo, &By::Coin(coin("01.5123"), Authenticity::from_bytes(virgin.expose())), &[]).status
+    };
+    let fresh = |profile| House::new(14, profile);
+    assert_eq!(echo(&mut fresh(COMPAT)), Ok(Status::Success));
+    assert_eq!(echo(&mut fresh(Profile::Strict)), Ok(Status::Encryption));
+}
+
+#[test]
+fn strict_and_compat_a_wrong_key_learns_nothing() {
+    // The compatible answer is what the wrong key made of the challenge, and so depends on the right one.
+    let wrong = By::Coin(coin(ADA), Authenticity::from_bytes(&[1; 16]));
+    for (profile, zeros) in [(Profile::Strict, true), (COMPAT, false)] {
+        let mut house = house(14, profile);
+        let header = house.header(Command::Echo, wrong.encryption());
+        let request = frame::seal_request(header, &wrong.key(), &frame::with_checksum([1; 12]), &[]).unwrap();
+        let reply = house.ask(&request).unwrap();
+        assert_eq!((reply[2], reply[16..] == [0; 16]), (Status::Crc.to_byte(), zeros));
+        // And nothing of one request shows in the answer to another.
+        let mut broken = request.clone();
+        broken[0] = 9;
+        assert_eq!(house.ask(&broken).unwrap()[16..], [0; 16]);
+    }
+}
+
+#[test]
+fn keystream_blocks_never_meet() {
+    // Whoever listens adds request and reply together: when they are under the same blocks, that is the exclusive or of their texts, and
+    // with the reply's hash it is the coin's key.
+    let key = key_of(14, coin(ADA));
+    for (stream, meets) in [(ReplyStream::Continue, false), (ReplyStream::Restart, true)] {
+        let profile = if meets { Profile::Compat(stream) } else { Profile::Strict };
+        let mut house = house(14, profile);
+        let by = By::owner(14, ADA);
+        house.call(Command::PostKey, &by, &post(1, Some(ADA), &[0x55; 27]));
+        let challenge = frame::with_checksum([0xc4; 12]);
+        let header = house.header(Command::GetKey, by.encryption());
+        let request = frame::seal_request(header, &by.key(), &challenge, &get(1)).unwrap();
+        let reply = house.ask(&request).unwrap();
+        assert_eq!(reply[2], Status::Success.to_byte());
+        let known = [&coin(ADA).named().to_bytes()[..], &[0x55; 27]].concat();
+        let recovered: Vec<u8> = (0..16).map(|i| request[32 + i] ^ reply[32 + i] ^ known[i] ^ reply[16 + i]).collect();
+        assert_eq!(recovered == key.expose(), meets, "{stream:?}");
+    }
+    // Where the reply begins: behind every block that the request has used, also when its last one is not full.
+    for body in 18..200_u16 {
+        assert!(blocks_of(body) * 16 >= u32::from(body - 2));
+        assert!((blocks_of(body) - 1) * 16 < u32::from(body - 2));
+    }
+    // A ticket's block is the first of its target's own requests under that nonce: each nonce is used for one of them.
+    let mut strict = house(14, Profile::Strict);
+    let by = By::owner(14, EVE);
+    let key = key_of(14, coin(EVE));
+    let ticket = |half| {
+        EncryptKey::TicketFor { target: coin(ADA).named(), half, coin: coin(EVE).named(), key: key.expose() }.write()
+    };
+    let mut header = strict.header(Command::EncryptKey, by.encryption());
+    (header.nonce, header.echo) = ([0x77; 24], [0x77; 2]);
+    assert_eq!(strict.call_as(header, &by, &ticket([1; 8])).status, Ok(Status::Done));
+    let mut header = strict.header(Command::EncryptKey, By::owner(14, OWN).encryption());
+    (header.nonce, header.echo) = ([0x77; 24], [0x77; 2]);
+    assert_eq!(strict.call_as(header, &By::owner(14, OWN), &ticket([2; 8])).status, Ok(Status::Encryption));
+    let mut header = strict.header(Command::GetKey, By::owner(14, ADA).encryption());
+    (header.nonce, header.echo) = ([0x77; 24], [0x77; 2]);
+    assert_eq!(strict.call_as(header, &By::owner(14, ADA), &get(1)).status, Ok(Status::Encryption));
+}
+
+#[test]
+fn rkx_1_alerts_are_read() {
+    let part = AlertPart {
+        id: KeyId([1; 16]),
+        address: [2; 16],
+        port: 50_014,
+        sender: coin(ADA).named(),
+        receiver: coin(EVE).named(),
+    };
+    let mut payload = Vec::new();
+    part.write(&mut payload);
+    assert_eq!(undertone_raida::command::read_alert(&payload), Ok(vec![part]));
+    assert_eq!(undertone_raida::command::read_alert(&payload.repeat(17)), Err(Status::Length));
+    assert_eq!(undertone_raida::command::read_alert(&payload[1..]), Err(Status::Length));
+    assert_eq!(undertone_raida::command::read_alert(&[]), Err(Status::Length));
+    let header =
+        RequestHeader::read(&house(14, COMPAT).header(Command::KeyAlert, Encryption::None).to_bytes()).unwrap().0;
+    assert_eq!(Command::of(header.group, header.command), Some(Command::KeyAlert));
+}
