@@ -30,6 +30,7 @@ pub mod files;
 pub mod http;
 pub mod listener;
 pub mod metrics;
+pub mod raida;
 pub mod rooms;
 pub mod running;
 pub mod signal;

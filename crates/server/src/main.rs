@@ -1,6 +1,8 @@
 //! `undertone-server`: serve, and what an operator needs around it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
+mod raida_command;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ const EXAMPLES: &str = "Examples:
       Print an invite token, good for one account.
   undertone-server witness --log https://calls.example.org:4433 --log-key VKEY --key witness.key
       Watch that server's key directory, and cosign its log as long as it never lies.
+  undertone-server raida serve --raida 14 --data /var/lib/raida --listen 0.0.0.0:50014
+      Serve node 14 of a swarm that makes secrets for calls.
   undertone-server doctor --data /var/lib/undertone --listen 0.0.0.0:4433
       Look at everything a server needs, and say what to do about what is amiss.
 
@@ -57,6 +61,11 @@ enum Command {
 VKEY is what `undertone-server admin log-key` prints; have it from its operator and not from the log. The witness's own key is
 printed at its start: its operator puts it under `witnesses` in the server's configuration.")]
     Witness(WitnessOptions),
+    /// A node of the RAIDA key exchange: serve it, and work on its coins.
+    Raida {
+        #[command(subcommand)]
+        command: raida_command::Raida,
+    },
     /// What an operator does besides.
     Admin {
         #[command(subcommand)]
@@ -162,6 +171,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(options) => serve(options).await,
         Command::Doctor(options) => doctor(&options).await,
         Command::Witness(options) => witness(options).await,
+        Command::Raida { command } => raida_command::run(command).await,
         Command::Admin { command: Admin::Invite { data, json } } => invite(&data, json).await,
         Command::Admin { command: Admin::Anew { name, data, json } } => anew(&name, &data, json).await,
         Command::Admin { command: Admin::LogKey { data, json } } => log_key(&data, json),

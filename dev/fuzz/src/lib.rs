@@ -12,6 +12,7 @@
 
 mod directory;
 mod groups;
+mod raida;
 mod targets;
 
 pub use targets::TARGETS;

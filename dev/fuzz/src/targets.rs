@@ -26,7 +26,7 @@ use undertone_protocol::{Access, ClaimedAccess, Entry, Grant};
 use undertone_relay::{ConnectionId, Input, Limits, Rooms};
 use undertone_transparency::PeerTrust;
 
-use crate::{Target, directory, groups};
+use crate::{Target, directory, groups, raida};
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -61,6 +61,9 @@ pub const TARGETS: &[Target] = &[
     ("delivery", delivery),
     ("delivery_service", groups::delivery_service),
     ("group_member", groups::group_member),
+    ("raida_request", raida::request),
+    ("raida_reply", raida::reply),
+    ("raida_node", raida::node_answers),
 ];
 
 pub(crate) fn same(kind: &str, written: &[u8], read: &[u8]) {

@@ -256,9 +256,11 @@ fn the_corpus_has_good_inputs() {
         }
     }
     let inputs: Vec<(&str, Vec<u8>)> = inputs.into_iter().chain(of_the_directory(&list)).collect();
-    assert_eq!(inputs.len(), TARGETS.len());
+    let of_raida = raida::good();
+    let entries: std::collections::BTreeSet<_> = of_raida.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(inputs.len() + entries.len(), TARGETS.len());
     // And one of each message that has lists in it, or belongs to an epoch.
-    let inputs = inputs.into_iter().map(|(name, bytes)| (name, "good", bytes)).chain(more);
+    let inputs = inputs.into_iter().map(|(name, bytes)| (name, "good", bytes)).chain(more).chain(of_raida);
     for (name, file, bytes) in inputs {
         let folder = corpus(name);
         if std::env::var_os("UNDERTONE_WRITE_CORPUS").is_some() {

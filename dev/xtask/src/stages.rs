@@ -16,6 +16,7 @@ const PURE: &[&str] = &[
     "undertone-groups",
     "undertone-protocol",
     "undertone-call",
+    "undertone-raida",
 ];
 
 #[derive(Default)]

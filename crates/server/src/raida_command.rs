@@ -1,0 +1,231 @@
+//! `undertone-server raida`: what its arguments are and what it prints.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use undertone_raida::coin::Denomination;
+use undertone_raida::node::coins::{Coins, Progress};
+use undertone_server::raida::{self, RaidaConfig, RaidaProfile};
+use undertone_server::signal::wall_time;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Raida {
+    /// Serve a node until told to stop (SIGINT or SIGTERM).
+    #[command(after_help = "Example:
+  undertone-server raida serve --raida 14 --data /var/lib/raida --listen 0.0.0.0:50014
+
+One port, UDP and TCP. The profile `strict` is the default; `compat` in the configuration serves peers that need the protocol as it is
+documented, and lets anybody take coins over: docs/spec/raida.md has the differences.")]
+    Serve(Options),
+    /// Issue, take over and look at coins, while the node does not run.
+    Coins {
+        #[command(subcommand)]
+        command: CoinsCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Configuration file (TOML). Options on the command line win.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which of the 25 nodes: 0 to 24 [default: 0].
+    #[arg(long, value_name = "N")]
+    raida: Option<u8>,
+    /// Where everything is kept [default: undertone-raida].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// One port, for TCP and UDP; port 0 takes a free one [default: 127.0.0.1:50000].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CoinsCommand {
+    /// Issue free coins; their keys are appended to a file that its owner alone can read.
+    #[command(after_help = "Example:
+  undertone-server raida coins create --raida 14 --data /var/lib/raida --count 3 --keys three.keys
+
+A line of the file is `<coin> <node> <key>`. Hand it to whom the coins are for, and remove it.")]
+    Create {
+        #[command(flatten)]
+        options: Options,
+        /// How many.
+        #[arg(long, default_value_t = 1)]
+        count: usize,
+        /// Of which power of ten, -8 to 6.
+        #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-8..=6))]
+        denomination: i8,
+        /// From which serial number on.
+        #[arg(long, default_value_t = 0)]
+        first: u32,
+        /// The file that their keys are appended to.
+        #[arg(long, value_name = "FILE")]
+        keys: PathBuf,
+    },
+    /// Take over the coins of pages that are laid out as this store's, such as those of another node.
+    Import {
+        #[command(flatten)]
+        options: Options,
+        /// The folder that has the pages, such as `Data`.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
+    /// Read every page, and compare it with what the store says of its coins.
+    Check(Options),
+    /// How many coins are in use.
+    Stats(Options),
+}
+
+fn configuration(options: &Options) -> anyhow::Result<RaidaConfig> {
+    let mut config = match &options.config {
+        None => RaidaConfig::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            toml::from_str(&text).with_context(|| format!("{} is not a node's configuration", path.display()))?
+        }
+    };
+    config.raida = options.raida.unwrap_or(config.raida);
+    config.data = options.data.clone().unwrap_or(config.data);
+    config.listen = options.listen.unwrap_or(config.listen);
+    config.check()?;
+    Ok(config)
+}
+
+fn tell(progress: Progress) {
+    // A small store is there at once, and needs no line for each step.
+    tracing::debug!(done = progress.done, of = progress.of, "reading which coins are in use");
+    if progress.done == progress.of {
+        tracing::info!("the coins are read in");
+    }
+}
+
+fn open(options: &Options) -> anyhow::Result<(RaidaConfig, Coins)> {
+    let config = configuration(options)?;
+    let (coins, recovered) = raida::open(&config, tell)?;
+    if recovered.pages > 0 {
+        tracing::warn!(pages = recovered.pages, "pages were mended from the journal");
+    }
+    Ok((config, coins))
+}
+
+pub(crate) async fn run(command: Raida) -> anyhow::Result<()> {
+    match command {
+        Raida::Serve(options) => serve(options).await,
+        Raida::Coins { command } => coins(command),
+    }
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let config = configuration(&options)?;
+    undertone_server::files::open_as_many_as_allowed();
+    // A file that may not grow is an error of the write and not the end of the process, as for the server.
+    let _too_large = signal(SignalKind::from_raw(25))?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (serving, recovered) = raida::serve(&config, tell)?;
+    if recovered.pages > 0 {
+        tracing::warn!(pages = recovered.pages, "pages were mended from the journal");
+    }
+    let profile = if config.profile == RaidaProfile::Strict { "strict" } else { "compat" };
+    if profile == "compat" {
+        tracing::warn!("the profile is `compat`: whoever reaches this node can take coins over");
+    }
+    let (address, used) = (serving.address(), serving.node().coins().stats().used);
+    if options.json {
+        let ready = serde_json::json!({
+            "event": "ready", "raida": config.raida, "address": address.to_string(), "profile": profile, "coins": used,
+            "data": config.data.display().to_string(), "mended": recovered.pages,
+        });
+        println!("{ready}");
+    } else {
+        println!("ready: node {} at {address}, udp and tcp  profile {profile}  {used} coins in use", config.raida);
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tokio::task::spawn_blocking(move || serving.stop()).await??;
+    Ok(())
+}
+
+fn coins(command: CoinsCommand) -> anyhow::Result<()> {
+    match command {
+        CoinsCommand::Create { options, count, denomination, first, keys } => {
+            let (config, coins) = open(&options)?;
+            let denomination = Denomination::new(denomination).context("a power of ten, -8 to 6")?;
+            let created =
+                raida::create(&coins, config.raida, denomination, first, count, &keys, wall_time().as_unix())?;
+            for coin in &created.coins {
+                if options.json {
+                    let line = serde_json::json!({ "coin": coin.to_string(), "raida": config.raida });
+                    println!("{line}");
+                } else {
+                    println!("{coin}");
+                }
+            }
+            if !options.json {
+                println!("their keys stand in {}", created.keys.display());
+            }
+        }
+        CoinsCommand::Import { options, from } => {
+            let (_, coins) = open(&options)?;
+            if !from.is_dir() {
+                bail!("{} is no folder", from.display());
+            }
+            let step = |read: usize| {
+                if read % 1_000 == 999 {
+                    tracing::info!(read = read + 1, of = 15_000, "pages");
+                }
+            };
+            let (taken, kept) = raida::import(&coins, &from, step)?;
+            if options.json {
+                println!("{}", serde_json::json!({ "taken": taken, "kept": kept }));
+            } else {
+                println!("{taken} coins taken over; {kept} were in use here and stay as they are");
+            }
+        }
+        CoinsCommand::Check(options) => {
+            let (config, coins) = open(&options)?;
+            let checked = raida::check(&coins, &config.data.join("Data"));
+            for line in &checked.amiss {
+                if options.json {
+                    println!("{}", serde_json::json!({ "amiss": line }));
+                } else {
+                    println!("amiss  {line}");
+                }
+            }
+            report(&checked.used, Some(checked.pages), options.json);
+            if !checked.amiss.is_empty() {
+                bail!("something is amiss");
+            }
+        }
+        CoinsCommand::Stats(options) => {
+            let (_, coins) = open(&options)?;
+            let used = Denomination::all().map(|d| (d.exponent(), coins.bitmap().used(d)));
+            report(&used.filter(|(_, used)| *used > 0).collect(), None, options.json);
+        }
+    }
+    Ok(())
+}
+
+fn report(used: &std::collections::BTreeMap<i8, u32>, pages: Option<u64>, json: bool) {
+    let total: u64 = used.values().map(|used| u64::from(*used)).sum();
+    if json {
+        let used: serde_json::Map<_, _> = used.iter().map(|(d, used)| (d.to_string(), (*used).into())).collect();
+        println!("{}", serde_json::json!({ "used": used, "total": total, "pages": pages }));
+        return;
+    }
+    for (denomination, used) in used {
+        println!("10^{denomination:<3} {used:>9} coins in use");
+    }
+    match pages {
+        Some(pages) => println!("{total} coins in use, on {pages} pages"),
+        None => println!("{total} coins in use"),
+    }
+}

@@ -1,0 +1,157 @@
+//! A RAIDA node as an operator runs it, asked by a program that shares no code with it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use undertone_raida::coin::Authenticity;
+use undertone_raida::coin_file::CoinFile;
+
+#[path = "../../../dev/interop/python.rs"]
+mod python;
+
+/// A folder that is gone after the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("undertone-raida-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn raida(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_undertone-server"));
+    command.arg("raida").args(arguments).args(["--config"]).arg(folder.join("node.toml")).arg("--json");
+    command.stdin(Stdio::null()).env_remove("RUST_LOG");
+    command
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A node that ends with its value.
+struct Node {
+    child: Child,
+    address: String,
+}
+
+impl Node {
+    fn start(folder: &Path) -> (Self, Value) {
+        let mut child = raida(folder, &["serve"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        (Self { child, address: ready["address"].as_str().unwrap().to_owned() }, ready)
+    }
+
+    fn stop(mut self) {
+        let ended = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(ended.success());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+/// A node with three coins, the last of which is its own.
+fn set_up(folder: &Path, configuration: &str) -> Vec<String> {
+    let data = folder.join("data");
+    let text = format!("raida = 14\ndata = {:?}\nlisten = \"127.0.0.1:0\"\nwrite_back = 1\n{configuration}", data);
+    std::fs::write(folder.join("node.toml"), text).unwrap();
+    let keys = folder.join("coins.keys");
+    let create = ["coins", "create", "--count", "3", "--denomination", "1", "--keys", keys.to_str().unwrap()];
+    let created = lines(&raida(folder, &create).output().unwrap());
+    let names: Vec<_> = created.iter().map(|line| line["coin"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["01.0", "01.1", "01.2"]);
+    let written = std::fs::read_to_string(&keys).unwrap();
+    let key = written.lines().last().unwrap().split(' ').nth(2).unwrap().to_owned();
+    let mut own = std::array::from_fn(|n| Authenticity::from_bytes(&[u8::try_from(n).unwrap(); 16]));
+    let bytes: Vec<u8> = (0..16).map(|i| u8::from_str_radix(&key[2 * i..2 * i + 2], 16).unwrap()).collect();
+    own[14] = Authenticity::from_bytes(bytes.as_slice().try_into().unwrap());
+    std::fs::create_dir_all(data.join("coins")).unwrap();
+    std::fs::write(data.join("coins/01.2.bin"), CoinFile::write(6, &own)).unwrap();
+    names
+}
+
+fn independent_client(name: &str, configuration: &str, arguments: &[&str]) {
+    let folder = Folder::new(name);
+    set_up(&folder.0, configuration);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let interop = here.join("../../dev/interop");
+    let python = python::python(&interop, &here.join("../../target"));
+    let (node, ready) = Node::start(&folder.0);
+    assert_eq!((&ready["raida"], &ready["coins"]), (&14.into(), &3.into()));
+    let asked = Command::new(python)
+        .arg(interop.join("raida.py"))
+        .args(["--node", &node.address, "--raida", "14", "--keys"])
+        .arg(folder.0.join("coins.keys"))
+        .arg("--own")
+        .arg(folder.0.join("data/coins/01.2.bin"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&asked.stdout), String::from_utf8_lossy(&asked.stderr));
+    assert!(asked.status.success(), "{wrong}");
+    let count: u32 = said.split(' ').next().unwrap().parse().unwrap();
+    assert!(count > 100, "{said}");
+    node.stop();
+    let checked = lines(&raida(&folder.0, &["coins", "check"]).output().unwrap());
+    assert_eq!((checked.len(), &checked[0]["total"], &checked[0]["pages"]), (1, &3.into(), &1.into()));
+}
+
+#[test]
+fn independent_client_of_a_strict_node() {
+    independent_client("strict", "", &["--profile", "strict"]);
+}
+
+#[test]
+fn independent_client_of_a_compatible_node() {
+    independent_client("compat", "profile = \"compat\"", &["--profile", "compat"]);
+}
+
+#[test]
+fn independent_client_of_a_node_that_restarts_its_keystream() {
+    let configuration = "profile = \"compat\"\nkeystream = \"restart\"";
+    independent_client("restart", configuration, &["--profile", "compat", "--restart"]);
+}
+
+#[test]
+fn rkx_4_a_node_that_is_killed_has_every_coin_and_one_store_goes_into_another() {
+    let folder = Folder::new("killed");
+    set_up(&folder.0, "");
+    let (node, _) = Node::start(&folder.0);
+    // A second process keeps its hands off.
+    let refused = raida(&folder.0, &["coins", "stats"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by another process"));
+    drop(node);
+    assert_eq!(lines(&raida(&folder.0, &["coins", "stats"]).output().unwrap())[0]["used"]["1"], 3);
+    let other = Folder::new("other");
+    let data = other.0.join("data");
+    std::fs::write(other.0.join("node.toml"), format!("data = {data:?}\nlisten = \"127.0.0.1:0\"")).unwrap();
+    let from = folder.0.join("data/Data");
+    let import = ["coins", "import", "--from", from.to_str().unwrap()];
+    assert_eq!(lines(&raida(&other.0, &import).output().unwrap())[0]["taken"], 3);
+    assert_eq!(lines(&raida(&other.0, &import).output().unwrap())[0]["kept"], 3);
+    // What is amiss is named.
+    std::fs::write(data.join("Data/01/00/0000.bin"), [0; 100]).unwrap();
+    let damaged = raida(&other.0, &["coins", "check"]).output().unwrap();
+    let said = String::from_utf8_lossy(&damaged.stderr).into_owned();
+    assert!(!damaged.status.success() && said.contains("0000.bin is damaged"), "{said}");
+}

@@ -1,0 +1,270 @@
+"""A second client of the RAIDA key exchange: knows docs/spec/raida.md and none of Undertone's code.
+
+    python raida.py --node 127.0.0.1:50014 --raida 14 --profile strict --keys FILE --own FILE
+
+drives a node through every command, encryption type and status that can be had from outside, over UDP and TCP, and says what it saw.
+--keys has the node's coins as `undertone-server raida coins create` writes them, three at least; --own is the file of the last of them, of
+25 keys, which the node has too. Exit status 0: all as it should be; 1: one line says what was not.
+"""
+
+import argparse
+import hashlib
+import hmac
+import os
+import socket
+import struct
+import sys
+import zlib
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+END = b"\x3e\x3e"
+NONE, COIN, LOCKER, TAGGED, TWO = 0, 1, 2, 4, 5
+ECHO, POST, ALERT, GET, ENCRYPT, DECRYPT = (0, 0), (4, 41), (4, 42), (4, 43), (4, 44), (4, 45)
+
+
+class Wrong(Exception):
+    pass
+
+
+def ctr(key, iv, text, block=0):
+    counter = (int.from_bytes(iv, "big") + block) % (1 << 128)
+    cipher = Cipher(algorithms.AES(key), modes.CTR(counter.to_bytes(16, "big"))).encryptor()
+    return cipher.update(text) + cipher.finalize()
+
+
+def challenge():
+    drawn = os.urandom(12)
+    return drawn + struct.pack(">I", zlib.crc32(drawn))
+
+
+class Coin:
+    def __init__(self, name, key):
+        denomination, serial = name.split(".")
+        self.text, self.key = name, key
+        self.name = bytes([int(denomination, 16)]) + struct.pack(">I", int(serial))
+
+
+class Node:
+    def __init__(self, address, raida, restart):
+        host, port = address.rsplit(":", 1)
+        self.address, self.raida, self.restart = (host, int(port)), raida, restart
+        self.tcp = False
+        self.checks = 0
+
+    def send(self, request):
+        if self.tcp:
+            with socket.create_connection(self.address, timeout=10) as stream:
+                stream.sendall(request)
+                reply = b""
+                while part := stream.recv(4096):
+                    reply += part
+            return reply
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            datagrams.settimeout(10)
+            datagrams.sendto(request, self.address)
+            return datagrams.recv(65536)
+
+    def request(self, command, payload, kind=NONE, coins=(), nonce=None, header=None):
+        """Whole bytes of a request, and what its reply is opened with."""
+        nonce = os.urandom(24) if nonce is None else nonce
+        asked = challenge()
+        if kind in (NONE, COIN, LOCKER):
+            nonce = nonce[:8]
+            iv = nonce + bytes(8) if kind else bytes(16)
+            key = coins[0].key if kind else None
+            text = asked + payload
+            body = (ctr(key, iv, text) if kind else text) + END
+            by = coins[0].key[:5] if kind == LOCKER else coins[0].name if kind == COIN else bytes(5)
+            own = bytes([kind]) + by + struct.pack(">H", len(body)) + nonce
+        else:
+            if kind == TWO:
+                nonce = coins[1].name + nonce[5:]
+            iv = nonce[:16]
+            key = hashlib.sha256(b"".join(coin.key for coin in coins)).digest()
+            sealed = ctr(key, iv, payload)
+            body = sealed + hmac.new(key, sealed, hashlib.sha256).digest() + END
+            own = bytes([kind]) + struct.pack(">H", len(body)) + coins[0].name + nonce
+        head = bytes([1, 0, self.raida, 0, command[0], command[1], 0, 6, 1, 0, 0, 0, 0, 0, 0, 1])
+        whole = bytearray(head + own + body)
+        for place, byte in (header or {}).items():
+            whole[place] = byte
+        return bytes(whole), (kind, key, iv, asked, len(body), nonce)
+
+    def read(self, reply, way):
+        kind, key, iv, asked, length, nonce = way
+        size = int.from_bytes(reply[9:12], "big")
+        status = reply[2]
+        if reply[0] != self.raida:
+            raise Wrong("another node answers")
+        if kind in (NONE, COIN, LOCKER):
+            if len(reply) != 32 + size:
+                raise Wrong(f"{len(reply)} bytes came, and {size} behind the header were promised")
+            if reply[6:8] != (nonce[6:8]):
+                raise Wrong("the echo is another")
+            hashed = bytes(a ^ b for a, b in zip(asked, key)) if kind else asked
+            if status in (0, 250) and reply[16:32] != hashed:
+                raise Wrong("the hash of the challenge is wrong")
+            payload = reply[32:-2] if size else b""
+            if kind and size:
+                block = 0 if self.restart else -(-(length - 2) // 16)
+                payload = ctr(key, iv, payload, block)
+        else:
+            if len(reply) != 48 + size or reply[16] != kind:
+                raise Wrong("a long header that is none")
+            payload = b""
+            if size:
+                sealed, tag = reply[48:-34], reply[-34:-2]
+                if hmac.new(key, sealed, hashlib.sha256).digest() != tag:
+                    raise Wrong("the reply's tag is wrong")
+                payload = ctr(key, reply[24:40], sealed)
+        if size and reply[-2:] != END:
+            raise Wrong("a reply without its end")
+        return status, payload
+
+    def call(self, command, payload=b"", kind=NONE, coins=(), nonce=None, header=None):
+        request, way = self.request(command, payload, kind, coins, nonce, header)
+        return self.read(self.send(request), way)
+
+    def expect(self, what, status, command, payload=b"", kind=NONE, coins=(), **more):
+        found, answer = self.call(command, payload, kind, coins, **more)
+        if found != status:
+            raise Wrong(f"{what}: status {found} instead of {status}")
+        self.checks += 1
+        return answer
+
+
+def post(key_id, coin, key, start=3):
+    space = bytearray(os.urandom(128))
+    space[start : start + len(key)] = key
+    return key_id + bytes(16) + coin + bytes(space) + bytes([start, len(key)])
+
+
+def get(key_id):
+    return key_id + bytes(21)
+
+
+def headers(node, coins):
+    for what, place, byte, status in [
+        ("version", 0, 0, 255), ("split", 1, 1, 2), ("node", 2, 25, 3), ("shard", 3, 4, 4), ("group", 4, 16, 5),
+        ("command", 5, 99, 6), ("coin id", 7, 9, 7), ("trailer", 48, 0, 33), ("checksum", 40, 0xEE, 37),
+    ]:
+        request, way = node.request(ECHO, b"", header={place: byte})
+        reply = node.send(request)
+        if reply[2] != status:
+            raise Wrong(f"wrong {what}: status {reply[2]} instead of {status}")
+        node.checks += 1
+    unknown = Coin("01.1023999", bytes(16))
+    beyond = Coin("01.1024000", bytes(16))
+    node.expect("a coin beyond the pages", 34, ECHO, b"", COIN, [beyond])
+    node.expect("the same, type 4", 25, ECHO, b"", TAGGED, [beyond])
+    node.expect("a locker that there is not", 34, ECHO, b"", LOCKER, [unknown])
+    wrong = Coin(coins[0].text, bytes(16))
+    node.expect("a wrong key", 37, ECHO, b"", COIN, [wrong])
+    node.expect("a wrong key, type 4", 204, ECHO, b"", TAGGED, [wrong])
+
+
+def lengths(node, by):
+    for kind, coins in ((COIN, by[:1]), (TAGGED, by[:1]), (TWO, by[:2])):
+        node.expect("get key, short", 16, GET, bytes(36), kind, coins)
+        node.expect("post key, short", 16, POST, bytes(166), kind, coins)
+        node.expect("encrypt key, short", 16, ENCRYPT, bytes(12), kind, coins)
+        node.expect("decrypt key, short", 16, DECRYPT, bytes(30), kind, coins)
+        node.expect("decrypt key, half an item", 39, DECRYPT, bytes(32), kind, coins)
+        node.expect("no such key", 194, GET, os.urandom(16) + bytes(21), kind, coins)
+        node.expect("a key beyond its space", 196, POST, bytes(165) + bytes([1, 127]), kind, coins)
+        node.expect("no own coin", 197, DECRYPT, b"\x06" + bytes(30), kind, coins)
+
+
+def posted(node, ada, bob, strict):
+    for kind, coins in ((COIN, [ada]), (TAGGED, [ada]), (TWO, [ada, bob])):
+        key_id = os.urandom(16)
+        node.expect("post", 250, POST, post(key_id, ada.name, b"for Ada"), kind, coins)
+        if node.expect("get", 250, GET, get(key_id), kind, coins) != ada.name + b"for Ada":
+            raise Wrong("another key came back")
+    node.expect("somebody else's key", 194 if strict else 250, GET, get(key_id), COIN, [bob])
+    node.expect("over somebody else's key", 201 if strict else 250, POST, post(key_id, bytes(5), b"Bob's"), COIN, [bob])
+    node.expect("nobody posts", 34 if strict else 250, POST, post(os.urandom(16), bytes(5), b"nobody's"))
+
+
+def tickets(node, ada, bob, own, strict):
+    wrapped = node.expect("wrapped", 0, ENCRYPT, ada.name, COIN, [ada])
+    if len(wrapped) != 16:
+        raise Wrong("a wrapped key has 16 bytes")
+    node.expect("wrapped for somebody else", 34 if strict else 0, ENCRYPT, bob.name, COIN, [ada])
+    half = b"halfakey"
+    nonce = os.urandom(24)
+    ticket = node.expect(
+        "a ticket", 0, ENCRYPT, own.name + half + ada.name + ada.key, COIN, [ada], nonce=nonce
+    )
+    opened = ctr(own.key, nonce[:8] + bytes(8), ticket)
+    if opened[:13] != half + ada.name or opened[15] != 0xFF:
+        raise Wrong("the ticket does not open")
+    guessed = own.name + half + ada.name + bytes(16)
+    node.expect("a ticket about somebody else's", 34 if strict else 0, ENCRYPT, guessed, COIN, [bob])
+    short = node.expect("a short ticket", 0, ENCRYPT, bob.name + half, TWO, [ada, bob])
+    if len(short) != 16:
+        raise Wrong("a ticket has 16 bytes")
+    node.expect("a short ticket by nobody", 34 if strict else 0, ENCRYPT, bob.name + half)
+
+
+def healed(node, ada, bob, own, own_keys):
+    """Bob's coin gets another key by two tickets of nodes 5 and 6, and Ada's owner brings them."""
+    key = os.urandom(16)
+    nonce = os.urandom(24)
+    iv = nonce[:8] + bytes(8)
+
+    def item(split, helper, half):
+        text = half + bob.name + os.urandom(2) + b"\xff"
+        return bytes([0, 0, split, helper, 0]) + bob.name + ctr(own_keys[helper], iv, text)
+
+    items = item(0, 5, key[:8]) + item(1, 6, key[8:])
+    request, way = node.request(DECRYPT, own.name + items, COIN, [ada], nonce)
+    status, results = node.read(node.send(request), way)
+    if (status, results) != (250, b"\x01\x01"):
+        raise Wrong(f"healing: status {status}, {results.hex()}")
+    bob.key = key
+    node.expect("the new key", 250, ECHO, b"", COIN, [bob])
+    # The same datagram once more, as UDP may bring it.
+    status, results = node.read(node.send(request), way)
+    if (status, results) != (250, b"\x01\x01"):
+        raise Wrong("what comes again is not answered again")
+    node.checks += 2
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--node", required=True)
+    options.add_argument("--raida", type=int, required=True)
+    options.add_argument("--profile", choices=["strict", "compat"], required=True)
+    options.add_argument("--restart", action="store_true", help="the node's replies restart the keystream")
+    options.add_argument("--keys", required=True)
+    options.add_argument("--own", required=True)
+    given = options.parse_args()
+    with open(given.keys, encoding="ascii") as lines:
+        coins = [Coin(name, bytes.fromhex(key)) for name, _, key in map(str.split, lines)]
+    with open(given.own, "rb") as file:
+        content = file.read()
+    own_keys = [content[40 + 16 * n : 56 + 16 * n] for n in range(25)]
+    ada, bob, own = coins[0], coins[1], coins[-1]
+    node = Node(given.node, given.raida, given.restart)
+    strict = given.profile == "strict"
+    try:
+        for node.tcp in (False, True):
+            for kind, by in ((NONE, []), (COIN, [ada]), (TAGGED, [ada]), (TWO, [ada, bob])):
+                node.expect(f"echo, type {kind}", 250, ECHO, b"", kind, by)
+                node.expect("no parts", 250, ALERT, b"", kind, by)
+            headers(node, coins)
+            lengths(node, coins)
+            posted(node, ada, bob, strict)
+            tickets(node, ada, bob, own, strict)
+            healed(node, ada, bob, own, own_keys)
+    except (Wrong, OSError) as wrong:
+        print(f"{'tcp' if node.tcp else 'udp'}: {wrong}", file=sys.stderr)
+        return 1
+    print(f"{node.checks} answers as they should be")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
