@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import sys
+import time
 import zlib
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -31,6 +32,29 @@ def ctr(key, iv, text, block=0):
     counter = (int.from_bytes(iv, "big") + block) % (1 << 128)
     cipher = Cipher(algorithms.AES(key), modes.CTR(counter.to_bytes(16, "big"))).encryptor()
     return cipher.update(text) + cipher.finalize()
+
+
+def ticket_key(key, iv):
+    return hmac.new(key, b"undertone/RKX-3/ticket/v1\0" + iv, hashlib.sha256).digest()[:16]
+
+
+def seal_ticket(strict, key, iv, text):
+    if not strict:
+        return ctr(key, iv, text)
+    cipher = Cipher(algorithms.AES(ticket_key(key, iv)), modes.ECB()).encryptor()
+    return cipher.update(text) + cipher.finalize()
+
+
+def open_ticket(strict, key, iv, ticket):
+    if not strict:
+        return ctr(key, iv, ticket)
+    cipher = Cipher(algorithms.AES(ticket_key(key, iv)), modes.ECB()).decryptor()
+    return cipher.update(ticket) + cipher.finalize()
+
+
+def fresh():
+    """A nonce that begins with the time, as strict nodes want it."""
+    return struct.pack(">I", int(time.time())) + os.urandom(20)
 
 
 def challenge():
@@ -52,6 +76,16 @@ class Node:
         self.tcp = False
         self.checks = 0
 
+    def is_silent(self, request):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            datagrams.settimeout(0.2)
+            datagrams.sendto(request, self.address)
+            try:
+                datagrams.recv(65536)
+            except TimeoutError:
+                return True
+        return False
+
     def send(self, request):
         if self.tcp:
             with socket.create_connection(self.address, timeout=10) as stream:
@@ -67,7 +101,7 @@ class Node:
 
     def request(self, command, payload, kind=NONE, coins=(), nonce=None, header=None):
         """Whole bytes of a request, and what its reply is opened with."""
-        nonce = os.urandom(24) if nonce is None else nonce
+        nonce = fresh() if nonce is None else nonce
         asked = challenge()
         if kind in (NONE, COIN, LOCKER):
             nonce = nonce[:8]
@@ -79,7 +113,7 @@ class Node:
             own = bytes([kind]) + by + struct.pack(">H", len(body)) + nonce
         else:
             if kind == TWO:
-                nonce = coins[1].name + nonce[5:]
+                nonce = coins[1].name + nonce[:4] + nonce[9:]
             iv = nonce[:16]
             key = hashlib.sha256(b"".join(coin.key for coin in coins)).digest()
             sealed = ctr(key, iv, payload)
@@ -144,12 +178,18 @@ def get(key_id):
     return key_id + bytes(21)
 
 
-def headers(node, coins):
+def headers(node, coins, strict):
     for what, place, byte, status in [
         ("version", 0, 0, 255), ("split", 1, 1, 2), ("node", 2, 25, 3), ("shard", 3, 4, 4), ("group", 4, 16, 5),
         ("command", 5, 99, 6), ("coin id", 7, 9, 7), ("trailer", 48, 0, 33), ("checksum", 40, 0xEE, 37),
     ]:
         request, way = node.request(ECHO, b"", header={place: byte})
+        if strict and not node.tcp and place < 16:
+            # It might be another node's answer.
+            if not node.is_silent(request):
+                raise Wrong(f"wrong {what}: a datagram that was answered")
+            node.checks += 1
+            continue
         reply = node.send(request)
         if reply[2] != status:
             raise Wrong(f"wrong {what}: status {reply[2]} instead of {status}")
@@ -193,11 +233,11 @@ def tickets(node, ada, bob, own, strict):
         raise Wrong("a wrapped key has 16 bytes")
     node.expect("wrapped for somebody else", 34 if strict else 0, ENCRYPT, bob.name, COIN, [ada])
     half = b"halfakey"
-    nonce = os.urandom(24)
+    nonce = fresh()
     ticket = node.expect(
         "a ticket", 0, ENCRYPT, own.name + half + ada.name + ada.key, COIN, [ada], nonce=nonce
     )
-    opened = ctr(own.key, nonce[:8] + bytes(8), ticket)
+    opened = open_ticket(strict, own.key, nonce[:8] + bytes(8), ticket)
     if opened[:13] != half + ada.name or opened[15] != 0xFF:
         raise Wrong("the ticket does not open")
     guessed = own.name + half + ada.name + bytes(16)
@@ -208,15 +248,15 @@ def tickets(node, ada, bob, own, strict):
     node.expect("a short ticket by nobody", 34 if strict else 0, ENCRYPT, bob.name + half)
 
 
-def healed(node, ada, bob, own, own_keys):
+def healed(node, ada, bob, own, own_keys, strict):
     """Bob's coin gets another key by two tickets of nodes 5 and 6, and Ada's owner brings them."""
     key = os.urandom(16)
-    nonce = os.urandom(24)
+    nonce = fresh()
     iv = nonce[:8] + bytes(8)
 
     def item(split, helper, half):
         text = half + bob.name + os.urandom(2) + b"\xff"
-        return bytes([0, 0, split, helper, 0]) + bob.name + ctr(own_keys[helper], iv, text)
+        return bytes([0, 0, split, helper, 0]) + bob.name + seal_ticket(strict, own_keys[helper], iv, text)
 
     items = item(0, 5, key[:8]) + item(1, 6, key[8:])
     request, way = node.request(DECRYPT, own.name + items, COIN, [ada], nonce)
@@ -254,11 +294,11 @@ def main():
             for kind, by in ((NONE, []), (COIN, [ada]), (TAGGED, [ada]), (TWO, [ada, bob])):
                 node.expect(f"echo, type {kind}", 250, ECHO, b"", kind, by)
                 node.expect("no parts", 250, ALERT, b"", kind, by)
-            headers(node, coins)
+            headers(node, coins, strict)
             lengths(node, coins)
             posted(node, ada, bob, strict)
             tickets(node, ada, bob, own, strict)
-            healed(node, ada, bob, own, own_keys)
+            healed(node, ada, bob, own, own_keys, strict)
     except (Wrong, OSError) as wrong:
         print(f"{'tcp' if node.tcp else 'udp'}: {wrong}", file=sys.stderr)
         return 1

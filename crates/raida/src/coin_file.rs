@@ -70,11 +70,11 @@ impl CoinFile {
         bytes
     }
 
-    /// The coin's key on node `raida`; `None` beyond 24.
+    /// The coin's key on node `raida`; `None` beyond 24, and where the file has sixteen zeros, which is no key.
     #[must_use]
     pub fn key(&self, raida: u8) -> Option<Authenticity> {
         let (keys, _) = self.0.get(KEYS_AT..)?.as_chunks();
-        keys.get(usize::from(raida)).map(Authenticity::from_bytes)
+        keys.get(usize::from(raida)).filter(|key| **key != [0; 16]).map(Authenticity::from_bytes)
     }
 }
 
@@ -95,6 +95,7 @@ mod tests {
         assert_eq!(bytes.len(), LENGTH);
         let file = CoinFile::read(bytes.clone(), 0xff06).unwrap();
         assert_eq!((file.key(24).unwrap().expose(), file.key(25).is_none()), (&[24; 16], true));
+        assert!(file.key(0).is_none(), "sixteen zeros");
         let length = |n: usize| CoinFile::read(Zeroizing::new(vec![0; n]), 0).err();
         assert_eq!((length(439), length(0)), (Some(CoinFileError::Wallets), Some(CoinFileError::Length(0))));
         assert_eq!(length(441), Some(CoinFileError::Length(441)));

@@ -218,6 +218,15 @@ impl RequestHeader {
         bytes
     }
 
+    /// What the nonce says of the time, in seconds since 1970: its first four bytes, of type 5 those behind the second coin. The strict profile
+    /// reads it so.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        let from = if matches!(self.encryption, Ok(Encryption::TaggedByTwo(..))) { Named::LENGTH } else { 0 };
+        let bytes = self.nonce.get(from..).and_then(|nonce| nonce.first_chunk().copied());
+        bytes.map_or(0, |bytes| u64::from(u32::from_be_bytes(bytes)))
+    }
+
     /// The initial value of the request's keystream, and of the tickets that it asks for or brings.
     #[must_use]
     pub fn iv(&self) -> [u8; 16] {

@@ -7,12 +7,13 @@
 //!   bytes. Two texts under one key and one initial value are as good as open; so is one of them when the other is known.
 //! * *The exclusive or with a lasting key* ([`xor`], replies' hashes and the 23-byte form of command 44): whoever learns one text learns
 //!   the key, for ever.
+//! * *One block of the cipher* ([`encrypt_block`], strict tickets): a change shows in six known bytes of the text, and no further.
 //! * Keys are the coins' authenticity numbers themselves: nothing is derived, nothing binds a text to its use.
 //!
 //! What Undertone keeps secret does not rest on them alone: a quorum secret is mixed into keys that were agreed otherwise, never used by
 //! itself (rule RKX-5). Types 4 and 5 add an HMAC, which `frame` checks before anything is decrypted.
 
-use aes::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher, StreamCipherSeek};
 use aes::{Aes128, Aes256};
 use ctr::Ctr128BE;
 
@@ -53,6 +54,16 @@ impl Keystream {
             Self::Hash(stream) => stream.apply_keystream(bytes),
         }
     }
+}
+
+/// One block of AES-128: the whole of a strict ticket.
+pub(crate) fn encrypt_block(key: &Authenticity, block: &mut [u8; 16]) {
+    Aes128::new(key.expose().into()).encrypt_block(block.into());
+}
+
+/// The inverse.
+pub(crate) fn decrypt_block(key: &Authenticity, block: &mut [u8; 16]) {
+    Aes128::new(key.expose().into()).decrypt_block(block.into());
 }
 
 /// The exclusive or of 16 bytes with a coin's key.

@@ -33,6 +33,7 @@ pub mod coin_file;
 pub mod command;
 pub mod frame;
 pub mod header;
+pub mod labels;
 mod legacy_crypto;
 pub mod month;
 #[cfg(feature = "node")]

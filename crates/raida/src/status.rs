@@ -100,6 +100,22 @@ impl Status {
         self as u8
     }
 
+    /// Whether it is about a header alone.
+    #[must_use]
+    pub const fn is_of_header(self) -> bool {
+        matches!(
+            self,
+            Self::Version
+                | Self::Split
+                | Self::Raida
+                | Self::Shard
+                | Self::Group
+                | Self::Command
+                | Self::CoinId
+                | Self::EncryptionCode
+        )
+    }
+
     /// Whether it is one of the good ones.
     #[must_use]
     pub const fn is_success(self) -> bool {

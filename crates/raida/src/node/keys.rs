@@ -99,10 +99,18 @@ impl std::fmt::Debug for Held {
     }
 }
 
+/// One of the folder's keys. Posting it again makes another version of it.
+#[derive(Clone, Copy)]
+struct Indexed {
+    owned: Owned,
+    version: u64,
+}
+
 struct State {
-    owned: HashMap<KeyId, Owned>,
+    keys: HashMap<KeyId, Indexed>,
     counts: HashMap<Named, u32>,
     cache: LruCache<KeyId, Arc<Zeroizing<Vec<u8>>>>,
+    versions: u64,
 }
 
 /// The folder.
@@ -110,7 +118,7 @@ pub struct Keys {
     folder: PathBuf,
     options: KeyOptions,
     state: Mutex<State>,
-    /// One at a time writes, so that two posts of one id do not meet in one file.
+    /// One at a time writes and removes, so that two posts of one id do not meet in one file.
     writing: Mutex<()>,
 }
 
@@ -118,12 +126,13 @@ impl State {
     fn insert(&mut self, id: KeyId, owned: Owned) {
         self.remove(&id);
         *self.counts.entry(owned.owner).or_insert(0) += 1;
-        self.owned.insert(id, owned);
+        self.versions += 1;
+        self.keys.insert(id, Indexed { owned, version: self.versions });
     }
 
     fn remove(&mut self, id: &KeyId) {
         self.cache.remove(id);
-        if let Some(owned) = self.owned.remove(id)
+        if let Some(Indexed { owned, .. }) = self.keys.remove(id)
             && let Some(count) = self.counts.get_mut(&owned.owner)
         {
             *count -= 1;
@@ -157,20 +166,25 @@ impl Keys {
     /// The disk's.
     pub fn open(folder: &Path, options: KeyOptions) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(if options.shared { 0o750 } else { 0o700 }).create(folder)?;
-        let mut state =
-            State { owned: HashMap::new(), counts: HashMap::new(), cache: LruCache::new(options.cached.get()) };
-        let mut foreign = 0;
+        let cache = LruCache::new(options.cached.get());
+        let mut state = State { keys: HashMap::new(), counts: HashMap::new(), cache, versions: 0 };
+        let (mut foreign, mut owners) = (0, Vec::new());
         for file in fs::read_dir(folder)? {
             let name = file?.file_name();
             let name = name.to_str().unwrap_or_default();
-            match KeyId::from_name(name) {
-                Some(id) => state.insert(id, read_owner(folder, id)),
-                None if name.ends_with(".owner") || name.ends_with(".new") => {}
-                None => foreign += 1,
+            match (KeyId::from_name(name), name.strip_suffix(".owner").and_then(KeyId::from_name)) {
+                (Some(id), _) => state.insert(id, read_owner(folder, id)),
+                (None, Some(id)) => owners.push(id),
+                (None, None) if name.ends_with(".new") => {}
+                (None, None) => foreign += 1,
             }
         }
         if foreign > 0 {
             tracing::warn!(folder = %folder.display(), foreign, "files that are no keys are left alone");
+        }
+        // Left by a post that was cut off before its key was there.
+        for id in owners.into_iter().filter(|id| !state.keys.contains_key(id)) {
+            fs::remove_file(folder.join(id.to_string()).with_extension("owner"))?;
         }
         Ok(Self { folder: folder.to_owned(), options, state: Mutex::new(state), writing: Mutex::new(()) })
     }
@@ -189,79 +203,113 @@ impl Keys {
         !self.options.one_shot && self.state().cache.peek(&id).is_some()
     }
 
-    /// A key. `None` when there is none, or it is over, or its file cannot be read as one.
-    #[must_use]
-    pub fn get(&self, id: KeyId, now: u64) -> Option<Held> {
-        let owned = {
+    /// A key that is there, of which version. `Err` with the version of one that is over.
+    fn look(&self, id: KeyId, now: u64) -> Result<Option<(Held, u64)>, u64> {
+        let Indexed { owned, version } = {
             let mut state = self.state();
-            let owned = state.owned.get(&id).copied()?;
-            if owned.is_over(now) {
-                drop(state);
-                self.remove(id);
-                return None;
+            let Some(indexed) = state.keys.get(&id).copied() else {
+                return Ok(None);
+            };
+            if indexed.owned.is_over(now) {
+                return Err(indexed.version);
             }
             if let Some(bytes) = state.cache.get(&id) {
-                return Some(Held { bytes: Arc::clone(bytes), owned });
+                return Ok(Some((Held { bytes: Arc::clone(bytes), owned: indexed.owned }, indexed.version)));
             }
-            owned
+            indexed
         };
         let path = self.path(id);
-        match read_file(&path, MOST) {
-            Ok(bytes) if bytes.len() >= Named::LENGTH => {
-                let bytes = Arc::new(bytes);
-                self.state().cache.insert(id, Arc::clone(&bytes));
-                Some(Held { bytes, owned })
-            }
+        let bytes = match read_file(&path, MOST) {
+            Ok(bytes) if bytes.len() >= Named::LENGTH => Arc::new(bytes),
             Ok(_) => {
                 tracing::warn!(path = %path.display(), "a key's file is too short");
-                None
+                return Ok(None);
             }
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a key's file cannot be read");
-                None
+                return Ok(None);
             }
+        };
+        let mut state = self.state();
+        // It was posted again, or removed, while it was read: what was read may be of either.
+        if state.keys.get(&id).is_none_or(|indexed| indexed.version != version) {
+            return Ok(None);
         }
+        state.cache.insert(id, Arc::clone(&bytes));
+        Ok(Some((Held { bytes, owned }, version)))
     }
 
-    /// Somebody has been given a key: one that may be fetched once is gone.
-    pub fn fetched(&self, id: KeyId) {
-        if self.options.one_shot {
-            self.remove(id);
+    /// A key that `may` be given away. `None` when there is none, it is over, its file cannot be read as one, or it may not. One that is to be
+    /// fetched once is gone when this returns.
+    #[must_use]
+    pub fn fetch(&self, id: KeyId, now: u64, may: impl FnOnce(&Held) -> bool) -> Option<Held> {
+        let one = self.options.one_shot.then(|| self.writing.lock().unwrap_or_else(PoisonError::into_inner));
+        let (held, version) = match self.look(id, now) {
+            Ok(found) => found?,
+            Err(version) => {
+                drop(one);
+                let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+                self.remove(id, version);
+                return None;
+            }
+        };
+        if !may(&held) {
+            return None;
         }
+        if one.is_some() {
+            self.remove(id, version);
+        }
+        Some(held)
     }
 
-    /// Keeps a key of `owner`. `strangers` says whether it may take the place of somebody else's.
+    /// Keeps a key of `owner`. `strangers` says whether it may take the place of somebody else's. Keys of nobody have no quota but the
+    /// folder's.
     ///
     /// # Errors
-    /// [`PostError`]: what was there is there still.
+    /// [`PostError`]: what was there is there still, unless it was over.
     pub fn post(&self, id: KeyId, owner: Named, strangers: bool, bytes: &[u8], now: u64) -> Result<(), PostError> {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        {
+        let over = {
             let state = self.state();
-            let there = state.owned.get(&id).filter(|owned| !owned.is_over(now));
-            if there.is_some_and(|owned| owned.owner != owner && !strangers) {
+            let indexed = state.keys.get(&id);
+            let there = indexed.filter(|indexed| !indexed.owned.is_over(now));
+            if there.is_some_and(|indexed| indexed.owned.owner != owner && !strangers) {
                 return Err(PostError::Exists);
             }
             let count = state.counts.get(&owner).copied().unwrap_or(0);
-            let more = there.is_none_or(|owned| owned.owner != owner);
-            if more && (count >= self.options.per_owner || state.owned.len() >= self.options.total) {
+            let more = there.is_none_or(|indexed| indexed.owned.owner != owner);
+            let too_many = !owner.is_none() && count >= self.options.per_owner;
+            if more && (too_many || state.keys.len() >= self.options.total) {
                 return Err(PostError::Full);
             }
+            indexed.filter(|indexed| indexed.owned.is_over(now)).map(|indexed| indexed.version)
+        };
+        if let Some(version) = over {
+            // A crash between the two files below must not make it the new owner's.
+            self.remove(id, version);
         }
         let expires = self.options.life.map_or(0, |life| now.saturating_add(life));
         let owned = Owned { owner, expires };
         let path = self.path(id);
         replace(&path.with_extension("owner"), &owned.write(), self.options.shared)?;
         replace(&path, bytes, self.options.shared)?;
-        File::open(&self.folder)?.sync_all()?;
-        let mut state = self.state();
-        state.insert(id, owned);
-        state.cache.insert(id, Arc::new(Zeroizing::new(bytes.to_vec())));
-        Ok(())
+        {
+            let mut state = self.state();
+            state.insert(id, owned);
+            state.cache.insert(id, Arc::new(Zeroizing::new(bytes.to_vec())));
+        }
+        Ok(File::open(&self.folder)?.sync_all()?)
     }
 
-    fn remove(&self, id: KeyId) {
-        self.state().remove(&id);
+    /// Removes this version of a key; `writing` is held.
+    fn remove(&self, id: KeyId, version: u64) {
+        {
+            let mut state = self.state();
+            if state.keys.get(&id).is_none_or(|indexed| indexed.version != version) {
+                return;
+            }
+            state.remove(&id);
+        }
         let path = self.path(id);
         for path in [path.clone(), path.with_extension("owner")] {
             if let Err(error) = fs::remove_file(&path)
@@ -276,15 +324,19 @@ impl Keys {
     pub fn sweep(&self, now: u64) {
         let over: Vec<_> = {
             let state = self.state();
-            state.owned.iter().filter(|(_, owned)| owned.is_over(now)).map(|(id, _)| *id).collect()
+            let over = state.keys.iter().filter(|(_, indexed)| indexed.owned.is_over(now));
+            over.map(|(id, indexed)| (*id, indexed.version)).collect()
         };
-        over.into_iter().for_each(|id| self.remove(id));
+        for (id, version) in over {
+            let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.remove(id, version);
+        }
     }
 
     /// How many keys there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.state().owned.len()
+        self.state().keys.len()
     }
 }
 
@@ -365,16 +417,16 @@ mod tests {
         assert!(matches!(keys.post(id(1), BOB, false, b"12345", 0), Err(PostError::Exists)));
         // Nothing is left of what was there.
         keys.post(id(1), ADA, false, b"12345later", 50).unwrap();
-        assert_eq!(keys.get(id(1), 149).unwrap().bytes.as_slice(), b"12345later");
+        assert_eq!(keys.fetch(id(1), 149, |_| true).unwrap().bytes.as_slice(), b"12345later");
         let file = path.join("01010101010101010101010101010101");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         drop(keys);
         let keys = Keys::open(&path, options()).unwrap();
-        assert_eq!(keys.get(id(1), 149).unwrap().owned, Owned { owner: ADA, expires: 150 });
+        assert_eq!(keys.fetch(id(1), 149, |_| true).unwrap().owned, Owned { owner: ADA, expires: 150 });
         assert!(matches!(keys.post(id(1), BOB, false, b"12345", 149), Err(PostError::Exists)));
         // It is over, and its place is free.
         keys.post(id(1), BOB, false, b"12345bob", 150).unwrap();
-        assert_eq!(keys.get(id(1), 249).unwrap().owned.owner, BOB);
+        assert_eq!(keys.fetch(id(1), 249, |_| true).unwrap().owned.owner, BOB);
         keys.sweep(250);
         assert_eq!((keys.count(), fs::read_dir(&path).unwrap().count()), (0, 0));
     }
@@ -403,12 +455,15 @@ mod tests {
         fs::create_dir(folder.path().join(id(2).to_string())).unwrap();
         fs::write(folder.path().join(id(3).to_string()), [0; 133]).unwrap();
         fs::write(folder.path().join(id(4).to_string()), [0; 4]).unwrap();
+        // An owner without a key: a post that was cut off.
+        fs::write(folder.path().join(format!("{}.owner", id(9))), [1; 14]).unwrap();
         fs::write(folder.path().join(id(5).to_string()), b"\x01\0\0\0\x07of the original").unwrap();
         let keys = Keys::open(folder.path(), options()).unwrap();
         for n in 1..5 {
-            assert!(keys.get(id(n), 0).is_none(), "{n}");
+            assert!(keys.fetch(id(n), 0, |_| true).is_none(), "{n}");
         }
-        let held = keys.get(id(5), u64::MAX).unwrap();
+        assert!(!folder.path().join(format!("{}.owner", id(9))).exists());
+        let held = keys.fetch(id(5), u64::MAX, |_| true).unwrap();
         assert_eq!(held.owned, Owned { owner: Named::default(), expires: 0 });
         assert_eq!(fs::read_to_string(folder.path().join("README")).unwrap(), "mine");
     }
@@ -418,9 +473,12 @@ mod tests {
         let folder = Folder::new();
         let keys = Keys::open(folder.path(), KeyOptions { one_shot: true, ..options() }).unwrap();
         keys.post(id(1), ADA, false, b"12345", 0).unwrap();
-        assert!(keys.get(id(1), 0).is_some());
-        keys.fetched(id(1));
-        assert!(keys.get(id(1), 0).is_none());
+        assert!(keys.fetch(id(1), 0, |_| false).is_none(), "not by everybody");
+        let given = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| keys.fetch(id(1), 0, |_| true).is_some())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|given| *given).count()
+        });
+        assert_eq!(given, 1);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

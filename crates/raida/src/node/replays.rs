@@ -1,19 +1,26 @@
-//! What was answered lately (strict): a request that comes again, as UDP's do, gets the same answer and is not done again; another request
-//! under a nonce that was used gets none, because its keystream was.
+//! What was asked lately (strict): a request that comes again, as UDP's do, gets the same answer and is not done again; another request under
+//! a nonce that was used gets none, because its keystream was.
+//!
+//! A nonce begins with the time. One that is too old, or from before the node's start, is refused: what was forgotten cannot come again.
+//! Nothing is forgotten before its time: where there is no room the answer is to wait.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use undertone_keys::digest;
 
 use crate::coin::Coin;
 
-/// Seconds that an answer is kept.
-pub(super) const KEPT: u64 = 600;
-/// Answers of one coin.
-pub(super) const PER_COIN: usize = 64;
-/// Coins that are remembered.
-pub(super) const COINS: usize = 8_192;
+/// Seconds that a nonce's time may lie back.
+pub(super) const PAST: u64 = 300;
+/// Seconds that it may lie ahead; for as long a node that was started refuses what could be from before.
+pub(super) const AHEAD: u64 = 30;
+/// Seconds that an answer is kept: till its nonce is too old.
+const KEPT: u64 = PAST + AHEAD;
+/// Requests of one coin in that time.
+pub(super) const PER_COIN: usize = 1_024;
+/// Requests of all.
+pub(super) const TOTAL: usize = 65_536;
 
 /// What is to be done with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,72 +29,112 @@ pub(super) enum Seen {
     Never,
     /// It was answered with this.
     Answered(Arc<[u8]>),
-    /// It is being answered, or was without success.
+    /// It is being answered.
     Unanswered,
-    /// Another request had its nonce.
+    /// Another request had its nonce, or its body came under another.
     OtherwiseUsed,
+    /// There is no room to remember it.
+    Full,
 }
 
 struct Entry {
     nonce: [u8; 16],
+    /// Header and body.
     request: [u8; 32],
+    /// The body alone: a tag covers no header, so a body that was heard can be sent under any.
+    body: [u8; 32],
     at: u64,
     answer: Option<Arc<[u8]>>,
 }
 
+/// A request's names in here.
+pub(super) struct Names {
+    pub(super) request: [u8; 32],
+    pub(super) body: [u8; 32],
+}
+
+impl Names {
+    pub(super) fn of(request: &[u8], body: &[u8]) -> Self {
+        Self { request: digest::sha256(&[request]), body: digest::sha256(&[body]) }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    coins: HashMap<Coin, VecDeque<Entry>>,
+    total: usize,
+}
+
+impl State {
+    fn forget(&mut self, now: u64) {
+        let over = |entry: &Entry| entry.at.saturating_add(KEPT) <= now;
+        let mut total = 0;
+        self.coins.retain(|_, entries| {
+            while entries.front().is_some_and(over) {
+                entries.pop_front();
+            }
+            total += entries.len();
+            !entries.is_empty()
+        });
+        self.total = total;
+    }
+}
+
 /// The memory, shared by threads.
 #[derive(Default)]
-pub(super) struct Replays(Mutex<HashMap<Coin, VecDeque<Entry>>>);
+pub(super) struct Replays(Mutex<State>);
 
 impl Replays {
-    /// Looks a request of a coin up, and notes it. `request` is the datagram as it came.
-    pub(super) fn note(&self, coin: Coin, nonce: &[u8; 16], request: &[u8; 32], now: u64) -> Seen {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= COINS && !all.contains_key(&coin) {
-            all.retain(|_, entries| entries.back().is_some_and(|last| last.at.saturating_add(KEPT) > now));
-            if all.len() >= COINS {
-                // Coins that were issued alone get here: so many at once are a swarm's whole population.
-                all.clear();
-            }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a nonce's time is one that is remembered by a node that was started then.
+    pub(super) const fn is_timely(time: u64, now: u64, started: u64) -> bool {
+        time <= now + AHEAD && time + PAST >= now && time > started + AHEAD
+    }
+
+    /// Looks a request of a coin up, and notes it.
+    pub(super) fn note(&self, coin: Coin, nonce: &[u8; 16], names: &Names, now: u64) -> Seen {
+        let mut state = self.state();
+        let crowded = |state: &State| {
+            state.total >= TOTAL || state.coins.get(&coin).is_some_and(|entries| entries.len() >= PER_COIN)
+        };
+        if crowded(&state) {
+            state.forget(now);
         }
-        let entries = all.entry(coin).or_default();
-        while entries.front().is_some_and(|first| first.at.saturating_add(KEPT) <= now) {
-            entries.pop_front();
-        }
-        if let Some(entry) = entries.iter().find(|entry| entry.nonce == *nonce) {
+        let full = crowded(&state);
+        let entries = state.coins.entry(coin).or_default();
+        if let Some(entry) = entries.iter().find(|entry| entry.nonce == *nonce || entry.body == names.body) {
             return match &entry.answer {
-                _ if entry.request != *request => Seen::OtherwiseUsed,
+                _ if entry.request != names.request => Seen::OtherwiseUsed,
                 Some(answer) => Seen::Answered(Arc::clone(answer)),
                 None => Seen::Unanswered,
             };
         }
-        if entries.len() >= PER_COIN {
-            entries.pop_front();
+        if full {
+            return Seen::Full;
         }
-        entries.push_back(Entry { nonce: *nonce, request: *request, at: now, answer: None });
+        let Names { request, body } = *names;
+        entries.push_back(Entry { nonce: *nonce, request, body, at: now, answer: None });
+        state.total += 1;
         Seen::Never
     }
 
     /// What the request that was noted was answered with.
     pub(super) fn answered(&self, coin: Coin, nonce: &[u8; 16], answer: &[u8]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = all.get_mut(&coin).and_then(|entries| entries.iter_mut().find(|entry| entry.nonce == *nonce));
+        let mut state = self.state();
+        let entry =
+            state.coins.get_mut(&coin).and_then(|entries| entries.iter_mut().find(|entry| entry.nonce == *nonce));
         if let Some(entry) = entry {
             entry.answer = Some(answer.into());
         }
-    }
-
-    /// A request's name in here.
-    #[must_use]
-    pub(super) fn name(request: &[u8]) -> [u8; 32] {
-        digest::sha256(&[request])
     }
 }
 
 impl std::fmt::Debug for Replays {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let coins = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
-        write!(f, "Replays({coins} coins)")
+        write!(f, "Replays({})", self.state().total)
     }
 }
 
@@ -99,17 +146,36 @@ mod tests {
     fn rkx_2_what_comes_again_is_answered_again_and_a_nonce_is_used_once() {
         let replays = Replays::default();
         let (ada, bob) = ("01.7".parse().unwrap(), "01.8".parse().unwrap());
-        let note = |coin, nonce: u8, request: u8, now| replays.note(coin, &[nonce; 16], &[request; 32], now);
+        let note = |coin, nonce: u8, request: u8, now| {
+            replays.note(coin, &[nonce; 16], &Names { request: [request; 32], body: [request; 32] }, now)
+        };
         assert_eq!(note(ada, 1, 1, 0), Seen::Never);
         assert_eq!(note(ada, 1, 1, 1), Seen::Unanswered);
         replays.answered(ada, &[1; 16], b"yes");
         assert_eq!(note(ada, 1, 1, 2), Seen::Answered(b"yes".as_slice().into()));
         assert_eq!(note(ada, 1, 2, 3), Seen::OtherwiseUsed);
+        let same_body = Names { request: [9; 32], body: [1; 32] };
+        assert_eq!(replays.note(ada, &[2; 16], &same_body, 3), Seen::OtherwiseUsed, "a body under another header");
         assert_eq!(note(bob, 1, 2, 3), Seen::Never);
-        assert_eq!(note(ada, 1, 2, KEPT), Seen::Never, "forgotten after a while");
-        for nonce in 2..=u8::try_from(PER_COIN).unwrap() + 1 {
-            assert_eq!(note(ada, nonce, 1, KEPT), Seen::Never);
+        // Nothing is forgotten for somebody else's sake.
+        for n in 1..PER_COIN as u64 {
+            let mut nonce = [7; 16];
+            nonce[..8].copy_from_slice(&n.to_be_bytes());
+            let name = digest::sha256(&[&nonce]);
+            assert_eq!(replays.note(ada, &nonce, &Names { request: name, body: name }, 4), Seen::Never);
         }
-        assert_eq!(note(ada, 1, 9, KEPT), Seen::Never, "the oldest of a coin's goes first");
+        assert_eq!(note(ada, 3, 3, 4), Seen::Full);
+        assert_eq!(note(ada, 1, 1, 4), Seen::Answered(b"yes".as_slice().into()));
+        assert_eq!(note(ada, 3, 3, KEPT + 3), Seen::Never, "till its nonce is too old");
+    }
+
+    #[test]
+    fn rkx_2_a_nonce_is_of_its_time_and_of_this_start() {
+        let timely = |time| Replays::is_timely(time, 10_000, 9_000);
+        for (time, good) in [(10_000, true), (9_700, true), (9_699, false), (10_030, true), (10_031, false)] {
+            assert_eq!(timely(time), good, "{time}");
+        }
+        // What could have been sent before the start is not taken after it.
+        assert!(!Replays::is_timely(9_030, 9_031, 9_000) && Replays::is_timely(9_031, 9_031, 9_000));
     }
 }

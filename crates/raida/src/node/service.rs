@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
+use undertone_keys::digest;
 
 use super::coins::{Coins, Record, StoreError};
-use super::keys::{Keys, PostError};
+use super::keys::{Held, Keys, PostError};
 use super::own_coins::OwnCoins;
 use super::profile::Profile;
-use super::replays::{Replays, Seen};
+use super::replays::{Names, Replays, Seen};
 use crate::coin::{Authenticity, Coin, Half, Named};
 use crate::command::{Command, DecryptKey, EncryptKey, GetKey, KeyId, PostKey, StoredKey, TicketItem};
 use crate::frame::{self, FrameKey, Opened, Refused, Reply};
@@ -36,6 +37,8 @@ pub struct Asked<'a> {
     pub bytes: &'a mut [u8],
     /// From whom.
     pub from: SocketAddr,
+    /// By a datagram, whose sender's address may be somebody else's.
+    pub datagram: bool,
     /// When, for how long it took.
     pub received: Instant,
     /// When, in seconds since 1970.
@@ -50,6 +53,8 @@ pub struct Node {
     keys: Keys,
     own: OwnCoins,
     replays: Replays,
+    /// When it was started, in seconds since 1970.
+    started: u64,
 }
 
 /// Who encrypted a request.
@@ -76,10 +81,10 @@ fn store_failed(error: &StoreError) -> Status {
 }
 
 impl Node {
-    /// A node over an open store and folders.
+    /// A node over an open store and folders, started `now` (seconds since 1970).
     #[must_use]
-    pub fn new(options: NodeOptions, coins: Coins, keys: Keys, own: OwnCoins) -> Self {
-        Self { options, coins, keys, own, replays: Replays::default() }
+    pub fn new(options: NodeOptions, coins: Coins, keys: Keys, own: OwnCoins, now: u64) -> Self {
+        Self { options, coins, keys, own, replays: Replays::default(), started: now }
     }
 
     /// Its coins.
@@ -100,16 +105,21 @@ impl Node {
         let Some((header, body)) = RequestHeader::read(bytes) else {
             return true;
         };
-        let resident = |named: Named| named.coin().is_none_or(|coin| self.coins.is_resident(coin));
+        let strict = self.options.profile.is_strict();
+        let plain = header.encryption == Ok(Encryption::None);
+        let known = |coin: Coin| self.coins.is_resident(coin) || strict && !self.coins.bitmap().is_used(coin);
+        let resident = |named: Named| named.coin().is_none_or(known);
         let key = match header.encryption {
             Ok(Encryption::Coin(coin) | Encryption::Tagged(coin)) => resident(coin),
             Ok(Encryption::TaggedByTwo(first, second)) => resident(first) && resident(second),
             Ok(Encryption::None | Encryption::Locker(_)) | Err(_) => true,
         };
         key && match Command::of(header.group, header.command) {
+            // Refused before anything is looked for.
+            Some(Command::PostKey | Command::DecryptKey | Command::EncryptKey) if plain && strict => true,
             Some(Command::PostKey | Command::DecryptKey) => false,
             // What an encrypted request asks for is seen only after it is opened; most ask for what is in use.
-            Some(Command::GetKey) if header.encryption == Ok(Encryption::None) => {
+            Some(Command::GetKey) if plain => {
                 let id = body.get(frame::CHALLENGE..).and_then(|payload| payload.first_chunk());
                 id.is_none_or(|id| self.keys.is_resident(KeyId(*id)))
             }
@@ -118,27 +128,34 @@ impl Node {
         }
     }
 
-    /// Appends the answer to `out`. `false` for what is answered with silence: fewer bytes than a header has.
+    /// Appends the answer to `out`. `false` for what is answered with silence: fewer bytes than a header has; and in the strict profile a
+    /// datagram whose header is refused, because such an answer read as a request would be refused by another node, and so on for ever,
+    /// and a request that comes again while it is being answered.
     pub fn answer(&self, asked: Asked<'_>, rng: &mut dyn CryptoRng, out: &mut Vec<u8>) -> bool {
-        let Asked { bytes, received, now, .. } = asked;
+        let Asked { bytes, datagram, received, now, .. } = asked;
         let Some((header, _)) = RequestHeader::read(bytes) else {
             return false;
         };
         let start = out.len();
         let encrypted = !matches!(header.encryption, Ok(Encryption::None) | Err(_));
-        let name = if self.options.profile.is_strict() && encrypted { Replays::name(bytes) } else { [0; 32] };
+        let strict = self.options.profile.is_strict();
+        let body = bytes.get(header_length_of(&header)..).unwrap_or_default();
+        let body = body.get(..usize::from(header.body)).unwrap_or(body);
+        let names = if strict && encrypted { Some(Names::of(bytes, body)) } else { None };
         let mut nonce = [0; 24];
         if header.encryption.is_ok_and(Encryption::is_tagged) {
             rng.fill_bytes(&mut nonce);
         }
         let body = bytes.get_mut(header_length_of(&header)..).unwrap_or_default();
         let mut turn = Turn { node: self, header, key: FrameKey::None, challenge: None, noted: None };
-        let (status, payload) = match turn.take(body, &name, now, rng) {
+        let (status, payload) = match turn.take(body, names.as_ref(), now, rng) {
             Ok(Said::Now(status, payload)) => (status, zeroize::Zeroizing::new(payload)),
             Ok(Said::Before(answer)) => {
                 out.extend_from_slice(&answer);
                 return true;
             }
+            Ok(Said::Nothing) => return false,
+            Err(status) if strict && datagram && status.is_of_header() => return false,
             Err(status) => (status, zeroize::Zeroizing::default()),
         };
         let reply = Reply {
@@ -168,6 +185,8 @@ enum Said {
     Now(Status, Vec<u8>),
     /// The request came before, and this was the answer.
     Before(std::sync::Arc<[u8]>),
+    /// The request came before, and its answer is on its way.
+    Nothing,
 }
 
 /// One request on its way through the node.
@@ -185,7 +204,13 @@ impl Turn<'_> {
         self.node.options.profile.is_strict()
     }
 
-    fn take(&mut self, body: &mut [u8], name: &[u8; 32], now: u64, rng: &mut dyn CryptoRng) -> Result<Said, Status> {
+    fn take(
+        &mut self,
+        body: &mut [u8],
+        names: Option<&Names>,
+        now: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Said, Status> {
         let known = |group, command| Command::of(group, command).is_some();
         let encryption = self.header.check(self.node.options.name, known)?;
         let command = Command::of(self.header.group, self.header.command).ok_or(Status::Command)?;
@@ -206,22 +231,30 @@ impl Turn<'_> {
         })?;
         self.challenge = challenge;
         let payload = text.get(payload).unwrap_or_default();
-        if self.is_strict()
-            && command != Command::Echo
+        // Nothing is done without a payload, and under types 4 and 5 no payload is the same body under every nonce.
+        if let Some(names) = names.filter(|_| command != Command::Echo && !payload.is_empty())
             && let Some(coin) = caller.coin
         {
-            match self.node.replays.note(coin, &caller.iv, name, now) {
+            // The hash of a challenge under a nonce that was used is not for whoever uses it again.
+            self.challenge = None;
+            if !Replays::is_timely(self.header.time(), now, self.node.started) {
+                return Err(Status::Parameter);
+            }
+            match self.node.replays.note(coin, &caller.iv, names, now) {
                 Seen::Never => self.noted = Some(coin),
                 Seen::Answered(answer) => return Ok(Said::Before(answer)),
-                Seen::Unanswered | Seen::OtherwiseUsed => return Err(Status::Encryption),
+                Seen::Unanswered => return Ok(Said::Nothing),
+                Seen::OtherwiseUsed => return Err(Status::Encryption),
+                Seen::Full => return Err(Status::Rate),
             }
+            self.challenge = challenge;
         }
         let (status, payload) = match command {
             Command::Echo => Ok((Status::Success, Vec::new())),
             Command::PostKey => self.post_key(&caller, payload, now),
             Command::KeyAlert => Ok((Status::Success, Vec::new())),
             Command::GetKey => self.get_key(&caller, payload, now),
-            Command::EncryptKey => self.encrypt_key(&caller, encryption, payload, now, rng),
+            Command::EncryptKey => self.encrypt_key(&caller, encryption, payload, rng),
             Command::DecryptKey => self.decrypt_key(&caller, payload, now, rng),
         }?;
         Ok(Said::Now(status, payload))
@@ -236,6 +269,8 @@ impl Turn<'_> {
                 caller.coin = named.coin();
                 FrameKey::Coin(self.issued(named, Status::Encryption, rng)?)
             }
+            // Nine of a locker's sixteen bytes are the header's and known ones: what is left can be searched for.
+            Encryption::Locker(_) if self.is_strict() => return Err(Status::Encryption),
             Encryption::Locker(prefix) => {
                 FrameKey::Coin(self.node.coins.lockers().key(&prefix).ok_or(Status::Encryption)?)
             }
@@ -256,9 +291,15 @@ impl Turn<'_> {
         self.node.coins.read(coin, rng).map_err(|error| store_failed(&error))
     }
 
+    /// Whether a coin was issued, without looking at its page. The first coin of all has the name that means nobody, and is nobody's.
+    fn is_somebodys(&self, coin: Coin) -> bool {
+        self.node.coins.bitmap().is_used(coin) && !coin.named().is_none()
+    }
+
     /// The key of a coin that was issued; of any coin in the compatible profile.
     fn issued(&self, named: Named, otherwise: Status, rng: &mut dyn CryptoRng) -> Result<Authenticity, Status> {
-        let record = self.record(named.coin().ok_or(otherwise)?, rng)?;
+        let coin = named.coin().filter(|coin| !self.is_strict() || self.is_somebodys(*coin)).ok_or(otherwise)?;
+        let record = self.record(coin, rng)?;
         if record.is_used() || !self.is_strict() { Ok(record.key) } else { Err(otherwise) }
     }
 
@@ -286,35 +327,27 @@ impl Turn<'_> {
 
     fn get_key(&self, caller: &Caller, payload: &[u8], now: u64) -> Done {
         let get = GetKey::read(payload)?;
-        let held = self.node.keys.get(get.id, now).ok_or(Status::Files)?;
-        let stored = StoredKey::read(&held.bytes).ok_or(Status::Files)?;
-        if self.is_strict() {
-            // A key that is not for the caller looks like one that is not there.
+        let may = |held: &Held| {
+            let Some(stored) = StoredKey::read(&held.bytes) else {
+                return false;
+            };
             let mine = stored.coin.is_none() || stored.coin.coin().is_some_and(|coin| caller.is(coin));
             let from = get.sender.is_none() || get.sender == held.owned.owner;
-            if !mine || !from {
-                return Err(Status::Files);
-            }
-        }
-        self.node.keys.fetched(get.id);
+            !self.is_strict() || mine && from
+        };
+        // A key that is not for the caller looks like one that is not there.
+        let held = self.node.keys.fetch(get.id, now, may).ok_or(Status::Files)?;
         Ok((Status::Success, held.bytes.to_vec()))
     }
 
-    fn encrypt_key(
-        &self,
-        caller: &Caller,
-        encryption: Encryption,
-        payload: &[u8],
-        now: u64,
-        rng: &mut dyn CryptoRng,
-    ) -> Done {
+    fn encrypt_key(&self, caller: &Caller, encryption: Encryption, payload: &[u8], rng: &mut dyn CryptoRng) -> Done {
         let asked = EncryptKey::read(payload)?;
         let strict = self.is_strict();
         let target = asked.under().coin().ok_or(Status::Serial)?;
-        let record = self.record(target, rng)?;
-        if strict && !record.is_used() {
+        if strict && !self.is_somebodys(target) {
             return Err(Status::Serial);
         }
+        let record = self.record(target, rng)?;
         let (half, coin) = match asked {
             EncryptKey::Wrapped { .. } => {
                 if strict && !caller.is(target) {
@@ -347,18 +380,14 @@ impl Turn<'_> {
                 (half, coin)
             }
         };
-        if strict {
-            // The keystream of this ticket is that of the target's own requests under the same nonce.
-            let once = caller.iv != [0; 16]
-                && self.node.replays.note(target, &caller.iv, &Replays::name(payload), now) == Seen::Never;
-            if !once {
-                return Err(Status::Encryption);
-            }
-        }
         let mut drawn = [0; 2];
         rng.fill_bytes(&mut drawn);
-        let ticket = ticket::seal_with(&half, coin, &record.key, &caller.iv, drawn);
+        let ticket = ticket::seal(self.form(), &half, coin, &record.key, &caller.iv, drawn);
         Ok((Status::Done, ticket.to_vec()))
+    }
+
+    const fn form(&self) -> ticket::Form {
+        if self.is_strict() { ticket::Form::Strict } else { ticket::Form::Compat }
     }
 
     fn decrypt_key(&self, caller: &Caller, payload: &[u8], now: u64, rng: &mut dyn CryptoRng) -> Done {
@@ -373,7 +402,9 @@ impl Turn<'_> {
         let items: Vec<_> = asked.items().collect();
         let mut results = vec![0; items.len()];
         let mut changed = false;
-        let open = |item: &TicketItem, coin: Coin| ticket::open(&item.ticket, coin, &own.key(item.helper)?, &caller.iv);
+        let form = self.form();
+        let open =
+            |item: &TicketItem, coin: Coin| ticket::open(form, &item.ticket, coin, &own.key(item.helper)?, &caller.iv);
         for (at, item) in items.iter().enumerate() {
             let (Some(coin), Some(half)) = (item.coin.coin(), item.half()) else {
                 continue;
@@ -394,6 +425,15 @@ impl Turn<'_> {
                 let Some((low, high)) = opened.filter(|_| apart && second.half() == Some(Half::Second)) else {
                     continue;
                 };
+                // The same tickets by another caller are the same tickets.
+                let names = Names::of(&first.ticket, &[first.ticket, second.ticket].concat());
+                let hash = digest::sha256(&[&caller.iv, &first.ticket, &second.ticket]);
+                let nonce = hash.first_chunk().copied().unwrap_or_default();
+                match asked.coin.coin().map(|own| self.node.replays.note(own, &nonce, &names, now)) {
+                    Some(Seen::Never) => {}
+                    Some(Seen::Full) => return Err(Status::Rate),
+                    _ => continue,
+                }
                 let mut key = zeroize::Zeroizing::new([0; 16]);
                 key.iter_mut().zip(low.iter().chain(high.iter())).for_each(|(to, from)| *to = *from);
                 let heal = |record: &Record| {

@@ -38,6 +38,14 @@ pub(crate) fn key_of(raida: u8, coin: Coin) -> Authenticity {
     Authenticity::from_bytes(&bytes)
 }
 
+/// A nonce that begins with the time, of type 5 behind the second coin's name.
+pub(crate) fn nonce(encryption: Encryption, now: u64, fill: u8) -> [u8; 24] {
+    let mut nonce = [fill; 24];
+    let from = if matches!(encryption, Encryption::TaggedByTwo(..)) { 5 } else { 0 };
+    nonce[from..from + 4].copy_from_slice(&u32::try_from(now).unwrap().to_be_bytes());
+    nonce
+}
+
 pub(crate) struct House {
     folder: PathBuf,
     pub(crate) node: Node,
@@ -45,6 +53,7 @@ pub(crate) struct House {
     pub(crate) profile: Profile,
     rng: SeededRng,
     nonces: u8,
+    pub(crate) now: u64,
 }
 
 impl Drop for House {
@@ -76,7 +85,15 @@ impl House {
         let keys = Keys::open(&folder.join("Keys"), keys).unwrap();
         let own = OwnCoins::new(&folder.join("coins"), COIN_ID);
         let options = NodeOptions { name: NodeName { raida, coin_id: COIN_ID }, profile, items: 64 };
-        Self { node: Node::new(options, coins, keys, own), folder, raida, profile, rng, nonces: 0 }
+        Self {
+            node: Node::new(options, coins, keys, own, NOW - 1_000),
+            folder,
+            raida,
+            profile,
+            rng,
+            nonces: 0,
+            now: NOW,
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -105,7 +122,16 @@ impl House {
     pub(crate) fn ask(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut bytes = bytes.to_vec();
         let from = SocketAddr::from(([127, 0, 0, 1], 9));
-        let asked = Asked { bytes: &mut bytes, from, received: Instant::now(), now: NOW };
+        let asked = Asked { bytes: &mut bytes, from, datagram: false, received: Instant::now(), now: self.now };
+        let mut out = Vec::new();
+        self.node.answer(asked, &mut self.rng, &mut out).then_some(out)
+    }
+
+    /// The same by UDP.
+    pub(crate) fn ask_by_datagram(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut bytes = bytes.to_vec();
+        let from = SocketAddr::from(([127, 0, 0, 1], 9));
+        let asked = Asked { bytes: &mut bytes, from, datagram: true, received: Instant::now(), now: self.now };
         let mut out = Vec::new();
         self.node.answer(asked, &mut self.rng, &mut out).then_some(out)
     }
@@ -129,7 +155,7 @@ impl House {
             coin_id: COIN_ID,
             encryption: Ok(encryption),
             body: 0,
-            nonce: [self.nonces; 24],
+            nonce: nonce(encryption, self.now, self.nonces),
             echo: [self.nonces; 2],
         }
     }

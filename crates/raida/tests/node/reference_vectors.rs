@@ -130,7 +130,7 @@ fn rkx_1_reference_vectors_of_the_replys_keystream() {
 #[test]
 fn rkx_1_reference_vectors_of_tickets() {
     let half = hex("be4cdfae29887c11").as_slice().try_into().unwrap();
-    let ticket = |iv: &[u8; 16]| ticket::seal_with(&half, coin("01.5123"), &key(), iv, [0xab, 0xcd]);
+    let ticket = |iv: &[u8; 16]| ticket::seal(ticket::Form::Compat, &half, coin("01.5123"), &key(), iv, [0xab, 0xcd]);
     assert_eq!(ticket(&[0; 16]).as_slice(), hex("0414e1a21dc70194c84c4ce611ce7e9b"));
     let nonce = hex("a1b2c3d4e5f612340000000000000000").as_slice().try_into().unwrap();
     assert_eq!(ticket(&nonce).as_slice(), hex("84124e6d864550d891e9e9cad12531c3"));
@@ -200,6 +200,11 @@ fn rkx_1_every_type_goes_there_and_back() {
             By::Tagged(coin("01.5123"), key()),
             By::Two(coin("01.5123"), key(), other, Authenticity::from_bytes(&[3; 16])),
         ] {
+            if profile.is_strict() && matches!(by, By::Locker(_)) {
+                // Too little of such a key is secret.
+                assert_eq!(house.call(Command::Echo, &by, &[]).status, Ok(Status::Encryption));
+                continue;
+            }
             let echo = house.call(Command::Echo, &by, &[]);
             assert_eq!((echo.status, echo.payload.len()), (Ok(Status::Success), 0));
             let id = KeyId([9; 16]);

@@ -7,9 +7,9 @@ use undertone_raida::frame::{self, ReplyStream, blocks_of};
 use undertone_raida::header::{Encryption, RequestHeader};
 use undertone_raida::node::Profile;
 use undertone_raida::status::Status;
-use undertone_raida::ticket;
+use undertone_raida::ticket::{self, Form};
 
-use crate::house::{By, COMPAT, House, coin, key_of};
+use crate::house::{By, COMPAT, House, NOW, coin, key_of, nonce};
 
 /// The node's own coin, the victim's, and the thief's.
 const OWN: &str = "01.5123";
@@ -85,44 +85,69 @@ fn strict_and_compat_theft_drill_the_seeds_wrapping() {
 }
 
 /// An item about `name` whose ticket helper `helper` would have made.
-fn item(name: &str, split: u8, helper: u8, half: [u8; 8], iv: [u8; 16]) -> TicketItem {
-    let ticket = ticket::seal_with(&half, coin(name), &key_of(helper, coin(OWN)), &iv, [0; 2]);
+fn item(form: Form, name: &str, split: u8, helper: u8, half: [u8; 8], iv: [u8; 16]) -> TicketItem {
+    let ticket = ticket::seal(form, &half, coin(name), &key_of(helper, coin(OWN)), &iv, [0; 2]);
     TicketItem { split, helper, coin: coin(name).named(), ticket }
+}
+
+/// What a profile's tickets look like.
+fn form(profile: Profile) -> Form {
+    if profile.is_strict() { Form::Strict } else { Form::Compat }
+}
+
+/// A nonce of now and `fill`, as types 1 and 4 have it.
+fn under(header: &mut RequestHeader, fill: u8) {
+    let encryption = header.encryption.unwrap();
+    (header.nonce, header.echo) = (nonce(encryption, NOW, fill), [fill; 2]);
+}
+
+/// The initial value that type 4 makes of it.
+fn iv(fill: u8) -> [u8; 16] {
+    *nonce(Encryption::None, NOW, fill).first_chunk().unwrap()
 }
 
 #[test]
 fn strict_and_compat_theft_drill_half_a_key_is_no_key() {
-    let iv = [8; 16];
-    for (items, strict, compat) in [
-        // One half.
-        (vec![item(ADA, 0, 5, [1; 8], iv)], vec![0], vec![1]),
-        // Both from one helper, and from this node itself.
-        (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 5, [2; 8], iv)], vec![0, 0], vec![1, 1]),
-        (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 14, [2; 8], iv)], vec![0, 0], vec![1, 1]),
-        // The same half twice, or three.
-        (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 0, 6, [2; 8], iv)], vec![0, 0], vec![1, 1]),
-        (
-            vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], iv), item(ADA, 1, 7, [3; 8], iv)],
-            vec![0, 0, 0],
-            vec![1, 1, 1],
-        ),
-        // A ticket under another nonce, a helper that there is not, a half that there is not.
-        (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], [9; 16])], vec![0, 0], vec![1, 0]),
-        (vec![item(ADA, 0, 25, [1; 8], iv), item(ADA, 2, 6, [2; 8], iv)], vec![0, 0], vec![0, 0]),
-        // Two helpers, in either order; and a second coin beside it.
-        (vec![item(ADA, 1, 6, [2; 8], iv), item(ADA, 0, 5, [1; 8], iv)], vec![1, 1], vec![1, 1]),
-        (
-            vec![item(ADA, 0, 5, [1; 8], iv), item(EVE, 0, 5, [4; 8], iv), item(ADA, 1, 6, [2; 8], iv)],
-            vec![1, 0, 1],
-            vec![1, 1, 1],
-        ),
-    ] {
-        let payload = DecryptKey::write(coin(OWN).named(), &items);
-        for (profile, expected) in [(Profile::Strict, &strict), (COMPAT, &compat)] {
+    let iv = iv(8);
+    let cases = |form| {
+        let item = |name, split, helper, half, iv| item(form, name, split, helper, half, iv);
+        [
+            // One half.
+            (vec![item(ADA, 0, 5, [1; 8], iv)], vec![0], vec![1]),
+            // Both from one helper, and from this node itself.
+            (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 5, [2; 8], iv)], vec![0, 0], vec![1, 1]),
+            (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 14, [2; 8], iv)], vec![0, 0], vec![1, 1]),
+            // The same half twice, or three.
+            (vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 0, 6, [2; 8], iv)], vec![0, 0], vec![1, 1]),
+            (
+                vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], iv), item(ADA, 1, 7, [3; 8], iv)],
+                vec![0, 0, 0],
+                vec![1, 1, 1],
+            ),
+            // A ticket under another nonce, a helper that there is not, a half that there is not.
+            (
+                vec![item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], crate::theft_drill::iv(9))],
+                vec![0, 0],
+                vec![1, 0],
+            ),
+            (vec![item(ADA, 0, 25, [1; 8], iv), item(ADA, 2, 6, [2; 8], iv)], vec![0, 0], vec![0, 0]),
+            // Two helpers, in either order; and a second coin beside it.
+            (vec![item(ADA, 1, 6, [2; 8], iv), item(ADA, 0, 5, [1; 8], iv)], vec![1, 1], vec![1, 1]),
+            (
+                vec![item(ADA, 0, 5, [1; 8], iv), item(EVE, 0, 5, [4; 8], iv), item(ADA, 1, 6, [2; 8], iv)],
+                vec![1, 0, 1],
+                vec![1, 1, 1],
+            ),
+        ]
+    };
+    for (profile, strict) in [(Profile::Strict, true), (COMPAT, false)] {
+        for (items, in_strict, in_compat) in cases(form(profile)) {
+            let expected = if strict { &in_strict } else { &in_compat };
+            let payload = DecryptKey::write(coin(OWN).named(), &items);
             let mut house = house(14, profile);
             let by = By::Tagged(coin(EVE), key_of(14, coin(EVE)));
             let mut header = house.header(Command::DecryptKey, by.encryption());
-            (header.nonce, header.echo) = ([8; 24], [8; 2]);
+            under(&mut header, 8);
             let answer = house.call_as(header, &by, &payload);
             assert_eq!((answer.status, &answer.payload), (Ok(Status::Success), expected), "{profile:?} {items:?}");
             let (key, changed) = house.record(coin(ADA));
@@ -139,7 +164,7 @@ fn strict_and_compat_theft_drill_half_a_key_is_no_key() {
 
 #[test]
 fn strict_and_compat_theft_drill_healing_needs_a_key_and_a_nonce() {
-    let items = |iv| [item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], iv)];
+    let items = |iv| [item(Form::Compat, ADA, 0, 5, [1; 8], iv), item(Form::Compat, ADA, 1, 6, [2; 8], iv)];
     let payload = |iv| DecryptKey::write(coin(OWN).named(), &items(iv));
     both(
         |house| house.call(Command::DecryptKey, &By::Nobody, &payload([0; 16])).status,
@@ -153,42 +178,146 @@ fn strict_and_compat_theft_drill_healing_needs_a_key_and_a_nonce() {
         (header.nonce, header.echo) = ([0; 24], [0; 2]);
         house.call_as(header, &by, &payload([0; 16])).status
     };
-    both(zero, Status::Encryption, Status::Success);
+    both(zero, Status::Parameter, Status::Success);
     // A coin that was never issued is nobody's to take.
-    let iv = [8; 16];
-    let free = [item("01.9", 0, 5, [1; 8], iv), item("01.9", 1, 6, [2; 8], iv)];
+    let iv = iv(8);
     for (profile, expected) in [(Profile::Strict, vec![0, 0]), (COMPAT, vec![1, 1])] {
+        let form = form(profile);
+        let free = [item(form, "01.9", 0, 5, [1; 8], iv), item(form, "01.9", 1, 6, [2; 8], iv)];
         let mut house = house(14, profile);
         let by = By::Tagged(coin(EVE), key_of(14, coin(EVE)));
         let mut header = house.header(Command::DecryptKey, by.encryption());
-        (header.nonce, header.echo) = ([8; 24], [8; 2]);
+        under(&mut header, 8);
         let answer = house.call_as(header, &by, &DecryptKey::write(coin(OWN).named(), &free));
         assert_eq!(answer.payload, expected);
     }
 }
 
+/// A request of Eve's that gives Ada's coin another key, as a whole datagram.
+fn heal(house: &mut House, fill: u8) -> (RequestHeader, By, Vec<u8>, Vec<u8>) {
+    let by = By::Tagged(coin(EVE), key_of(14, coin(EVE)));
+    let mut header = house.header(Command::DecryptKey, by.encryption());
+    under(&mut header, fill);
+    let (iv, form) = (iv(fill), form(house.profile));
+    let items = [item(form, ADA, 0, 5, [1; 8], iv), item(form, ADA, 1, 6, [2; 8], iv)];
+    let payload = DecryptKey::write(coin(OWN).named(), &items);
+    let request = frame::seal_request(header, &by.key(), &[0; 16], &payload).unwrap();
+    (header, by, payload, request)
+}
+
 #[test]
 fn strict_and_compat_theft_drill_what_comes_again() {
     let mut strict = house(14, Profile::Strict);
-    let by = By::Tagged(coin(EVE), key_of(14, coin(EVE)));
-    let mut header = strict.header(Command::DecryptKey, by.encryption());
-    (header.nonce, header.echo) = ([8; 24], [8; 2]);
-    let iv = [8; 16];
-    let payload = DecryptKey::write(coin(OWN).named(), &[item(ADA, 0, 5, [1; 8], iv), item(ADA, 1, 6, [2; 8], iv)]);
-    let request = frame::seal_request(header, &by.key(), &[0; 16], &payload).unwrap();
+    let (header, by, payload, request) = heal(&mut strict, 8);
     let first = strict.ask(&request).unwrap();
     // Its owner has healed it otherwise since. What comes again is answered as before, and not done again.
-    strict.issue(coin(ADA), &Authenticity::from_bytes(&[7; 16]));
+    let since = Authenticity::from_bytes(&[7; 16]);
+    strict.issue(coin(ADA), &since);
     assert_eq!(strict.ask(&request).unwrap(), first);
-    assert_eq!(strict.record(coin(ADA)).0, [7; 16]);
-    // Another request under the same nonce has a keystream that was used.
+    // Another request under the same nonce has a keystream that was used; a body that was heard is no other's under another header; and
+    // the same tickets are the same when somebody else brings them.
     let other = frame::seal_request(header, &by.key(), &[0; 16], &payload[..31]).unwrap();
     assert_eq!(strict.status(&other), Some(Status::Encryption));
+    let mut elsewhere = request.clone();
+    elsewhere[30] ^= 1;
+    assert_eq!(strict.status(&elsewhere), Some(Status::Encryption));
+    let by = By::Tagged(coin(OWN), key_of(14, coin(OWN)));
+    let mut header = strict.header(Command::DecryptKey, by.encryption());
+    under(&mut header, 8);
+    assert_eq!(strict.call_as(header, &by, &payload).payload, [0, 0]);
+    // Later its nonce is too old, and a node that was started since has it from before.
+    strict.now += 301;
+    assert_eq!(strict.status(&request), Some(Status::Parameter));
+    strict.now = NOW - 31;
+    let early = heal(&mut strict, 9).3;
+    assert_eq!(strict.status(&early), Some(Status::Parameter));
+    assert_eq!(strict.record(coin(ADA)).0, since.expose());
     let mut compat = house(14, COMPAT);
+    let request = heal(&mut compat, 8).3;
     compat.ask(&request).unwrap();
-    compat.issue(coin(ADA), &Authenticity::from_bytes(&[7; 16]));
+    compat.issue(coin(ADA), &since);
     compat.ask(&request).unwrap();
     assert_eq!(compat.record(coin(ADA)).0, [[1; 8], [2; 8]].concat());
+}
+
+#[test]
+fn strict_and_compat_theft_drill_a_ticket_that_was_changed_on_its_way() {
+    // Eve has honest tickets about her own coin from two helpers, and makes them tickets about Ada's.
+    for (profile, taken) in [(Profile::Strict, false), (COMPAT, true)] {
+        let by = |raida| By::Tagged(coin(EVE), key_of(raida, coin(EVE)));
+        let mut items = Vec::new();
+        for (split, helper) in [(0, 5), (1, 6)] {
+            let mut house = house(helper, profile);
+            let key = key_of(helper, coin(EVE));
+            let ask = EncryptKey::TicketFor {
+                target: coin(OWN).named(),
+                half: [0xE0 + split; 8],
+                coin: coin(EVE).named(),
+                key: key.expose(),
+            };
+            let mut header = house.header(Command::EncryptKey, by(helper).encryption());
+            under(&mut header, 8);
+            let mut ticket: [u8; 16] = house.call_as(header, &by(helper), &ask.write()).payload.try_into().unwrap();
+            let change = coin(EVE).named().to_bytes().into_iter().zip(coin(ADA).named().to_bytes());
+            ticket[8..13].iter_mut().zip(change).for_each(|(byte, (eve, ada))| *byte ^= eve ^ ada);
+            items.push(TicketItem { split, helper, coin: coin(ADA).named(), ticket });
+        }
+        let mut house = house(14, profile);
+        let mut header = house.header(Command::DecryptKey, by(14).encryption());
+        under(&mut header, 8);
+        house.call_as(header, &by(14), &DecryptKey::write(coin(OWN).named(), &items));
+        assert_eq!(house.record(coin(ADA)).0 == [[0xE0; 8], [0xE1; 8]].concat(), taken, "{profile:?}");
+    }
+}
+
+#[test]
+fn strict_and_compat_theft_drill_a_ticket_is_no_window_on_a_keystream() {
+    // Eve knows fourteen bytes of a ticket about her own coin. Where it is in counter mode she knows as many of the target's keystream: the
+    // two that are missing are found with an echo, and its hash is the target's key.
+    for (profile, open) in [(Profile::Strict, false), (COMPAT, true)] {
+        let mut house = house(14, profile);
+        let (by, key) = (By::owner(14, EVE), key_of(14, coin(EVE)));
+        let half = [6; 8];
+        let ask = EncryptKey::TicketFor { target: coin(ADA).named(), half, coin: coin(EVE).named(), key: key.expose() };
+        let mut header = house.header(Command::EncryptKey, by.encryption());
+        under(&mut header, 8);
+        let ticket = house.call_as(header, &by, &ask.write()).payload;
+        // What Ada's own request has under that nonce, seen from within.
+        let ada = By::owner(14, ADA);
+        let mut header = house.header(Command::Echo, ada.encryption());
+        under(&mut header, 8);
+        let challenge = frame::with_checksum([0; 12]);
+        let echo = frame::seal_request(header, &ada.key(), &challenge, &[]).unwrap();
+        let stream: Vec<u8> = (0..16).map(|i| echo[32 + i] ^ challenge[i]).collect();
+        let known = [half.as_slice(), &coin(EVE).named().to_bytes()].concat();
+        let seen: Vec<u8> = (0..13).map(|i| ticket[i] ^ known[i]).collect();
+        assert_eq!(seen == stream[..13], open, "{profile:?}");
+    }
+}
+
+#[test]
+fn strict_and_compat_theft_drill_a_nonce_that_was_used_has_no_hash() {
+    let mut strict = house(14, Profile::Strict);
+    let ada = By::owner(14, ADA);
+    let mut header = strict.header(Command::GetKey, ada.encryption());
+    under(&mut header, 8);
+    let sealed = |n: u8| frame::seal_request(header, &ada.key(), &frame::with_checksum([n; 12]), &get(n)).unwrap();
+    assert_eq!(strict.status(&sealed(1)), Some(Status::Files));
+    let again = strict.ask(&sealed(2)).unwrap();
+    assert_eq!((again[2], &again[16..32]), (Status::Encryption.to_byte(), &[0; 16][..]));
+}
+
+#[test]
+fn strict_and_compat_theft_drill_two_nodes_do_not_answer_each_other_for_ever() {
+    // One datagram with another node's address for a sender's.
+    for (profile, silent) in [(Profile::Strict, true), (COMPAT, false)] {
+        let mut house = house(14, profile);
+        for first in [[0; 40], [1; 40]] {
+            assert_eq!(house.ask_by_datagram(&first).is_none(), silent, "{profile:?}");
+            // Whoever connects has an address of its own, and an answer.
+            assert_eq!(house.status(&first).is_some(), true);
+        }
+    }
 }
 
 fn post(id: u8, for_coin: Option<&str>, key: &[u8]) -> Vec<u8> {
@@ -302,22 +431,6 @@ fn keystream_blocks_never_meet() {
         assert!(blocks_of(body) * 16 >= u32::from(body - 2));
         assert!((blocks_of(body) - 1) * 16 < u32::from(body - 2));
     }
-    // A ticket's block is the first of its target's own requests under that nonce: each nonce is used for one of them.
-    let mut strict = house(14, Profile::Strict);
-    let by = By::owner(14, EVE);
-    let key = key_of(14, coin(EVE));
-    let ticket = |half| {
-        EncryptKey::TicketFor { target: coin(ADA).named(), half, coin: coin(EVE).named(), key: key.expose() }.write()
-    };
-    let mut header = strict.header(Command::EncryptKey, by.encryption());
-    (header.nonce, header.echo) = ([0x77; 24], [0x77; 2]);
-    assert_eq!(strict.call_as(header, &by, &ticket([1; 8])).status, Ok(Status::Done));
-    let mut header = strict.header(Command::EncryptKey, By::owner(14, OWN).encryption());
-    (header.nonce, header.echo) = ([0x77; 24], [0x77; 2]);
-    assert_eq!(strict.call_as(header, &By::owner(14, OWN), &ticket([2; 8])).status, Ok(Status::Encryption));
-    let mut header = strict.header(Command::GetKey, By::owner(14, ADA).encryption());
-    (header.nonce, header.echo) = ([0x77; 24], [0x77; 2]);
-    assert_eq!(strict.call_as(header, &By::owner(14, ADA), &get(1)).status, Ok(Status::Encryption));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use getrandom::SysRng;
@@ -43,12 +43,17 @@ pub fn create(
     now: u64,
 ) -> Result<Created, RaidaError> {
     let rng = &mut UnwrapErr(SysRng);
-    let free = coins.bitmap().free(denomination, first, count);
+    // The first of all has the name that means nobody.
+    let mut free = coins.bitmap().free(denomination, first, count.saturating_add(1));
+    free.retain(|coin| !coin.named().is_none());
+    free.truncate(count);
     if free.len() < count {
         return Err(RaidaError::Config("there are not that many free coins of this denomination"));
     }
     let drawn: Vec<_> = free.iter().map(|coin| (*coin, Authenticity::generate(rng))).collect();
     let mut file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(keys).map_err(at(keys))?;
+    // One that was there may have been anybody's to read.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(at(keys))?;
     for (coin, key) in &drawn {
         let mut line = zeroize::Zeroizing::new(format!("{coin} {raida} "));
         key.expose().iter().for_each(|byte| line.push_str(&format!("{byte:02x}")));
@@ -56,6 +61,8 @@ pub fn create(
         file.write_all(line.as_bytes()).map_err(at(keys))?;
     }
     file.sync_all().map_err(at(keys))?;
+    let folder = keys.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))?;
     for (coin, key) in drawn {
         coins.change(coin, rng, |_| Some(Record { key, changed: month::at(now) }))?;
     }
@@ -70,6 +77,17 @@ pub fn create(
 /// [`RaidaError`]: pages before the one that it is about were taken.
 pub fn import(coins: &Coins, from: &Path, progress: impl Fn(usize)) -> Result<(u64, u64), RaidaError> {
     let rng = &mut UnwrapErr(SysRng);
+    for file in std::fs::read_dir(from).map_err(at(from))? {
+        let file = file.map_err(at(from))?;
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        let length = file.metadata().map_err(at(from))?.len();
+        if name.starts_with("images-") || name.starts_with("journal-") && length > 0 {
+            return Err(RaidaError::Config(
+                "the store that is to be imported has changes in its journal: start and stop its node first",
+            ));
+        }
+    }
     let (mut taken, mut kept) = (0, 0);
     for (read, number) in PageNumber::all().enumerate() {
         progress(read);

@@ -28,8 +28,9 @@ pub struct RaidaConfig {
     pub listen: SocketAddr,
     /// How much it asks before it does something.
     pub profile: RaidaProfile,
-    /// Where the keystream of replies begins; `restart` goes with the profile `compat` alone.
-    pub keystream: Keystream,
+    /// Where the keystream of replies begins: `continue` with the profile `strict`, which takes nothing else, and `restart`, as the documents
+    /// have it, with `compat` where it is not said.
+    pub keystream: Option<Keystream>,
     /// Pages of coins in memory, 17 KiB each.
     pub cache_pages: NonZeroUsize,
     /// Seconds between the times that changed pages are written back.
@@ -60,11 +61,10 @@ pub enum RaidaProfile {
 }
 
 /// Where the keystream of a reply begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keystream {
     /// Behind the request's.
-    #[default]
     Continue,
     /// At the request's beginning: gives coins' keys away to who listens.
     Restart,
@@ -99,7 +99,7 @@ impl Default for RaidaConfig {
             data: PathBuf::from("undertone-raida"),
             listen: SocketAddr::from(([127, 0, 0, 1], 50_000)),
             profile: RaidaProfile::default(),
-            keystream: Keystream::default(),
+            keystream: None,
             cache_pages: nonzero(1_000),
             write_back: NonZeroU64::new(write_back.as_secs()).unwrap_or(NonZeroU64::MIN),
             items: nonzero(64),
@@ -133,7 +133,7 @@ impl RaidaConfig {
         if self.raida > 24 {
             return Err(RaidaError::Config("`raida` is a node's number, 0 to 24"));
         }
-        if self.profile == RaidaProfile::Strict && self.keystream == Keystream::Restart {
+        if self.profile == RaidaProfile::Strict && self.keystream == Some(Keystream::Restart) {
             return Err(RaidaError::Config(
                 "`keystream = \"restart\"` gives coins' keys to whoever listens: it goes with `profile = \"compat\"` alone",
             ));
@@ -147,8 +147,8 @@ impl RaidaConfig {
 
     pub(super) const fn node(&self) -> NodeOptions {
         let stream = match self.keystream {
-            Keystream::Continue => ReplyStream::Continue,
-            Keystream::Restart => ReplyStream::Restart,
+            Some(Keystream::Continue) => ReplyStream::Continue,
+            Some(Keystream::Restart) | None => ReplyStream::Restart,
         };
         NodeOptions {
             name: NodeName { raida: self.raida, coin_id: self.coin_id },
@@ -198,6 +198,7 @@ mod tests {
         let compat = config("profile = \"compat\"\nkeystream = \"restart\"\nraida = 24");
         assert!(compat.check().is_ok());
         assert_eq!(compat.node().profile, Profile::Compat(ReplyStream::Restart));
+        assert_eq!(config("profile = \"compat\"").node().profile, Profile::Compat(ReplyStream::Restart));
         assert!(config("raida = 25").check().is_err());
         assert!(toml::from_str::<RaidaConfig>("cache_pages = 0").is_err());
         assert!(toml::from_str::<RaidaConfig>("cach_pages = 1").is_err());

@@ -6,6 +6,7 @@ mod config;
 pub use coins::{Checked, Created, check, create, import};
 pub use config::{Keystream, RaidaConfig, RaidaKeys, RaidaProfile};
 
+use crate::signal::wall_time;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use undertone_raida::node::coins::{Coins, Progress, Recovered, StoreError};
@@ -58,7 +59,7 @@ pub fn serve(config: &RaidaConfig, progress: impl Fn(Progress) + Sync) -> Result
     let path = config.data.join("Keys");
     let keys = Keys::open(&path, config.keys()).map_err(|error| RaidaError::Folder { path, error })?;
     let own = OwnCoins::new(&config.data.join("coins"), config.coin_id);
-    let node = Node::new(config.node(), coins, keys, own);
+    let node = Node::new(config.node(), coins, keys, own, wall_time().as_unix());
     let serving = Serving::start(node, config.listen, config.listening())
         .map_err(|error| RaidaError::Listen { address: config.listen, error })?;
     Ok((serving, recovered))

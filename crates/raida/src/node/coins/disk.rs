@@ -17,6 +17,9 @@ pub struct Disk {
     /// Operations until the power fails; what is under way then is done by half.
     #[cfg(test)]
     pub(super) fuse: Option<Arc<AtomicI64>>,
+    /// Operations until one fails, and those after it do not.
+    #[cfg(test)]
+    pub(super) fault: Option<Arc<AtomicI64>>,
 }
 
 impl Disk {
@@ -29,10 +32,17 @@ impl Disk {
             directory_mode,
             #[cfg(test)]
             fuse: None,
+            #[cfg(test)]
+            fault: None,
         }
     }
 
     /// How much of what is to be done is still done.
+    #[cfg(test)]
+    fn fails(&self) -> bool {
+        self.fault.as_ref().is_some_and(|fault| fault.fetch_sub(1, Ordering::SeqCst) == 0)
+    }
+
     #[cfg(test)]
     fn burn(&self, length: usize) -> io::Result<usize> {
         let left = self.fuse.as_ref().map_or(i64::MAX, |fuse| fuse.fetch_sub(1, Ordering::SeqCst));
@@ -51,6 +61,9 @@ impl Disk {
 
     #[cfg(test)]
     fn went_out(&self) -> io::Result<()> {
+        if self.fails() {
+            return Err(io::Error::other("the disk has failed, this once"));
+        }
         match &self.fuse {
             Some(fuse) if fuse.load(Ordering::SeqCst) < 0 => Err(io::Error::other("the power has failed")),
             _ => Ok(()),
@@ -95,7 +108,13 @@ impl Disk {
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
         let new = path.with_extension("new");
-        self.create_directory(directory)?;
+        if !directory.is_dir() {
+            self.create_directory(directory)?;
+            // The names of new folders have to last too: a page's folder, and its denomination's.
+            for above in directory.ancestors().skip(1).take(2) {
+                self.sync_directory(above)?;
+            }
+        }
         let mut file = OpenOptions::new();
         let file =
             file.write(true).create(true).truncate(true).mode(self.file_mode).custom_flags(no_follow()).open(&new)?;

@@ -8,10 +8,11 @@
 //!
 //! A change is appended to the newest journal before the page in memory has it, and is answered for when the file is synced. To write
 //! pages back, the next journal is begun, the changed pages are copied to `images-<n>` and synced, then written into their files and
-//! synced; then `images-<n>` and what led to them are removed. So at every moment the files below, read in the order of their numbers,
+//! synced; then `journal-<n>` and `images-<n>` are removed, oldest first. So at every moment the files below, read in the order of their numbers,
 //! journal before images, make every page whole again.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::disk::Disk;
-use super::page::{Blank, PAGE, Page, PageNumber};
+use super::page::{Blank, PAGE, Page, PageNumber, RECORD};
 use super::{StoreError, load};
 
 const HEAD: usize = 4 + 3 + 2 + 2;
@@ -43,8 +44,10 @@ pub(super) fn entry(number: PageNumber, offset: u16, bytes: &[u8], out: &mut Vec
 }
 
 /// The entry that closes a file of images.
-pub(super) fn end(number: PageNumber, out: &mut Vec<u8>) {
-    entry(number, END, &[], out);
+pub(super) fn end(out: &mut Vec<u8>) {
+    if let Some(number) = PageNumber::all().next() {
+        entry(number, END, &[], out);
+    }
 }
 
 /// One entry as it was read.
@@ -61,35 +64,75 @@ impl Entry {
     }
 }
 
-/// Reads a file's entries up to the first that is not whole: what follows was never answered for.
-pub(super) struct Entries(BufReader<File>);
+/// Reads a file's entries up to the first that is not whole.
+pub(super) struct Entries {
+    file: BufReader<File>,
+    /// An entry was not whole: what was read of it.
+    torn: Option<Vec<u8>>,
+}
 
 impl Entries {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(BufReader::with_capacity(64 << 10, File::open(path)?)))
+        Ok(Self { file: BufReader::with_capacity(64 << 10, File::open(path)?), torn: None })
     }
 
-    fn read(&mut self) -> Option<Entry> {
+    /// Fills `to`, or says that the file ends before.
+    fn fill(&mut self, to: &mut [u8], before: &[u8]) -> io::Result<bool> {
+        let mut read = 0;
+        while let Some(room) = to.get_mut(read..).filter(|room| !room.is_empty()) {
+            match self.file.read(room) {
+                Ok(0) => {
+                    let rest = [before, to.get(..read).unwrap_or_default()].concat();
+                    self.torn = Some(rest);
+                    return Ok(false);
+                }
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn read(&mut self) -> io::Result<Option<Entry>> {
         let mut head = [0; HEAD];
-        self.0.read_exact(&mut head).ok()?;
+        if !self.fill(&mut head, &[])? {
+            return Ok(None);
+        }
         let [c0, c1, c2, c3, d, p0, p1, o0, o1, l0, l1] = head;
         let length = usize::from(u16::from_be_bytes([l0, l1]));
         let mut bytes = Zeroizing::new(vec![0; length.min(PAGE)]);
-        self.0.read_exact(&mut bytes).ok()?;
+        if !self.fill(&mut bytes, &head)? {
+            return Ok(None);
+        }
         let mut checksum = crc32fast::Hasher::new();
         checksum.update(head.get(4..).unwrap_or_default());
         checksum.update(&bytes);
         let whole = length <= PAGE && checksum.finalize() == u32::from_be_bytes([c0, c1, c2, c3]);
-        let number = PageNumber::from_bytes([d, p0, p1]).filter(|_| whole)?;
-        Some(Entry { number, offset: u16::from_be_bytes([o0, o1]), bytes })
+        let Some(number) = PageNumber::from_bytes([d, p0, p1]).filter(|_| whole) else {
+            self.torn = Some([head.as_slice(), &bytes].concat());
+            return Ok(None);
+        };
+        Ok(Some(Entry { number, offset: u16::from_be_bytes([o0, o1]), bytes }))
+    }
+
+    /// Whether more stands behind the last whole entry than one that was being written when the power failed, or zeros of a file that was
+    /// made longer: then something that was answered for may have been lost.
+    pub(super) fn is_damaged(mut self) -> io::Result<bool> {
+        let mut rest = self.torn.take().unwrap_or_default();
+        self.file.read_to_end(&mut rest)?;
+        Ok(rest.iter().skip(HEAD + RECORD).any(|byte| *byte != 0))
     }
 }
 
 impl Iterator for Entries {
-    type Item = Entry;
+    type Item = io::Result<Entry>;
 
-    fn next(&mut self) -> Option<Entry> {
-        self.read()
+    fn next(&mut self) -> Option<io::Result<Entry>> {
+        if self.torn.is_some() {
+            return None;
+        }
+        self.read().transpose()
     }
 }
 
@@ -147,27 +190,43 @@ pub(super) fn recover(
     let failed = |error| StoreError::Io { path: data.to_owned(), error };
     let logs = Log::all(data).map_err(failed)?;
     let mut recovered = Recovered::default();
+    // Files of images that were finished, and the pages that stand in them whole.
+    let (mut finished, mut whole) = (BTreeSet::new(), BTreeSet::new());
+    for log in logs.iter().filter(|log| log.images) {
+        for entry in Entries::open(&log.path(data)).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.is_end() {
+                finished.insert(log.clone());
+                break;
+            }
+            whole.insert(entry.number);
+        }
+    }
     // Pages that differ from their files; as many as were ever dirty at once, which the cache bounds.
     let mut pages: BTreeMap<PageNumber, Page> = BTreeMap::new();
+    let mut damaged = BTreeSet::new();
     for log in &logs {
         let path = log.path(data);
-        if log.images && Entries::open(&path).map_err(failed)?.all(|entry| !entry.is_end()) {
+        if log.images && !finished.contains(log) {
             // The copies were not finished, so no page was touched yet.
             continue;
         }
-        for entry in Entries::open(&path).map_err(failed)? {
+        let mut entries = Entries::open(&path).map_err(failed)?;
+        for entry in entries.by_ref() {
+            let entry = entry.map_err(failed)?;
             if entry.is_end() {
                 break;
             }
-            let whole = entry.bytes.len() == PAGE;
             let page = match pages.entry(entry.number) {
-                std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-                std::collections::btree_map::Entry::Vacant(place) => {
+                Occupied(there) => there.into_mut(),
+                Vacant(place) => {
                     let page = match load(data, entry.number) {
                         Ok(Some(page)) => page,
                         Ok(None) => Page::blank(entry.number, blank, rng),
                         // A file of another length is what a whole page is there for.
-                        Err(StoreError::Damaged { .. }) if whole => Page::blank(entry.number, blank, rng),
+                        Err(StoreError::Damaged { .. }) if whole.contains(&entry.number) => {
+                            Page::blank(entry.number, blank, rng)
+                        }
                         Err(error) => return Err(error),
                     };
                     place.insert(page)
@@ -177,6 +236,9 @@ pub(super) fn recover(
                 return Err(StoreError::Damaged { path, found: entry.bytes.len() as u64 });
             }
             recovered.changes += 1;
+        }
+        if !log.images && entries.is_damaged().map_err(failed)? {
+            damaged.insert(log.clone());
         }
     }
     for (number, page) in &pages {
@@ -188,7 +250,14 @@ pub(super) fn recover(
         }
     }
     for log in &logs {
-        disk.remove(&log.path(data)).map_err(failed)?;
+        let path = log.path(data);
+        if damaged.contains(log) {
+            let kept = path.with_extension("damaged");
+            tracing::error!(kept = %kept.display(), "the journal is damaged in the middle: changes behind that place may be lost");
+            fs::rename(&path, &kept).map_err(failed)?;
+        } else {
+            disk.remove(&path).map_err(failed)?;
+        }
     }
     disk.sync_directory(data).map_err(failed)?;
     Ok((recovered, logs.last().map_or(1, |log| log.number + 1)))

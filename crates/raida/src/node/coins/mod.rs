@@ -118,6 +118,22 @@ struct Active {
     buffer: Vec<u8>,
 }
 
+/// Pages that are being written back, and the journal that leads to them.
+struct Generation {
+    number: u64,
+    dirty: BTreeMap<PageNumber, Arc<Cell>>,
+    /// Their copies are on the disk.
+    copied: bool,
+}
+
+#[derive(Default)]
+struct Writing {
+    /// Begun, and not finished because something failed.
+    generation: Option<Generation>,
+    /// Files that nothing needs any more, oldest first.
+    stale: Vec<Log>,
+}
+
 /// What the store has done since it was opened.
 #[derive(Debug, Default)]
 struct Counters {
@@ -149,8 +165,8 @@ pub struct Coins {
     options: CoinOptions,
     cache: Mutex<LruCache<PageNumber, Arc<Cell>>>,
     active: Mutex<Active>,
-    /// One at a time writes back: journals that lead to what is being written.
-    retired: Mutex<Vec<u64>>,
+    /// One at a time writes back.
+    writing: Mutex<Writing>,
     /// Wakes who writes back before its time.
     crowded: (Mutex<bool>, Condvar),
     bitmap: Bitmap,
@@ -201,7 +217,7 @@ impl Coins {
             options,
             cache: Mutex::new(LruCache::new_unbounded()),
             active: Mutex::new(active),
-            retired: Mutex::new(Vec::new()),
+            writing: Mutex::new(Writing::default()),
             crowded: (Mutex::new(false), Condvar::new()),
             bitmap,
             lockers,
@@ -297,6 +313,8 @@ impl Coins {
         decide: impl FnOnce(&Record) -> Option<Record>,
     ) -> Result<bool, StoreError> {
         let (number, place) = PageNumber::of(coin);
+        // Before the page is locked: it may be one of those that are to be written.
+        self.make_room(number)?;
         let cell = self.cell(number);
         let change = |page: &mut Page| {
             let before = page.record(place);
@@ -313,7 +331,7 @@ impl Coins {
         let changed = self.with_page(&cell, rng, change)??;
         drop(cell);
         if changed {
-            self.make_room()?;
+            self.wake_if_crowded();
         }
         Ok(changed)
     }
@@ -337,18 +355,20 @@ impl Coins {
         Ok(())
     }
 
-    /// Changed pages cannot leave: where they fill half the cache they are to be written back soon, where they fill it, now.
-    fn make_room(&self) -> Result<(), StoreError> {
-        let dirty = locked(&self.active).dirty.len();
-        if dirty >= self.options.pages.get() {
-            return self.flush();
+    /// Changed pages cannot leave: where they fill the cache they are written back before another is changed.
+    fn make_room(&self, number: PageNumber) -> Result<(), StoreError> {
+        let full = {
+            let active = locked(&self.active);
+            active.dirty.len() >= self.options.pages.get() && !active.dirty.contains_key(&number)
+        };
+        if full { self.flush() } else { Ok(()) }
+    }
+
+    /// Where they fill half of it, it is time to.
+    fn wake_if_crowded(&self) {
+        if locked(&self.active).dirty.len() * 2 >= self.options.pages.get() {
+            self.wake();
         }
-        if dirty * 2 >= self.options.pages.get() {
-            let (crowded, wake) = &self.crowded;
-            *locked(crowded) = true;
-            wake.notify_all();
-        }
-        Ok(())
     }
 
     /// Waits until pages should be written back: for `time`, or until they fill half the cache, or until [`wake`](Self::wake).
@@ -368,7 +388,8 @@ impl Coins {
     /// Makes what was changed so far outlast a crash.
     ///
     /// # Errors
-    /// [`StoreError::Io`]: it may or may not.
+    /// [`StoreError::Io`]: it may or may not, and nothing is changed any more until [`flush`](Self::flush) has begun another journal. A system
+    /// tells of a failed sync once, and says of the next that all is well.
     pub fn commit(&self) -> Result<(), StoreError> {
         let (mut files, active) = {
             let active = locked(&self.active);
@@ -376,7 +397,10 @@ impl Coins {
         };
         files.push(active);
         for file in files {
-            self.options.disk.sync(&file).map_err(|error| StoreError::Io { path: self.data.clone(), error })?;
+            if let Err(error) = self.options.disk.sync(&file) {
+                locked(&self.active).broken = true;
+                return Err(StoreError::Io { path: self.data.clone(), error });
+            }
         }
         Ok(())
     }
@@ -384,76 +408,123 @@ impl Coins {
     /// Writes back every page that was changed. Others read and change meanwhile.
     ///
     /// # Errors
-    /// [`StoreError`]: the journal has the changes still, and the next time tries again.
+    /// [`StoreError`]: the journal has the changes still, and the next time goes on where this one failed.
     pub fn flush(&self) -> Result<(), StoreError> {
-        let failed = |error| StoreError::Io { path: self.data.clone(), error };
-        let mut retired = locked(&self.retired);
-        let (number, dirty) = {
-            let mut active = locked(&self.active);
-            if active.dirty.is_empty() {
-                return Ok(());
+        let mut writing = locked(&self.writing);
+        if writing.generation.is_none() {
+            let (number, needed) = {
+                let active = locked(&self.active);
+                (active.number, active.broken || !active.dirty.is_empty())
+            };
+            if !needed {
+                return self.tidy(&mut writing);
             }
-            let number = active.number;
-            let next = self.options.disk.create(&Log { number: number + 1, images: false }.path(&self.data));
-            let former = std::mem::replace(&mut active.file, next.map_err(failed)?);
-            active.unsynced.push(former);
-            (active.number, active.length, active.broken) = (number + 1, 0, false);
-            (number, std::mem::take(&mut active.dirty))
-        };
-        retired.push(number);
-        if let Err(error) = self.write_back(number, &dirty) {
-            let mut active = locked(&self.active);
-            for (number, cell) in dirty {
-                active.dirty.entry(number).or_insert(cell);
-            }
-            return Err(error);
+            writing.generation = Some(self.rotate(number)?);
         }
-        self.counters.written.fetch_add(dirty.len() as u64, Ordering::Relaxed);
-        drop(dirty);
-        for number in std::mem::take(&mut *retired) {
-            for images in [false, true] {
-                let path = Log { number, images }.path(&self.data);
-                if path.exists() {
-                    self.options.disk.remove(&path).map_err(failed)?;
-                }
-            }
+        if let Some(generation) = &mut writing.generation {
+            self.write_back(generation)?;
         }
-        // What these had is in the pages, which are synced.
-        locked(&self.active).unsynced.clear();
-        self.options.disk.sync_directory(&self.data).map_err(failed)
+        if let Some(Generation { number, dirty, .. }) = writing.generation.take() {
+            self.counters.written.fetch_add(dirty.len() as u64, Ordering::Relaxed);
+            writing.stale.extend([Log { number, images: false }, Log { number, images: true }]);
+            // What these had is in the pages, which are synced.
+            locked(&self.active).unsynced.clear();
+        }
+        self.tidy(&mut writing)
     }
 
-    fn write_back(&self, log: u64, dirty: &BTreeMap<PageNumber, Arc<Cell>>) -> Result<(), StoreError> {
-        let disk = &self.options.disk;
-        let path = Log { number: log, images: true }.path(&self.data);
+    /// Begins the next journal; its name is on the disk before anybody writes to it.
+    fn rotate(&self, number: u64) -> Result<Generation, StoreError> {
+        let path = Log { number: number + 1, images: false }.path(&self.data);
         let failed = |error| StoreError::Io { path: path.clone(), error };
-        let images = disk.create(&path).map_err(failed)?;
-        disk.sync_directory(&self.data).map_err(failed)?;
+        // One that was begun and not used, because the folder could not be synced, is empty.
+        if fs::metadata(&path).is_ok_and(|there| there.len() == 0) {
+            self.options.disk.remove(&path).map_err(failed)?;
+        }
+        let next = self.options.disk.create(&path).map_err(failed)?;
+        self.options.disk.sync_directory(&self.data).map_err(failed)?;
+        let mut active = locked(&self.active);
+        let former = std::mem::replace(&mut active.file, next);
+        active.unsynced.push(former);
+        (active.number, active.length, active.broken) = (number + 1, 0, false);
+        Ok(Generation { number, dirty: std::mem::take(&mut active.dirty), copied: false })
+    }
+
+    /// Removes what is in the pages, oldest first: a later file is never gone while an earlier one would be read without it.
+    fn tidy(&self, writing: &mut Writing) -> Result<(), StoreError> {
+        let any = !writing.stale.is_empty();
+        while let Some(log) = writing.stale.first() {
+            let path = log.path(&self.data);
+            match self.options.disk.remove(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::Io { path, error }),
+            }
+            writing.stale.remove(0);
+        }
+        if any {
+            let failed = |error| StoreError::Io { path: self.data.clone(), error };
+            self.options.disk.sync_directory(&self.data).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the pages of a generation unless that was done, then writes the copies into the pages' files.
+    fn write_back(&self, generation: &mut Generation) -> Result<(), StoreError> {
+        let disk = &self.options.disk;
+        let path = Log { number: generation.number, images: true }.path(&self.data);
+        let failed = |error| StoreError::Io { path: path.clone(), error };
+        if !generation.copied {
+            if let Err(error) = self.copy(generation, &path) {
+                // Half of them is of no use, and its room may be what is missing.
+                let _gone = disk.remove(&path);
+                return Err(failed(error));
+            }
+            generation.copied = true;
+        }
+        // From here on what was copied is what a crash leads to, so the files get the copies and not what the pages are by now.
+        let mut written = 0;
+        for entry in Entries::open(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.is_end() {
+                break;
+            }
+            let path = entry.number.path(&self.data);
+            let there = generation.dirty.get(&entry.number).is_some_and(|cell| cell.on_disk.load(Ordering::Relaxed));
+            let done = if there { disk.overwrite(&path, &entry.bytes) } else { disk.replace(&path, &entry.bytes) };
+            done.map_err(|error| StoreError::Io { path, error })?;
+            if let Some(cell) = generation.dirty.get(&entry.number) {
+                cell.on_disk.store(true, Ordering::Relaxed);
+            }
+            written += 1;
+        }
+        if written == generation.dirty.len() {
+            Ok(())
+        } else {
+            generation.copied = false;
+            Err(failed(io::Error::other("the copies cannot be read back")))
+        }
+    }
+
+    fn copy(&self, generation: &Generation, path: &Path) -> io::Result<()> {
+        let disk = &self.options.disk;
+        if path.exists() {
+            disk.remove(path)?;
+        }
+        let images = disk.create(path)?;
+        disk.sync_directory(&self.data)?;
         let mut buffer = zeroize::Zeroizing::new(Vec::with_capacity(PAGE + 64));
-        for (number, cell) in dirty {
+        for (number, cell) in &generation.dirty {
             buffer.clear();
             if let Some(page) = &*locked(&cell.page) {
                 journal::entry(*number, 0, page.as_bytes(), &mut buffer);
             }
-            disk.append(&images, &buffer).map_err(failed)?;
+            disk.append(&images, &buffer)?;
         }
-        if let Some(number) = dirty.keys().next() {
-            buffer.clear();
-            journal::end(*number, &mut buffer);
-            disk.append(&images, &buffer).map_err(failed)?;
-        }
-        disk.sync(&images).map_err(failed)?;
-        // From here on what was copied is what a crash leads to, so the files get the copies and not what the pages are by now.
-        for entry in Entries::open(&path).map_err(failed)?.take_while(|entry| !entry.is_end()) {
-            let path = entry.number.path(&self.data);
-            let there = dirty.get(&entry.number).is_some_and(|cell| cell.on_disk.load(Ordering::Relaxed));
-            let written = if there { disk.overwrite(&path, &entry.bytes) } else { disk.replace(&path, &entry.bytes) };
-            written.map_err(|error| StoreError::Io { path, error })?;
-            if let Some(cell) = dirty.get(&entry.number) {
-                cell.on_disk.store(true, Ordering::Relaxed);
-            }
-        }
-        Ok(())
+        buffer.clear();
+        journal::end(&mut buffer);
+        disk.append(&images, &buffer)?;
+        disk.sync(&images)
     }
 
     /// The store's state.

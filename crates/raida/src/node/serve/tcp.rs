@@ -16,7 +16,7 @@ use crate::header::{ENCRYPTION_AT, RequestHeader, header_length};
 use crate::node::{Asked, Node};
 
 /// Bytes behind a request that are read and thrown away.
-const LEFT_OVER: u64 = 128 << 10;
+const LEFT_OVER: usize = 128 << 10;
 /// For how long.
 const DRAIN: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -113,14 +113,18 @@ fn serve(node: &Node, mut stream: TcpStream, from: SocketAddr, patience: Duratio
         read(&mut stream, bytes.get_mut(header..).unwrap_or_default(), end)?;
     }
     let mut out = Vec::with_capacity(256);
-    let asked = Asked { bytes: &mut bytes, from, received: Instant::now(), now: now() };
+    let asked = Asked { bytes: &mut bytes, from, datagram: false, received: Instant::now(), now: now() };
     if node.answer(asked, &mut UnwrapErr(SysRng), &mut out) {
         stream.set_write_timeout(Some(patience))?;
         stream.write_all(&out)?;
     }
     stream.shutdown(Shutdown::Write)?;
-    stream.set_read_timeout(Some(DRAIN))?;
     // What comes of it makes no difference: the answer is out.
-    let _left = io::copy(&mut stream.take(LEFT_OVER), &mut io::sink());
+    let (mut left, end) = ([0; 4_096], Instant::now() + DRAIN);
+    for _ in 0..LEFT_OVER / left.len() {
+        if read(&mut stream, &mut left, end).is_err() {
+            break;
+        }
+    }
     Ok(())
 }

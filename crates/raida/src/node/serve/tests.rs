@@ -30,7 +30,7 @@ fn serving(folder: &Folder, options: ListenOptions) -> Serving {
     let keys = Keys::open(&folder.path().join("Keys"), keys).unwrap();
     let own = OwnCoins::new(&folder.path().join("coins"), 6);
     let node = NodeOptions { name: NodeName { raida: 3, coin_id: 6 }, profile: Profile::Strict, items: 64 };
-    Serving::start(Node::new(node, coins, keys, own), ([127, 0, 0, 1], 0).into(), options).unwrap()
+    Serving::start(Node::new(node, coins, keys, own, now() - 100), ([127, 0, 0, 1], 0).into(), options).unwrap()
 }
 
 fn ada() -> Coin {
@@ -53,11 +53,17 @@ fn request(command: Command, nonce: u8, payload: &[u8]) -> (RequestHeader, Vec<u
         coin_id: 6,
         encryption: Ok(Encryption::Coin(ada().named())),
         body: 0,
-        nonce: [nonce; 24],
+        nonce: timely(nonce),
         echo: [nonce; 2],
     };
     let bytes = frame::seal_request(header, &FrameKey::Coin(key()), &frame::with_checksum([1; 12]), payload).unwrap();
     (RequestHeader::read(&bytes).unwrap().0, bytes)
+}
+
+fn timely(fill: u8) -> [u8; 24] {
+    let mut nonce = [fill; 24];
+    nonce[..4].copy_from_slice(&u32::try_from(now()).unwrap().to_be_bytes());
+    nonce
 }
 
 fn opened(header: &RequestHeader, reply: &[u8]) -> frame::Answer {
@@ -145,6 +151,10 @@ fn rkx_1_malformed_datagrams_are_answered_with_silence_or_a_status() {
     for length in 0..32 {
         socket.send_to(&echo[..length], serving.address()).unwrap();
     }
+    // A header that is refused, which might be another node's answer.
+    let mut refused = echo.clone();
+    refused[0] = 3;
+    socket.send_to(&refused, serving.address()).unwrap();
     // Cut at the longest that is read, and so shorter than its header says.
     let mut long = echo.clone();
     long[22..24].copy_from_slice(&4_000_u16.to_be_bytes());

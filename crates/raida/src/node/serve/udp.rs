@@ -71,7 +71,7 @@ impl Reader {
             let received = Instant::now();
             let bytes = bytes.get_mut(..length).unwrap_or_default();
             if self.node.is_quick(bytes) {
-                let asked = Asked { bytes, from, received, now: now() };
+                let asked = Asked { bytes, from, datagram: true, received, now: now() };
                 answer(&self.node, &self.served, &self.socket, asked, &mut out);
             } else if self.queue.try_send(Waiting { bytes: bytes.to_vec(), from, received }).is_err() {
                 self.served.dropped.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Worker {
             let Ok(Waiting { mut bytes, from, received }) = next else {
                 return;
             };
-            let asked = Asked { bytes: &mut bytes, from, received, now: now() };
+            let asked = Asked { bytes: &mut bytes, from, datagram: true, received, now: now() };
             answer(&self.node, &self.served, &self.socket, asked, &mut out);
         }
     }
