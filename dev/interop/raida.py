@@ -52,9 +52,12 @@ def open_ticket(strict, key, iv, ticket):
     return cipher.update(ticket) + cipher.finalize()
 
 
+AHEAD = 0
+
+
 def fresh():
     """A nonce that begins with the time, as strict nodes want it."""
-    return struct.pack(">I", int(time.time())) + os.urandom(20)
+    return struct.pack(">I", int(time.time()) + AHEAD) + os.urandom(20)
 
 
 def challenge():
@@ -273,14 +276,17 @@ def healed(node, ada, bob, own, own_keys, strict):
 
 
 def main():
+    global AHEAD
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--node", required=True)
     options.add_argument("--raida", type=int, required=True)
     options.add_argument("--profile", choices=["strict", "compat"], required=True)
     options.add_argument("--restart", action="store_true", help="the node's replies restart the keystream")
+    options.add_argument("--ahead", type=int, default=0, help="seconds that its clock is ahead: 30 are taken, and are what a node that was just started asks for")
     options.add_argument("--keys", required=True)
     options.add_argument("--own", required=True)
     given = options.parse_args()
+    AHEAD = given.ahead
     with open(given.keys, encoding="ascii") as lines:
         coins = [Coin(name, bytes.fromhex(key)) for name, _, key in map(str.split, lines)]
     with open(given.own, "rb") as file:

@@ -350,7 +350,7 @@ impl std::fmt::Debug for Keys {
 fn read_owner(folder: &Path, id: KeyId) -> Owned {
     let path = folder.join(id.to_string()).with_extension("owner");
     let read = read_file(&path, OWNER).ok().and_then(|bytes| Owned::read(&bytes));
-    read.unwrap_or(Owned { owner: Named::default(), expires: 0 })
+    read.unwrap_or_else(|| Owned { owner: Named::default(), expires: 0 })
 }
 
 /// A file that is one, and no longer than `most`.

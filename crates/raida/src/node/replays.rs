@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use undertone_keys::digest;
 
 use crate::coin::Coin;
+use crate::status::Status;
 
 /// Seconds that a nonce's time may lie back.
 pub(super) const PAST: u64 = 300;
@@ -90,8 +91,14 @@ impl Replays {
     }
 
     /// Whether a nonce's time is one that is remembered by a node that was started then.
-    pub(super) const fn is_timely(time: u64, now: u64, started: u64) -> bool {
-        time <= now + AHEAD && time + PAST >= now && time > started + AHEAD
+    ///
+    /// # Errors
+    /// [`Status::Parameter`] for one that is too old or too far ahead, [`Status::Rate`] for one that may be from before the start.
+    pub(super) const fn check_time(time: u64, now: u64, started: u64) -> Result<(), Status> {
+        if time > now + AHEAD || time + PAST < now {
+            return Err(Status::Parameter);
+        }
+        if time > started + AHEAD { Ok(()) } else { Err(Status::Rate) }
     }
 
     /// Looks a request of a coin up, and notes it.
@@ -171,11 +178,12 @@ mod tests {
 
     #[test]
     fn rkx_2_a_nonce_is_of_its_time_and_of_this_start() {
-        let timely = |time| Replays::is_timely(time, 10_000, 9_000);
+        let check = |time| Replays::check_time(time, 10_000, 9_000);
         for (time, good) in [(10_000, true), (9_700, true), (9_699, false), (10_030, true), (10_031, false)] {
-            assert_eq!(timely(time), good, "{time}");
+            assert_eq!(check(time), if good { Ok(()) } else { Err(Status::Parameter) }, "{time}");
         }
         // What could have been sent before the start is not taken after it.
-        assert!(!Replays::is_timely(9_030, 9_031, 9_000) && Replays::is_timely(9_031, 9_031, 9_000));
+        assert_eq!(Replays::check_time(9_030, 9_031, 9_000), Err(Status::Rate));
+        assert_eq!(Replays::check_time(9_031, 9_031, 9_000), Ok(()));
     }
 }

@@ -115,15 +115,13 @@ impl Node {
             Ok(Encryption::None | Encryption::Locker(_)) | Err(_) => true,
         };
         key && match Command::of(header.group, header.command) {
-            // Refused before anything is looked for.
-            Some(Command::PostKey | Command::DecryptKey | Command::EncryptKey) if plain && strict => true,
-            Some(Command::PostKey | Command::DecryptKey) => false,
-            // What an encrypted request asks for is seen only after it is opened; most ask for what is in use.
-            Some(Command::GetKey) if plain => {
+            // Strict nodes refuse these in the clear before anything is looked for.
+            Some(Command::PostKey | Command::DecryptKey | Command::EncryptKey) => plain && strict,
+            // What an encrypted request asks for is seen only after it is opened.
+            Some(Command::GetKey) => {
                 let id = body.get(frame::CHALLENGE..).and_then(|payload| payload.first_chunk());
-                id.is_none_or(|id| self.keys.is_resident(KeyId(*id)))
+                plain && id.is_none_or(|id| self.keys.is_resident(KeyId(*id)))
             }
-            Some(Command::GetKey | Command::EncryptKey) => false,
             Some(Command::Echo | Command::KeyAlert) | None => true,
         }
     }
@@ -237,9 +235,7 @@ impl Turn<'_> {
         {
             // The hash of a challenge under a nonce that was used is not for whoever uses it again.
             self.challenge = None;
-            if !Replays::is_timely(self.header.time(), now, self.node.started) {
-                return Err(Status::Parameter);
-            }
+            Replays::check_time(self.header.time(), now, self.node.started)?;
             match self.node.replays.note(coin, &caller.iv, names, now) {
                 Seen::Never => self.noted = Some(coin),
                 Seen::Answered(answer) => return Ok(Said::Before(answer)),
@@ -250,9 +246,9 @@ impl Turn<'_> {
             self.challenge = challenge;
         }
         let (status, payload) = match command {
-            Command::Echo => Ok((Status::Success, Vec::new())),
+            // Whom a key is for is not told yet.
+            Command::Echo | Command::KeyAlert => Ok((Status::Success, Vec::new())),
             Command::PostKey => self.post_key(&caller, payload, now),
-            Command::KeyAlert => Ok((Status::Success, Vec::new())),
             Command::GetKey => self.get_key(&caller, payload, now),
             Command::EncryptKey => self.encrypt_key(&caller, encryption, payload, rng),
             Command::DecryptKey => self.decrypt_key(&caller, payload, now, rng),

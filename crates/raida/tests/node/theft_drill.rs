@@ -230,7 +230,7 @@ fn strict_and_compat_theft_drill_what_comes_again() {
     assert_eq!(strict.status(&request), Some(Status::Parameter));
     strict.now = NOW - 31;
     let early = heal(&mut strict, 9).3;
-    assert_eq!(strict.status(&early), Some(Status::Parameter));
+    assert_eq!(strict.status(&early), Some(Status::Parameter), "ahead");
     assert_eq!(strict.record(coin(ADA)).0, since.expose());
     let mut compat = house(14, COMPAT);
     let request = heal(&mut compat, 8).3;
@@ -315,7 +315,7 @@ fn strict_and_compat_theft_drill_two_nodes_do_not_answer_each_other_for_ever() {
         for first in [[0; 40], [1; 40]] {
             assert_eq!(house.ask_by_datagram(&first).is_none(), silent, "{profile:?}");
             // Whoever connects has an address of its own, and an answer.
-            assert_eq!(house.status(&first).is_some(), true);
+            assert!(house.status(&first).is_some());
         }
     }
 }

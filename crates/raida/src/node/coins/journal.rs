@@ -118,7 +118,7 @@ impl Entries {
 
     /// Whether more stands behind the last whole entry than one that was being written when the power failed, or zeros of a file that was
     /// made longer: then something that was answered for may have been lost.
-    pub(super) fn is_damaged(mut self) -> io::Result<bool> {
+    pub(super) fn ends_damaged(mut self) -> io::Result<bool> {
         let mut rest = self.torn.take().unwrap_or_default();
         self.file.read_to_end(&mut rest)?;
         Ok(rest.iter().skip(HEAD + RECORD).any(|byte| *byte != 0))
@@ -237,7 +237,7 @@ pub(super) fn recover(
             }
             recovered.changes += 1;
         }
-        if !log.images && entries.is_damaged().map_err(failed)? {
+        if !log.images && entries.ends_damaged().map_err(failed)? {
             damaged.insert(log.clone());
         }
     }

@@ -298,7 +298,7 @@ impl Coins {
         let (number, place) = PageNumber::of(coin);
         let read = |page: &mut Page| page.record(place);
         let record = self.with_page(&self.cell(number), rng, read)?;
-        record.ok_or(StoreError::Damaged { path: number.path(&self.data), found: 0 })
+        record.ok_or_else(|| StoreError::Damaged { path: number.path(&self.data), found: 0 })
     }
 
     /// Looks at a coin's record and, where `decide` makes another of it, writes that: nobody comes between. It outlasts a crash once
