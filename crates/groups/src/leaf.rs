@@ -102,9 +102,6 @@ impl LeafKey {
 impl Signer for LeafKey {
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
         // Both schemes are deterministic, so signing needs no randomness.
-        if let Some(signature) = self.scheme.sign(&self.secret, payload) {
-            return Ok(signature.to_vec());
-        }
         Crypto::default().sign(self.signature_scheme(), payload, self.secret.expose()).map_err(SignerError::CryptoError)
     }
 

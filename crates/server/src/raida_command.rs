@@ -77,7 +77,7 @@ A line of the file is `<coin> <node> <key>`. Hand it to whom the coins are for, 
         #[arg(long, value_name = "DIR")]
         from: PathBuf,
     },
-    /// Read every page, and compare it with what the store says of its coins.
+    /// Look at every page, the journal and the node's own coins, and change nothing.
     Check(Options),
     /// How many coins are in use.
     Stats(Options),
@@ -106,12 +106,16 @@ fn tell(progress: Progress) {
     }
 }
 
-/// `made` says whether the store is made where there is none: a folder that was mistyped has no coins, and that is no answer.
-fn open(options: &Options, made: bool) -> anyhow::Result<(RaidaConfig, Coins)> {
+/// Of a node that is there: a folder that was mistyped has no coins, and that is no answer.
+fn existing(options: &Options) -> anyhow::Result<RaidaConfig> {
     let config = configuration(options)?;
-    if !made && !config.data.join("Data").is_dir() {
+    if !config.data.join("Data").is_dir() {
         bail!("there is no coin store in {}: name a node's folder with --data", config.data.display());
     }
+    Ok(config)
+}
+
+fn open(config: RaidaConfig) -> anyhow::Result<(RaidaConfig, Coins)> {
     let (coins, recovered) = raida::open(&config, tell)?;
     if recovered.pages > 0 {
         tracing::warn!(pages = recovered.pages, "pages were mended from the journal");
@@ -161,7 +165,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 fn coins(command: CoinsCommand) -> anyhow::Result<()> {
     match command {
         CoinsCommand::Create { options, count, denomination, first, keys } => {
-            let (config, coins) = open(&options, true)?;
+            let (config, coins) = open(configuration(&options)?)?;
             let denomination = Denomination::new(denomination).context("a power of ten, -8 to 6")?;
             let created =
                 raida::create(&coins, config.raida, denomination, first, count, &keys, wall_time().as_unix())?;
@@ -181,7 +185,7 @@ fn coins(command: CoinsCommand) -> anyhow::Result<()> {
             if !from.is_dir() {
                 bail!("{} is no folder", from.display());
             }
-            let (_, coins) = open(&options, true)?;
+            let (_, coins) = open(configuration(&options)?)?;
             let step = |read: usize| {
                 if read % 1_000 == 999 {
                     tracing::info!(read = read + 1, of = 15_000, "pages");
@@ -195,8 +199,7 @@ fn coins(command: CoinsCommand) -> anyhow::Result<()> {
             }
         }
         CoinsCommand::Check(options) => {
-            let (config, coins) = open(&options, false)?;
-            let checked = raida::check(&coins, &config.data.join("Data"));
+            let checked = raida::check(&existing(&options)?)?;
             for line in &checked.amiss {
                 if options.json {
                     println!("{}", serde_json::json!({ "amiss": line }));
@@ -210,7 +213,7 @@ fn coins(command: CoinsCommand) -> anyhow::Result<()> {
             }
         }
         CoinsCommand::Stats(options) => {
-            let (_, coins) = open(&options, false)?;
+            let (_, coins) = open(existing(&options)?)?;
             let used = Denomination::all().map(|d| (d.exponent(), coins.bitmap().used(d)));
             report(&used.filter(|(_, used)| *used > 0).collect(), None, options.json);
         }

@@ -154,9 +154,22 @@ fn rkx_4_a_node_that_is_killed_has_every_coin_and_one_store_goes_into_another() 
     let import = ["coins", "import", "--from", from.to_str().unwrap()];
     assert_eq!(lines(&raida(&other.0, &import).output().unwrap())[0]["taken"], 3);
     assert_eq!(lines(&raida(&other.0, &import).output().unwrap())[0]["kept"], 3);
-    // What is amiss is named.
+    // What is amiss is named, all of it; a start names the first.
+    assert_eq!(lines(&raida(&other.0, &["coins", "check"]).output().unwrap())[0]["total"], 3);
     std::fs::write(data.join("Data/01/00/0000.bin"), [0; 100]).unwrap();
+    std::fs::create_dir_all(data.join("coins")).unwrap();
+    std::fs::write(data.join("coins/01.2.bin"), [0; 439]).unwrap();
+    std::fs::write(data.join("Data/images-00000009"), [1]).unwrap();
     let damaged = raida(&other.0, &["coins", "check"]).output().unwrap();
-    let said = String::from_utf8_lossy(&damaged.stderr).into_owned();
-    assert!(!damaged.status.success() && said.contains("0000.bin is damaged"), "{said}");
+    let said = String::from_utf8_lossy(&damaged.stdout).into_owned();
+    assert!(!damaged.status.success());
+    for amiss in
+        ["0000.bin is damaged: it has 100 bytes", "01.2.bin: the file has 439 bytes, as a wallet", "images-00000009"]
+    {
+        assert!(said.contains(amiss), "{said}");
+    }
+    let stats = raida(&other.0, &["coins", "stats"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&stats.stderr).contains("0000.bin is damaged"));
+    let mistyped = raida(&other.0, &["coins", "stats", "--data", "nowhere"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&mistyped.stderr).contains("there is no coin store in nowhere"));
 }

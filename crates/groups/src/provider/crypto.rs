@@ -26,6 +26,7 @@ use openmls_traits::types::{
     HpkeKdfType, HpkeKemType, HpkeKeyPair, KemOutput, SignatureScheme,
 };
 use tls_codec::SecretVLBytes;
+use undertone_keys::Secret;
 use undertone_keys::leaf::LeafScheme;
 
 use crate::suite::Suite;
@@ -77,9 +78,11 @@ const fn key_length(config: &HpkeConfig, key: &[u8]) -> Result<(), CryptoError> 
     }
 }
 
-const fn signature(scheme: SignatureScheme) -> Result<(), CryptoError> {
+/// How leaves sign under it.
+const fn leaf_scheme(scheme: SignatureScheme) -> Result<LeafScheme, CryptoError> {
     match scheme {
-        SignatureScheme::ED25519 | SignatureScheme::ECDSA_SECP256R1_SHA256 => Ok(()),
+        SignatureScheme::ED25519 => Ok(LeafScheme::Ed25519),
+        SignatureScheme::ECDSA_SECP256R1_SHA256 => Ok(LeafScheme::EcdsaP256),
         _ => Err(CryptoError::UnsupportedSignatureScheme),
     }
 }
@@ -181,21 +184,18 @@ impl OpenMlsCrypto for Crypto {
         key: &[u8],
         signed: &[u8],
     ) -> Result<(), CryptoError> {
-        let scheme = match scheme {
-            SignatureScheme::ED25519 => LeafScheme::Ed25519,
-            SignatureScheme::ECDSA_SECP256R1_SHA256 => LeafScheme::EcdsaP256,
-            _ => return Err(CryptoError::UnsupportedSignatureScheme),
-        };
-        if scheme.verify(key, data, signed) { Ok(()) } else { Err(CryptoError::InvalidSignature) }
+        let holds = leaf_scheme(scheme)?.verify(key, data, signed);
+        if holds { Ok(()) } else { Err(CryptoError::InvalidSignature) }
     }
 
     fn sign(&self, scheme: SignatureScheme, data: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        signature(scheme)?;
+        let ours = leaf_scheme(scheme)?;
         // RustCrypto panics at a secret of another length.
-        if key.len() != 32 {
-            return Err(CryptoError::InvalidLength);
+        let secret: Secret<32> = Secret::from_slice(key).ok_or(CryptoError::InvalidLength)?;
+        match ours.sign(&secret, data) {
+            Some(signature) => Ok(signature.to_vec()),
+            None => self.rust_crypto.sign(scheme, data, key),
         }
-        self.rust_crypto.sign(scheme, data, key)
     }
 
     fn hpke_seal(

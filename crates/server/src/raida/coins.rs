@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use undertone_raida::coin::{Authenticity, Coin, Denomination};
+use undertone_raida::coin_file::CoinFile;
 use undertone_raida::month;
-use undertone_raida::node::coins::{Coins, Page, PageNumber, Record, Stats, StoreError};
+use undertone_raida::node::coins::{Coins, Page, PageNumber, Record, StoreError};
 
-use super::RaidaError;
+use super::{RaidaConfig, RaidaError};
 
 /// Coins that were issued.
 #[derive(Debug)]
@@ -77,16 +78,10 @@ pub fn create(
 /// [`RaidaError`]: pages before the one that it is about were taken.
 pub fn import(coins: &Coins, from: &Path, progress: impl Fn(usize)) -> Result<(u64, u64), RaidaError> {
     let rng = &mut UnwrapErr(SysRng);
-    for file in std::fs::read_dir(from).map_err(at(from))? {
-        let file = file.map_err(at(from))?;
-        let name = file.file_name();
-        let name = name.to_string_lossy();
-        let length = file.metadata().map_err(at(from))?.len();
-        if name.starts_with("images-") || name.starts_with("journal-") && length > 0 {
-            return Err(RaidaError::Config(
-                "the store that is to be imported has changes in its journal: start and stop its node first",
-            ));
-        }
+    if !unwritten(from)?.is_empty() {
+        return Err(RaidaError::Config(
+            "the store that is to be imported has changes in its journal: start and stop its node first",
+        ));
     }
     let (mut taken, mut kept) = (0, 0);
     for (read, number) in PageNumber::all().enumerate() {
@@ -115,8 +110,8 @@ pub fn import(coins: &Coins, from: &Path, progress: impl Fn(usize)) -> Result<(u
     Ok((taken, kept))
 }
 
-/// What a look at all pages found.
-#[derive(Debug)]
+/// What a look at a node's folder found.
+#[derive(Debug, Default)]
 pub struct Checked {
     /// Pages that have a file.
     pub pages: u64,
@@ -124,38 +119,65 @@ pub struct Checked {
     pub used: BTreeMap<i8, u32>,
     /// What is amiss, a line each.
     pub amiss: Vec<String>,
-    /// The store's own count.
-    pub stats: Stats,
 }
 
-/// Reads every page and compares it with what the store says of its coins.
-#[must_use]
-pub fn check(coins: &Coins, data: &Path) -> Checked {
-    let mut checked = Checked { pages: 0, used: BTreeMap::new(), amiss: Vec::new(), stats: coins.stats() };
+/// Looks at every page, at the journal, and at the node's own coins, and changes nothing. Starting a node names the first page that is
+/// damaged; this names them all.
+///
+/// # Errors
+/// [`RaidaError::Folder`]: a folder cannot be read.
+pub fn check(config: &RaidaConfig) -> Result<Checked, RaidaError> {
+    let mut checked = Checked::default();
+    let data = config.data.join("Data");
     for number in PageNumber::all() {
-        let path = number.path(data);
-        let page = match std::fs::read(&path) {
-            Ok(bytes) => Page::from_bytes(bytes),
+        let path = number.path(&data);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
                 checked.amiss.push(format!("{}: {error}", path.display()));
                 continue;
             }
         };
-        let Some(page) = page else {
-            checked.amiss.push(format!("{} has not the length of a page", path.display()));
+        let found = bytes.len() as u64;
+        let Some(page) = Page::from_bytes(bytes) else {
+            checked.amiss.push(StoreError::Damaged { path, found }.to_string());
             continue;
         };
         checked.pages += 1;
-        for (place, used) in page.used().enumerate() {
-            let Some(coin) = number.coin(place) else {
-                continue;
-            };
-            if coins.bitmap().is_used(coin) != used {
-                checked.amiss.push(format!("{coin}: its page and the map of free coins differ"));
-            }
-            *checked.used.entry(number.denomination().exponent()).or_insert(0) += u32::from(used);
+        let used = page.used().filter(|used| *used).count();
+        *checked.used.entry(number.denomination().exponent()).or_insert(0) += u32::try_from(used).unwrap_or(0);
+    }
+    for file in unwritten(&data)? {
+        let path = data.join(file);
+        checked
+            .amiss
+            .push(format!("{}: the node runs, or was not stopped in order; its next start uses this", path.display()));
+    }
+    let own = config.data.join("coins");
+    for file in std::fs::read_dir(&own).into_iter().flatten().flatten() {
+        let path = file.path();
+        let read = std::fs::read(&path).map(zeroize::Zeroizing::new);
+        let found = match read {
+            Ok(bytes) => CoinFile::read(bytes, config.coin_id).err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        checked.amiss.extend(found.map(|found| format!("{}: {found}", path.display())));
+    }
+    Ok(checked)
+}
+
+/// Names of the files of a store that has changes which are not in its pages.
+fn unwritten(data: &Path) -> Result<Vec<String>, RaidaError> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(data).map_err(at(data))? {
+        let file = file.map_err(at(data))?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        let length = file.metadata().map_err(at(data))?.len();
+        if name.starts_with("images-") || name.starts_with("journal-") && length > 0 {
+            found.push(name);
         }
     }
-    checked
+    found.sort_unstable();
+    Ok(found)
 }

@@ -14,6 +14,7 @@ mod lockers;
 #[cfg(test)]
 mod model;
 mod page;
+mod write_back;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -29,10 +30,11 @@ use rand_core::CryptoRng;
 
 pub use self::bitmap::Bitmap;
 pub use self::disk::Disk;
+use self::journal::Log;
 pub use self::journal::Recovered;
-use self::journal::{Entries, Log};
 pub use self::lockers::{LOCKERS, Lockers};
 pub use self::page::{Blank, PAGE, PAGES, Page, PageNumber, RECORD, RECORDS, Record};
+use self::write_back::Writing;
 use crate::coin::{Coin, Denomination};
 
 /// What went wrong with the store. Nothing was changed where a change is answered with one.
@@ -109,29 +111,13 @@ struct Active {
     file: Arc<File>,
     number: u64,
     length: u64,
-    /// A piece of an entry could not be taken back, so nothing behind it would be read.
+    /// A piece of an entry could not be taken back, or a sync has failed: what is written behind it may not be read.
     broken: bool,
     /// Files before this one that may not be synced.
     unsynced: Vec<Arc<File>>,
     /// Changed since the last time that pages were written back, and so held.
     dirty: BTreeMap<PageNumber, Arc<Cell>>,
     buffer: Vec<u8>,
-}
-
-/// Pages that are being written back, and the journal that leads to them.
-struct Generation {
-    number: u64,
-    dirty: BTreeMap<PageNumber, Arc<Cell>>,
-    /// Their copies are on the disk.
-    copied: bool,
-}
-
-#[derive(Default)]
-struct Writing {
-    /// Begun, and not finished because something failed.
-    generation: Option<Generation>,
-    /// Files that nothing needs any more, oldest first.
-    stale: Vec<Log>,
 }
 
 /// What the store has done since it was opened.
@@ -341,13 +327,16 @@ impl Coins {
         let Active { file, number, length, broken, dirty, buffer, .. } = &mut *active;
         let path = || Log { number: *number, images: false }.path(&self.data);
         if *broken {
-            let error = io::Error::other("the journal could not be taken back to its last whole entry");
+            let error = io::Error::other("the journal has failed, and another is not begun yet");
             return Err(StoreError::Io { path: path(), error });
         }
         buffer.clear();
         journal::entry(cell.number, u16::try_from(offset).unwrap_or(u16::MAX), bytes, buffer);
         if let Err(error) = self.options.disk.append(file, buffer) {
             *broken = self.options.disk.truncate(file, *length).is_err();
+            if *broken {
+                self.wake();
+            }
             return Err(StoreError::Io { path: path(), error });
         }
         *length += buffer.len() as u64;
@@ -399,132 +388,11 @@ impl Coins {
         for file in files {
             if let Err(error) = self.options.disk.sync(&file) {
                 locked(&self.active).broken = true;
+                self.wake();
                 return Err(StoreError::Io { path: self.data.clone(), error });
             }
         }
         Ok(())
-    }
-
-    /// Writes back every page that was changed. Others read and change meanwhile.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the journal has the changes still, and the next time goes on where this one failed.
-    pub fn flush(&self) -> Result<(), StoreError> {
-        let mut writing = locked(&self.writing);
-        if writing.generation.is_none() {
-            let (number, needed) = {
-                let active = locked(&self.active);
-                (active.number, active.broken || !active.dirty.is_empty())
-            };
-            if !needed {
-                return self.tidy(&mut writing);
-            }
-            writing.generation = Some(self.rotate(number)?);
-        }
-        if let Some(generation) = &mut writing.generation {
-            self.write_back(generation)?;
-        }
-        if let Some(Generation { number, dirty, .. }) = writing.generation.take() {
-            self.counters.written.fetch_add(dirty.len() as u64, Ordering::Relaxed);
-            writing.stale.extend([Log { number, images: false }, Log { number, images: true }]);
-            // What these had is in the pages, which are synced.
-            locked(&self.active).unsynced.clear();
-        }
-        self.tidy(&mut writing)
-    }
-
-    /// Begins the next journal; its name is on the disk before anybody writes to it.
-    fn rotate(&self, number: u64) -> Result<Generation, StoreError> {
-        let path = Log { number: number + 1, images: false }.path(&self.data);
-        let failed = |error| StoreError::Io { path: path.clone(), error };
-        // One that was begun and not used, because the folder could not be synced, is empty.
-        if fs::metadata(&path).is_ok_and(|there| there.len() == 0) {
-            self.options.disk.remove(&path).map_err(failed)?;
-        }
-        let next = self.options.disk.create(&path).map_err(failed)?;
-        self.options.disk.sync_directory(&self.data).map_err(failed)?;
-        let mut active = locked(&self.active);
-        let former = std::mem::replace(&mut active.file, next);
-        active.unsynced.push(former);
-        (active.number, active.length, active.broken) = (number + 1, 0, false);
-        Ok(Generation { number, dirty: std::mem::take(&mut active.dirty), copied: false })
-    }
-
-    /// Removes what is in the pages, oldest first: a later file is never gone while an earlier one would be read without it.
-    fn tidy(&self, writing: &mut Writing) -> Result<(), StoreError> {
-        let any = !writing.stale.is_empty();
-        while let Some(log) = writing.stale.first() {
-            let path = log.path(&self.data);
-            match self.options.disk.remove(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(StoreError::Io { path, error }),
-            }
-            writing.stale.remove(0);
-        }
-        if any {
-            let failed = |error| StoreError::Io { path: self.data.clone(), error };
-            self.options.disk.sync_directory(&self.data).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// Copies the pages of a generation unless that was done, then writes the copies into the pages' files.
-    fn write_back(&self, generation: &mut Generation) -> Result<(), StoreError> {
-        let disk = &self.options.disk;
-        let path = Log { number: generation.number, images: true }.path(&self.data);
-        let failed = |error| StoreError::Io { path: path.clone(), error };
-        if !generation.copied {
-            if let Err(error) = self.copy(generation, &path) {
-                // Half of them is of no use, and its room may be what is missing.
-                let _gone = disk.remove(&path);
-                return Err(failed(error));
-            }
-            generation.copied = true;
-        }
-        // From here on what was copied is what a crash leads to, so the files get the copies and not what the pages are by now.
-        let mut written = 0;
-        for entry in Entries::open(&path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.is_end() {
-                break;
-            }
-            let path = entry.number.path(&self.data);
-            let there = generation.dirty.get(&entry.number).is_some_and(|cell| cell.on_disk.load(Ordering::Relaxed));
-            let done = if there { disk.overwrite(&path, &entry.bytes) } else { disk.replace(&path, &entry.bytes) };
-            done.map_err(|error| StoreError::Io { path, error })?;
-            if let Some(cell) = generation.dirty.get(&entry.number) {
-                cell.on_disk.store(true, Ordering::Relaxed);
-            }
-            written += 1;
-        }
-        if written == generation.dirty.len() {
-            Ok(())
-        } else {
-            generation.copied = false;
-            Err(failed(io::Error::other("the copies cannot be read back")))
-        }
-    }
-
-    fn copy(&self, generation: &Generation, path: &Path) -> io::Result<()> {
-        let disk = &self.options.disk;
-        if path.exists() {
-            disk.remove(path)?;
-        }
-        let images = disk.create(path)?;
-        disk.sync_directory(&self.data)?;
-        let mut buffer = zeroize::Zeroizing::new(Vec::with_capacity(PAGE + 64));
-        for (number, cell) in &generation.dirty {
-            buffer.clear();
-            if let Some(page) = &*locked(&cell.page) {
-                journal::entry(*number, 0, page.as_bytes(), &mut buffer);
-            }
-            disk.append(&images, &buffer)?;
-        }
-        buffer.clear();
-        journal::end(&mut buffer);
-        disk.append(&images, &buffer)?;
-        disk.sync(&images)
     }
 
     /// The store's state.

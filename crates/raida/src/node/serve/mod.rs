@@ -63,7 +63,7 @@ pub struct Served {
     pub refused: AtomicU64,
 }
 
-/// A node that is being served. Dropping it stops its threads without waiting for what is not written back: the journal has it.
+/// A node that is being served. Dropping it ends its threads, and does not write back what the journal has: [`stop`](Self::stop) does.
 pub struct Serving {
     node: Arc<Node>,
     stop: Arc<AtomicBool>,
@@ -110,8 +110,11 @@ impl Serving {
         let connections = tcp::Connections::new(&node, &served, &stop, listener, options)?;
         serving.spawn("raida-tcp".to_owned(), move || connections.run())?;
         serving.spawn("raida-pages".to_owned(), move || {
-            while !stop.load(Ordering::Relaxed) {
+            loop {
                 node.coins().wait(options.write_back);
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
                 if let Err(error) = node.coins().flush() {
                     tracing::error!(%error, "changed pages were not written back, the journal has them");
                 }
