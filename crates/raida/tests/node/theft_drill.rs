@@ -391,6 +391,16 @@ fn strict_and_compat_theft_drill_coins_that_nobody_was_given() {
 }
 
 #[test]
+fn strict_and_compat_the_coin_whose_name_is_nobodys() {
+    // A key that is for nobody in particular would be for its owner, and what nobody posted would be theirs.
+    let echo = |house: &mut House| {
+        house.issue(coin("00.0"), &key_of(14, coin("00.0")));
+        house.call(Command::Echo, &By::owner(14, "00.0"), &[]).status
+    };
+    both(echo, Status::Encryption, Status::Success);
+}
+
+#[test]
 fn strict_and_compat_a_wrong_key_learns_nothing() {
     // The compatible answer is what the wrong key made of the challenge, and so depends on the right one.
     let wrong = By::Coin(coin(ADA), Authenticity::from_bytes(&[1; 16]));
