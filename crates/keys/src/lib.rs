@@ -61,6 +61,7 @@ pub mod leaf;
 pub mod legacy;
 pub mod name;
 pub mod pairing;
+pub mod quorum;
 pub mod record;
 pub mod recovery;
 pub mod sas;

@@ -28,6 +28,7 @@
     )
 )]
 
+pub mod client;
 pub mod coin;
 pub mod coin_file;
 pub mod command;
@@ -38,5 +39,9 @@ mod legacy_crypto;
 pub mod month;
 #[cfg(feature = "node")]
 pub mod node;
+pub mod quorum;
+pub mod sixteen;
 pub mod status;
+pub mod swarm;
 pub mod ticket;
+pub mod wallet;

@@ -1,0 +1,149 @@
+//! One request: sealed once, sent as often as it takes. A strict node answers the same bytes with the same answer.
+
+use undertone_keys::digest;
+
+use super::Asker;
+use crate::coin::{Authenticity, Coin, Named};
+use crate::command::Command;
+use crate::frame::{self, Answer, CHALLENGE, FrameKey, NotAReply, ReplyStream};
+use crate::header::{Encryption, RequestHeader};
+use crate::swarm::SwarmNode;
+
+/// Why a request cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unable {
+    /// No such coin in the wallet.
+    #[error("the wallet has no coin {0}")]
+    NoCoin(Coin),
+    /// Too few nodes that the wallet has a key for.
+    #[error("the wallet has keys for {have} nodes of this swarm, and {need} are needed")]
+    TooFewKeys {
+        /// How many it has.
+        have: usize,
+        /// How many it takes.
+        need: usize,
+    },
+    /// A part that is longer than a node keeps.
+    #[error("a part is longer than the 127 bytes that a node keeps")]
+    TooLong,
+    /// No node with that number.
+    #[error("the swarm has no node {0}")]
+    NoNode(u8),
+}
+
+/// A request and what it takes to read its answer.
+pub(super) struct Request {
+    pub(super) node: SwarmNode,
+    pub(super) bytes: Vec<u8>,
+    header: RequestHeader,
+    key: FrameKey,
+    challenge: [u8; CHALLENGE],
+}
+
+/// A nonce for requests of this time, up to [`Encryption::TaggedByTwo`], where the second coin's name comes before the time.
+pub(super) fn nonce(wall: u64, rng: &mut impl rand_core::CryptoRng) -> [u8; 24] {
+    let mut nonce = [0; 24];
+    rng.fill_bytes(&mut nonce);
+    let time = u32::try_from(wall).unwrap_or(u32::MAX).to_be_bytes();
+    nonce.iter_mut().zip(time).for_each(|(to, from)| *to = from);
+    nonce
+}
+
+impl Request {
+    /// With a tag under a coin's key (type 4): nothing on the way learns or changes what is asked.
+    pub(super) fn tagged(
+        asker: &Asker<'_>,
+        node: &SwarmNode,
+        coin: Coin,
+        command: Command,
+        payload: &[u8],
+        nonce: [u8; 24],
+    ) -> Option<Self> {
+        let key = asker.wallet.key(coin, node.raida)?;
+        Self::tagged_with(asker.swarm.coin_id(), node, (coin, key), command, payload, nonce)
+    }
+
+    /// The same, with this key.
+    pub(super) fn tagged_with(
+        coin_id: u16,
+        node: &SwarmNode,
+        (coin, key): (Coin, &Authenticity),
+        command: Command,
+        payload: &[u8],
+        nonce: [u8; 24],
+    ) -> Option<Self> {
+        let (encryption, key) = (Encryption::Tagged(coin.named()), FrameKey::of_one(key));
+        Self::seal(coin_id, node, encryption, key, command, payload, nonce, [0; CHALLENGE])
+    }
+
+    /// An echo that proves to us that the node has this key (type 1).
+    pub(super) fn echo(
+        coin_id: u16,
+        node: &SwarmNode,
+        (coin, key): (Coin, &Authenticity),
+        nonce: [u8; 24],
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Option<Self> {
+        let (encryption, key) = (Encryption::Coin(coin.named()), FrameKey::Coin(Authenticity::from_bytes(key.expose())));
+        let challenge = frame::challenge(rng);
+        Self::seal(coin_id, node, encryption, key, Command::Echo, &[], nonce, challenge)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a header and a body are made of")]
+    fn seal(
+        coin_id: u16,
+        node: &SwarmNode,
+        encryption: Encryption,
+        key: FrameKey,
+        command: Command,
+        payload: &[u8],
+        nonce: [u8; 24],
+        challenge: [u8; CHALLENGE],
+    ) -> Option<Self> {
+        let (group, number) = command.number();
+        let echo = if encryption.is_tagged() { nonce.last_chunk() } else { nonce.get(..8)?.last_chunk() };
+        let header = RequestHeader {
+            version: 1,
+            split: 0,
+            raida: node.raida,
+            shard: 0,
+            group,
+            command: number,
+            coin_id,
+            encryption: Ok(encryption),
+            body: 0,
+            nonce,
+            echo: *echo?,
+        };
+        let bytes = frame::seal_request(header, &key, &challenge, payload)?;
+        let (header, _) = RequestHeader::read(&bytes)?;
+        Some(Self { node: node.clone(), bytes, header, key, challenge })
+    }
+
+    /// Reads an answer. Both keystreams of replies are the same to what is asked here: only tagged replies have a payload.
+    pub(super) fn open(&self, bytes: &[u8]) -> Result<Answer, NotAReply> {
+        frame::open_reply(&self.header, &self.key, &self.challenge, ReplyStream::Continue, bytes)
+    }
+}
+
+/// The same nonce for a request beside another, where both have to have one initial value: what is behind it, the echo among it, is this
+/// request's own.
+pub(super) fn beside(nonce: &[u8; 24], number: u8) -> [u8; 24] {
+    let own = digest::sha256(&[nonce, &[number]]);
+    let mut beside = *nonce;
+    beside.iter_mut().skip(16).zip(own).for_each(|(to, from)| *to = from);
+    beside
+}
+
+/// A place of the key space's bytes that are not the key.
+pub(super) fn padding(rng: &mut impl rand_core::CryptoRng) -> [u8; crate::command::KEY_SPACE] {
+    let mut padding = [0; crate::command::KEY_SPACE];
+    rng.fill_bytes(&mut padding);
+    padding
+}
+
+/// The coin's own name, or nobody's.
+pub(super) fn name_of(coin: Option<Coin>) -> Named {
+    coin.map(Coin::named).unwrap_or_default()
+}
