@@ -17,6 +17,7 @@ use undertone_transparency::TrustedPeer;
 
 use crate::local::Local;
 use crate::outcome::Outcome;
+use crate::quorum::{self, Exchanged, QuorumNodes};
 use crate::signal::{Answer, Invite};
 
 /// Why an invite is not shown to anybody.
@@ -99,6 +100,12 @@ pub(crate) fn check(
     if !invite.terms.are_of_a_call() {
         return Err(InviteFault::Terms);
     }
+    // What the terms say of the quorum secret, the invite does.
+    if invite.quorum.is_some() != invite.terms.quorum
+        || invite.quorum.as_ref().is_some_and(|offer| offer.len() > quorum::LONGEST)
+    {
+        return Err(InviteFault::Terms);
+    }
     let grant = grant.ok_or(InviteFault::Grant)?;
     if !grant_fits(&grant, local, call, &invite.terms) {
         return Err(InviteFault::Grant);
@@ -118,10 +125,18 @@ pub(crate) fn grant_fits(grant: &Signed, local: &Local, call: CallId, terms: &un
 pub(crate) enum IncomingState {
     /// It rings; a person decides.
     AwaitingDecision,
-    /// The person said yes; two agreements of this device's key are asked for.
-    AwaitingAgreement { ephemeral_static: Option<SharedSecret>, static_static: Option<SharedSecret> },
+    /// The person said yes; two agreements of this device's key are asked for where the keys agree, and a quorum secret where the terms say so.
+    AwaitingAgreement(Awaited),
     /// The answer is out.
     AwaitingConfirm(Box<Pending>),
+}
+
+/// What an answer is made of.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited {
+    ephemeral_static: Option<SharedSecret>,
+    static_static: Option<SharedSecret>,
+    quorum: Option<Exchanged>,
 }
 
 /// Keys that the caller has not confirmed yet.
@@ -130,6 +145,16 @@ pub(crate) struct Pending {
     transcript: Transcript,
     keys: CallKeys,
     half: Half,
+    quorum: Option<QuorumNodes>,
+}
+
+/// An answer as it leaves.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) body: Vec<u8>,
+    pub(crate) mac: [u8; 32],
+    /// This side's half, where nothing agrees (rule CALL-2).
+    pub(crate) legacy: Option<LegacyHalf>,
 }
 
 /// Which of the two agreements an answer is to.
@@ -156,53 +181,85 @@ impl Incoming {
         self.checked.invite.call
     }
 
-    /// Takes one of the two agreements. With both, makes the answer: its body and MAC.
+    /// Takes one of the two agreements. With everything there, makes the answer.
     pub(crate) fn agreed(
         &mut self,
         local: &Local,
         share: CalleeShare,
         secret: SharedSecret,
         rng: &mut impl rand_core::CryptoRng,
-    ) -> Option<(Vec<u8>, [u8; 32])> {
-        let IncomingState::AwaitingAgreement { ephemeral_static, static_static } = &mut self.state else {
-            return None;
-        };
+    ) -> Option<Made> {
+        let IncomingState::AwaitingAgreement(awaited) = &mut self.state else { return None };
         match share {
-            CalleeShare::EphemeralStatic => *ephemeral_static = Some(secret),
-            CalleeShare::StaticStatic => *static_static = Some(secret),
+            CalleeShare::EphemeralStatic => awaited.ephemeral_static = Some(secret),
+            CalleeShare::StaticStatic => awaited.static_static = Some(secret),
         }
-        if ephemeral_static.is_none() || static_static.is_none() {
-            return None;
-        }
-        let (ephemeral_static, static_static) = (ephemeral_static.take()?, static_static.take()?);
-        let ephemeral = EphemeralKey::generate(rng);
-        let (body, half) = self.answer(Some(*ephemeral.public()), rng);
-        let shares = Shares {
-            ephemeral_static,
-            static_static,
-            ephemeral_ephemeral: ephemeral.agree(self.checked.invite.ephemeral.as_ref()?).ok()?,
-            static_ephemeral: ephemeral.agree(self.checked.caller_key.p256()?).ok()?,
-        };
-        let transcript = Transcript::new(&self.checked.caller_key, &local.key, &self.checked.body, &body);
-        let mac = self.pend(transcript, CallKeys::derive(&transcript, &shares), half);
-        Some((body, mac))
+        self.answer_if_complete(local, rng)
     }
 
-    /// Makes the answer where nothing agrees: its body, its MAC, and this side's half.
-    pub(crate) fn answer_legacy(
+    /// Takes the quorum secret, whose shares are posted. With everything there, makes the answer.
+    pub(crate) fn gave_quorum(
         &mut self,
         local: &Local,
+        exchanged: Exchanged,
         rng: &mut impl rand_core::CryptoRng,
-    ) -> Option<(Vec<u8>, [u8; 32], LegacyHalf)> {
-        let mine = LegacyHalf::random(rng);
-        let (body, half) = self.answer(None, rng);
-        let transcript = Transcript::new(&self.checked.caller_key, &local.key, &self.checked.body, &body);
-        let keys = CallKeys::derive_legacy(&transcript, self.checked.legacy.as_ref()?, &mine);
-        let mac = self.pend(transcript, keys, half);
-        Some((body, mac, mine))
+    ) -> Option<Made> {
+        let IncomingState::AwaitingAgreement(awaited) = &mut self.state else { return None };
+        if self.checked.invite.terms.quorum && awaited.quorum.is_none() {
+            awaited.quorum = Some(exchanged);
+        }
+        self.answer_if_complete(local, rng)
     }
 
-    fn answer(&self, ephemeral: Option<AgreementPublicKey>, rng: &mut impl rand_core::CryptoRng) -> (Vec<u8>, Half) {
+    /// Makes the answer, once all that it is made of is there.
+    pub(crate) fn answer_if_complete(&mut self, local: &Local, rng: &mut impl rand_core::CryptoRng) -> Option<Made> {
+        let IncomingState::AwaitingAgreement(awaited) = &mut self.state else { return None };
+        if self.checked.invite.terms.quorum && awaited.quorum.is_none() {
+            return None;
+        }
+        let legacy = self.checked.legacy.is_some();
+        if !legacy && (awaited.ephemeral_static.is_none() || awaited.static_static.is_none()) {
+            return None;
+        }
+        let Awaited { ephemeral_static, static_static, quorum } = core::mem::take(awaited);
+        let (secret, set, nodes) = match quorum {
+            Some(Exchanged { secret, set, nodes }) => (Some(secret), Some(set), Some(nodes)),
+            None => (None, None, None),
+        };
+        let transcript =
+            |body: &[u8]| Transcript::new(&self.checked.caller_key, &local.key, &self.checked.body, body);
+        let (body, half, keys, mine) = if let Some(theirs) = &self.checked.legacy {
+            // Nothing agrees: each side has sealed a half to the other.
+            let mine = LegacyHalf::random(rng);
+            let (body, half) = self.answer(None, set, rng);
+            let transcript = transcript(&body);
+            let keys = CallKeys::derive_legacy(&transcript, theirs, &mine, secret.as_ref());
+            (body, half, (transcript, keys), Some(mine))
+        } else {
+            let ephemeral = EphemeralKey::generate(rng);
+            let (body, half) = self.answer(Some(*ephemeral.public()), set, rng);
+            let shares = Shares {
+                ephemeral_static: ephemeral_static?,
+                static_static: static_static?,
+                ephemeral_ephemeral: ephemeral.agree(self.checked.invite.ephemeral.as_ref()?).ok()?,
+                static_ephemeral: ephemeral.agree(self.checked.caller_key.p256()?).ok()?,
+            };
+            let transcript = transcript(&body);
+            let keys = CallKeys::derive(&transcript, &shares, secret.as_ref());
+            (body, half, (transcript, keys), None)
+        };
+        let (transcript, keys) = keys;
+        let mac = keys.confirm_callee.mac(&transcript);
+        self.state = IncomingState::AwaitingConfirm(Box::new(Pending { transcript, keys, half, quorum: nodes }));
+        Some(Made { body, mac, legacy: mine })
+    }
+
+    fn answer(
+        &self,
+        ephemeral: Option<AgreementPublicKey>,
+        quorum: Option<Vec<u8>>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> (Vec<u8>, Half) {
         let half = Half::random(rng);
         let answer = Answer {
             invite: sha256(&[&self.checked.body]),
@@ -210,15 +267,9 @@ impl Incoming {
             half: *half.as_bytes(),
             grant: Grant::hash(&self.checked.grant),
             checkpoint: self.peer.checkpoint().to_vec(),
+            quorum,
         };
         (cbor::encode(&answer), half)
-    }
-
-    /// Waits for the caller's confirmation of these keys; returns the callee's own.
-    fn pend(&mut self, transcript: Transcript, keys: CallKeys, half: Half) -> [u8; 32] {
-        let mac = keys.confirm_callee.mac(&transcript);
-        self.state = IncomingState::AwaitingConfirm(Box::new(Pending { transcript, keys, half }));
-        mac
     }
 
     /// Takes the confirmation: checks MAC and commitment, and yields keys and SAS.
@@ -230,12 +281,13 @@ impl Incoming {
                 pending.keys.confirm_caller.verify(&pending.transcript, mac)
                     && half.opens(&self.checked.invite.commitment, &call)
             }
-            IncomingState::AwaitingDecision | IncomingState::AwaitingAgreement { .. } => false,
+            IncomingState::AwaitingDecision | IncomingState::AwaitingAgreement(_) => false,
         };
         match self.state {
             IncomingState::AwaitingConfirm(pending) if holds => {
                 let sas = Sas::derive(&pending.keys.sas, &pending.transcript, &half, &pending.half);
-                let rest = Answerable { peer: self.peer, caller: self.caller, checked: self.checked };
+                let quorum = pending.quorum;
+                let rest = Answerable { peer: self.peer, caller: self.caller, checked: self.checked, quorum };
                 Ok((pending.keys, sas, rest))
             }
             state => Err(Box::new(Self { state, ..self })),
@@ -249,4 +301,6 @@ pub(crate) struct Answerable {
     pub(crate) peer: TrustedPeer,
     pub(crate) caller: Address,
     pub(crate) checked: Checked,
+    /// Over which nodes the quorum secret went.
+    pub(crate) quorum: Option<QuorumNodes>,
 }

@@ -45,6 +45,7 @@
 pub mod local;
 pub mod outcome;
 pub mod policy;
+pub mod quorum;
 pub mod room;
 pub mod signal;
 

@@ -43,6 +43,9 @@ pub enum Outcome {
     /// Of a room: the device that holds its keys is gone. Never said by a peer.
     #[n(12)]
     HostGone,
+    /// The quorum secret that was to be mixed in did not come together, or one side does not use that swarm (rule RKX-5).
+    #[n(13)]
+    NoQuorum,
 }
 
 impl Outcome {
@@ -62,6 +65,7 @@ impl Outcome {
             Self::Taken => "taken",
             Self::Removed => "removed",
             Self::HostGone => "host_gone",
+            Self::NoQuorum => "no_quorum",
         }
     }
 }

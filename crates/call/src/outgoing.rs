@@ -7,6 +7,7 @@ use undertone_keys::choice::{Agreement, ChoiceError, LegacyPolicy, choose};
 use undertone_keys::digest::sha256;
 use undertone_keys::envelope::Address;
 use undertone_keys::legacy::LegacyHalf;
+use undertone_keys::quorum::QuorumSecret;
 use undertone_keys::record::DeviceRecord;
 use undertone_keys::sas::{Half, Sas};
 use undertone_keys::sign::Signed;
@@ -17,6 +18,7 @@ use undertone_transparency::TrustedPeer;
 
 use crate::local::Local;
 use crate::outcome::Outcome;
+use crate::quorum::{self, QuorumNodes};
 use crate::signal::{Answer, Invite, Signal};
 
 /// Where one of the callee's devices stands.
@@ -42,6 +44,18 @@ pub(crate) struct Answered {
     static_ephemeral: Option<SharedSecret>,
     /// The callee's half, where nothing agrees.
     legacy: Option<LegacyHalf>,
+    quorum: Quorum,
+}
+
+/// The quorum secret of a leg.
+#[derive(Debug)]
+enum Quorum {
+    /// None is mixed in.
+    NotOfTheTerms,
+    /// Its shares are being fetched.
+    Awaited,
+    /// It is there.
+    Taken(QuorumSecret, QuorumNodes),
 }
 
 /// What an answer leads to.
@@ -49,8 +63,9 @@ pub(crate) struct Answered {
 pub(crate) enum Next {
     /// It is not one to our invite.
     Nothing,
-    /// This device's key must agree with the callee's static key, and with this ephemeral of it.
-    Agree(AgreementPublicKey),
+    /// This device's key must agree with the callee's static key, and with this ephemeral of it, where there is one; and the quorum secret is to be
+    /// fetched from where this says, where there is one.
+    Obtain(Option<AgreementPublicKey>, Option<Vec<u8>>),
     /// Everything is there.
     Confirm(Result<Box<Confirmed>, Outcome>),
 }
@@ -67,6 +82,7 @@ pub(crate) struct Leg {
     pub(crate) address: Address,
     pub(crate) key: StaticKey,
     share: Share,
+    wants_quorum: bool,
     half: Half,
     /// The exact bytes of the invite's body.
     pub(crate) invite: Vec<u8>,
@@ -96,6 +112,8 @@ pub(crate) struct Confirmed {
     pub(crate) peer_grant: [u8; 32],
     /// What the callee was shown of the log.
     pub(crate) told: Vec<u8>,
+    /// Over which nodes the quorum secret came.
+    pub(crate) quorum: Option<QuorumNodes>,
 }
 
 #[derive(Debug)]
@@ -119,7 +137,7 @@ impl Leg {
         peer: &TrustedPeer,
         record: &DeviceRecord,
         call: CallId,
-        terms: Terms,
+        (terms, quorum): (Terms, Option<&[u8]>),
         grant: &Signed,
         wall: undertone_keys::WallTime,
         legacy: LegacyPolicy,
@@ -150,8 +168,10 @@ impl Leg {
             grant: Grant::hash(grant),
             created: wall,
             checkpoint: peer.checkpoint().to_vec(),
+            quorum: quorum.map(<[u8]>::to_vec),
         };
         Ok(Self {
+            wants_quorum: terms.quorum,
             address,
             key,
             share,
@@ -188,40 +208,28 @@ impl Leg {
     pub(crate) fn answered(&mut self, local: &Local, body: Vec<u8>, mac: [u8; 32], legacy: Option<LegacyHalf>) -> Next {
         let answer = cbor::decode::<Answer>(&body).ok().filter(|answer| answer.invite == sha256(&[&self.invite]));
         let Some(answer) = answer.filter(|_| self.is_open()) else { return Next::Nothing };
-        let next = match (&self.share, answer.ephemeral, &legacy) {
+        let ephemeral = match (&self.share, answer.ephemeral, &legacy) {
             (Share::Agreement(_), Some(ephemeral), None) => Some(ephemeral),
             (Share::Legacy(_), None, Some(_)) => None,
             // One that goes the other way is not an answer to this invite (rule NEG-1).
             _ => return Next::Nothing,
         };
-        let answered = Answered { body, answer, mac, static_static: None, static_ephemeral: None, legacy };
+        let set = answer.quorum.clone();
+        // Neither is one that leaves the quorum secret out, or brings one that was not asked for.
+        if set.is_some() != self.wants_quorum || set.as_ref().is_some_and(|set| set.len() > quorum::LONGEST) {
+            return Next::Nothing;
+        }
+        let quorum = if self.wants_quorum { Quorum::Awaited } else { Quorum::NotOfTheTerms };
+        let answered = Answered { body, answer, mac, static_static: None, static_ephemeral: None, legacy, quorum };
         self.state = LegState::AwaitingAgreement(Box::new(answered));
-        match next {
-            Some(ephemeral) => Next::Agree(ephemeral),
-            None => Next::Confirm(self.confirm_legacy(local).map(Box::new).ok_or(Outcome::RefusedByProof)),
+        if ephemeral.is_none() && set.is_none() {
+            return Next::Confirm(self.confirm(local).map(Box::new).ok_or(Outcome::RefusedByProof));
         }
+        Next::Obtain(ephemeral, set)
     }
 
-    fn confirm_legacy(&self, local: &Local) -> Option<Confirmed> {
-        let (LegState::AwaitingAgreement(answered), Share::Legacy(mine)) = (&self.state, &self.share) else {
-            return None;
-        };
-        let transcript = Transcript::new(&local.key, &self.key, &self.invite, &answered.body);
-        let keys = CallKeys::derive_legacy(&transcript, mine, answered.legacy.as_ref()?);
-        self.check(answered, &transcript, keys)
-    }
 
-    fn check(&self, answered: &Answered, transcript: &Transcript, keys: CallKeys) -> Option<Confirmed> {
-        if !keys.confirm_callee.verify(transcript, &answered.mac) {
-            return None;
-        }
-        let sas = Sas::derive(&keys.sas, transcript, &self.half, &Half::from_bytes(answered.answer.half));
-        let mac = keys.confirm_caller.mac(transcript);
-        let (peer_grant, told) = (answered.answer.grant, answered.answer.checkpoint.clone());
-        Some(Confirmed { keys, sas, half: self.half, mac, peer_grant, told })
-    }
-
-    /// Takes one of the two agreements. With both, checks the callee's MAC.
+    /// Takes one of the two agreements. With everything there, checks the callee's MAC.
     ///
     /// # Errors
     /// When the answer does not confirm: the leg is gone.
@@ -236,31 +244,76 @@ impl Leg {
             CallerShare::StaticStatic => answered.static_static = Some(secret),
             CallerShare::StaticEphemeral => answered.static_ephemeral = Some(secret),
         }
-        if answered.static_static.is_none() || answered.static_ephemeral.is_none() {
-            return Ok(None);
-        }
-        let (Some(static_static), Some(static_ephemeral)) =
-            (answered.static_static.take(), answered.static_ephemeral.take())
-        else {
-            return Ok(None);
-        };
-        let confirmed = self.confirm(local, static_static, static_ephemeral);
-        confirmed.map(|confirmed| Some(Box::new(confirmed))).ok_or(Outcome::RefusedByProof)
+        self.confirm_if_complete(local)
     }
 
-    fn confirm(&self, local: &Local, static_static: SharedSecret, static_ephemeral: SharedSecret) -> Option<Confirmed> {
-        let (LegState::AwaitingAgreement(answered), Share::Agreement(ephemeral)) = (&self.state, &self.share) else {
-            return None;
-        };
-        let shares = Shares {
-            ephemeral_static: ephemeral.agree(self.key.p256()?).ok()?,
-            static_static,
-            ephemeral_ephemeral: ephemeral.agree(&answered.answer.ephemeral?).ok()?,
-            static_ephemeral,
-        };
+    /// Takes the quorum secret. With everything there, checks the callee's MAC: under a wrong secret it does not hold.
+    ///
+    /// # Errors
+    /// When the answer does not confirm: the leg is gone.
+    pub(crate) fn took_quorum(
+        &mut self,
+        local: &Local,
+        (secret, nodes): (QuorumSecret, QuorumNodes),
+    ) -> Result<Option<Box<Confirmed>>, Outcome> {
+        let LegState::AwaitingAgreement(answered) = &mut self.state else { return Ok(None) };
+        if !matches!(answered.quorum, Quorum::Awaited) {
+            return Ok(None);
+        }
+        answered.quorum = Quorum::Taken(secret, nodes);
+        self.confirm_if_complete(local)
+    }
+
+    fn confirm_if_complete(&mut self, local: &Local) -> Result<Option<Box<Confirmed>>, Outcome> {
+        let LegState::AwaitingAgreement(answered) = &self.state else { return Ok(None) };
+        let agreed = answered.static_static.is_some() && answered.static_ephemeral.is_some();
+        let has_shares = agreed || matches!(self.share, Share::Legacy(_));
+        if !has_shares || matches!(answered.quorum, Quorum::Awaited) {
+            return Ok(None);
+        }
+        self.confirm(local).map(|confirmed| Some(Box::new(confirmed))).ok_or(Outcome::RefusedByProof)
+    }
+
+    fn confirm(&mut self, local: &Local) -> Option<Confirmed> {
+        let LegState::AwaitingAgreement(answered) = &mut self.state else { return None };
         let transcript = Transcript::new(&local.key, &self.key, &self.invite, &answered.body);
-        let keys = CallKeys::derive(&transcript, &shares);
-        self.check(answered, &transcript, keys)
+        let quorum = match &answered.quorum {
+            Quorum::Taken(secret, _) => Some(secret),
+            Quorum::NotOfTheTerms => None,
+            Quorum::Awaited => return None,
+        };
+        let keys = match &self.share {
+            Share::Legacy(mine) => CallKeys::derive_legacy(&transcript, mine, answered.legacy.as_ref()?, quorum),
+            Share::Agreement(ephemeral) => {
+                let shares = Shares {
+                    ephemeral_static: ephemeral.agree(self.key.p256()?).ok()?,
+                    static_static: answered.static_static.take()?,
+                    ephemeral_ephemeral: ephemeral.agree(&answered.answer.ephemeral?).ok()?,
+                    static_ephemeral: answered.static_ephemeral.take()?,
+                };
+                CallKeys::derive(&transcript, &shares, quorum)
+            }
+        };
+        answered.check(&self.half, &transcript, keys)
+    }
+}
+
+impl Answered {
+    fn check(&self, half: &Half, transcript: &Transcript, keys: CallKeys) -> Option<Confirmed> {
+        if !keys.confirm_callee.verify(transcript, &self.mac) {
+            return None;
+        }
+        let sas = Sas::derive(&keys.sas, transcript, half, &Half::from_bytes(self.answer.half));
+        let mac = keys.confirm_caller.mac(transcript);
+        let (peer_grant, told) = (self.answer.grant, self.answer.checkpoint.clone());
+        Some(Confirmed { keys, sas, half: *half, mac, peer_grant, told, quorum: self.quorum() })
+    }
+
+    const fn quorum(&self) -> Option<QuorumNodes> {
+        match &self.quorum {
+            Quorum::Taken(_, nodes) => Some(*nodes),
+            Quorum::NotOfTheTerms | Quorum::Awaited => None,
+        }
     }
 }
 
@@ -272,8 +325,9 @@ impl Outgoing {
     /// How the call ends when no leg is left in the game.
     pub(crate) fn verdict(&self) -> Option<Outcome> {
         let rank = |outcome: &Outcome| match outcome {
-            Outcome::RefusedByProof => 3,
-            Outcome::RefusedByPolicy => 2,
+            Outcome::RefusedByProof => 4,
+            Outcome::RefusedByPolicy => 3,
+            Outcome::NoQuorum => 2,
             Outcome::Busy => 1,
             _ => 0,
         };

@@ -24,6 +24,7 @@ use crate::mailbox::{Mailbox, Opening, Receipt};
 use crate::outcome::Outcome;
 use crate::outgoing::{CallerShare, LegState, Outgoing};
 use crate::policy::Policy;
+use crate::quorum::{Exchange, Exchanged, NoQuorum};
 use crate::signal::Signal;
 pub use interface::{DialError, Established, Event, Input, Output, Ringing, Role};
 
@@ -49,6 +50,8 @@ struct Active {
 enum Purpose {
     Caller(CallId, DeviceId, CallerShare),
     Callee(CallId, CalleeShare),
+    CallerQuorum(CallId, DeviceId),
+    CalleeQuorum(CallId),
 }
 
 #[derive(Debug)]
@@ -122,9 +125,9 @@ impl Phone {
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<(), DialError> {
         match input {
-            Input::Dial { peer, call, terms, grant, wall, legacy } => {
+            Input::Dial { peer, call, terms, grant, wall, legacy, quorum } => {
                 self.wall = wall;
-                return self.dial(now, peer, call, (terms, legacy), grant, rng);
+                return self.dial(now, peer, call, (terms, legacy, quorum), grant, rng);
             }
             Input::Received { envelope, peer, grant, wall } => {
                 self.wall = wall;
@@ -132,11 +135,13 @@ impl Phone {
             }
             Input::Undelivered { device, call } => self.undelivered(now, device, call),
             Input::Answered { request, answer } => self.key_answered(now, request, answer, rng),
+            Input::Exchanged { request, exchanged } => self.exchanged(now, request, exchanged, rng),
             Input::Accept => self.accept(now, rng),
             Input::Decline => self.decline(Outcome::Declined, rng),
             Input::Refuse => self.decline(Outcome::RefusedByPolicy, rng),
             Input::Disprove => self.decline(Outcome::RefusedByProof, rng),
             Input::Busy => self.decline(Outcome::Busy, rng),
+            Input::NoQuorum => self.decline(Outcome::NoQuorum, rng),
             Input::HangUp => self.hang_up(rng),
             Input::End(outcome) => self.end(outcome, rng),
             Input::PeerGone => self.peer_gone(),
@@ -174,7 +179,7 @@ impl Phone {
                 IncomingState::AwaitingConfirm(_) => {
                     Some((incoming.resent_at + self.policy.resend).min(incoming.deadline))
                 }
-                IncomingState::AwaitingDecision | IncomingState::AwaitingAgreement { .. } => Some(incoming.deadline),
+                IncomingState::AwaitingDecision | IncomingState::AwaitingAgreement(_) => Some(incoming.deadline),
             },
         }
     }
@@ -262,6 +267,30 @@ impl Phone {
         self.agreements.push((request, purpose));
     }
 
+    /// Has something done with the swarm.
+    fn exchange(&mut self, exchange: Exchange, purpose: Purpose) {
+        let request = self.next_request;
+        self.next_request += 1;
+        self.agreements.push((request, purpose));
+        self.outputs.push_back(Output::Exchange { request, exchange });
+    }
+
+    fn exchanged(
+        &mut self,
+        now: Time,
+        request: u64,
+        exchanged: Result<Exchanged, NoQuorum>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let Some(place) = self.agreements.iter().position(|(number, _)| *number == request) else { return };
+        match self.agreements.remove(place).1 {
+            Purpose::CallerQuorum(call, device) => self.caller_exchanged(now, (call, device), exchanged, rng),
+            Purpose::CalleeQuorum(call) => self.callee_exchanged(now, call, exchanged, rng),
+            // A key was asked there, and still is.
+            purpose @ (Purpose::Caller(..) | Purpose::Callee(..)) => self.agreements.push((request, purpose)),
+        }
+    }
+
     fn ask_key(&mut self, question: Question) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
@@ -288,6 +317,7 @@ impl Phone {
         match self.agreements.remove(place).1 {
             Purpose::Caller(call, device, share) => self.caller_agreed(now, (call, device, share), secret, rng),
             Purpose::Callee(call, share) => self.callee_agreed(now, call, share, secret, rng),
+            purpose @ (Purpose::CallerQuorum(..) | Purpose::CalleeQuorum(_)) => self.agreements.push((request, purpose)),
         }
     }
 

@@ -55,6 +55,9 @@ pub struct Invite {
     /// The caller's newest checkpoint of the key directory's log, for the callee to compare (rule KT-13).
     #[cbor(n(12), with = "minicbor::bytes")]
     pub checkpoint: Vec<u8>,
+    /// What the caller says of its swarm, exactly where the terms say that a quorum secret is mixed in (rule RKX-5).
+    #[cbor(n(13), with = "minicbor::bytes")]
+    pub quorum: Option<Vec<u8>>,
 }
 
 /// The answer's body. Its exact bytes enter the transcript. CBOR map with these keys.
@@ -76,6 +79,9 @@ pub struct Answer {
     /// The callee's newest checkpoint of the key directory's log, for the caller to compare (rule KT-13).
     #[cbor(n(4), with = "minicbor::bytes")]
     pub checkpoint: Vec<u8>,
+    /// Where the shares of the quorum secret are, exactly where the invite asks for one, and what each is.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub quorum: Option<Vec<u8>>,
 }
 
 /// A signal: the text of one envelope.

@@ -104,6 +104,7 @@ fn called(lie: CallersLie) -> Vec<String> {
         caller_account: if lie == CallersLie::OwnAccount { another_account } else { ada.account },
         callee_account: if lie == CallersLie::CalleesAccount { another_account } else { bob.account },
         checkpoint: Vec::new(),
+        quorum: None,
     });
     say(&mut world, ADA, call, &Signal::Invite(invite.clone()));
     world.input(BOB, Input::Accept);
@@ -116,7 +117,7 @@ fn called(lie: CallersLie) -> Vec<String> {
         static_ephemeral: world.devices[ADA].key.p256().agree(&answer.ephemeral.unwrap()).unwrap(),
     };
     let transcript = Transcript::new(&ada.key, &bob.key, &invite, &body);
-    let keys = CallKeys::derive(&transcript, &shares);
+    let keys = CallKeys::derive(&transcript, &shares, None);
     assert!(keys.confirm_callee.verify(&transcript, &mac), "what Bob answers holds");
     let mut mac = keys.confirm_caller.mac(&transcript);
     mac[31] ^= u8::from(lie == CallersLie::Mac);
@@ -173,6 +174,7 @@ fn calls(lie: CalleesLie) -> Vec<String> {
         half: *half.as_bytes(),
         grant: Grant::hash(&world.any_grant(BOB, call, Protection::Blind)),
         checkpoint: Vec::new(),
+        quorum: None,
     });
     // Somebody who has the callee's signing key and not its agreement key.
     let thief = EphemeralKey::generate(&mut world.rng);
@@ -185,7 +187,7 @@ fn calls(lie: CalleesLie) -> Vec<String> {
         static_ephemeral: ephemeral.agree(ada.key.p256().unwrap()).unwrap(),
     };
     let transcript = Transcript::new(&ada.key, &bob.key, &invite, &answer);
-    let mut mac = CallKeys::derive(&transcript, &shares).confirm_callee.mac(&transcript);
+    let mut mac = CallKeys::derive(&transcript, &shares, None).confirm_callee.mac(&transcript);
     mac[0] ^= u8::from(lie == CalleesLie::Mac);
     say(&mut world, BOB, call, &Signal::Answer { body: answer, mac });
     world.words(ADA)
@@ -248,6 +250,7 @@ fn neg_1_in_glare_nobody_is_put_into_a_call_on_other_terms() {
         caller_account: bob.account,
         callee_account: ada.account,
         checkpoint: Vec::new(),
+        quorum: None,
     };
     world.granted = Some(Protection::Hop);
     say(&mut world, BOB, low, &Signal::Invite(cbor::encode(&invite)));

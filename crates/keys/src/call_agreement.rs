@@ -9,7 +9,8 @@
 //! media key, two confirmation keys, SAS key = HKDF-Expand(PRK, label)
 //! ```
 //!
-//! Where one side has RSA alone the four agreements are two random halves in envelopes (rule CALL-2).
+//! Where one side has RSA alone the four agreements are two random halves in envelopes (rule CALL-2). Where the terms say that a quorum secret is
+//! mixed in, it stands behind either (rules NEG-1, RKX-5): `... || label 0x00 || secret`.
 //!
 //! The bodies name users, devices, call id, grants and everything that NEG-1 fixes. Both sides confirm by a MAC
 //! over the transcript before any frame is sealed.
@@ -21,6 +22,7 @@ use crate::digest::labelled_sha256;
 use crate::hkdf::{Prk, Sha256};
 use crate::labels::{self, Label};
 use crate::legacy::LegacyHalf;
+use crate::quorum::QuorumSecret;
 use crate::secret::Secret;
 use crate::static_key::StaticKey;
 
@@ -121,27 +123,34 @@ impl CallKeys {
     /// Derives all keys of a call in which one side has RSA alone (rule CALL-2): from a half that each side drew, sealed to
     /// the other in an envelope. Everything else is as in any call; there is no forward secrecy.
     #[must_use]
-    pub fn derive_legacy(transcript: &Transcript, caller: &LegacyHalf, callee: &LegacyHalf) -> Self {
+    pub fn derive_legacy(
+        transcript: &Transcript,
+        caller: &LegacyHalf,
+        callee: &LegacyHalf,
+        quorum: Option<&QuorumSecret>,
+    ) -> Self {
         let label = labels::CALL_LEGACY.as_bytes();
-        Self::from_prk(&Prk::<Sha256>::extract(&transcript.0, &[label, &[0], caller.expose(), callee.expose()]))
+        Self::extract(transcript, &[label, &[0], caller.expose(), callee.expose()], quorum)
     }
 
-    /// Derives all keys of a call.
+    /// Derives all keys of a call, with the quorum secret where its terms say that one is mixed in.
     #[must_use]
-    pub fn derive(transcript: &Transcript, shares: &Shares) -> Self {
-        let prk = Prk::<Sha256>::extract(
-            &transcript.0,
-            &[
-                shares.ephemeral_static.expose(),
-                shares.static_static.expose(),
-                shares.ephemeral_ephemeral.expose(),
-                shares.static_ephemeral.expose(),
-            ],
-        );
-        Self::from_prk(&prk)
+    pub fn derive(transcript: &Transcript, shares: &Shares, quorum: Option<&QuorumSecret>) -> Self {
+        let shares: [&[u8]; 4] = [
+            shares.ephemeral_static.expose(),
+            shares.static_static.expose(),
+            shares.ephemeral_ephemeral.expose(),
+            shares.static_ephemeral.expose(),
+        ];
+        Self::extract(transcript, &shares, quorum)
     }
 
-    fn from_prk(prk: &Prk<Sha256>) -> Self {
+    fn extract(transcript: &Transcript, agreed: &[&[u8]], quorum: Option<&QuorumSecret>) -> Self {
+        let mut material = agreed.to_vec();
+        if let Some(secret) = quorum {
+            material.extend([labels::CALL_QUORUM.as_bytes(), &[0], secret.expose()]);
+        }
+        let prk = Prk::<Sha256>::extract(&transcript.0, &material);
         Self {
             confirm_caller: ConfirmKey(prk.derive(labels::CALL_CONFIRM_CALLER, &[])),
             confirm_callee: ConfirmKey(prk.derive(labels::CALL_CONFIRM_CALLEE, &[])),

@@ -31,6 +31,8 @@ pub const DEVICE_RECORD: Label = Label::declare("undertone/ID-2/record/v1");
 pub const AGREEMENT_POSSESSION: Label = Label::declare("undertone/ID-2/possession/v1");
 /// Proof of possession of a device's RSA key: the key of the MAC, and the label of the challenge.
 pub const LEGACY_POSSESSION: Label = Label::declare("undertone/ID-2/legacy-possession/v1");
+/// What goes before a quorum secret where it is mixed into a call's key.
+pub const CALL_QUORUM: Label = Label::declare("undertone/RKX-5/call/v1");
 /// The account key's signature over a device list.
 pub const DEVICE_LIST: Label = Label::declare("undertone/ID-2/list/v1");
 /// The sender's signature over an envelope.

@@ -24,7 +24,7 @@ fn every_debug() {
         static_ephemeral: a.agree(b.public()).unwrap(),
     };
     let transcript = Transcript::new(&(*a.public()).into(), &(*b.public()).into(), b"", b"");
-    let keys = CallKeys::derive(&transcript, &shares);
+    let keys = CallKeys::derive(&transcript, &shares, None);
     let half = Half::from_bytes([0; 32]);
     let user = UserId::parse("ada", "x").unwrap();
     let lines = [

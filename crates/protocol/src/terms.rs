@@ -131,7 +131,8 @@ impl Terms {
     /// Whether two people may agree on these for a call, in this version.
     #[must_use]
     pub fn are_of_a_call(&self) -> bool {
-        self.is_shared() && *self == Self::one_to_one(self.protection)
+        let terms = Self { quorum: self.quorum, ..Self::one_to_one(self.protection) };
+        self.is_shared() && *self == terms
     }
 
     /// Whether a room may have these, in this version.
@@ -186,6 +187,12 @@ impl Terms {
             group_suite: None,
             audience: None,
         }
+    }
+
+    /// The same where a quorum secret is mixed in (rule RKX-5).
+    #[must_use]
+    pub const fn with_quorum(self) -> Self {
+        Self { quorum: true, ..self }
     }
 
     /// The terms of a room whose keys a member draws and hands out, or, in a hop room, each connection to the relay has.

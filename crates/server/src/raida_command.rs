@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use undertone_raida::coin::Denomination;
 use undertone_raida::node::coins::{Coins, Progress};
-use undertone_server::raida::{self, RaidaConfig, RaidaProfile};
+use undertone_server::raida::{self, RaidaConfig, RaidaProfile, SwarmConfig, SwarmServing};
 use undertone_server::signal::wall_time;
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +20,14 @@ pub(crate) enum Raida {
 One port, UDP and TCP. The profile `strict` is the default; `compat` in the configuration serves peers that need the protocol as it is
 documented, and lets anybody take coins over: docs/spec/raida.md has the differences.")]
     Serve(Options),
+    /// Serve all nodes of a swarm in one process, for trying out and for demonstrations.
+    #[command(after_help = "Example:
+  undertone-server raida swarm --data swarm --wallets 2
+  undertone raida enrol --swarm swarm/swarm.toml --keys swarm/wallets/1.keys
+
+Nodes in one process are one operator's, who could put every secret together: what a quorum is for takes nodes of people who do not answer
+to each other. Give each account the swarm's description and one wallet, and remove the wallet's file when it was enrolled.")]
+    Swarm(SwarmOptions),
     /// Issue, take over and look at coins, while the node does not run.
     Coins {
         #[command(subcommand)]
@@ -41,6 +49,34 @@ pub(crate) struct Options {
     /// One port, for TCP and UDP; port 0 takes a free one [default: 127.0.0.1:50000].
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SwarmOptions {
+    /// Configuration file (TOML) of each node; its number, folder and address are the swarm's.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", default_value = "undertone-swarm")]
+    data: PathBuf,
+    /// How many nodes.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u8).range(2..=25))]
+    nodes: u8,
+    /// How many of them make a secret [default: about two thirds, of 25 nodes 17].
+    #[arg(long, value_name = "K")]
+    threshold: Option<u8>,
+    /// The first node's address, for TCP and UDP; the others have the ports behind it, and with port 0 free ones.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:50000")]
+    listen: SocketAddr,
+    /// The address that clients reach the nodes at, where they do not listen on it.
+    #[arg(long, value_name = "ADDR")]
+    public: Option<std::net::IpAddr>,
+    /// How many wallets to make, each for one account.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    wallets: u32,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -83,14 +119,14 @@ A line of the file is `<coin> <node> <key>`. Hand it to whom the coins are for, 
     Stats(Options),
 }
 
+fn from_file(path: Option<&PathBuf>) -> anyhow::Result<RaidaConfig> {
+    let Some(path) = path else { return Ok(RaidaConfig::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is not a node's configuration", path.display()))
+}
+
 fn configuration(options: &Options) -> anyhow::Result<RaidaConfig> {
-    let mut config = match &options.config {
-        None => RaidaConfig::default(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            toml::from_str(&text).with_context(|| format!("{} is not a node's configuration", path.display()))?
-        }
-    };
+    let mut config = from_file(options.config.as_ref())?;
     config.raida = options.raida.unwrap_or(config.raida);
     config.data = options.data.clone().unwrap_or(config.data);
     config.listen = options.listen.unwrap_or(config.listen);
@@ -126,6 +162,7 @@ fn open(config: RaidaConfig) -> anyhow::Result<(RaidaConfig, Coins)> {
 pub(crate) async fn run(command: Raida) -> anyhow::Result<()> {
     match command {
         Raida::Serve(options) => serve(options).await,
+        Raida::Swarm(options) => swarm(options).await,
         Raida::Coins { command } => coins(command),
     }
 }
@@ -153,6 +190,41 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         println!("{ready}");
     } else {
         println!("ready: node {} at {address}, udp and tcp  profile {profile}  {used} coins in use", config.raida);
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tokio::task::spawn_blocking(move || serving.stop()).await??;
+    Ok(())
+}
+
+async fn swarm(options: SwarmOptions) -> anyhow::Result<()> {
+    let node = RaidaConfig { data: options.data.clone(), ..from_file(options.config.as_ref())? };
+    node.check()?;
+    if node.profile == RaidaProfile::Compat {
+        tracing::warn!("the profile is `compat`: whoever reaches these nodes can take coins over");
+    }
+    let SwarmOptions { nodes, threshold, listen, public, wallets, json, .. } = options;
+    let config = SwarmConfig { nodes, threshold, listen, public, wallets, node };
+    undertone_server::files::open_as_many_as_allowed();
+    let _too_large = signal(SignalKind::from_raw(25))?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let serving = tokio::task::spawn_blocking(move || SwarmServing::start(&config)).await??;
+    let (swarm, file) = (&serving.swarm, serving.file.display());
+    if json {
+        let nodes: Vec<_> = swarm.nodes().iter().map(|node| node.address.to_string()).collect();
+        let wallets: Vec<_> = serving.wallets.iter().map(|path| path.display().to_string()).collect();
+        let ready = serde_json::json!({
+            "event": "ready", "swarm": swarm.id().to_string(), "file": file.to_string(), "threshold": swarm.threshold(),
+            "nodes": nodes, "wallets": wallets,
+        });
+        println!("{ready}");
+    } else {
+        println!("ready: {} nodes, any {} of which make a secret  {file}", swarm.nodes().len(), swarm.threshold());
+        for wallet in &serving.wallets {
+            println!("  for one account: undertone raida enrol --swarm {file} --keys {}", wallet.display());
+        }
     }
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -6,9 +6,10 @@ use undertone_keys::legacy::LegacyHalf;
 use undertone_keys::{CallId, DeviceId, Time, WallTime};
 
 use super::{Active, Established, Event, Output, Phone, Purpose, Role, State};
-use crate::incoming::{self, CalleeShare, Incoming, IncomingState, InviteFault};
+use crate::incoming::{self, Awaited, CalleeShare, Incoming, IncomingState, InviteFault, Made};
 use crate::mailbox::Opening;
 use crate::outcome::Outcome;
+use crate::quorum::{Exchange, Exchanged, NoQuorum};
 use crate::signal::Signal;
 
 impl Phone {
@@ -84,13 +85,21 @@ impl Phone {
         }
         let envelope = self.tell(&caller, &key, call, &Signal::Ringing, rng);
         let (standing, terms, agreement) = (peer.standing(), checked.invite.terms, checked.agreement());
-        let told = checked.invite.checkpoint.clone();
+        let (told, quorum) = (checked.invite.checkpoint.clone(), checked.invite.quorum.clone());
         // The caller's clock decides; the margin is for its last word to arrive.
         let deadline = now + self.policy.ringing + self.policy.resend;
         let state = IncomingState::AwaitingDecision;
         let incoming = Incoming { peer, caller: caller.clone(), checked, state, envelope, resent_at: now, deadline };
         self.state = State::Incoming(Box::new(incoming));
-        self.outputs.push_back(Output::Event(Event::Incoming { call, caller, standing, terms, agreement, told }));
+        self.outputs.push_back(Output::Event(Event::Incoming {
+            call,
+            caller,
+            standing,
+            terms,
+            agreement,
+            told,
+            quorum,
+        }));
         if glare {
             self.accept(now, rng);
         }
@@ -103,29 +112,59 @@ impl Phone {
         }
         let call = incoming.call();
         let until = self.wall.plus(2 * self.policy.invite_validity);
-        incoming.state = IncomingState::AwaitingAgreement { ephemeral_static: None, static_static: None };
+        incoming.state = IncomingState::AwaitingAgreement(Awaited::default());
         incoming.deadline = now + self.policy.confirm;
         let keys = incoming.checked.invite.ephemeral.zip(incoming.checked.caller_key.p256().copied());
+        let offer = incoming.checked.invite.quorum.clone();
         self.accepted.push((call, until));
         self.outputs.push_back(Output::Store { call, until });
-        match keys {
-            Some((ephemeral, caller_key)) => {
-                self.ask(ephemeral, Purpose::Callee(call, CalleeShare::EphemeralStatic));
-                self.ask(caller_key, Purpose::Callee(call, CalleeShare::StaticStatic));
-            }
-            None => self.answer_legacy(now, rng),
+        if let Some(offer) = offer {
+            self.exchange(Exchange::Give { offer }, Purpose::CalleeQuorum(call));
+        }
+        if let Some((ephemeral, caller_key)) = keys {
+            self.ask(ephemeral, Purpose::Callee(call, CalleeShare::EphemeralStatic));
+            self.ask(caller_key, Purpose::Callee(call, CalleeShare::StaticStatic));
+        }
+        // Where nothing agrees, and no secret is waited for, the answer can be made at once.
+        let State::Incoming(incoming) = &mut self.state else { return };
+        let made = incoming.answer_if_complete(&self.mailbox.local, rng);
+        self.send_answer(now, made, rng);
+    }
+
+    /// The answer leaves, if it is there.
+    fn send_answer(&mut self, now: Time, made: Option<Made>, rng: &mut impl rand_core::CryptoRng) {
+        let (Some(Made { body, mac, legacy }), State::Incoming(incoming)) = (made, &mut self.state) else { return };
+        incoming.deadline = now + self.policy.confirm;
+        incoming.resent_at = now;
+        let (call, caller, key) = (incoming.call(), incoming.caller.clone(), incoming.checked.caller_key.clone());
+        let signal = match legacy {
+            Some(half) => Signal::LegacyAnswer { body, mac, half },
+            None => Signal::Answer { body, mac },
+        };
+        let envelope = self.tell(&caller, &key, call, &signal, rng);
+        if let State::Incoming(incoming) = &mut self.state {
+            incoming.envelope = envelope;
         }
     }
 
-    /// Nothing agrees: the answer can be made at once.
-    fn answer_legacy(&mut self, now: Time, rng: &mut impl rand_core::CryptoRng) {
+    /// What was to be done for the answer was done, or was not.
+    pub(super) fn callee_exchanged(
+        &mut self,
+        now: Time,
+        call: CallId,
+        exchanged: Result<Exchanged, NoQuorum>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
         let State::Incoming(incoming) = &mut self.state else { return };
-        let Some((body, mac, half)) = incoming.answer_legacy(&self.mailbox.local, rng) else { return };
-        incoming.resent_at = now;
-        let (call, caller, key) = (incoming.call(), incoming.caller.clone(), incoming.checked.caller_key.clone());
-        let envelope = self.tell(&caller, &key, call, &Signal::LegacyAnswer { body, mac, half }, rng);
-        if let State::Incoming(incoming) = &mut self.state {
-            incoming.envelope = envelope;
+        if incoming.call() != call {
+            return;
+        }
+        match exchanged {
+            Ok(exchanged) => {
+                let made = incoming.gave_quorum(&self.mailbox.local, exchanged, rng);
+                self.send_answer(now, made, rng);
+            }
+            Err(NoQuorum) => self.decline(Outcome::NoQuorum, rng),
         }
     }
 
@@ -147,13 +186,8 @@ impl Phone {
             self.over(call, Outcome::RefusedByPolicy);
             return;
         };
-        let Some((body, mac)) = incoming.agreed(&self.mailbox.local, share, secret, rng) else { return };
-        incoming.deadline = now + self.policy.confirm;
-        incoming.resent_at = now;
-        let envelope = self.tell(&caller, &key, call, &Signal::Answer { body, mac }, rng);
-        if let State::Incoming(incoming) = &mut self.state {
-            incoming.envelope = envelope;
-        }
+        let made = incoming.agreed(&self.mailbox.local, share, secret, rng);
+        self.send_answer(now, made, rng);
     }
 
     pub(super) fn confirmed(
@@ -187,6 +221,7 @@ impl Phone {
                     grant: call_of.checked.grant,
                     peer_grant: call_of.checked.invite.grant,
                     told: call_of.checked.invite.checkpoint,
+                    quorum: call_of.quorum,
                 }))));
             }
             Err(incoming) => {

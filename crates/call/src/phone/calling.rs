@@ -12,6 +12,7 @@ use super::{Active, DialError, Established, Event, Output, Phone, Purpose, Role,
 use crate::incoming;
 use crate::outcome::Outcome;
 use crate::outgoing::{CallerShare, Confirmed, Leg, LegState, Next, Outgoing};
+use crate::quorum::{Exchange, Exchanged, LONGEST, NoQuorum};
 use crate::signal::Signal;
 
 impl Phone {
@@ -20,7 +21,7 @@ impl Phone {
         now: Time,
         peer: TrustedPeer,
         call: CallId,
-        (terms, legacy): (Terms, LegacyPolicy),
+        (terms, legacy, quorum): (Terms, LegacyPolicy, Option<Vec<u8>>),
         grant: Signed,
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<(), DialError> {
@@ -30,12 +31,16 @@ impl Phone {
         if !incoming::grant_fits(&grant, &self.mailbox.local, call, &terms) {
             return Err(DialError::Grant);
         }
+        if quorum.is_some() != terms.quorum || quorum.as_ref().is_some_and(|offer| offer.len() > LONGEST) {
+            return Err(DialError::Quorum);
+        }
         // Whoever has RSA alone has said yes to it.
         let legacy = if self.mailbox.local.key.p256().is_none() { LegacyPolicy::Allow } else { legacy };
         let (mut legs, mut refused) = (Vec::new(), None);
-        let here = self.mailbox.local.address.device;
+        let local = &self.mailbox.local;
+        let here = local.address.device;
         for record in peer.devices().filter(|record| record.device != here) {
-            match Leg::new(&self.mailbox.local, &peer, record, call, terms, &grant, self.wall, legacy, rng) {
+            match Leg::new(local, &peer, record, call, (terms, quorum.as_deref()), &grant, self.wall, legacy, rng) {
                 Ok(leg) => legs.push(leg),
                 Err(error) => refused = Some(error),
             }
@@ -124,13 +129,42 @@ impl Phone {
         let Some(leg) = outgoing.leg(device) else { return };
         match leg.answered(local, body, mac, half) {
             Next::Nothing => {}
-            Next::Agree(ephemeral) => {
-                let Some(key) = leg.key.p256().copied() else { return };
-                self.ask(key, Purpose::Caller(call, device, CallerShare::StaticStatic));
-                self.ask(ephemeral, Purpose::Caller(call, device, CallerShare::StaticEphemeral));
+            Next::Obtain(ephemeral, set) => {
+                let agreeing = ephemeral.zip(leg.key.p256().copied());
+                if let Some((ephemeral, key)) = agreeing {
+                    self.ask(key, Purpose::Caller(call, device, CallerShare::StaticStatic));
+                    self.ask(ephemeral, Purpose::Caller(call, device, CallerShare::StaticEphemeral));
+                }
+                if let Some(set) = set {
+                    self.exchange(Exchange::Take { set }, Purpose::CallerQuorum(call, device));
+                }
             }
             Next::Confirm(Ok(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
             Next::Confirm(Err(outcome)) => self.leg_gone((call, device), outcome, rng),
+        }
+    }
+
+    pub(super) fn caller_exchanged(
+        &mut self,
+        now: Time,
+        (call, device): (CallId, DeviceId),
+        exchanged: Result<Exchanged, NoQuorum>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let State::Outgoing(outgoing) = &mut self.state else { return };
+        if outgoing.call != call {
+            return;
+        }
+        let local = &self.mailbox.local;
+        let Some(leg) = outgoing.leg(device) else { return };
+        let result = match exchanged {
+            Ok(exchanged) => leg.took_quorum(local, (exchanged.secret, exchanged.nodes)),
+            Err(NoQuorum) => Err(Outcome::NoQuorum),
+        };
+        match result {
+            Ok(None) => {}
+            Ok(Some(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
+            Err(outcome) => self.leg_gone((call, device), outcome, rng),
         }
     }
 
@@ -181,6 +215,7 @@ impl Phone {
             grant: outgoing.grant,
             peer_grant: confirmed.peer_grant,
             told: confirmed.told,
+            quorum: confirmed.quorum,
         }))));
     }
 }

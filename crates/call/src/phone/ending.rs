@@ -40,7 +40,7 @@ impl Phone {
                         self.end_legs(Outcome::Cancelled, rng);
                         self.over(call, Outcome::Declined);
                     }
-                    Outcome::Busy | Outcome::RefusedByProof | Outcome::RefusedByPolicy => {
+                    Outcome::Busy | Outcome::RefusedByProof | Outcome::RefusedByPolicy | Outcome::NoQuorum => {
                         leg.state = LegState::Gone(outcome);
                         self.settle();
                     }
@@ -52,7 +52,11 @@ impl Phone {
             }
             State::Incoming(incoming) if incoming.call() == call && incoming.caller.device == sender => {
                 let outcome = match outcome {
-                    Outcome::Taken | Outcome::RefusedByProof | Outcome::RefusedByPolicy | Outcome::NoAnswer => outcome,
+                    Outcome::Taken
+                    | Outcome::RefusedByProof
+                    | Outcome::RefusedByPolicy
+                    | Outcome::NoQuorum
+                    | Outcome::NoAnswer => outcome,
                     _ => Outcome::Cancelled,
                 };
                 self.over(call, outcome);
@@ -126,7 +130,7 @@ impl Phone {
                     // The caller's own clock has ended it.
                     IncomingState::AwaitingDecision => self.over(call, Outcome::NoAnswer),
                     // A key that took too long, or a caller that went: if it is still there it stops waiting now.
-                    IncomingState::AwaitingAgreement { .. } | IncomingState::AwaitingConfirm(_) => {
+                    IncomingState::AwaitingAgreement(_) | IncomingState::AwaitingConfirm(_) => {
                         let (caller, key) = (incoming.caller.clone(), incoming.checked.caller_key.clone());
                         self.tell(&caller, &key, call, &Signal::Over(Outcome::PeerVanished), rng);
                         self.over(call, Outcome::PeerVanished);

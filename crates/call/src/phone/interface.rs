@@ -12,6 +12,7 @@ use undertone_protocol::Terms;
 use undertone_transparency::{Standing, TrustedPeer};
 
 use crate::outcome::Outcome;
+use crate::quorum::{Exchange, Exchanged, NoQuorum, QuorumNodes};
 
 /// What happened.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub enum Input {
         wall: WallTime,
         /// What is done about devices that have RSA alone.
         legacy: LegacyPolicy,
+        /// What this side says of its swarm, exactly where the terms say that a quorum secret is mixed in.
+        quorum: Option<Vec<u8>>,
     },
     /// An envelope came in.
     Received {
@@ -56,6 +59,13 @@ pub enum Input {
         /// What the key gave, or why it did not.
         answer: Result<Answer, Refused>,
     },
+    /// The answer to [`Output::Exchange`].
+    Exchanged {
+        /// The request's number.
+        request: u64,
+        /// What it brought.
+        exchanged: Result<Exchanged, NoQuorum>,
+    },
     /// A person takes the call that rings.
     Accept,
     /// A person does not take it.
@@ -66,6 +76,8 @@ pub enum Input {
     Disprove,
     /// This device is in another conversation: the call that rings is not shown to anybody.
     Busy,
+    /// This device does not use the swarm that the call that rings is to have a quorum secret from.
+    NoQuorum,
     /// A person ends whatever there is: a ringing call is cancelled, an established one ended.
     HangUp,
     /// The media path cannot go on: ends an established call with this outcome, which the peer is told.
@@ -102,6 +114,13 @@ pub enum Output {
         /// What is asked.
         question: Question,
     },
+    /// Do this with the swarm, and come back with [`Input::Exchanged`] (rule RKX-5).
+    Exchange {
+        /// To be repeated.
+        request: u64,
+        /// What.
+        exchange: Exchange,
+    },
     /// Tell whoever is interested.
     Event(Event),
 }
@@ -128,6 +147,8 @@ pub enum Event {
         agreement: Agreement,
         /// What the caller was shown of the log: to be compared before anybody is asked (rule KT-13).
         told: Vec<u8>,
+        /// What the caller says of its swarm, where a quorum secret is to be mixed in.
+        quorum: Option<Vec<u8>>,
     },
     /// Both called each other at the same moment: the lower call id survives (rule CALL-5). Theirs goes on in the place
     /// of ours and is accepted by itself.
@@ -200,6 +221,8 @@ pub struct Established {
     pub peer_grant: [u8; 32],
     /// What the peer was shown of the log: to be compared before anything flows (rule KT-13).
     pub told: Vec<u8>,
+    /// Over which nodes the quorum secret came that the key has in it; none where the terms have none.
+    pub quorum: Option<QuorumNodes>,
 }
 
 /// Why a call did not begin.
@@ -212,6 +235,9 @@ pub enum DialError {
     /// The server's grant is for something else than was asked for (rule NEG-1).
     #[error("the server's grant does not say what was asked for")]
     Grant,
+    /// The terms ask for a quorum secret and nothing is said of a swarm, or the reverse.
+    #[error("a quorum secret takes a swarm that this device is enrolled in")]
+    Quorum,
     /// The peer has no device but this one.
     #[error("there is no other device to call")]
     NoDevice,

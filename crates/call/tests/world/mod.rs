@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::Rng;
+use undertone_call::quorum::{Exchange, Exchanged, NoQuorum, QuorumNodes};
 use undertone_call::{Event, Input, Local, Output, Phone, Policy};
 use undertone_keys::agreement::{DeviceKey, Refused, SoftwareKey};
 use undertone_keys::choice::LegacyPolicy;
 use undertone_keys::device_list::DeviceList;
 use undertone_keys::envelope::Address;
 use undertone_keys::legacy::{LegacyKey, SoftwareLegacyKey};
+use undertone_keys::quorum::QuorumSecret;
 use undertone_keys::record::DeviceRecord;
+use undertone_keys::secret::Secret;
 use undertone_keys::sign::{Account, Server, Signed, SigningKey};
 use undertone_keys::static_key::{Answer, Question, StaticKey};
 use undertone_keys::testing::{SeededRng, let_in};
@@ -94,8 +97,30 @@ pub(crate) struct World {
     pub(crate) granted: Option<Protection>,
     /// What callers do about devices that have RSA alone.
     pub(crate) legacy: LegacyPolicy,
+    /// What callers want, and what they say of a swarm.
+    pub(crate) terms: Terms,
+    pub(crate) offer: Option<Vec<u8>>,
+    /// The secrets that callees have left, by what they say of where.
+    pub(crate) left: BTreeMap<Vec<u8>, [u8; 32]>,
+    /// What the swarm does.
+    pub(crate) swarm: Swarm,
     /// Every envelope that passed the server.
     pub(crate) seen: Vec<Vec<u8>>,
+}
+
+/// What a swarm does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swarm {
+    /// It gives back what was left there.
+    Honest,
+    /// It gives back something else.
+    Wrong,
+    /// It takes nothing.
+    TakesNone,
+    /// It gives nothing back.
+    GivesNone,
+    /// It does not answer.
+    Silent,
 }
 
 impl World {
@@ -161,6 +186,10 @@ impl World {
             lie: None,
             granted: None,
             legacy: LegacyPolicy::Ask,
+            terms: Terms::one_to_one(Protection::Blind),
+            offer: None,
+            left: BTreeMap::new(),
+            swarm: Swarm::Honest,
             seen: Vec::new(),
         }
     }
@@ -201,10 +230,11 @@ impl World {
         let input = Input::Dial {
             peer: self.peer(&callee),
             call,
-            terms: Terms::one_to_one(Protection::Blind),
+            terms: self.terms,
             grant,
             wall: self.wall(),
             legacy: self.legacy,
+            quorum: self.offer.clone(),
         };
         let result = self.devices[from].phone.handle_input(self.now, input, &mut self.rng);
         self.drain(from);
@@ -232,9 +262,37 @@ impl World {
                     }
                     self.devices[device].phone.handle_input(self.now, input, &mut self.rng).unwrap();
                 }
+                Output::Exchange { request, exchange } => {
+                    if let Some(exchanged) = self.exchange(&exchange) {
+                        let input = Input::Exchanged { request, exchanged };
+                        self.devices[device].phone.handle_input(self.now, input, &mut self.rng).unwrap();
+                    }
+                }
                 Output::Send { to, call, envelope } => self.route(device, &to, call, envelope),
             }
         }
+    }
+
+    fn exchange(&mut self, exchange: &Exchange) -> Option<Result<Exchanged, NoQuorum>> {
+        let nodes = QuorumNodes { threshold: 17, nodes: 25, good: 20 };
+        let secret = |bytes: [u8; 32]| QuorumSecret::new(Secret::from_slice(&bytes).unwrap());
+        Some(match (exchange, self.swarm) {
+            (_, Swarm::Silent) => return None,
+            (Exchange::Give { .. }, Swarm::TakesNone) | (Exchange::Take { .. }, Swarm::GivesNone) => Err(NoQuorum),
+            (Exchange::Give { offer }, _) => {
+                assert_eq!(Some(offer), self.offer.as_ref());
+                let mut drawn = [0; 32];
+                self.rng.fill_bytes(&mut drawn);
+                let set = self.rng.next_u64().to_be_bytes().to_vec();
+                self.left.insert(set.clone(), drawn);
+                Ok(Exchanged { secret: secret(drawn), set, nodes })
+            }
+            (Exchange::Take { set }, how) => {
+                let mut left = self.left[set];
+                left[0] ^= u8::from(how == Swarm::Wrong);
+                Ok(Exchanged { secret: secret(left), set: Vec::new(), nodes })
+            }
+        })
     }
 
     fn route(&mut self, from: usize, to: &Address, call: CallId, envelope: Vec<u8>) {

@@ -29,7 +29,7 @@ fn agree(seed: u64, meddle: bool) -> Sides {
         ephemeral_ephemeral: eb.agree(ea.public()).unwrap(),
         static_ephemeral: eb.agree(believed).unwrap(),
     };
-    Sides { caller: CallKeys::derive(&transcript, &caller), callee: CallKeys::derive(&transcript, &callee), transcript }
+    Sides { caller: CallKeys::derive(&transcript, &caller, None), callee: CallKeys::derive(&transcript, &callee, None), transcript }
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn call_2_two_halves_and_the_transcript_make_the_key() {
     let transcript = |answer: &[u8]| Transcript::new(&(*a.public()).into(), &(*b.public()).into(), b"invite", answer);
     let (mine, theirs) = (LegacyHalf::random(rng), LegacyHalf::random(rng));
     let key = |answer: &[u8], caller: &LegacyHalf, callee: &LegacyHalf| {
-        CallKeys::derive_legacy(&transcript(answer), caller, callee).media
+        CallKeys::derive_legacy(&transcript(answer), caller, callee, None).media
     };
     let base = key(b"answer", &mine, &theirs);
     assert!(bool::from(base.ct_eq(&key(b"answer", &mine.again(), &theirs.again()))));

@@ -81,10 +81,16 @@ fn store_failed(error: &StoreError) -> Status {
 }
 
 impl Node {
-    /// A node over an open store and folders, started `now` (seconds since 1970).
+    /// A node over an open store and folders, started `now` (seconds since 1970), 0 for one that has never answered anything.
     #[must_use]
     pub fn new(options: NodeOptions, coins: Coins, keys: Keys, own: OwnCoins, now: u64) -> Self {
         Self { options, coins, keys, own, replays: Replays::default(), started: now }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn name(&self) -> NodeName {
+        self.options.name
     }
 
     /// Its coins.

@@ -2,9 +2,11 @@
 
 mod coins;
 mod config;
+mod swarm;
 
 pub use coins::{Checked, Created, check, create, import};
 pub use config::{Keystream, RaidaConfig, RaidaKeys, RaidaProfile};
+pub use swarm::{MOST_WALLETS, SwarmConfig, SwarmServing};
 
 use crate::signal::wall_time;
 use getrandom::SysRng;
@@ -31,6 +33,9 @@ pub enum RaidaError {
         /// Why.
         error: std::io::Error,
     },
+    /// The description of a swarm.
+    #[error("{0}")]
+    Swarm(String),
     /// The port.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -56,11 +61,32 @@ pub fn open(config: &RaidaConfig, progress: impl Fn(Progress) + Sync) -> Result<
 /// [`RaidaError`].
 pub fn serve(config: &RaidaConfig, progress: impl Fn(Progress) + Sync) -> Result<(Serving, Recovered), RaidaError> {
     let (coins, recovered) = open(config, progress)?;
+    Ok((serve_opened(config, coins)?, recovered))
+}
+
+fn serve_opened(config: &RaidaConfig, coins: Coins) -> Result<Serving, RaidaError> {
     let path = config.data.join("Keys");
     let keys = Keys::open(&path, config.keys()).map_err(|error| RaidaError::Folder { path, error })?;
     let own = OwnCoins::new(&config.data.join("coins"), config.coin_id);
-    let node = Node::new(config.node(), coins, keys, own, wall_time().as_unix());
-    let serving = Serving::start(node, config.listen, config.listening())
-        .map_err(|error| RaidaError::Listen { address: config.listen, error })?;
-    Ok((serving, recovered))
+    let node = Node::new(config.node(), coins, keys, own, since(config)?);
+    Serving::start(node, config.listen, config.listening())
+        .map_err(|error| RaidaError::Listen { address: config.listen, error })
+}
+
+/// From when on a node has answered requests, in seconds since 1970. One that was never served has answered none that could come again, so that
+/// it need not wait for them to be too old.
+fn since(config: &RaidaConfig) -> Result<u64, RaidaError> {
+    let path = config.data.join("served");
+    let mark = || -> std::io::Result<u64> {
+        match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => {
+                file.sync_all()?;
+                std::fs::File::open(&config.data)?.sync_all()?;
+                Ok(0)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(wall_time().as_unix()),
+            Err(error) => Err(error),
+        }
+    };
+    mark().map_err(|error| RaidaError::Folder { path: path.clone(), error })
 }
