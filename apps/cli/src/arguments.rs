@@ -8,10 +8,12 @@ use undertone_client::{LegacyPolicy, Protection};
 
 mod devices;
 mod passphrase;
+mod raida;
 mod room;
 
 pub(crate) use devices::{DEVICES_EXAMPLES, Devices, UnlockOptions};
 pub(crate) use passphrase::{PASSPHRASE_EXAMPLES, Passphrase};
+pub(crate) use raida::{RAIDA_EXAMPLES, Raida};
 pub(crate) use room::{JoinRoom, KeysOption, ROOM_EXAMPLES, RoleOption, Room, SuiteOption};
 
 /// Calls that the server carries and cannot hear.
@@ -102,6 +104,7 @@ none, nobody is asked.")]
   undertone call echo@                 hear yourself, by way of the relay and back
   undertone call bob --wav-in hello.wav --wav-out reply.wav --seconds 10
   undertone call bob --protection hop      the relay can hear this one, and both of you are told so
+  undertone call bob --quorum              its key has a secret in it that came over a swarm: `undertone raida --help`
 
 During a call: m mutes, v says that the pictures are the same on both sides, q or Ctrl-C hangs up.")]
     Call(Call),
@@ -117,6 +120,12 @@ During a call: m mutes, v says that the pictures are the same on both sides, q o
     Room {
         #[command(subcommand)]
         command: Room,
+    },
+    /// Secrets over a swarm of small key servers, for calls: enrol, look after coins, exchange.
+    #[command(after_help = RAIDA_EXAMPLES)]
+    Raida {
+        #[command(subcommand)]
+        command: Raida,
     },
     /// List microphones and loudspeakers.
     #[command(after_help = "Example:
@@ -403,6 +412,10 @@ pub(crate) struct Call {
     /// What to do if they have no device but such as have RSA alone, without forward secrecy.
     #[arg(long, value_enum, default_value = "ask")]
     pub(crate) legacy: LegacyOption,
+    /// Mix a secret into the call's key that came over a swarm's nodes. Both of you have to be enrolled in it; the call does not come about
+    /// otherwise.
+    #[arg(long)]
+    pub(crate) quorum: bool,
     #[command(flatten)]
     pub(crate) sound: SoundOptions,
 }
@@ -415,6 +428,9 @@ pub(crate) struct Answer {
     /// Take calls that the relay can open as well; they are refused otherwise.
     #[arg(long)]
     pub(crate) allow_hop: bool,
+    /// Take no calls but such as have a quorum secret in their key.
+    #[arg(long)]
+    pub(crate) require_quorum: bool,
     /// What to do about calls with devices that have RSA alone, without forward secrecy.
     #[arg(long, value_enum, default_value = "ask")]
     pub(crate) legacy: LegacyOption,

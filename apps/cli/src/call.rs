@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{CallInfo, Side};
-use undertone_client::native::{Client, ClientError, KeyPlace, Online, Sound};
-use undertone_client::{Agreement, Event, LegacyPolicy, Outcome, Protection, Reason, Role, Standing};
+use undertone_client::native::{Client, ClientError, KeyPlace, Online, Sound, Wanted};
+use undertone_client::{Agreement, Event, Outcome, Protection, Reason, Role, Standing};
 
 use crate::Done;
 use crate::arguments::{Answer, Call, LegacyOption, ProtectionOption, SoundOptions};
@@ -35,15 +35,35 @@ pub(crate) async fn call(client: &Client, options: &Call, output: &Output) -> Re
         online.echo(sound.delayed(ECHO_DELAY)).await?;
         return follow(client, online, &options.sound, Waiting::default(), *output).await;
     }
+    dial(client, options, (sound, false), output).await
+}
+
+/// A call with a quorum secret that ends when both sides have the key, and shows how it came about.
+pub(crate) async fn exchange(client: &Client, options: &Call, output: &Output) -> Result<Done, ClientError> {
+    dial(client, options, (Sound::silent(), true), output).await
+}
+
+async fn dial(
+    client: &Client,
+    options: &Call,
+    (sound, exchange): (Sound, bool),
+    output: &Output,
+) -> Result<Done, ClientError> {
     let legacy = own(client, options.legacy)?;
     let online = client.connect().await?;
     online.legacy(legacy.into()).await?;
-    online.call_as(&options.peer, options.protection.into(), legacy.into(), sound).await?;
+    if let Some(swarm) = online.swarm().filter(|_| options.quorum) {
+        output.event(
+            &json!({ "event": "swarm", "id": swarm.id, "nodes": swarm.nodes, "threshold": swarm.threshold }),
+            &format!("Swarm {}: {} nodes, any {} of which make a secret.", swarm.id, swarm.nodes, swarm.threshold),
+        );
+    }
+    online.call_as(&options.peer, options.wanted(legacy), sound).await?;
     let hop = matches!(options.protection, ProtectionOption::Hop);
     if hop {
         output.event(&json!({ "event": "hop_asked" }), "You ask for a call that the relay can hear.");
     }
-    let waiting = Waiting { hop, legacy, calling: Some(options.clone()), ..Waiting::default() };
+    let waiting = Waiting { hop, legacy, exchange, calling: Some(options.clone()), ..Waiting::default() };
     follow(client, online, &options.sound, waiting, *output).await
 }
 
@@ -60,6 +80,7 @@ pub(crate) async fn answer(client: &Client, options: &Answer, output: &Output) -
         sound: Some(sound),
         decline: options.decline,
         allow_hop: options.allow_hop,
+        require_quorum: options.require_quorum,
         legacy,
         ..Waiting::default()
     };
@@ -72,6 +93,9 @@ struct Waiting {
     sound: Option<Sound>,
     decline: bool,
     allow_hop: bool,
+    require_quorum: bool,
+    /// The call ends when both sides have its key.
+    exchange: bool,
     legacy: LegacyOption,
     /// What this side asked for, if it calls.
     calling: Option<Call>,
@@ -162,6 +186,13 @@ async fn follow(
                         );
                         online.refuse().await?;
                     }
+                    Event::Incoming { quorum: None, .. } if waiting.require_quorum && !waiting.decline => {
+                        output.event(
+                            &json!({ "event": "quorum_required" }),
+                            "Refused: it would be without a quorum secret. `undertone call NAME --quorum` has one.",
+                        );
+                        online.refuse().await?;
+                    }
                     Event::Incoming { agreement: Agreement::Rsa2048, ref peer, .. }
                         if !waiting.decline && !says_yes(waiting.legacy, &peer.user.display(), output) =>
                     {
@@ -181,8 +212,7 @@ async fn follow(
                         waiting.again = false;
                         if let Some(call) = &waiting.calling {
                             let sound = sound(options)?;
-                            let protection = call.protection.into();
-                            online.call_as(&call.peer, protection, LegacyPolicy::Allow, sound).await?;
+                            online.call_as(&call.peer, call.wanted(LegacyOption::Allow), sound).await?;
                         }
                     }
                     Event::Incoming { call, .. } => match waiting.sound.take() {
@@ -193,6 +223,11 @@ async fn follow(
                     Event::Established(info) => {
                         progress.verified = info.standing == Standing::Verified;
                         progress.info = Some(*info);
+                        if waiting.exchange {
+                            progress.ending = true;
+                            online.hang_up().await?;
+                            continue;
+                        }
                         let (screen, pressed) = Live::start(!output.is_json());
                         (live, keys) = (Some(screen), Some(pressed));
                     }
@@ -208,7 +243,8 @@ async fn follow(
                     Event::Hearing { .. } => progress.counts_from = Some(Instant::now()),
                     Event::Interrupted { .. } => progress.away = true,
                     // A call that was refused by policy leaves this side waiting for the next.
-                    Event::Over { outcome: Outcome::RefusedByPolicy, .. } if waiting.sound.is_some() => {}
+                    Event::Over { outcome: Outcome::RefusedByPolicy | Outcome::NoQuorum, .. }
+                        if waiting.sound.is_some() => {}
                     Event::Over { outcome, .. } => {
                         let well = outcome == Outcome::Ended || (waiting.decline && outcome == Outcome::Declined);
                         break if well { Done::Well } else { Done::Badly };
@@ -307,18 +343,19 @@ fn report(client: &Client, event: &Event, output: Output, progress: &Progress) {
         Event::Ringing { call } => {
             output.event(&json!({ "event": "ringing", "call": call.to_string() }), "It rings.");
         }
-        Event::Incoming { call, peer, standing: known, protection, agreement } => output.event(
+        Event::Incoming { call, peer, standing: known, protection, agreement, quorum } => output.event(
             &json!({
                 "event": "incoming", "call": call.to_string(), "peer": peer.user.as_str(),
                 "device": peer.device.to_string(), "standing": standing(*known), "protection": protection.as_str(),
-                "key": agreement.as_str(),
+                "key": agreement.as_str(), "quorum": quorum.is_some(),
             }),
             &format!(
-                "{} calls ({}){}{}.",
+                "{} calls ({}){}{}{}.",
                 peer.user.display(),
                 words(*known),
                 if *protection == Protection::Hop { ", and the relay could hear it" } else { "" },
-                if *agreement == Agreement::Rsa2048 { ", by RSA and without forward secrecy" } else { "" }
+                if *agreement == Agreement::Rsa2048 { ", by RSA and without forward secrecy" } else { "" },
+                if quorum.is_some() { ", with a quorum secret" } else { "" }
             ),
         ),
         Event::Yielded { ours, theirs } => output.event(
@@ -326,6 +363,7 @@ fn report(client: &Client, event: &Event, output: Output, progress: &Progress) {
             "They called you at the same moment; theirs goes on.",
         ),
         Event::Established(info) => established(info, output),
+        Event::Quorum(step) => crate::raida::step(step, output),
         Event::Echo { call } => output.event(
             &json!({ "event": "echo", "call": call.to_string() }),
             "Say something: you hear it a second later, as others would hear you. The relay hands back what it cannot open.\n\
@@ -398,6 +436,7 @@ fn established(info: &CallInfo, output: Output) {
         "standing": standing(info.standing), "account_key": info.account.fingerprint(),
         "protection": info.protection.as_str(), "key": info.agreement.as_str(),
         "forward_secrecy": info.agreement.has_forward_secrecy(), "epoch": info.epoch,
+        "quorum": info.quorum.map(|of| json!({ "threshold": of.threshold, "nodes": of.nodes, "good": of.good })),
         "sas": { "emoji": names, "digits": info.sas.to_string() },
     });
     let (who_opens, nobody) = match (info.protection, info.role) {
@@ -412,8 +451,13 @@ fn established(info: &CallInfo, output: Output) {
     } else {
         "\nNO FORWARD SECRECY: the key came by RSA-2048. Whoever gets it one day opens what was recorded."
     };
+    let quorum = match (info.quorum, info.epoch) {
+        (Some(of), Some(epoch)) => format!("\nquorum: {} of {} nodes, at epoch {epoch}", of.threshold, of.nodes),
+        (Some(of), None) => format!("\nquorum: {} of {} nodes, in what confirms the call", of.threshold, of.nodes),
+        (None, _) => String::new(),
+    };
     let text = format!(
-        "Talking with {} ({}), {}: {who_opens}.{secrecy}\n  {}\n  {}\n  or {}\n\
+        "Talking with {} ({}), {}: {who_opens}.{secrecy}{quorum}\n  {}\n  {}\n  or {}\n\
          Read these to each other; if they are the same, {nobody}.\n\
          Keys: m mute, v they are the same, q hang up; space talks with --push-to-talk.",
         info.peer.user.display(),
@@ -446,7 +490,17 @@ fn outcome_text(outcome: Outcome, progress: &Progress) -> String {
         }
         Outcome::RefusedByPolicy => "Refused by policy.",
         Outcome::Taken => "Answered on another device.",
+        Outcome::NoQuorum => {
+            "No quorum secret: it did not come together, or one of you is not enrolled in that swarm. `undertone raida check` on both sides \
+             shows more."
+        }
         _ => "Over.",
     };
     text.to_owned()
+}
+
+impl Call {
+    fn wanted(&self, legacy: LegacyOption) -> Wanted {
+        Wanted { protection: self.protection.into(), legacy: legacy.into(), quorum: self.quorum }
+    }
 }

@@ -26,6 +26,7 @@ mod pairing;
 mod passphrase;
 mod peer;
 mod proof;
+mod raida;
 mod room;
 mod secrets;
 
@@ -161,6 +162,7 @@ async fn run(cli: &Cli, output: &Output) -> Result<Done, ClientError> {
         Command::Call(options) => call::call(&client, options, output).await,
         Command::Answer(options) => call::answer(&client, options, output).await,
         Command::Room { command } => room::run(&client, command, output).await,
+        Command::Raida { command } => raida::run(&client, command, output).await,
         Command::Doctor => account::doctor(&client, output).await,
         Command::Bench => bench::bench(&client, output).await,
         Command::Audit { command: Audit::Log { from_start, server } } => {

@@ -47,6 +47,11 @@ pub use undertone_call::room;
 pub use undertone_call::room::Event as RoomEvent;
 pub use undertone_call::room::reception::Reason as ReceptionReason;
 pub use undertone_call::{Outcome, Role};
+/// What nodes of a swarm do.
+pub mod swarm {
+    pub use undertone_call::quorum::QuorumNodes;
+    pub use undertone_raida::client::{Lie, NodeReport, Report, Said};
+}
 /// What happens in the MLS group of a room's call.
 pub mod group {
     pub use undertone_groups::member::{Event, How, Lie, OutReason, Reason, Spent, Standpoint};

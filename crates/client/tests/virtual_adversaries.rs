@@ -67,7 +67,7 @@ fn grp_8_a_stranger_in_the_room_ends_the_call_with_its_reason() {
 fn call_5_a_clock_that_goes_back_makes_no_old_invite_new() {
     let mut world = World::new(21);
     let peer = world.peer(BOB);
-    world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+    world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
     world.run(20);
     let (_, invite) = world.signals.iter().find(|(device, _)| *device == BOB).cloned().unwrap();
     let ToDevice::Deliver { from, call, envelope, .. } = invite else { panic!("no invite") };
@@ -170,7 +170,7 @@ fn kt_13_who_is_shown_a_forked_log_finds_out_before_anything_is_said() {
         let mut world = World::new(31);
         world.branches.insert(lied_to, 2);
         let peer = world.peer_in(BOB, if lied_to == ADA { 2 } else { 1 });
-        world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+        world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
         world.run(200);
         let rang = world.devices[BOB].events.iter().any(|event| matches!(event, Event::Incoming { .. }));
         assert!(!rang, "nobody is asked");
@@ -193,7 +193,7 @@ fn kt_13_what_the_answer_says_of_the_log_is_compared_too() {
     world.branches.insert(BOB, 2);
     world.gullible = Some(BOB);
     let peer = world.peer(BOB);
-    world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+    world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
     world.run(200);
     world.input(BOB, Input::Accept);
     world.run(1_000);

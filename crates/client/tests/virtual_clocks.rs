@@ -32,7 +32,7 @@ fn call_5_a_clock_that_was_set_keeps_nobody_from_calling() {
         world.run(1_000);
         world.set_clock(by, true);
         let peer = world.peer(BOB);
-        world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+        world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
         world.run(200);
         world.input(BOB, Input::Accept);
         world.run(1_000);
@@ -50,7 +50,7 @@ fn call_5_an_invite_by_another_clock_does_not_ring() {
         world.input(BOB, Input::SignalUp { wall });
         world.welcome(BOB);
         let peer = world.peer(BOB);
-        world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+        world.input(ADA, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
         world.run(1_000);
         let events = &world.devices[BOB].events;
         assert!(!events.iter().any(|event| matches!(event, Event::Incoming { .. })), "{events:?}");

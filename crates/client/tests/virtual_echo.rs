@@ -60,7 +60,7 @@ fn an_echo_outlives_a_relay_that_forgets_it() {
 fn who_tests_themselves_is_busy() {
     let mut world = echo(3);
     let peer = world.peer(ADA);
-    world.input(BOB, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+    world.input(BOB, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
     world.run(2_000);
     assert_eq!(world.over(BOB), Some(Outcome::Busy));
     assert!(!world.devices[ADA].events.iter().any(|event| matches!(event, Event::Incoming { .. })));
@@ -74,7 +74,7 @@ fn neg_1_nobody_is_called_on_the_terms_of_an_echo() {
     world.welcome(ADA);
     world.welcome(BOB);
     let peer = world.peer(BOB);
-    world.input(ADA, Input::Dial { peer, protection: Protection::Echo, legacy: LegacyPolicy::Ask });
+    world.input(ADA, Input::Dial { peer, protection: Protection::Echo, legacy: LegacyPolicy::Ask, quorum: None });
     world.run(2_000);
     assert!(!world.devices[BOB].events.iter().any(|event| matches!(event, Event::Incoming { .. })));
     assert_eq!(world.over(ADA), Some(Outcome::RefusedByPolicy));

@@ -327,7 +327,7 @@ fn call_3_whoever_is_in_a_room_is_busy() {
     let zoe = world.devices.len() - 1;
     world.welcome(zoe);
     let peer = world.peer(BOB);
-    world.input(zoe, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask });
+    world.input(zoe, Input::Dial { peer, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
     world.run(2000);
     assert_eq!(world.over(zoe), Some(Outcome::Busy));
     assert!(!world.devices[BOB].events.iter().any(|event| matches!(event, Event::Incoming { .. })));

@@ -25,7 +25,7 @@ impl Engine {
         &mut self,
         now: Time,
         peer: TrustedPeer,
-        (protection, legacy): (Protection, LegacyPolicy),
+        (protection, legacy, quorum): (Protection, LegacyPolicy, Option<Vec<u8>>),
         rng: &mut impl rand_core::CryptoRng,
     ) {
         if !self.may_begin() {
@@ -39,7 +39,7 @@ impl Engine {
         self.outputs.push_back(Output::Event(Event::Calling { call, peer: callee.clone(), standing }));
         self.outputs.push_back(Output::Signal(ToServer::OpenCall { number, call, callee, protection }));
         let deadline = now + OPENING;
-        self.dialling = Some(Dialling { number, call, peer, protection, legacy, deadline });
+        self.dialling = Some(Dialling { number, call, peer, protection, legacy, quorum, deadline });
     }
 
     /// Whether something can begin; says why not.
@@ -61,8 +61,9 @@ impl Engine {
         grant: Signed,
         rng: &mut impl rand_core::CryptoRng,
     ) {
-        let Dialling { call, peer, protection, legacy, .. } = dialling;
+        let Dialling { call, peer, protection, legacy, quorum, .. } = dialling;
         let (terms, wall) = (Terms::one_to_one(protection), self.wall(now));
+        let terms = if quorum.is_some() { terms.with_quorum() } else { terms };
         match self.phone.ringing().filter(|ringing| ringing.caller == peer.user()) {
             // They called us while the server opened our call: both want the same.
             Some(theirs)
@@ -79,7 +80,7 @@ impl Engine {
             }
             None => {}
         }
-        let input = undertone_call::Input::Dial { peer, call, terms, grant, wall, legacy };
+        let input = undertone_call::Input::Dial { peer, call, terms, grant, wall, legacy, quorum };
         if let Err(error) = self.phone.handle_input(now, input, rng) {
             // A person may say yes, and call again.
             if error == DialError::Choice(ChoiceError::Ask) {
@@ -140,6 +141,9 @@ impl Engine {
                     }
                 }
                 CallOutput::Ask { request, question } => self.outputs.push_back(Output::Ask { request, question }),
+                CallOutput::Exchange { request, exchange } => {
+                    self.outputs.push_back(Output::Exchange { request, exchange });
+                }
                 CallOutput::Event(CallEvent::Ringing { call }) => self.event(Event::Ringing { call }),
                 // Whoever is in a room, or tests themselves, is busy.
                 CallOutput::Event(CallEvent::Incoming { .. }) if self.is_elsewhere() => {
@@ -148,9 +152,9 @@ impl Engine {
                     }
                 }
                 CallOutput::Event(CallEvent::Over { .. }) if self.is_elsewhere() => {}
-                CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms, agreement, told }) => {
+                CallOutput::Event(CallEvent::Incoming { call, caller, standing, terms, agreement, told, quorum }) => {
                     let (protection, peer) = (terms.protection, caller.clone());
-                    let event = Event::Incoming { call, peer: caller, standing, protection, agreement };
+                    let event = Event::Incoming { call, peer: caller, standing, protection, agreement, quorum };
                     self.rings(now, call, peer, told, event);
                 }
                 CallOutput::Event(CallEvent::Established(call)) => self.agreed(now, call, rng),
@@ -179,6 +183,7 @@ impl Engine {
             protection,
             agreement: call.agreement,
             epoch: (protection == Protection::Blind).then_some(FIRST_EPOCH.0),
+            quorum: call.quorum,
         };
         let side = PeerSide { peer: call.peer, device: peer_device, grant: call.peer_grant };
         let side = With::Peer(Box::new(side));

@@ -1,5 +1,6 @@
 //! What people and programs see of a call.
 
+use undertone_call::quorum::QuorumNodes;
 use undertone_call::room::reception::Reason as ReceptionReason;
 use undertone_call::{Outcome, Role};
 use undertone_keys::choice::Agreement;
@@ -11,6 +12,7 @@ use undertone_media::Context;
 use undertone_media::packet::Codec;
 use undertone_protocol::signal::Reason;
 use undertone_protocol::{Protection, Rights};
+use undertone_raida::client::Report;
 use undertone_transparency::Standing;
 
 use super::{KeyCounters, RoomKeySource};
@@ -51,7 +53,11 @@ pub enum Event {
         protection: Protection,
         /// How its key would come about: by RSA there is no forward secrecy (rule ID-3).
         agreement: Agreement,
+        /// What the caller says of its swarm, where a quorum secret is to be mixed in (rule RKX-5).
+        quorum: Option<Vec<u8>>,
     },
+    /// What came of a quorum secret's shares, node by node.
+    Quorum(Box<QuorumStep>),
     /// The peer has no device but such as have RSA alone, and nobody has said yes to that. [`Event::Refused`] follows.
     LegacyAsked,
     /// Both called each other at the same moment: theirs goes on in the place of ours, and is taken by itself.
@@ -274,6 +280,19 @@ pub struct CallInfo {
     pub agreement: Agreement,
     /// The epoch of the call's own key; none in a hop room, whose keys belong to connections.
     pub epoch: Option<u32>,
+    /// Over which nodes the quorum secret came that the key has in it.
+    pub quorum: Option<QuorumNodes>,
+}
+
+/// What came of a quorum secret's shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumStep {
+    /// They were posted; otherwise they were fetched.
+    pub gave: bool,
+    /// What each node did.
+    pub report: Report,
+    /// Why there is no secret, for people.
+    pub fault: Option<String>,
 }
 
 /// What a room shows about itself.

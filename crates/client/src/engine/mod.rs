@@ -27,6 +27,7 @@ mod unsent;
 
 use std::collections::{HashMap, VecDeque};
 
+use undertone_call::quorum::{Exchange, Exchanged, NoQuorum};
 use undertone_call::room::{Input as RoomInput, RoomCall};
 use undertone_call::{Local, Outcome, Phone, Policy};
 use undertone_groups::{Store, WriteSet};
@@ -45,7 +46,7 @@ use undertone_transparency::TrustedPeer;
 pub use counters::{KeyCounters, MemberCounters, RECOVERY_BOUNDS, ReasonTimes, Recoveries, SourceCounters};
 use door::Door;
 use echo::Sounding;
-pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, RoomInfo, Side};
+pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, QuorumStep, RoomInfo, Side};
 pub use explain::{HeldEpoch, RoomExplained, RoomKeySource};
 pub use gossip::Compared;
 use gossip::Comparing;
@@ -96,7 +97,18 @@ pub enum Input {
         protection: Protection,
         /// What is done about devices of theirs that have RSA alone.
         legacy: LegacyPolicy,
+        /// What this device says of its swarm, where a quorum secret is to be mixed in (rule RKX-5).
+        quorum: Option<Vec<u8>>,
     },
+    /// The answer to [`Output::Exchange`].
+    Exchanged {
+        /// The request's number.
+        request: u64,
+        /// What it brought.
+        exchanged: Result<Exchanged, NoQuorum>,
+    },
+    /// This device does not use the swarm that the call that rings is to have a quorum secret from.
+    NoQuorum,
     /// A person wants to hear themselves, by way of the relay.
     Echo,
     /// A person takes the call that rings.
@@ -212,6 +224,13 @@ pub enum Output {
         /// What is asked.
         question: Question,
     },
+    /// Do this with the swarm, for [`Input::Exchanged`] (rule RKX-5).
+    Exchange {
+        /// To be repeated.
+        request: u64,
+        /// What.
+        exchange: Exchange,
+    },
     /// Compare what a peer was shown of the key directory's log with what this device was shown, for [`Input::Compared`] (rule KT-13).
     Compare {
         /// To be repeated.
@@ -305,6 +324,7 @@ struct Dialling {
     peer: TrustedPeer,
     protection: Protection,
     legacy: LegacyPolicy,
+    quorum: Option<Vec<u8>>,
     deadline: Time,
 }
 
@@ -396,7 +416,13 @@ impl Engine {
                 }
             }
             Input::Compared { number, compared } => self.compared(now, number, compared, rng),
-            Input::Dial { peer, protection, legacy } => self.dial(now, peer, (protection, legacy), rng),
+            Input::Dial { peer, protection, legacy, quorum } => {
+                self.dial(now, peer, (protection, legacy, quorum), rng);
+            }
+            Input::Exchanged { request, exchanged } => {
+                self.phone(now, undertone_call::Input::Exchanged { request, exchanged }, rng);
+            }
+            Input::NoQuorum => self.phone(now, undertone_call::Input::NoQuorum, rng),
             Input::Echo => self.echo(now, rng),
             // Nobody takes what they were not asked about.
             Input::Accept if self.rings_unheard() => {}

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
+use undertone_call::quorum::NoQuorum;
 use undertone_groups::WriteSet;
 use undertone_keys::Time;
 use undertone_keys::agreement::Refused;
@@ -22,11 +23,12 @@ use super::error::{ClientError, ExitClass};
 use super::home::Home;
 use super::links::{RelayEvent, RelayEventKind, RelayLink, SignalEvent, SignalLink};
 use super::measure::Probe;
-use super::online::{Command, Loudness, Status, TapReport};
+use super::online::{Command, Loudness, Status, TapReport, Wanted};
 use super::open_questions::OpenQuestions;
 use super::rooms::RoomBook;
 use super::self_audit::{Raised, SelfAuditor};
 use super::sound::{Sound, SoundPath};
+use super::swarm::{Enrolled, SwarmFault};
 use super::{rng, wall_time};
 use crate::audio::FRAME_MS;
 use crate::audio::adapt::Link;
@@ -59,6 +61,8 @@ pub(super) struct Driver {
     book: RoomBook,
     key: Holder,
     shown: Shown,
+    /// The swarm that quorum secrets come over.
+    enrolled: Option<Arc<Enrolled>>,
     signal: SignalLink,
     signals: mpsc::Receiver<SignalEvent>,
     relay: Option<RelayLink>,
@@ -87,7 +91,14 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(engine: Engine, home: Arc<Home>, book: RoomBook, key: Holder, shown: Shown) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        home: Arc<Home>,
+        book: RoomBook,
+        key: Holder,
+        shown: Shown,
+        enrolled: Option<Arc<Enrolled>>,
+    ) -> Self {
         let directory = book.directory().clone();
         let (signal_out, signals) = mpsc::channel(256);
         let (relay_out, relay_events) = mpsc::channel(1024);
@@ -103,6 +114,7 @@ impl Driver {
             book,
             key,
             shown,
+            enrolled,
             signals,
             relay: None,
             relay_out,
@@ -190,9 +202,9 @@ impl Driver {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Dial { peer, protection, legacy, sound } => {
+            Command::Dial { peer, wanted: Wanted { protection, legacy, .. }, quorum, sound } => {
                 self.prepare(sound);
-                self.input(Input::Dial { peer: *peer, protection, legacy });
+                self.input(Input::Dial { peer: *peer, protection, legacy, quorum });
             }
             Command::Echo { sound, probe } => {
                 self.prepare(sound);
@@ -458,6 +470,18 @@ impl Driver {
                         Input::Answered { request, answer }
                     });
                 }
+                Output::Exchange { request, exchange } => {
+                    let (enrolled, out) = (self.enrolled.clone(), self.shown.out.clone());
+                    self.answers.spawn(async move {
+                        let Some(enrolled) = enrolled else {
+                            return Input::Exchanged { request, exchanged: Err(NoQuorum) };
+                        };
+                        let (exchanged, step) = enrolled.exchange(exchange).await;
+                        // Nobody who reads no events misses this one.
+                        let _told = out.try_send(Event::Quorum(Box::new(step)));
+                        Input::Exchanged { request, exchanged }
+                    });
+                }
                 Output::Resolve(user) => {
                     let directory = self.directory.clone();
                     self.answers.spawn(async move {
@@ -552,6 +576,18 @@ impl Driver {
 
     fn event(&mut self, event: Event) {
         match &event {
+            Event::Incoming { quorum: Some(offer), .. } => {
+                let met = match &self.enrolled {
+                    Some(enrolled) => enrolled.can_meet(offer),
+                    None => Err(SwarmFault::NotEnrolled.to_string()),
+                };
+                if let Err(reason) = met {
+                    // They are told; a person here sees who called, and why nobody could take it.
+                    self.tell(event);
+                    self.tell(Event::Rejected { reason });
+                    return self.input(Input::NoQuorum);
+                }
+            }
             Event::Connected { .. } => {
                 if let Some(sound) = &mut self.sound {
                     sound.run();

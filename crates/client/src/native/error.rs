@@ -18,6 +18,7 @@ use super::errand::NoOwner;
 use super::home::HomeError;
 use super::rooms::RoomFault;
 use super::sound::SoundError;
+use super::swarm::SwarmFault;
 use super::token::TokenFault;
 
 fn kept(evidence: Option<&Path>) -> String {
@@ -69,6 +70,9 @@ pub enum ClientError {
     /// Not where a server is.
     #[error("{0:?} is no HOST:PORT, such as calls.example.org:4433")]
     Address(String),
+    /// The swarm, or this device's coins in it.
+    #[error(transparent)]
+    Swarm(#[from] SwarmFault),
     /// A user of another server.
     #[error("{user} lives on another server, and calls from {domain} to others are not there yet")]
     OtherDomain {
@@ -374,6 +378,7 @@ impl ClientError {
         match self {
             Self::Refused { code, .. } => advice::of(code),
             Self::WrongCredentials => advice::of(code::WRONG_CREDENTIALS),
+            Self::Swarm(fault) => fault.advice(),
             _ => None,
         }
     }

@@ -26,6 +26,7 @@ mod proof;
 mod rest;
 mod rooms;
 mod self_audit;
+mod swarm;
 pub mod sound;
 mod token;
 
@@ -53,11 +54,12 @@ pub use error::{ClientError, ExitClass};
 pub use explain::RoomKeys;
 pub use home::{DeviceSecrets, Home, HomeError, KeyPlace, ServerPin};
 pub use log_audit::LogAudit;
-pub use online::{Loudness, Online, Status, TapReport};
+pub use online::{Loudness, Online, Status, TapReport, Wanted};
 pub use proof::{Cosigned, Entry, Growth, Proof};
 pub use rooms::{Invitee, LostRoom, RoomBook, RoomFault, RoomView};
 pub use self_audit::{AuditedVersion, SelfAudit};
 pub use sound::Sound;
+pub use swarm::{Coins, Healed, Looked, SwarmFault, SwarmView};
 pub use token::TokenFault;
 
 pub use crate::engine::{Alarm, Owed};
@@ -385,6 +387,23 @@ impl Client {
         let device = self.home.device()?.ok_or(ClientError::NotLoggedIn)?;
         let identity = Arc::new(device.identity());
         Ok(rooms::Signer { address: device.address, identity, account: device.account })
+    }
+
+    /// Enrols this device in a swarm: `swarm` is its description, `keys` the texts that the operators' `coins create` has written. The nodes are
+    /// asked whether they know the keys, and what they say is returned.
+    ///
+    /// # Errors
+    /// [`ClientError::Swarm`]: nothing was kept.
+    pub async fn enrol(&self, swarm: &str, keys: &[&str]) -> Result<(SwarmView, Vec<Looked>), ClientError> {
+        swarm::enrol(&self.home, swarm, keys).await
+    }
+
+    /// This device's coins in the swarm that it is enrolled in.
+    ///
+    /// # Errors
+    /// [`ClientError::Swarm`] where it is in none.
+    pub fn coins(&self) -> Result<Coins, ClientError> {
+        Coins::open(self.home.clone())
     }
 
     /// Connects to the server and stays connected until [`Online::stop`].

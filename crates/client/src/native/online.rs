@@ -23,6 +23,7 @@ use super::home::Home;
 use super::measure::Probe;
 use super::rooms::{RoomBook, Signer};
 use super::sound::Sound;
+use super::swarm::{Enrolled, SwarmFault, SwarmView};
 use crate::engine::{Engine, Event, RoomExplained};
 
 /// How long the first connection may take.
@@ -92,7 +93,7 @@ pub struct Loudness {
 
 /// What a person wants of the driver.
 pub(super) enum Command {
-    Dial { peer: Box<TrustedPeer>, protection: Protection, legacy: LegacyPolicy, sound: Sound },
+    Dial { peer: Box<TrustedPeer>, wanted: Wanted, quorum: Option<Vec<u8>>, sound: Sound },
     Echo { sound: Sound, probe: Option<Probe> },
     Ping { answer: oneshot::Sender<Duration> },
     Join { access: Box<Access>, sound: Sound },
@@ -111,6 +112,23 @@ pub(super) enum Command {
     Stop,
 }
 
+/// What a call is to be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Who can open the sound.
+    pub protection: Protection,
+    /// What is done about devices that have RSA alone.
+    pub legacy: LegacyPolicy,
+    /// Whether a quorum secret is mixed into its key (rule RKX-5): both sides have to be enrolled in one swarm.
+    pub quorum: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: false }
+    }
+}
+
 /// A connected device. Dropping it hangs up; [`Online::stop`] also waits until that was said.
 #[derive(Debug)]
 pub struct Online {
@@ -120,6 +138,7 @@ pub struct Online {
     status: watch::Receiver<Status>,
     voices: watch::Receiver<Vec<Loudness>>,
     book: RoomBook,
+    enrolled: Option<Arc<Enrolled>>,
     driver: JoinHandle<()>,
 }
 
@@ -138,9 +157,10 @@ impl Online {
         let (publish, status) = watch::channel(Status::default());
         let (publish_voices, voices) = watch::channel(Vec::new());
         let shown = Shown { out, status: publish, voices: publish_voices };
-        let driver = Driver::new(engine, home, book.clone(), key, shown);
+        let enrolled = Enrolled::load(&home)?;
+        let driver = Driver::new(engine, home, book.clone(), key, shown, enrolled.clone());
         let task = tokio::spawn(driver.run(inbox));
-        let mut online = Self { directory, commands, events, status, voices, book, driver: task };
+        let mut online = Self { directory, commands, events, status, voices, book, enrolled, driver: task };
         match tokio::time::timeout(FIRST_WELCOME, online.next_event()).await {
             Ok(Some(Event::Online)) => Ok(online),
             Ok(Some(Event::Offline { reason: Some(reason) })) => {
@@ -157,23 +177,29 @@ impl Online {
     /// # Errors
     /// [`ClientError::Trust`] when the peer's key changed, and what looking up can bring.
     pub async fn call(&self, name: &str, sound: Sound) -> Result<(), ClientError> {
-        self.call_as(name, Protection::Blind, LegacyPolicy::Ask, sound).await
+        self.call_as(name, Wanted::default(), sound).await
     }
 
-    /// The same with a protection asked for, and a word about devices that have RSA alone.
+    /// The same, and what the call is to be like.
     ///
     /// # Errors
-    /// See [`Online::call`].
-    pub async fn call_as(
-        &self,
-        name: &str,
-        protection: Protection,
-        legacy: LegacyPolicy,
-        sound: Sound,
-    ) -> Result<(), ClientError> {
+    /// See [`Online::call`]; [`ClientError::Swarm`] where a quorum secret is wanted and this device is enrolled in no swarm.
+    pub async fn call_as(&self, name: &str, wanted: Wanted, sound: Sound) -> Result<(), ClientError> {
+        let quorum = if wanted.quorum {
+            let offer = self.enrolled.as_ref().and_then(|enrolled| enrolled.offer());
+            Some(offer.ok_or(SwarmFault::NotEnrolled)?)
+        } else {
+            None
+        };
         let user = UserId::parse(name, &self.directory.pin().domain).map_err(ClientError::Name)?;
         let peer = Box::new(self.directory.resolve(&user).await?);
-        self.command(Command::Dial { peer, protection, legacy, sound }).await
+        self.command(Command::Dial { peer, wanted, quorum, sound }).await
+    }
+
+    /// The swarm that this device is enrolled in.
+    #[must_use]
+    pub fn swarm(&self) -> Option<SwarmView> {
+        self.enrolled.as_ref().map(|enrolled| enrolled.view())
     }
 
     /// Lets a person hear themselves, by way of the relay and back; what follows are events. [`Sound::delayed`] keeps what

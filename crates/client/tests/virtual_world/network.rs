@@ -55,6 +55,8 @@ impl World {
                 let peer = Ok(self.peer_in(place, self.branches.get(&device).copied().unwrap_or(1)));
                 self.input(device, Input::Resolved { user, peer });
             }
+            // No call here has a quorum secret.
+            Output::Exchange { .. } => {}
             Output::Compare { number, told, .. } => {
                 self.compared += 1;
                 let mine = self.peer_in(device, self.branches.get(&device).copied().unwrap_or(1));

@@ -112,7 +112,7 @@ impl World {
     pub(crate) fn talking_with(seed: u64, protection: Protection) -> Self {
         let mut world = Self::new(seed);
         let peer = world.peer(BOB);
-        world.input(ADA, Input::Dial { peer, protection, legacy: LegacyPolicy::Ask });
+        world.input(ADA, Input::Dial { peer, protection, legacy: LegacyPolicy::Ask, quorum: None });
         world.run(200);
         world.input(BOB, Input::Accept);
         world.run(1000);

@@ -83,9 +83,12 @@ impl SwarmServing {
             private_folder(&node.data)?;
             stores.push(open(node, |_| ())?.0);
         }
+        let threshold = config.threshold.unwrap_or_else(|| Swarm::usual_threshold(config.nodes));
         let file = data.join("swarm.toml");
-        if !file.exists() {
-            own_coins(&configs, &stores)?;
+        match std::fs::read_to_string(&file) {
+            Ok(text) => same(&text, config, threshold)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => own_coins(&configs, &stores)?,
+            Err(error) => return Err(at(&file)(error)),
         }
         let folder = data.join("wallets");
         private_folder(&folder)?;
@@ -102,7 +105,6 @@ impl SwarmServing {
             coin: own_coin(node.raida),
             operator: None,
         });
-        let threshold = config.threshold.unwrap_or_else(|| Swarm::usual_threshold(config.nodes));
         let swarm = Swarm::new(config.node.coin_id, threshold, described.collect())
             .map_err(|error| RaidaError::Swarm(error.to_string()))?;
         replace(&file, swarm.write().as_bytes(), 0o644)?;
@@ -122,6 +124,18 @@ impl SwarmServing {
         let stopped: Vec<_> = self.nodes.into_iter().map(Serving::stop).collect();
         stopped.into_iter().try_for_each(|node| Ok(node?))
     }
+}
+
+/// Whether the folder's swarm is the one that is asked for: who was enrolled in another would not know it again.
+fn same(text: &str, config: &SwarmConfig, threshold: u8) -> Result<(), RaidaError> {
+    let there = Swarm::read(text).map_err(|error| RaidaError::Swarm(error.to_string()))?;
+    let numbers = there.nodes().iter().map(|node| node.raida).eq(0..config.nodes);
+    if numbers && there.threshold() == threshold && there.coin_id() == config.node.coin_id {
+        return Ok(());
+    }
+    Err(RaidaError::Config(
+        "the folder has a swarm of another size, threshold or kind of coins: start it as it was, or choose another --data",
+    ))
 }
 
 fn node(config: &SwarmConfig, raida: u8) -> RaidaConfig {

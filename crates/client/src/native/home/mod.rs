@@ -10,6 +10,7 @@ mod known;
 mod peers;
 mod server;
 mod store;
+mod swarm;
 mod told;
 
 pub use device::{DeviceSecrets, KeyPlace};

@@ -1,0 +1,285 @@
+//! The swarm that this device uses: enrolment, its coins, and quorum secrets for calls (rule RKX-5).
+
+mod carry;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use undertone_call::quorum::{Exchange, Exchanged, NoQuorum, QuorumNodes};
+use undertone_keys::quorum::QuorumSecret;
+use undertone_raida::client::{self, Asker, Healing, Looking, Patience, Report, Said};
+use undertone_raida::coin::{Authenticity, Coin};
+use undertone_raida::quorum::{Offer, Set};
+use undertone_raida::status::Status;
+use undertone_raida::swarm::Swarm;
+use undertone_raida::wallet::Wallet;
+
+use super::error::ClientError;
+use super::home::Home;
+use super::{rng, wall_time};
+use crate::engine::QuorumStep;
+use carry::{Clock, carry};
+
+pub use undertone_raida::client::{Healed, Looked};
+
+/// A swarm, and this device's coins in it.
+#[derive(Debug)]
+pub(super) struct Enrolled {
+    pub(super) swarm: Swarm,
+    wallet: Wallet,
+}
+
+/// What can be said of a swarm and of this device's coins, without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwarmView {
+    /// What two people compare.
+    pub id: String,
+    /// How many nodes it has.
+    pub nodes: usize,
+    /// How many of them make a secret.
+    pub threshold: u8,
+    /// This device's coins.
+    pub coins: Vec<String>,
+}
+
+/// Why a device cannot be enrolled, or uses no swarm.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwarmFault {
+    /// No swarm.
+    #[error("this device is not enrolled in a swarm")]
+    NotEnrolled,
+    /// The description.
+    #[error(transparent)]
+    Swarm(#[from] undertone_raida::swarm::SwarmError),
+    /// The wallet.
+    #[error(transparent)]
+    Wallet(#[from] undertone_raida::wallet::WalletError),
+    /// Too few coins, or too few keys of them.
+    #[error("coin {coin} has no key for node {raida}: a wallet has every coin's key on every node of the swarm")]
+    Incomplete {
+        /// Which coin.
+        coin: Coin,
+        /// Which node.
+        raida: u8,
+    },
+    /// One coin cannot heal itself.
+    #[error("a wallet has two coins or more, so that one heals the other: this one has {0}")]
+    Coins(usize),
+    /// Too many nodes do not know the keys.
+    #[error("{good} of {nodes} nodes know these keys: is it the right wallet, and is the swarm running?")]
+    Unknown {
+        /// Nodes where every coin's key is right.
+        good: usize,
+        /// Of so many.
+        nodes: usize,
+    },
+    /// A healing.
+    #[error(transparent)]
+    CannotHeal(#[from] client::CannotHeal),
+    /// A healing that failed.
+    #[error(transparent)]
+    Healing(#[from] client::HealingError),
+    /// No socket.
+    #[error("no socket to ask nodes with: {0}")]
+    Socket(std::io::Error),
+}
+
+impl SwarmFault {
+    /// What to do next.
+    pub(super) const fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotEnrolled => {
+                "`undertone raida enrol --swarm swarm.toml --keys my.keys` does that; whoever runs the swarm has both files."
+            }
+            Self::Incomplete { .. } | Self::Coins(_) => {
+                "Ask the operators for what is missing, and name all their files: --keys can stand there more than once."
+            }
+            Self::CannotHeal(_) => "`undertone raida check` shows which keys are right where.",
+            Self::Healing(_) => "Try again later, when more nodes are up.",
+            _ => return None,
+        })
+    }
+}
+
+impl Enrolled {
+    /// What this home has.
+    pub(super) fn load(home: &Home) -> Result<Option<Arc<Self>>, ClientError> {
+        Ok(home.swarm()?.map(|(swarm, wallet)| Arc::new(Self { swarm, wallet })))
+    }
+
+    pub(super) fn view(&self) -> SwarmView {
+        SwarmView {
+            id: self.swarm.id().to_string(),
+            nodes: self.swarm.nodes().len(),
+            threshold: self.swarm.threshold(),
+            coins: self.wallet.coins().iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        let patience = Patience::default();
+        Asker { swarm: &self.swarm, wallet: &self.wallet, wall: wall_time().as_unix(), patience }
+    }
+
+    /// The coin that shares are posted for and with. The others heal it.
+    fn coin(&self) -> Option<Coin> {
+        self.wallet.coins().first().copied()
+    }
+
+    /// What a caller says of the swarm.
+    pub(super) fn offer(&self) -> Option<Vec<u8>> {
+        self.coin().map(|coin| Offer::new(&self.swarm, coin).encode())
+    }
+
+    /// Whether a caller's offer can be met; why not, for people.
+    pub(super) fn can_meet(&self, offer: &[u8]) -> Result<(), String> {
+        Offer::decode(offer, &self.swarm).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Does what a call has to have done, and says what nodes did.
+    pub(super) async fn exchange(&self, exchange: Exchange) -> (Result<Exchanged, NoQuorum>, QuorumStep) {
+        let gave = matches!(exchange, Exchange::Give { .. });
+        let done = match exchange {
+            Exchange::Give { offer } => self.give(&offer).await,
+            Exchange::Take { set } => self.take(&set).await,
+        };
+        match done {
+            Ok((exchanged, report)) => (Ok(exchanged), QuorumStep { gave, report, fault: None }),
+            Err((fault, report)) => {
+                let clock = report.nodes.iter().any(|node| node.said == Said::Refused(Status::Parameter));
+                let hint = if clock { "; is this machine's clock right?" } else { "" };
+                (Err(NoQuorum), QuorumStep { gave, report, fault: Some(format!("{fault}{hint}")) })
+            }
+        }
+    }
+
+    fn nodes(&self, report: &Report) -> QuorumNodes {
+        let count = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
+        QuorumNodes {
+            threshold: self.swarm.threshold(),
+            nodes: count(self.swarm.nodes().len()),
+            good: count(report.good()),
+        }
+    }
+
+    async fn give(&self, offer: &[u8]) -> Result<(Exchanged, Report), (String, Report)> {
+        let none = |fault: String| (fault, Report::default());
+        let offer = Offer::decode(offer, &self.swarm).map_err(|error| none(error.to_string()))?;
+        let (Some(receiver), Some(sender)) = (offer.coin(), self.coin()) else {
+            return Err(none("the wallet has no coin".to_owned()));
+        };
+        let (clock, secret) = (Clock::start(), QuorumSecret::generate(&mut rng()));
+        let (set, posting) = client::give(clock.now(), &self.asker(), (sender, receiver), &secret, &mut rng())
+            .map_err(|unable| none(unable.to_string()))?;
+        let report = carry(posting, &clock, &self.swarm).await.map_err(|error| none(error.to_string()))?;
+        if !report.is_enough() {
+            let fault = format!("{} of {} nodes took a share, and {} have to", report.good(), report.nodes.len(), report.need);
+            return Err((fault, report));
+        }
+        let nodes = self.nodes(&report);
+        Ok((Exchanged { secret, set: set.encode(), nodes }, report))
+    }
+
+    async fn take(&self, set: &[u8]) -> Result<(Exchanged, Report), (String, Report)> {
+        let none = |fault: String| (fault, Report::default());
+        let set = Set::decode(set, &self.swarm).map_err(|error| none(error.to_string()))?;
+        let receiver = self.coin().ok_or_else(|| none("the wallet has no coin".to_owned()))?;
+        let clock = Clock::start();
+        let fetching = client::take(clock.now(), &self.asker(), receiver, &set, &mut rng())
+            .map_err(|unable| none(unable.to_string()))?;
+        let fetched = carry(fetching, &clock, &self.swarm).await.map_err(|error| none(error.to_string()))?;
+        match fetched.gathered.secret() {
+            Ok(secret) => {
+                let nodes = self.nodes(&fetched.report);
+                Ok((Exchanged { secret, set: Vec::new(), nodes }, fetched.report))
+            }
+            Err(incomplete) => Err((incomplete.to_string(), fetched.report)),
+        }
+    }
+
+    /// Which keys are right on which nodes.
+    async fn look(&self) -> Result<Vec<Looked>, ClientError> {
+        let clock = Clock::start();
+        let looking = Looking::new(clock.now(), &self.asker(), &mut rng());
+        Ok(carry(looking, &clock, &self.swarm).await.map_err(SwarmFault::Socket)?)
+    }
+}
+
+/// Where a wallet is healed coin by coin, and what was known of it at the beginning.
+#[derive(Debug)]
+pub struct Coins {
+    home: Arc<Home>,
+    enrolled: Mutex<Arc<Enrolled>>,
+}
+
+impl Coins {
+    pub(super) fn open(home: Arc<Home>) -> Result<Self, ClientError> {
+        let enrolled = Enrolled::load(&home)?.ok_or(SwarmFault::NotEnrolled)?;
+        Ok(Self { home, enrolled: Mutex::new(enrolled) })
+    }
+
+    fn enrolled(&self) -> Arc<Enrolled> {
+        self.enrolled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The swarm and the coins.
+    #[must_use]
+    pub fn view(&self) -> SwarmView {
+        self.enrolled().view()
+    }
+
+    /// Asks every node about every coin.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn look(&self) -> Result<Vec<Looked>, ClientError> {
+        self.enrolled().look().await
+    }
+
+    /// Gives a coin a key again on a node that has another, and keeps it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn heal(&self, broken: Looked, seen: &[Looked]) -> Result<Healed, ClientError> {
+        let enrolled = self.enrolled();
+        let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
+        let clock = Clock::start();
+        let healing =
+            Healing::new(clock.now(), &enrolled.asker(), (broken.coin, broken.raida), right, &mut rng())
+                .map_err(SwarmFault::from)?;
+        let healed = carry(healing, &clock, &enrolled.swarm).await.map_err(SwarmFault::Socket)?;
+        let healed = healed.map_err(SwarmFault::from)?;
+        let mut wallet = Wallet::read(&enrolled.wallet.write()).map_err(SwarmFault::from)?;
+        wallet.set(healed.coin, healed.raida, Authenticity::from_bytes(healed.key.expose()));
+        self.home.put_swarm(&enrolled.swarm, &wallet)?;
+        let enrolled = Arc::new(Enrolled { swarm: enrolled.swarm.clone(), wallet });
+        *self.enrolled.lock().unwrap_or_else(PoisonError::into_inner) = enrolled;
+        Ok(healed)
+    }
+}
+
+/// Takes a swarm's description and a wallet, asks the nodes whether they know its keys, and keeps both.
+pub(super) async fn enrol(home: &Home, swarm: &str, keys: &[&str]) -> Result<(SwarmView, Vec<Looked>), ClientError> {
+    let swarm = Swarm::read(swarm).map_err(SwarmFault::from)?;
+    let mut wallet = Wallet::default();
+    keys.iter().try_for_each(|text| wallet.add(text)).map_err(SwarmFault::from)?;
+    let coins = wallet.coins();
+    if coins.len() < 2 {
+        return Err(SwarmFault::Coins(coins.len()).into());
+    }
+    for coin in coins {
+        if let Some(node) = swarm.nodes().iter().find(|node| wallet.key(coin, node.raida).is_none()) {
+            return Err(SwarmFault::Incomplete { coin, raida: node.raida }.into());
+        }
+    }
+    let enrolled = Enrolled { swarm, wallet };
+    let seen = enrolled.look().await?;
+    let nodes = enrolled.swarm.nodes();
+    let right = |raida: u8| seen.iter().filter(|at| at.raida == raida).all(|at| at.said.is_good());
+    let good = nodes.iter().filter(|node| right(node.raida)).count();
+    if good < usize::from(enrolled.swarm.threshold()) {
+        return Err(SwarmFault::Unknown { good, nodes: nodes.len() }.into());
+    }
+    home.put_swarm(&enrolled.swarm, &enrolled.wallet)?;
+    Ok((enrolled.view(), seen))
+}
