@@ -416,6 +416,9 @@ pub(crate) struct Call {
     /// otherwise.
     #[arg(long)]
     pub(crate) quorum: bool,
+    /// A drill: another secret than the one that came over the swarm. The call is refused, since neither side has the other's key.
+    #[arg(long, requires = "quorum")]
+    pub(crate) drill_wrong_quorum: bool,
     #[command(flatten)]
     pub(crate) sound: SoundOptions,
 }

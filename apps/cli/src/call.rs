@@ -55,8 +55,17 @@ async fn dial(
     if let Some(swarm) = online.swarm().filter(|_| options.quorum) {
         output.event(
             &json!({ "event": "swarm", "id": swarm.id, "nodes": swarm.nodes, "threshold": swarm.threshold }),
-            &format!("Swarm {}: {} nodes, any {} of which make a secret.", swarm.id, swarm.nodes, swarm.threshold),
+            &format!(
+                "Swarm {}: {} nodes, any {} of which make a secret. Shares are to be left for your coin {}.",
+                swarm.id,
+                swarm.nodes,
+                swarm.threshold,
+                swarm.coins.first().map_or("", String::as_str)
+            ),
         );
+    }
+    if options.drill_wrong_quorum {
+        online.spoil_quorum().await?;
     }
     online.call_as(&options.peer, options.wanted(legacy), sound).await?;
     let hop = matches!(options.protection, ProtectionOption::Hop);
@@ -147,6 +156,8 @@ struct Progress {
     ending: bool,
     /// This side asked for a call that the relay can open.
     hop: bool,
+    /// It is about the key alone.
+    exchange: bool,
 }
 
 /// Follows one call from its first event to its end.
@@ -158,7 +169,7 @@ async fn follow(
     output: Output,
 ) -> Result<Done, ClientError> {
     let (mut live, mut keys) = (None::<Live>, None::<tokio::sync::mpsc::Receiver<Key>>);
-    let mut progress = Progress { hop: waiting.hop, mouth: Mouth::new(options), ..Progress::default() };
+    let mut progress = Progress { hop: waiting.hop, exchange: waiting.exchange, mouth: Mouth::new(options), ..Progress::default() };
     progress.mouth.mind(&online).await?;
     let mut draw = tokio::time::interval(Duration::from_millis(100));
     draw.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -362,8 +373,8 @@ fn report(client: &Client, event: &Event, output: Output, progress: &Progress) {
             &json!({ "event": "yielded", "ours": ours.to_string(), "theirs": theirs.to_string() }),
             "They called you at the same moment; theirs goes on.",
         ),
-        Event::Established(info) => established(info, output),
-        Event::Quorum(step) => crate::raida::step(step, output),
+        Event::Established(info) => established(info, progress.exchange, output),
+        Event::Quorum(step) => crate::raida::step(step, progress.exchange, output),
         Event::Echo { call } => output.event(
             &json!({ "event": "echo", "call": call.to_string() }),
             "Say something: you hear it a second later, as others would hear you. The relay hands back what it cannot open.\n\
@@ -426,7 +437,7 @@ fn report(client: &Client, event: &Event, output: Output, progress: &Progress) {
     }
 }
 
-fn established(info: &CallInfo, output: Output) {
+fn established(info: &CallInfo, exchange: bool, output: Output) {
     let emoji = info.sas.emoji();
     let (pictures, names): (Vec<&str>, Vec<&str>) = emoji.iter().copied().unzip();
     let object = json!({
@@ -456,6 +467,16 @@ fn established(info: &CallInfo, output: Output) {
         (Some(of), None) => format!("\nquorum: {} of {} nodes, in what confirms the call", of.threshold, of.nodes),
         (None, _) => String::new(),
     };
+    if exchange {
+        let text = format!(
+            "{} proved to have the same key, which has the secret in it, and so did you.{quorum}\n  {}\n  or {}\n\
+             Read these to each other; if they are the same, {nobody}.",
+            info.peer.user.display(),
+            names.join(", "),
+            info.sas
+        );
+        return output.event(&object, &text);
+    }
     let text = format!(
         "Talking with {} ({}), {}: {who_opens}.{secrecy}{quorum}\n  {}\n  {}\n  or {}\n\
          Read these to each other; if they are the same, {nobody}.\n\

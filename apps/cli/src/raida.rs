@@ -35,6 +35,7 @@ pub(crate) async fn run(client: &Client, command: &Raida, output: &Output) -> Re
                 protection: ProtectionOption::Blind,
                 legacy: exchange.legacy,
                 quorum: true,
+                drill_wrong_quorum: false,
                 sound: exchange.sound.clone(),
             };
             crate::call::exchange(client, &call, output).await
@@ -134,8 +135,8 @@ fn node_object(node: &NodeReport) -> Value {
     json!({ "raida": node.raida, "said": node.said.word(), "ms": ms, "text": node.said.to_string() })
 }
 
-/// What nodes did with the shares of a secret.
-pub(crate) fn step(step: &QuorumStep, output: Output) {
+/// What nodes did with the shares of a secret: those that did not do what they should, or every one.
+pub(crate) fn step(step: &QuorumStep, every: bool, output: Output) {
     let report = &step.report;
     let (good, all) = (report.good(), report.nodes.len());
     let nodes: Vec<_> = report.nodes.iter().map(node_object).collect();
@@ -156,7 +157,7 @@ pub(crate) fn step(step: &QuorumStep, output: Output) {
     if let (Some(least), Some(most)) = (times.iter().min(), times.iter().max()) {
         text.push_str(&format!(" They answered within {least} to {most} ms."));
     }
-    for node in report.nodes.iter().filter(|node| !node.said.is_good()) {
+    for node in report.nodes.iter().filter(|node| every || !node.said.is_good()) {
         text.push_str(&format!("\n  node {:>2}  {}", node.raida, node.said));
     }
     output.event(&object, &text);

@@ -5,6 +5,7 @@
 mod call;
 mod drill;
 mod people;
+mod quorum;
 mod room;
 mod table;
 mod watched;
@@ -30,6 +31,8 @@ enum Scene {
     Room,
     /// The same, in a room where one of them hands out the keys.
     Host,
+    /// A call whose key has a secret in it that came over 25 nodes, and one whose secret is another.
+    Quorum,
     /// The server lies about its key directory, and is found out.
     Drill,
 }
@@ -43,10 +46,11 @@ impl Scene {
                 println!("{both}");
                 both.holds()
             }
-            Self::Room | Self::Host | Self::Drill => {
+            Self::Room | Self::Host | Self::Quorum | Self::Drill => {
                 let table = match self {
                     Self::Room => room::play(room::Keys::Mls)?,
                     Self::Host => room::play(room::Keys::Host)?,
+                    Self::Quorum => quorum::play()?,
                     _ => drill::play()?,
                 };
                 println!("{table}");

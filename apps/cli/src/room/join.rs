@@ -290,7 +290,7 @@ async fn command(
 /// Tells a person and a program what happened, and keeps what is needed later.
 fn report(client: &Client, event: &Event, output: Output, inside: &mut Inside) {
     match event {
-        Event::Quorum(step) => crate::raida::step(step, output),
+        Event::Quorum(step) => crate::raida::step(step, false, output),
         Event::RoomEntered(info) => {
             output.event(
                 &json!({

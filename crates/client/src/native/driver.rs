@@ -13,6 +13,7 @@ use undertone_call::quorum::NoQuorum;
 use undertone_groups::WriteSet;
 use undertone_keys::Time;
 use undertone_keys::agreement::Refused;
+use undertone_keys::quorum::QuorumSecret;
 use undertone_media::packet::MAX_PACKET;
 use undertone_protocol::rest::code;
 use undertone_protocol::signal::{ToDevice, ToServer};
@@ -86,6 +87,8 @@ pub(super) struct Driver {
     /// Pings that the server has not answered, the oldest first.
     pings: VecDeque<(Instant, oneshot::Sender<Duration>)>,
     muted: bool,
+    /// A drill: quorum secrets are not those that came.
+    spoil_quorum: bool,
     /// The shortest round trip to the relay on the present connection.
     least_rtt: Option<Duration>,
 }
@@ -126,6 +129,7 @@ impl Driver {
             probe: None,
             pings: VecDeque::new(),
             muted: false,
+            spoil_quorum: false,
             least_rtt: None,
         }
     }
@@ -235,6 +239,7 @@ impl Driver {
             Command::HangUp => self.input(Input::HangUp),
             Command::Mute(muted) => self.muted = muted,
             Command::LoseKey => self.engine.lose_key(),
+            Command::SpoilQuorum => self.spoil_quorum = true,
             Command::CheckTap { bytes, answer } => {
                 let _ = answer.send(self.tap_report(&bytes));
             }
@@ -471,12 +476,15 @@ impl Driver {
                     });
                 }
                 Output::Exchange { request, exchange } => {
-                    let (enrolled, out) = (self.enrolled.clone(), self.shown.out.clone());
+                    let (enrolled, out, spoil) = (self.enrolled.clone(), self.shown.out.clone(), self.spoil_quorum);
                     self.answers.spawn(async move {
                         let Some(enrolled) = enrolled else {
                             return Input::Exchanged { request, exchanged: Err(NoQuorum) };
                         };
-                        let (exchanged, step) = enrolled.exchange(exchange).await;
+                        let (mut exchanged, step) = enrolled.exchange(exchange).await;
+                        if let (true, Ok(exchanged)) = (spoil, &mut exchanged) {
+                            exchanged.secret = QuorumSecret::generate(&mut rng());
+                        }
                         // Nobody who reads no events misses this one.
                         let _told = out.try_send(Event::Quorum(Box::new(step)));
                         Input::Exchanged { request, exchanged }

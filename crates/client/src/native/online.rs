@@ -107,6 +107,7 @@ pub(super) enum Command {
     HangUp,
     Mute(bool),
     LoseKey,
+    SpoilQuorum,
     CheckTap { bytes: Vec<u8>, answer: oneshot::Sender<TapReport> },
     Explain { answer: oneshot::Sender<Option<Box<RoomExplained>>> },
     Stop,
@@ -344,6 +345,15 @@ impl Online {
     /// [`ClientError::Stopped`].
     pub async fn lose_key(&self) -> Result<(), ClientError> {
         self.command(Command::LoseKey).await
+    }
+
+    /// A drill: from now on whatever secret comes over the swarm is replaced by another, as if it had been guessed. No call that has one comes
+    /// about.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`].
+    pub async fn spoil_quorum(&self) -> Result<(), ClientError> {
+        self.command(Command::SpoilQuorum).await
     }
 
     /// How loud everybody is who was heard lately.
