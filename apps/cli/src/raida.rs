@@ -25,7 +25,7 @@ pub(crate) async fn run(client: &Client, command: &Raida, output: &Output) -> Re
         Raida::Check => {
             let coins = client.coins()?;
             let seen = coins.look().await?;
-            looked(&coins.view(), &seen, *output);
+            looked(&coins.view().await, &seen, *output);
             Ok(if seen.iter().all(|at| at.said.is_good()) { Done::Well } else { Done::Badly })
         }
         Raida::Heal => heal(client, *output).await,

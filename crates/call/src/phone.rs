@@ -141,7 +141,11 @@ impl Phone {
             Input::Refuse => self.decline(Outcome::RefusedByPolicy, rng),
             Input::Disprove => self.decline(Outcome::RefusedByProof, rng),
             Input::Busy => self.decline(Outcome::Busy, rng),
-            Input::NoQuorum => self.decline(Outcome::NoQuorum, rng),
+            Input::NoQuorum(call) => {
+                if self.ringing().is_some_and(|ringing| ringing.call == call) {
+                    self.decline(Outcome::NoQuorum, rng);
+                }
+            }
             Input::HangUp => self.hang_up(rng),
             Input::End(outcome) => self.end(outcome, rng),
             Input::PeerGone => self.peer_gone(),
@@ -268,11 +272,11 @@ impl Phone {
     }
 
     /// Has something done with the swarm.
-    fn exchange(&mut self, exchange: Exchange, purpose: Purpose) {
+    fn exchange(&mut self, call: CallId, exchange: Exchange, purpose: Purpose) {
         let request = self.next_request;
         self.next_request += 1;
         self.agreements.push((request, purpose));
-        self.outputs.push_back(Output::Exchange { request, exchange });
+        self.outputs.push_back(Output::Exchange { call, request, exchange });
     }
 
     fn exchanged(

@@ -31,7 +31,6 @@ impl core::fmt::Debug for Exchange {
 }
 
 /// What an exchange brought.
-#[derive(Debug)]
 pub struct Exchanged {
     /// The secret, which is mixed into the call's key.
     pub secret: QuorumSecret,
@@ -39,6 +38,12 @@ pub struct Exchanged {
     pub set: Vec<u8>,
     /// Over which nodes.
     pub nodes: QuorumNodes,
+}
+
+impl core::fmt::Debug for Exchanged {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Exchanged({:?})", self.nodes)
+    }
 }
 
 /// How many nodes a secret came over.

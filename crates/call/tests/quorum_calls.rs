@@ -94,10 +94,14 @@ fn neg_1_whoever_does_not_use_the_swarm_says_so() {
         matches!(event, Event::Incoming { quorum: Some(offer), terms, .. } if offer == b"a swarm" && terms.quorum)
     });
     assert!(offered);
-    world.input(BOB, Input::NoQuorum);
+    // Said of another call it changes nothing.
+    let other = world.call_id();
+    world.input(BOB, Input::NoQuorum(other));
+    assert_eq!(over(&world, BOB), None);
+    world.input(BOB, Input::NoQuorum(id));
     world.run(1);
     assert_eq!((over(&world, BOB), over(&world, ADA)), (Some(Outcome::NoQuorum), None), "the other device may");
-    world.input(2, Input::NoQuorum);
+    world.input(2, Input::NoQuorum(id));
     world.run(1);
     assert_eq!(over(&world, ADA), Some(Outcome::NoQuorum));
 }

@@ -125,6 +125,12 @@ impl Coin {
         if serial < SERIALS { Some(Self { denomination, serial }) } else { None }
     }
 
+    /// A coin of 10^0: every such number names one.
+    #[must_use]
+    pub const fn one(serial: u16) -> Self {
+        Self { denomination: Denomination(0), serial: serial as u32 }
+    }
+
     /// Which power of ten.
     #[must_use]
     pub const fn denomination(self) -> Denomination {

@@ -143,6 +143,7 @@ impl<'p> PostKey<'p> {
         payload.extend_from_slice(&self.receiver);
         payload.extend_from_slice(&self.coin.to_bytes());
         payload.extend_from_slice(&padding);
+        zeroize::Zeroize::zeroize(&mut padding);
         payload.extend_from_slice(&[start, length]);
         Some(payload)
     }

@@ -273,17 +273,23 @@ pub fn seal_reply(request: &RequestHeader, key: &FrameKey, reply: &Reply, payloa
 }
 
 /// A reply as its receiver has checked it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// What the node says; `Err` with a byte that is no status here.
     pub status: Result<Status, u8>,
     /// What it sends.
-    pub payload: Vec<u8>,
+    pub payload: Zeroizing<Vec<u8>>,
     /// Microseconds that the node says it took.
     pub took: u32,
     /// Whether the reply proves that the node has the key: by the hash of the challenge, or by the tag. A status without a payload is
     /// proven by types 1 and 2 alone, a reply under type 0 by nothing.
     pub proven: bool,
+}
+
+impl core::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Answer({:?}, {} bytes, proven {})", self.status, self.payload.len(), self.proven)
+    }
 }
 
 /// Why what came is no reply to a request.
@@ -327,14 +333,14 @@ pub fn open_reply(
     }
     let size = usize::try_from(header.size).map_err(|_| NotAReply::Malformed)?;
     if size == 0 {
-        return Ok(Answer { status, payload: Vec::new(), took: header.took, proven });
+        return Ok(Answer { status, payload: Zeroizing::default(), took: header.took, proven });
     }
     let (sealed, trailer) =
         rest.get(..size).and_then(|body| body.split_last_chunk::<2>()).ok_or(NotAReply::Malformed)?;
     if *trailer != TRAILER {
         return Err(NotAReply::Malformed);
     }
-    let mut payload = sealed.to_vec();
+    let mut payload = Zeroizing::new(sealed.to_vec());
     match (key, header.own) {
         (FrameKey::Coin(key), _) => {
             let mut keystream = Keystream::of_coin(key, &request.iv());

@@ -5,6 +5,7 @@
 //! ```
 //! # use undertone_raida::swarm::Swarm;
 //! let swarm = Swarm::read(r#"
+//!     name = "6c1f0e3b5a7d49288f1e2d3c4b5a6978"
 //!     coin_id = 6
 //!     threshold = 2
 //!
@@ -51,13 +52,45 @@ pub struct SwarmId(#[cbor(with = "minicbor::bytes")] pub [u8; 32]);
 
 impl fmt::Display for SwarmId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.iter().take(16).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 impl fmt::Debug for SwarmId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SwarmId({self})")
+    }
+}
+
+/// Drawn when a swarm is set up, so that no two are alike: their nodes' numbers and coins mostly are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwarmName(pub [u8; 16]);
+
+impl SwarmName {
+    /// Drawn anew.
+    pub fn generate(rng: &mut impl rand_core::CryptoRng) -> Self {
+        let mut name = [0; 16];
+        rng.fill_bytes(&mut name);
+        Self(name)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut name = [0; 16];
+        let (digits, rest) = text.as_bytes().as_chunks::<2>();
+        if digits.len() != name.len() || !rest.is_empty() {
+            return None;
+        }
+        for (byte, digits) in name.iter_mut().zip(digits) {
+            let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+            *byte = u8::try_from(high? << 4 | low?).ok()?;
+        }
+        Some(Self(name))
+    }
+}
+
+impl fmt::Display for SwarmName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -77,6 +110,7 @@ pub struct SwarmNode {
 /// A swarm's description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swarm {
+    name: SwarmName,
     coin_id: u16,
     threshold: u8,
     nodes: Vec<SwarmNode>,
@@ -106,6 +140,7 @@ pub enum SwarmError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    name: String,
     coin_id: u16,
     threshold: u8,
     node: Vec<FileNode>,
@@ -133,7 +168,12 @@ impl Swarm {
     ///
     /// # Errors
     /// [`SwarmError`].
-    pub fn new(coin_id: u16, threshold: u8, mut nodes: Vec<SwarmNode>) -> Result<Self, SwarmError> {
+    pub fn new(
+        name: SwarmName,
+        coin_id: u16,
+        threshold: u8,
+        mut nodes: Vec<SwarmNode>,
+    ) -> Result<Self, SwarmError> {
         if !(2..=NODES).contains(&nodes.len()) {
             return Err(SwarmError::Nodes(nodes.len()));
         }
@@ -152,7 +192,7 @@ impl Swarm {
         if threshold < 2 || usize::from(threshold) > nodes.len() {
             return Err(SwarmError::Threshold(threshold));
         }
-        Ok(Self { coin_id, threshold, nodes })
+        Ok(Self { name, coin_id, threshold, nodes })
     }
 
     /// Reads a file.
@@ -173,7 +213,9 @@ impl Swarm {
             Ok(SwarmNode { raida: node.raida, address: node.address, coin, operator: node.operator })
         };
         let nodes = file.node.into_iter().map(node).collect::<Result<_, _>>()?;
-        Self::new(file.coin_id, file.threshold, nodes)
+        let name = SwarmName::read(&file.name);
+        let name = name.ok_or_else(|| SwarmError::Format("its name is not 32 hex digits".to_owned()))?;
+        Self::new(name, file.coin_id, file.threshold, nodes)
     }
 
     /// Writes a file.
@@ -187,13 +229,15 @@ impl Swarm {
         };
         let node = self.nodes.iter().map(node).collect();
         // Numbers and short strings: there is nothing that could not be written.
-        toml::to_string(&File { coin_id: self.coin_id, threshold: self.threshold, node }).unwrap_or_default()
+        toml::to_string(&File { name: self.name.to_string(), coin_id: self.coin_id, threshold: self.threshold, node })
+            .unwrap_or_default()
     }
 
     /// What two people compare.
     #[must_use]
     pub fn id(&self) -> SwarmId {
-        let mut text = Vec::with_capacity(4 + 6 * self.nodes.len());
+        let mut text = Vec::with_capacity(20 + 6 * self.nodes.len());
+        text.extend_from_slice(&self.name.0);
         text.extend_from_slice(&self.coin_id.to_be_bytes());
         text.push(self.threshold);
         for node in &self.nodes {
@@ -201,6 +245,12 @@ impl Swarm {
             text.extend_from_slice(&node.coin.named().to_bytes());
         }
         SwarmId(labelled_sha256(labels::SWARM, &[&text]))
+    }
+
+    /// What it was named when it was set up.
+    #[must_use]
+    pub const fn name(&self) -> SwarmName {
+        self.name
     }
 
     /// The kind of coins that its nodes keep.
@@ -233,6 +283,8 @@ mod tests {
     use super::*;
     use crate::coin::Denomination;
 
+    const NAME: SwarmName = SwarmName([0xab; 16]);
+
     fn node(raida: u8) -> SwarmNode {
         let coin = Coin::new(Denomination::new(0).unwrap(), u32::from(raida) + 1).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000 + u16::from(raida)));
@@ -245,7 +297,7 @@ mod tests {
 
     #[test]
     fn rkx_5_a_swarm_is_read_as_it_was_written() {
-        let swarm = Swarm::new(6, 17, nodes()).unwrap();
+        let swarm = Swarm::new(NAME, 6, 17, nodes()).unwrap();
         assert_eq!(Swarm::read(&swarm.write()), Ok(swarm.clone()));
         assert_eq!(swarm.nodes()[24].raida, 24);
         assert_eq!(Swarm::usual_threshold(25), 17);
@@ -253,10 +305,10 @@ mod tests {
         // Addresses are not what people have to agree on; everything else is.
         let mut moved = nodes();
         moved[3].address = SocketAddr::from(([192, 0, 2, 1], 1));
-        assert_eq!(Swarm::new(6, 17, moved).unwrap().id(), swarm.id());
+        assert_eq!(Swarm::new(NAME, 6, 17, moved).unwrap().id(), swarm.id());
         let mut coin = nodes();
         coin[3].coin = "01.77".parse().unwrap();
-        let others = [Swarm::new(6, 17, coin), Swarm::new(7, 17, nodes()), Swarm::new(6, 16, nodes())];
+        let others = [Swarm::new(SwarmName([0; 16]), 6, 17, nodes()), Swarm::new(NAME, 6, 17, coin), Swarm::new(NAME, 7, 17, nodes()), Swarm::new(NAME, 6, 16, nodes())];
         assert!(others.into_iter().all(|other| other.unwrap().id() != swarm.id()));
     }
 
@@ -265,7 +317,7 @@ mod tests {
         let with = |change: fn(&mut Vec<SwarmNode>)| {
             let mut nodes = nodes();
             change(&mut nodes);
-            Swarm::new(6, 17, nodes).err()
+            Swarm::new(NAME, 6, 17, nodes).err()
         };
         assert_eq!(with(|nodes| nodes.truncate(1)), Some(SwarmError::Nodes(1)));
         assert_eq!(with(|nodes| nodes[0].raida = 25), Some(SwarmError::Number(25)));
@@ -273,9 +325,9 @@ mod tests {
         assert_eq!(with(|nodes| nodes[1].address = nodes[0].address), Some(SwarmError::Twice(23, 24)));
         assert_eq!(with(|nodes| nodes[1].coin = nodes[0].coin), Some(SwarmError::Twice(23, 24)));
         assert_eq!(with(|nodes| nodes.truncate(16)), Some(SwarmError::Threshold(17)));
-        assert_eq!(Swarm::new(6, 1, nodes()).err(), Some(SwarmError::Threshold(1)));
-        let text = Swarm::new(6, 17, nodes()).unwrap().write();
-        for (from, to) in [("00.1\"", "00.0\""), ("00.1\"", "1\""), ("coin_id", "coin"), ("127.0.0.1:50000", "nowhere")] {
+        assert_eq!(Swarm::new(NAME, 6, 1, nodes()).err(), Some(SwarmError::Threshold(1)));
+        let text = Swarm::new(NAME, 6, 17, nodes()).unwrap().write();
+        for (from, to) in [("00.1\"", "00.0\""), ("00.1\"", "1\""), ("coin_id", "coin"), ("abab", "ab"), ("abab", "xbab"), ("127.0.0.1:50000", "nowhere")] {
             assert!(matches!(Swarm::read(&text.replace(from, to)), Err(SwarmError::Format(_))), "{from}");
         }
         assert!(Swarm::read(&"#".repeat(LONGEST + 1)).is_err());

@@ -28,6 +28,8 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     let (a, b) = (adas.wait_for("established", PATIENCE)?, bobs.wait_for("established", PATIENCE)?);
     adas.wait_for("over", PATIENCE)?;
     bobs.wait_for("over", PATIENCE)?;
+    // One home has one program at a time.
+    let codes = [adas.exit_code()?, bobs.exit_code()?];
     let (hears_a, hears_b) = (opened(&adas)?, opened(&bobs)?);
     let packets = locksmith::packets(&server.tap())?.len();
 
@@ -48,6 +50,7 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     let same = a["quorum"]["threshold"] == b["quorum"]["threshold"] && a["sas"] == b["sas"] && !a["sas"].is_null();
     table.claim("quorum, on both sides, under one SAS", shown, same);
     table.claim("frames that opened", format!("{hears_a} at ada's, {hears_b} at bob's"), hears_a > 50 && hears_b > 50);
+    table.claim("ended", format!("{codes:?}"), codes == [Some(0), Some(0)]);
     let refused = over.iter().all(|line| line["result"] == "refused_by_proof");
     let words: Vec<_> = over.iter().map(|line| line["result"].as_str().unwrap_or("established")).collect();
     table.claim("the call with another secret", words.join(", "), refused);

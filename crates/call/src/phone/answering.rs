@@ -119,7 +119,7 @@ impl Phone {
         self.accepted.push((call, until));
         self.outputs.push_back(Output::Store { call, until });
         if let Some(offer) = offer {
-            self.exchange(Exchange::Give { offer }, Purpose::CalleeQuorum(call));
+            self.exchange(call, Exchange::Give { offer }, Purpose::CalleeQuorum(call));
         }
         if let Some((ephemeral, caller_key)) = keys {
             self.ask(ephemeral, Purpose::Callee(call, CalleeShare::EphemeralStatic));

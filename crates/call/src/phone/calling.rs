@@ -136,7 +136,7 @@ impl Phone {
                     self.ask(ephemeral, Purpose::Caller(call, device, CallerShare::StaticEphemeral));
                 }
                 if let Some(set) = set {
-                    self.exchange(Exchange::Take { set }, Purpose::CallerQuorum(call, device));
+                    self.exchange(call, Exchange::Take { set }, Purpose::CallerQuorum(call, device));
                 }
             }
             Next::Confirm(Ok(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
@@ -157,6 +157,9 @@ impl Phone {
         }
         let local = &self.mailbox.local;
         let Some(leg) = outgoing.leg(device) else { return };
+        if !matches!(leg.state, LegState::AwaitingAgreement(_)) {
+            return;
+        }
         let result = match exchanged {
             Ok(exchanged) => leg.took_quorum(local, (exchanged.secret, exchanged.nodes)),
             Err(NoQuorum) => Err(Outcome::NoQuorum),

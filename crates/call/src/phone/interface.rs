@@ -76,8 +76,8 @@ pub enum Input {
     Disprove,
     /// This device is in another conversation: the call that rings is not shown to anybody.
     Busy,
-    /// This device does not use the swarm that the call that rings is to have a quorum secret from.
-    NoQuorum,
+    /// This device does not use the swarm that this call, if it rings, is to have a quorum secret from.
+    NoQuorum(CallId),
     /// A person ends whatever there is: a ringing call is cancelled, an established one ended.
     HangUp,
     /// The media path cannot go on: ends an established call with this outcome, which the peer is told.
@@ -116,6 +116,8 @@ pub enum Output {
     },
     /// Do this with the swarm, and come back with [`Input::Exchanged`] (rule RKX-5).
     Exchange {
+        /// For which call.
+        call: CallId,
         /// To be repeated.
         request: u64,
         /// What.

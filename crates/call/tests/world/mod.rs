@@ -262,7 +262,7 @@ impl World {
                     }
                     self.devices[device].phone.handle_input(self.now, input, &mut self.rng).unwrap();
                 }
-                Output::Exchange { request, exchange } => {
+                Output::Exchange { request, exchange, .. } => {
                     if let Some(exchanged) = self.exchange(&exchange) {
                         let input = Input::Exchanged { request, exchanged };
                         self.devices[device].phone.handle_input(self.now, input, &mut self.rng).unwrap();

@@ -100,8 +100,10 @@ impl Engine {
 
     /// That a call was accepted could not be made durable: nothing of it may leave (rule STO-2).
     pub(super) fn not_stored(&mut self, now: Time, call: CallId, rng: &mut impl rand_core::CryptoRng) {
-        self.outputs
-            .retain(|output| !matches!(output, Output::Signal(ToServer::Send { call: about, .. }) if *about == call));
+        self.outputs.retain(|output| match output {
+            Output::Signal(ToServer::Send { call: about, .. }) | Output::Exchange { call: about, .. } => *about != call,
+            _ => true,
+        });
         self.phone(now, undertone_call::Input::Decline, rng);
     }
 
@@ -141,8 +143,8 @@ impl Engine {
                     }
                 }
                 CallOutput::Ask { request, question } => self.outputs.push_back(Output::Ask { request, question }),
-                CallOutput::Exchange { request, exchange } => {
-                    self.outputs.push_back(Output::Exchange { request, exchange });
+                CallOutput::Exchange { call, request, exchange } => {
+                    self.outputs.push_back(Output::Exchange { call, request, exchange });
                 }
                 CallOutput::Event(CallEvent::Ringing { call }) => self.event(Event::Ringing { call }),
                 // Whoever is in a room, or tests themselves, is busy.

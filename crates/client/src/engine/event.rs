@@ -287,6 +287,8 @@ pub struct CallInfo {
 /// What came of a quorum secret's shares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumStep {
+    /// For which call.
+    pub call: CallId,
     /// They were posted; otherwise they were fetched.
     pub gave: bool,
     /// What each node did.

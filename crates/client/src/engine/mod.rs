@@ -107,8 +107,8 @@ pub enum Input {
         /// What it brought.
         exchanged: Result<Exchanged, NoQuorum>,
     },
-    /// This device does not use the swarm that the call that rings is to have a quorum secret from.
-    NoQuorum,
+    /// This device does not use the swarm that this call, if it rings, is to have a quorum secret from.
+    NoQuorum(CallId),
     /// A person wants to hear themselves, by way of the relay.
     Echo,
     /// A person takes the call that rings.
@@ -226,6 +226,8 @@ pub enum Output {
     },
     /// Do this with the swarm, for [`Input::Exchanged`] (rule RKX-5).
     Exchange {
+        /// For which call.
+        call: CallId,
         /// To be repeated.
         request: u64,
         /// What.
@@ -422,7 +424,7 @@ impl Engine {
             Input::Exchanged { request, exchanged } => {
                 self.phone(now, undertone_call::Input::Exchanged { request, exchanged }, rng);
             }
-            Input::NoQuorum => self.phone(now, undertone_call::Input::NoQuorum, rng),
+            Input::NoQuorum(call) => self.phone(now, undertone_call::Input::NoQuorum(call), rng),
             Input::Echo => self.echo(now, rng),
             // Nobody takes what they were not asked about.
             Input::Accept if self.rings_unheard() => {}

@@ -1,7 +1,7 @@
 //! The driver: one task that owns the engine and carries out what it says.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
-use undertone_call::quorum::NoQuorum;
+use undertone_call::quorum::{Exchange, NoQuorum};
 use undertone_groups::WriteSet;
-use undertone_keys::Time;
+use undertone_keys::{CallId, Time};
 use undertone_keys::agreement::Refused;
 use undertone_keys::quorum::QuorumSecret;
 use undertone_media::packet::MAX_PACKET;
@@ -64,6 +64,8 @@ pub(super) struct Driver {
     shown: Shown,
     /// The swarm that quorum secrets come over.
     enrolled: Option<Arc<Enrolled>>,
+    /// Where shares lie that were left for others.
+    given: Arc<Mutex<Vec<Vec<u8>>>>,
     signal: SignalLink,
     signals: mpsc::Receiver<SignalEvent>,
     relay: Option<RelayLink>,
@@ -118,6 +120,7 @@ impl Driver {
             key,
             shown,
             enrolled,
+            given: Arc::default(),
             signals,
             relay: None,
             relay_out,
@@ -475,21 +478,7 @@ impl Driver {
                         Input::Answered { request, answer }
                     });
                 }
-                Output::Exchange { request, exchange } => {
-                    let (enrolled, out, spoil) = (self.enrolled.clone(), self.shown.out.clone(), self.spoil_quorum);
-                    self.answers.spawn(async move {
-                        let Some(enrolled) = enrolled else {
-                            return Input::Exchanged { request, exchanged: Err(NoQuorum) };
-                        };
-                        let (mut exchanged, step) = enrolled.exchange(exchange).await;
-                        if let (true, Ok(exchanged)) = (spoil, &mut exchanged) {
-                            exchanged.secret = QuorumSecret::generate(&mut rng());
-                        }
-                        // Nobody who reads no events misses this one.
-                        let _told = out.try_send(Event::Quorum(Box::new(step)));
-                        Input::Exchanged { request, exchanged }
-                    });
-                }
+                Output::Exchange { call, request, exchange } => self.exchange(call, request, exchange),
                 Output::Resolve(user) => {
                     let directory = self.directory.clone();
                     self.answers.spawn(async move {
@@ -582,20 +571,55 @@ impl Driver {
         }
     }
 
+    /// Does with the swarm what a call has to have done.
+    fn exchange(&mut self, call: CallId, request: u64, exchange: Exchange) {
+        let (enrolled, out, spoil) = (self.enrolled.clone(), self.shown.out.clone(), self.spoil_quorum);
+        let given = self.given.clone();
+        self.answers.spawn(async move {
+            let Some(enrolled) = enrolled else {
+                return Input::Exchanged { request, exchanged: Err(NoQuorum) };
+            };
+            let (mut exchanged, step) = enrolled.exchange(call, exchange).await;
+            if let Ok(exchanged) = &mut exchanged {
+                if step.gave {
+                    given.lock().unwrap_or_else(PoisonError::into_inner).push(exchanged.set.clone());
+                }
+                if spoil {
+                    exchanged.secret = QuorumSecret::generate(&mut rng());
+                }
+            }
+            // Nobody who reads no events misses this one.
+            let _told = out.try_send(Event::Quorum(Box::new(step)));
+            Input::Exchanged { request, exchanged }
+        });
+    }
+
+    /// Takes shares back that nobody needs any more.
+    fn withdraw(&mut self) {
+        let given = std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(enrolled) = self.enrolled.clone() else { return };
+        for set in given {
+            let enrolled = enrolled.clone();
+            self.keeping.spawn(async move { enrolled.withdraw(&set).await });
+        }
+    }
+
     fn event(&mut self, event: Event) {
         match &event {
-            Event::Incoming { quorum: Some(offer), .. } => {
+            // Nobody is asked about a call that nobody here could take.
+            Event::Incoming { quorum: Some(offer), call, peer, .. } => {
                 let met = match &self.enrolled {
                     Some(enrolled) => enrolled.can_meet(offer),
                     None => Err(SwarmFault::NotEnrolled.to_string()),
                 };
                 if let Err(reason) = met {
-                    // They are told; a person here sees who called, and why nobody could take it.
-                    self.tell(event);
-                    self.tell(Event::Rejected { reason });
-                    return self.input(Input::NoQuorum);
+                    let (call, who) = (*call, peer.user.display());
+                    self.tell(Event::Rejected { reason: format!("{who} calls with a quorum secret, and {reason}") });
+                    return self.input(Input::NoQuorum(call));
                 }
             }
+            // The other side has what it was given, or will not have it any more.
+            Event::Established(_) | Event::Over { .. } => self.withdraw(),
             Event::Connected { .. } => {
                 if let Some(sound) = &mut self.sound {
                     sound.run();
@@ -606,10 +630,10 @@ impl Driver {
                 self.questions.connected();
             }
             Event::Offline { .. } => self.audits.disconnected(),
-            Event::Over { .. } | Event::Refused { .. } if !self.engine.is_busy() => {
-                self.finish_sound();
-            }
             _ => {}
+        }
+        if matches!(&event, Event::Over { .. } | Event::Refused { .. }) && !self.engine.is_busy() {
+            self.finish_sound();
         }
         // Who wrote is a stranger until an invite of theirs has held, or they were met in a room.
         let met = match &event {

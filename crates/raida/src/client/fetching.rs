@@ -4,8 +4,8 @@ use undertone_keys::Time;
 
 use super::posting::report;
 use super::request::{Request, Unable, name_of, nonce};
-use super::round::{Answered, Round, plainly};
-use super::{Asker, Input, Lie, Machine, Output, Patience, Report, Said};
+use super::round::{Answered, Round, proven};
+use super::{Asker, Input, Keys, Lie, Machine, Output, Patience, Report, Said};
 use crate::coin::Coin;
 use crate::command::{Command, GetKey, KeyId, StoredKey};
 use crate::quorum::Collected;
@@ -28,7 +28,7 @@ impl Gather for Collected {
     }
 
     fn is_whole(&self) -> bool {
-        self.is_enough() && self.secret().is_ok()
+        self.is_whole()
     }
 }
 
@@ -79,7 +79,7 @@ impl<G: Gather> Fetching<G> {
         now: Time,
         asker: &Asker<'_>,
         (receiver, sender): (Coin, Option<Coin>),
-        wanted: &[Wanted],
+        (wanted, keys): (&[Wanted], Keys),
         (gathered, need): (G, usize),
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<Self, Unable> {
@@ -90,7 +90,11 @@ impl<G: Gather> Fetching<G> {
         for (place, wanted) in wanted.iter().enumerate() {
             let node = asker.swarm.node(wanted.raida).ok_or(Unable::NoNode(wanted.raida))?;
             let get = GetKey { id: wanted.id, sender: name_of(sender), address: [0; 16] };
-            match Request::tagged(asker, node, receiver, Command::GetKey, &get.write(), nonce(asker.wall, rng)) {
+            let (key, nonce) = (keys.of(asker.wallet, receiver, wanted.raida), nonce(asker.wall, rng));
+            let request = key.and_then(|key| {
+                Request::tagged(asker.swarm.coin_id(), node, (receiver, key), Command::GetKey, &get.write(), nonce)
+            });
+            match request {
                 Some(request) => {
                     requests.push(request);
                     places.push(place);
@@ -108,14 +112,11 @@ impl<G: Gather> Fetching<G> {
 
     fn judge(&mut self, answered: &Answered) -> Said {
         let Some(gathered) = &mut self.gathered else { return Said::Slow };
-        let plain = plainly(answered);
+        let plain = proven(answered);
         if !plain.is_good() {
             return plain;
         }
-        // Success that is not proven has no payload, and so no key.
-        let Some(stored) = StoredKey::read(&answered.answer.payload).filter(|_| answered.answer.proven) else {
-            return Said::Lied(Lie::Malformed);
-        };
+        let Some(stored) = StoredKey::read(&answered.answer.payload) else { return Said::Lied(Lie::Malformed) };
         if !stored.coin.is_none() && stored.coin != self.receiver.named() {
             return Said::Lied(Lie::AnotherCoin);
         }

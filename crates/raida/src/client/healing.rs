@@ -1,19 +1,23 @@
-//! Giving a coin a key again on a node that has another: 44 to two helpers, 45 to the node, and an echo that proves it.
+//! Giving a coin a key again on a node that has another: 44 to two helpers, 45 to the node, and 44 that proves it.
 //!
 //! ```text
 //! owner                           helper, helper                     node
 //!   44: half, about my coin --------->|                                |
 //!   <------- ticket, under the key of the node's coin                  |
 //!   45: both tickets, with another coin of mine ---------------------->|  opens them with its own coin's keys
-//!   echo, under the new key ------------------------------------------>|
+//!   44 about the coin itself, under the new key ---------------------->|
 //! ```
 //! The key is drawn here; a helper sees half of it, and never both halves. All requests up to 45 have one initial value, because it is the
 //! tickets' too.
+//!
+//! What this cannot give: two nodes that work together can make tickets without the owner, and so decide any coin's key on any node; and they
+//! know the key that was healed by them. So a coin that is right on too few nodes is not healed, it was taken; and what was healed is used
+//! for no quorum secret ([`Keys::Issued`](super::Keys::Issued)).
 
 use undertone_keys::Time;
 
 use super::request::{Request, beside, nonce};
-use super::round::{Answered, Round, plainly};
+use super::round::{Answered, Round, proven};
 use super::{Asker, Input, Lie, Machine, Output, Patience, Report, Said};
 use crate::client::posting::report;
 use crate::coin::{Authenticity, Coin, Half};
@@ -38,6 +42,14 @@ pub enum HealingError {
     /// No helpers were left.
     #[error("no two nodes gave a ticket for each half")]
     Helpers(Report),
+    /// The node could open a ticket of one of these helpers, or of both, not.
+    #[error("the tickets of nodes {} and {} did not open on node {raida}", helpers[0], helpers[1])]
+    Tickets {
+        /// Which node.
+        raida: u8,
+        /// Who made them.
+        helpers: [u8; 2],
+    },
     /// The node did not take the tickets, or did not answer.
     #[error("node {raida} did not take the tickets: {said}")]
     Node {
@@ -63,9 +75,19 @@ pub enum CannotHeal {
     /// The swarm has no such node.
     #[error("the swarm has no node {0}")]
     NoNode(u8),
-    /// The coin's keys on fewer than two other nodes.
-    #[error("the wallet has this coin's key on fewer than two other nodes")]
+    /// No two other nodes are left that could help.
+    #[error("no two other nodes are left that could help")]
     NoHelpers,
+    /// The coin's keys are right on too few nodes.
+    #[error(
+        "the coin is right on {good} nodes, and {need} would have to be: somebody may have taken it over. Ask the operators for new coins"
+    )]
+    Taken {
+        /// How many.
+        good: usize,
+        /// How many there should be.
+        need: usize,
+    },
     /// No other coin on the node.
     #[error("the wallet has no other coin with a key on node {0}, to ask with")]
     NoOtherCoin(u8),
@@ -93,7 +115,7 @@ impl core::fmt::Debug for Healed {
 type Given = (u8, [u8; 16]);
 
 /// Helpers that are asked for a half at once: each that is asked learns it.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 1;
 
 /// One coin on one node.
 pub struct Healing {
@@ -131,18 +153,24 @@ impl core::fmt::Debug for Healing {
 }
 
 impl Healing {
-    /// Heals `coin` on node `raida`, with the help of nodes where its key is `right`, and of another coin of the wallet that is `right` there.
+    /// Heals `coin` on node `raida`, with the help of nodes where its key is `right`, but for those to be `spared`, and of another coin of the
+    /// wallet that is `right` there. The [key](Self::key) is to be kept as one that is tried before anything is sent.
     ///
     /// # Errors
     /// [`CannotHeal`]: nothing was sent.
     pub fn new(
         now: Time,
         asker: &Asker<'_>,
-        (coin, raida): (Coin, u8),
+        (coin, raida, spared): (Coin, u8, &[u8]),
         right: impl Fn(Coin, u8) -> bool,
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<Self, CannotHeal> {
         let node = asker.swarm.node(raida).ok_or(CannotHeal::NoNode(raida))?.clone();
+        let good = asker.swarm.nodes().iter().filter(|node| right(coin, node.raida)).count();
+        let need = usize::from(asker.swarm.threshold());
+        if good < need {
+            return Err(CannotHeal::Taken { good, need });
+        }
         let other = asker.wallet.coins().into_iter().filter(|other| *other != coin && right(*other, raida));
         let with = other.into_iter().find_map(|other| {
             let key = Authenticity::from_bytes(asker.wallet.key(other, raida)?.expose());
@@ -156,14 +184,15 @@ impl Healing {
         let start = usize::try_from(rng.next_u32()).unwrap_or_default() % helpers.len().max(1);
         helpers.rotate_left(start);
         let mut halves = [Half::First, Half::Second].into_iter().cycle();
-        for helper in helpers.into_iter().filter(|helper| right(coin, helper.raida)) {
+        for helper in helpers.into_iter().filter(|helper| right(coin, helper.raida) && !spared.contains(&helper.raida)) {
             let Some(coin_key) = asker.wallet.key(coin, helper.raida) else { continue };
             let Some(half) = halves.next() else { continue };
             let target = node.coin.named();
             let asked =
                 EncryptKey::TicketFor { target, half: *key.half(half), coin: coin.named(), key: coin_key.expose() };
             let nonce = beside(&with.nonce, helper.raida);
-            let request = Request::tagged(asker, helper, coin, Command::EncryptKey, &asked.write(), nonce);
+            let by = (coin, coin_key);
+            let request = Request::tagged(with.coin_id, helper, by, Command::EncryptKey, &asked.write(), nonce);
             left[usize::from(half.to_byte())].extend(request);
         }
         if left.iter().any(Vec::is_empty) {
@@ -171,7 +200,7 @@ impl Healing {
         }
         let round = Round::new(now, asker.patience, []);
         let (stage, patience, tickets) = (Stage::Tickets, asker.patience, [None; 2]);
-        let proof = Request::echo(with.coin_id, &node, (coin, &key), nonce(asker.wall, rng), rng);
+        let proof = Request::proof(with.coin_id, &node, (coin, &key), nonce(asker.wall, rng));
         let (asked, before, done, ended) = (Vec::new(), Report::default(), None, false);
         let mut healing = Self {
             stage,
@@ -191,6 +220,12 @@ impl Healing {
         };
         healing.ask_helpers(now);
         Ok(healing)
+    }
+
+    /// The key that the coin is to have.
+    #[must_use]
+    pub const fn key(&self) -> &Authenticity {
+        &self.key
     }
 
     /// Where it is.
@@ -223,12 +258,10 @@ impl Healing {
     }
 
     fn helped(&mut self, now: Time, answered: &Answered) {
-        let plain = plainly(answered);
-        let ticket: Option<[u8; 16]> =
-            answered.answer.payload.as_slice().try_into().ok().filter(|_| answered.answer.proven);
-        let said = match (plain, ticket) {
+        let ticket: Option<[u8; 16]> = answered.answer.payload.as_slice().try_into().ok();
+        let said = match (proven(answered), ticket) {
             (Said::Good(_), None) => Said::Lied(Lie::Malformed),
-            _ => plain,
+            (said, _) => said,
         };
         self.round.judge(answered.at, said);
         if let (Said::Good(_), Some(ticket), Some(half)) = (said, ticket, self.asked.get(answered.at))
@@ -249,34 +282,35 @@ impl Healing {
         let Prepared { coin_id, by, key, nonce } = &self.with;
         // The helpers' requests were under the same initial value, and other keys.
         let nonce = beside(nonce, self.node.raida);
-        let request = Request::tagged_with(*coin_id, &self.node, (*by, key), Command::DecryptKey, &payload, nonce);
+        let request = Request::tagged(*coin_id, &self.node, (*by, key), Command::DecryptKey, &payload, nonce);
         self.stage = Stage::Node;
         self.round = Round::new(now, self.patience, request);
     }
 
     fn taken(&mut self, now: Time, answered: &Answered) {
-        let said = match plainly(answered) {
-            good @ Said::Good(_) if answered.answer.proven => {
-                if answered.answer.payload == [1, 1] { good } else { Said::Lied(Lie::Malformed) }
-            }
-            Said::Good(_) => Said::Lied(Lie::Malformed),
-            other => other,
-        };
+        let raida = self.node.raida;
+        let said = proven(answered);
+        self.round.judge(answered.at, said);
         if !said.is_good() {
-            self.end(Err(HealingError::Node { raida: self.node.raida, said }));
+            // It need not be the node's: its own answer is waited for.
             return;
+        }
+        if answered.answer.payload.as_slice() != [1, 1] {
+            let [Some((first, _)), Some((second, _))] = self.tickets else { return };
+            return self.end(Err(HealingError::Tickets { raida, helpers: [first, second] }));
         }
         self.stage = Stage::Proof;
         self.round = Round::new(now, self.patience, self.proof.take());
     }
 
-    fn proven(&mut self, answered: &Answered) {
-        let said = plainly(answered);
-        let raida = self.node.raida;
+    fn has_the_key(&mut self, answered: &Answered) {
+        let said = proven(answered);
+        self.round.judge(answered.at, said);
         let [Some((first, _)), Some((second, _))] = self.tickets else { return };
-        let key = Authenticity::from_bytes(self.key.expose());
-        let healed = Healed { coin: self.coin, raida, key, helpers: [first, second] };
-        self.end(if said.is_good() { Ok(healed) } else { Err(HealingError::Proof { raida, said }) });
+        if said.is_good() {
+            let key = Authenticity::from_bytes(self.key.expose());
+            self.end(Ok(Healed { coin: self.coin, raida: self.node.raida, key, helpers: [first, second] }));
+        }
     }
 
     fn settle(&mut self, now: Time) {
@@ -306,7 +340,7 @@ impl Machine for Healing {
                     match self.stage {
                         Stage::Tickets => self.helped(now, &answered),
                         Stage::Node => self.taken(now, &answered),
-                        Stage::Proof => self.proven(&answered),
+                        Stage::Proof => self.has_the_key(&answered),
                     }
                 }
             }

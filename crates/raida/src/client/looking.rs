@@ -1,9 +1,9 @@
-//! Looking at a wallet's coins (echo): which keys are right on which nodes.
+//! Looking at a wallet's coins: which keys are right on which nodes.
 
 use undertone_keys::Time;
 
 use super::request::{Request, nonce};
-use super::round::{Round, plainly};
+use super::round::{Round, proven};
 use super::{Asker, Input, Machine, Output, Said};
 use crate::coin::Coin;
 
@@ -14,14 +14,16 @@ pub struct Looked {
     pub coin: Coin,
     /// Which node.
     pub raida: u8,
+    /// It is about the key that a healing has tried, and not about the one that the wallet has.
+    pub tried: bool,
     /// [`Said::Good`] where node and wallet have the same key, and both have shown it.
     pub said: Said,
 }
 
-/// A round of echoes, one for each coin and node; waits for all, as long as the patience is.
+/// A round of proofs, one for each coin and node, and one more where a key is tried; waits for all, as long as the patience is.
 pub struct Looking {
     round: Round,
-    coins: Vec<Coin>,
+    coins: Vec<(Coin, bool)>,
     not_asked: Vec<Looked>,
     ended: bool,
     done: Option<Vec<Looked>>,
@@ -39,14 +41,17 @@ impl Looking {
         let (mut requests, mut coins, mut not_asked) = (Vec::new(), Vec::new(), Vec::new());
         for coin in asker.wallet.coins() {
             for node in asker.swarm.nodes() {
-                let key = asker.wallet.key(coin, node.raida);
-                let nonce = nonce(asker.wall, rng);
-                match key.and_then(|key| Request::echo(asker.swarm.coin_id(), node, (coin, key), nonce, rng)) {
-                    Some(request) => {
-                        requests.push(request);
-                        coins.push(coin);
+                let raida = node.raida;
+                for (key, tried) in [(asker.wallet.key(coin, raida), false), (asker.wallet.tried(coin, raida), true)] {
+                    let nonce = nonce(asker.wall, rng);
+                    match key.and_then(|key| Request::proof(asker.swarm.coin_id(), node, (coin, key), nonce)) {
+                        Some(request) => {
+                            requests.push(request);
+                            coins.push((coin, tried));
+                        }
+                        None if tried => {}
+                        None => not_asked.push(Looked { coin, raida, tried, said: Said::NotAsked }),
                     }
-                    None => not_asked.push(Looked { coin, raida: node.raida, said: Said::NotAsked }),
                 }
             }
         }
@@ -62,9 +67,9 @@ impl Looking {
         }
         self.ended = true;
         let asked = self.coins.iter().zip(self.round.said());
-        let mut all: Vec<_> = asked.map(|(coin, (raida, said))| Looked { coin: *coin, raida, said }).collect();
+        let mut all: Vec<_> = asked.map(|((coin, tried), (raida, said))| Looked { coin: *coin, raida, tried: *tried, said }).collect();
         all.append(&mut self.not_asked);
-        all.sort_by_key(|looked| (looked.coin, looked.raida));
+        all.sort_by_key(|looked| (looked.coin, looked.raida, looked.tried));
         self.done = Some(all);
     }
 }
@@ -76,7 +81,7 @@ impl Machine for Looking {
         match input {
             Input::Received { raida, bytes } => {
                 if let Some(answered) = self.round.received(now, raida, bytes) {
-                    self.round.judge(answered.at, plainly(&answered));
+                    self.round.judge(answered.at, proven(&answered));
                 }
             }
             Input::Tick => self.round.tick(now),

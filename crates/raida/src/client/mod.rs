@@ -6,8 +6,8 @@
 //!
 //! | machine | commands | what comes of it |
 //! | --- | --- | --- |
-//! | [`Looking`] | echo | which coins' keys are right on which nodes |
-//! | [`Healing`] | 44 to two helpers, 45, echo | a coin has a key again on a node that had another |
+//! | [`Looking`] | 44, five bytes | which coins' keys are right on which nodes |
+//! | [`Healing`] | 44 to two helpers, 45, 44 | a coin has a key again on a node that had another |
 //! | [`Posting`] | 41 | parts of a secret lie on nodes |
 //! | [`Fetching`] | 43 | and are together again |
 
@@ -29,10 +29,11 @@ pub use fetching::{Fetched, Fetching, Gather, Wanted};
 pub use healing::{CannotHeal, Healed, Healing, HealingError, Stage};
 pub use looking::{Looked, Looking};
 pub use posting::{Part, Posting};
-pub use quorum::{give, take};
+pub use quorum::{give, take, withdraw};
 pub use report::{Lie, NodeReport, Report, Said};
 pub use request::Unable;
 
+use crate::coin::{Authenticity, Coin};
 use crate::swarm::Swarm;
 use crate::wallet::Wallet;
 
@@ -115,6 +116,25 @@ pub trait Machine {
 
     /// When to come back with [`Input::Tick`]. `None` when it has ended.
     fn poll_timeout(&self) -> Option<Time>;
+}
+
+/// Which of a wallet's keys are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// All of them.
+    Any,
+    /// Those that nobody but the node's operator drew. Two helpers together know a key that was healed, and with so many keys as make a
+    /// quorum secret they, and whoever listens, would know it too.
+    Issued,
+}
+
+impl Keys {
+    fn of(self, wallet: &Wallet, coin: Coin, raida: u8) -> Option<&Authenticity> {
+        match self {
+            Self::Any => wallet.key(coin, raida),
+            Self::Issued => wallet.issued(coin, raida),
+        }
+    }
 }
 
 /// Who asks, whom, and when.

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::request::{Request, Unable, nonce, padding};
 use super::round::{Round, plainly};
-use super::{Asker, Input, Machine, NodeReport, Output, Patience, Report, Said};
+use super::{Asker, Input, Keys, Machine, NodeReport, Output, Patience, Report, Said};
 use crate::coin::{Coin, Named};
 use crate::command::{Command, KeyId, PostKey};
 
@@ -52,7 +52,7 @@ impl Posting {
         now: Time,
         asker: &Asker<'_>,
         (sender, receiver): (Coin, Named),
-        parts: &[Part],
+        (parts, keys): (&[Part], Keys),
         need: usize,
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<Self, Unable> {
@@ -64,7 +64,11 @@ impl Posting {
             let node = asker.swarm.node(part.raida).ok_or(Unable::NoNode(part.raida))?;
             let post = PostKey { id: part.id, receiver: [0; 16], coin: receiver, key: &part.bytes };
             let payload = post.write(0, padding(rng)).ok_or(Unable::TooLong)?;
-            match Request::tagged(asker, node, sender, Command::PostKey, &payload, nonce(asker.wall, rng)) {
+            let (key, nonce) = (keys.of(asker.wallet, sender, part.raida), nonce(asker.wall, rng));
+            let request = key.and_then(|key| {
+                Request::tagged(asker.swarm.coin_id(), node, (sender, key), Command::PostKey, &payload, nonce)
+            });
+            match request {
                 Some(request) => requests.push(request),
                 None => not_asked.push(part.raida),
             }

@@ -4,7 +4,7 @@ use undertone_keys::Time;
 use undertone_keys::quorum::QuorumSecret;
 
 use super::request::Unable;
-use super::{Asker, Fetching, Part, Posting, Wanted};
+use super::{Asker, Fetching, Keys, Part, Posting, Wanted};
 use crate::coin::{Coin, Named};
 use crate::quorum::{Collected, Set, Split, split};
 
@@ -28,8 +28,25 @@ pub fn give(
     };
     let parts: Vec<_> = asker.swarm.nodes().iter().enumerate().zip(shares).map(part).collect();
     let receiver: Named = receiver.named();
-    let posting = Posting::new(now, asker, (sender, receiver), &parts, usize::from(asker.swarm.threshold()), rng)?;
+    let posting = Posting::new(now, asker, (sender, receiver), (&parts, Keys::Issued), usize::from(asker.swarm.threshold()), rng)?;
     Ok((set, posting))
+}
+
+/// Takes the shares of a set back: each is posted again, without a byte in it. Nobody needs them when the other side has the secret, and
+/// whoever learns the set later finds nothing.
+///
+/// # Errors
+/// [`Unable`]: nothing was sent.
+pub fn withdraw(now: Time, asker: &Asker<'_>, set: &Set, rng: &mut impl rand_core::CryptoRng) -> Result<Posting, Unable> {
+    let sender = set.sender().ok_or(Unable::TooFewKeys { have: 0, need: 1 })?;
+    let part = |(place, node): (usize, &crate::swarm::SwarmNode)| Part {
+        raida: node.raida,
+        id: set.id(place),
+        bytes: zeroize::Zeroizing::default(),
+    };
+    let parts: Vec<_> = asker.swarm.nodes().iter().enumerate().map(part).collect();
+    let known = parts.iter().filter(|part| asker.wallet.key(sender, part.raida).is_some()).count();
+    Posting::new(now, asker, (sender, Named::default()), (&parts, Keys::Any), known, rng)
 }
 
 /// Fetches the shares of a set with `receiver`. [`Collected::secret`] of what comes of it is the secret.
@@ -48,5 +65,5 @@ pub fn take(
     let collected = Collected::new(asker.swarm, set).map_err(|_| nothing)?;
     let wanted = |(place, node): (usize, &crate::swarm::SwarmNode)| Wanted { raida: node.raida, id: set.id(place) };
     let wanted: Vec<_> = asker.swarm.nodes().iter().enumerate().map(wanted).collect();
-    Fetching::new(now, asker, (receiver, set.sender()), &wanted, (collected, need), rng)
+    Fetching::new(now, asker, (receiver, set.sender()), (&wanted, Keys::Issued), (collected, need), rng)
 }

@@ -21,7 +21,7 @@ pub enum Said {
     Unknown(u8),
     /// Something that is not true.
     Lied(Lie),
-    /// It was not asked: the wallet has no key for it.
+    /// It was not asked: the wallet has no key for it that could be used.
     NotAsked,
 }
 
@@ -78,8 +78,8 @@ impl fmt::Display for Said {
             Self::Silent => f.write_str("down: no answer"),
             Self::Refused(status) => write!(f, "refused: {status}"),
             Self::Unknown(byte) => write!(f, "refused, with a status that there is not: {byte}"),
-            Self::Lied(lie) => write!(f, "lied: {lie}"),
-            Self::NotAsked => f.write_str("not asked: the wallet has no key for it"),
+            Self::Lied(lie) => write!(f, "lied, or was changed on the way: {lie}"),
+            Self::NotAsked => f.write_str("not asked: the wallet has no key for it that could be used"),
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use undertone_keys::digest;
 
-use super::Asker;
 use crate::coin::{Authenticity, Coin, Named};
-use crate::command::Command;
+use crate::command::{Command, EncryptKey};
 use crate::frame::{self, Answer, CHALLENGE, FrameKey, NotAReply, ReplyStream};
 use crate::header::{Encryption, RequestHeader};
 use crate::swarm::SwarmNode;
@@ -16,8 +15,8 @@ pub enum Unable {
     /// No such coin in the wallet.
     #[error("the wallet has no coin {0}")]
     NoCoin(Coin),
-    /// Too few nodes that the wallet has a key for.
-    #[error("the wallet has keys for {have} nodes of this swarm, and {need} are needed")]
+    /// Too few nodes that the wallet has a key for, of the kind that is asked for.
+    #[error("the wallet has keys that can be used for this on {have} nodes of the swarm, and {need} are needed")]
     TooFewKeys {
         /// How many it has.
         have: usize,
@@ -38,7 +37,6 @@ pub(super) struct Request {
     pub(super) bytes: Vec<u8>,
     header: RequestHeader,
     key: FrameKey,
-    challenge: [u8; CHALLENGE],
 }
 
 /// A nonce for requests of this time, up to [`Encryption::TaggedByTwo`], where the second coin's name comes before the time.
@@ -51,58 +49,28 @@ pub(super) fn nonce(wall: u64, rng: &mut impl rand_core::CryptoRng) -> [u8; 24] 
 }
 
 impl Request {
+    /// What proves that the node has this key: the five bytes of 44 about the coin itself, whose answer has something in it to be tagged. An echo
+    /// would not do: that of type 1 shows whoever listens 32 bits of the key, and that of type 4 proves nothing.
+    pub(super) fn proof(
+        coin_id: u16,
+        node: &SwarmNode,
+        (coin, key): (Coin, &Authenticity),
+        nonce: [u8; 24],
+    ) -> Option<Self> {
+        let wrapped = EncryptKey::Wrapped { recipient: coin.named() };
+        Self::tagged(coin_id, node, (coin, key), Command::EncryptKey, &wrapped.write(), nonce)
+    }
+
     /// With a tag under a coin's key (type 4): nothing on the way learns or changes what is asked.
     pub(super) fn tagged(
-        asker: &Asker<'_>,
-        node: &SwarmNode,
-        coin: Coin,
-        command: Command,
-        payload: &[u8],
-        nonce: [u8; 24],
-    ) -> Option<Self> {
-        let key = asker.wallet.key(coin, node.raida)?;
-        Self::tagged_with(asker.swarm.coin_id(), node, (coin, key), command, payload, nonce)
-    }
-
-    /// The same, with this key.
-    pub(super) fn tagged_with(
         coin_id: u16,
         node: &SwarmNode,
         (coin, key): (Coin, &Authenticity),
         command: Command,
         payload: &[u8],
         nonce: [u8; 24],
-    ) -> Option<Self> {
-        let (encryption, key) = (Encryption::Tagged(coin.named()), FrameKey::of_one(key));
-        Self::seal(coin_id, node, encryption, key, command, payload, nonce, [0; CHALLENGE])
-    }
-
-    /// An echo that proves to us that the node has this key (type 1).
-    pub(super) fn echo(
-        coin_id: u16,
-        node: &SwarmNode,
-        (coin, key): (Coin, &Authenticity),
-        nonce: [u8; 24],
-        rng: &mut impl rand_core::CryptoRng,
-    ) -> Option<Self> {
-        let (encryption, key) = (Encryption::Coin(coin.named()), FrameKey::Coin(Authenticity::from_bytes(key.expose())));
-        let challenge = frame::challenge(rng);
-        Self::seal(coin_id, node, encryption, key, Command::Echo, &[], nonce, challenge)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what a header and a body are made of")]
-    fn seal(
-        coin_id: u16,
-        node: &SwarmNode,
-        encryption: Encryption,
-        key: FrameKey,
-        command: Command,
-        payload: &[u8],
-        nonce: [u8; 24],
-        challenge: [u8; CHALLENGE],
     ) -> Option<Self> {
         let (group, number) = command.number();
-        let echo = if encryption.is_tagged() { nonce.last_chunk() } else { nonce.get(..8)?.last_chunk() };
         let header = RequestHeader {
             version: 1,
             split: 0,
@@ -111,21 +79,25 @@ impl Request {
             group,
             command: number,
             coin_id,
-            encryption: Ok(encryption),
+            encryption: Ok(Encryption::Tagged(coin.named())),
             body: 0,
             nonce,
-            echo: *echo?,
+            echo: *nonce.last_chunk()?,
         };
-        let bytes = frame::seal_request(header, &key, &challenge, payload)?;
+        let key = FrameKey::of_one(key);
+        let bytes = frame::seal_request(header, &key, &NO_CHALLENGE, payload)?;
         let (header, _) = RequestHeader::read(&bytes)?;
-        Some(Self { node: node.clone(), bytes, header, key, challenge })
+        Some(Self { node: node.clone(), bytes, header, key })
     }
 
-    /// Reads an answer. Both keystreams of replies are the same to what is asked here: only tagged replies have a payload.
+    /// Reads an answer.
     pub(super) fn open(&self, bytes: &[u8]) -> Result<Answer, NotAReply> {
-        frame::open_reply(&self.header, &self.key, &self.challenge, ReplyStream::Continue, bytes)
+        // A tagged reply has neither a challenge nor a place in the request's keystream.
+        frame::open_reply(&self.header, &self.key, &NO_CHALLENGE, ReplyStream::Continue, bytes)
     }
 }
+
+const NO_CHALLENGE: [u8; CHALLENGE] = [0; CHALLENGE];
 
 /// The same nonce for a request beside another, where both have to have one initial value: what is behind it, the echo among it, is this
 /// request's own.

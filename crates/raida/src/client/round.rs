@@ -12,9 +12,8 @@ use crate::frame::{Answer, NotAReply};
 
 #[derive(Debug)]
 enum State {
+    /// What is right has not come yet; what came instead is noted, because it need not be the node's.
     AwaitingAnswer {
-        /// Something came that was not by a node with the key.
-        forged: bool,
         sent: u32,
         resend_at: Time,
     },
@@ -59,7 +58,7 @@ impl Round {
         let asked = requests.into_iter().map(|request| Asked {
             request,
             since: now,
-            state: State::AwaitingAnswer { forged: false, sent: 0, resend_at: now },
+            state: State::AwaitingAnswer { sent: 0, resend_at: now },
             said: Said::Silent,
         });
         let (asked, outputs) = (asked.collect(), VecDeque::new());
@@ -68,23 +67,17 @@ impl Round {
         round
     }
 
-    /// Takes bytes from a node: an answer, if they are one to something that it was asked.
+    /// Takes bytes from a node: an answer, if they are one to something that it was asked. It settles nothing before it was
+    /// [judged](Self::judge): a header has no tag, and a tagged answer can be an older one, so that anybody on the way can answer
+    /// instead of the node, and the node's own answer is waited for.
     pub(super) fn received(&mut self, now: Time, raida: u8, bytes: &[u8]) -> Option<Answered> {
         for (at, asked) in self.asked.iter_mut().enumerate() {
-            let State::AwaitingAnswer { forged, .. } = &mut asked.state else { continue };
-            if asked.request.node.raida != raida {
+            if !matches!(asked.state, State::AwaitingAnswer { .. }) || asked.request.node.raida != raida {
                 continue;
             }
             match asked.request.open(bytes) {
-                Ok(answer) => {
-                    asked.state = State::Settled;
-                    return Some(Answered { at, answer, after: now.since(asked.since) });
-                }
-                // It may be somebody else's, so the node's own is waited for.
-                Err(NotAReply::Forged) => {
-                    *forged = true;
-                    asked.said = Said::Lied(Lie::Forged);
-                }
+                Ok(answer) => return Some(Answered { at, answer, after: now.since(asked.since) }),
+                Err(NotAReply::Forged) => asked.said = Said::Lied(Lie::Forged),
                 Err(NotAReply::Another | NotAReply::Malformed) => {}
             }
         }
@@ -96,7 +89,7 @@ impl Round {
         let over = now >= self.ends && self.begun;
         self.begun = true;
         for asked in &mut self.asked {
-            let State::AwaitingAnswer { sent, resend_at, .. } = &mut asked.state else { continue };
+            let State::AwaitingAnswer { sent, resend_at } = &mut asked.state else { continue };
             if over {
                 asked.state = State::Settled;
                 continue;
@@ -135,23 +128,33 @@ impl Round {
         self.asked.iter().all(|asked| matches!(asked.state, State::Settled))
     }
 
-    /// What is said of a request.
+    /// What is said of a request. One that was answered as it should be is settled.
     pub(super) fn judge(&mut self, at: usize, said: Said) {
-        if let Some(asked) = self.asked.get_mut(at) {
-            asked.said = said;
+        let Some(asked) = self.asked.get_mut(at) else { return };
+        asked.said = said;
+        if said.is_good() {
+            asked.state = State::Settled;
         }
     }
 
-    /// What was said of each: whoever is still waited for was slow.
+    /// What was said of each: whoever has said nothing and is still waited for was slow.
     pub(super) fn said(&self) -> impl Iterator<Item = (u8, Said)> {
         self.asked.iter().map(|asked| match (&asked.state, asked.said) {
-            (State::AwaitingAnswer { forged: false, .. }, _) => (asked.request.node.raida, Said::Slow),
+            (State::AwaitingAnswer { .. }, Said::Silent) => (asked.request.node.raida, Said::Slow),
             (_, said) => (asked.request.node.raida, said),
         })
     }
 }
 
-/// What an answer without a payload says.
+/// What an answer says that should have a payload: all of such answers that are good are proven.
+pub(super) fn proven(answered: &Answered) -> Said {
+    match plainly(answered) {
+        Said::Good(_) if !answered.answer.proven => Said::Lied(Lie::Malformed),
+        said => said,
+    }
+}
+
+/// What an answer without a payload says. Nothing proves it.
 pub(super) fn plainly(answered: &Answered) -> Said {
     match answered.answer.status {
         Ok(status) if status.is_success() => Said::Good(answered.after),

@@ -301,6 +301,24 @@ impl Keys {
         Ok(File::open(&self.folder)?.sync_all()?)
     }
 
+    /// Removes a key of `owner`'s, if there is one.
+    ///
+    /// # Errors
+    /// [`PostError::Exists`] for somebody else's; or the system's.
+    pub fn withdraw(&self, id: KeyId, owner: Named, now: u64) -> Result<(), PostError> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = {
+            let state = self.state();
+            let Some(indexed) = state.keys.get(&id) else { return Ok(()) };
+            if indexed.owned.owner != owner && !indexed.owned.is_over(now) {
+                return Err(PostError::Exists);
+            }
+            indexed.version
+        };
+        self.remove(id, version);
+        Ok(File::open(&self.folder)?.sync_all()?)
+    }
+
     /// Removes this version of a key; `writing` is held.
     fn remove(&self, id: KeyId, version: u64) {
         {

@@ -316,7 +316,12 @@ impl Turn<'_> {
         }
         let owner = caller.coin.map(Coin::named).unwrap_or_default();
         let bytes = zeroize::Zeroizing::new([post.coin.to_bytes().as_slice(), post.key].concat());
-        match self.node.keys.post(post.id, owner, !strict, &bytes, now) {
+        let posted = if strict && post.key.is_empty() {
+            self.node.keys.withdraw(post.id, owner, now)
+        } else {
+            self.node.keys.post(post.id, owner, !strict, &bytes, now)
+        };
+        match posted {
             Ok(()) => Ok((Status::Success, Vec::new())),
             Err(PostError::Exists) => Err(Status::Exists),
             Err(PostError::Full) => Err(Status::Rate),

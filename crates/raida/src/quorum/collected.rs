@@ -7,9 +7,9 @@ use super::share::{self, Share};
 use super::{Set, SetError, commit};
 use crate::swarm::Swarm;
 
-/// Choices of shares that are tried at most. One is enough where whoever split the secret is honest: what is not what was committed to is no
+/// Choices of shares that are tried at most for each share that comes. One is enough where whoever split the secret is honest: what is not what was committed to is no
 /// share. Others are there for one who committed to shares that do not belong together.
-pub(super) const CHOICES: usize = 2_048;
+pub(super) const CHOICES: usize = 256;
 
 /// Why what came is no share of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -48,6 +48,7 @@ pub struct Collected {
     shares: Vec<Share>,
     /// Which places they are of.
     places: Vec<usize>,
+    secret: Option<QuorumSecret>,
 }
 
 impl core::fmt::Debug for Collected {
@@ -66,8 +67,8 @@ impl Collected {
             return Err(SetError::AnotherSwarm);
         }
         let nodes = u8::try_from(swarm.nodes().len()).map_err(|_| SetError::Malformed)?;
-        let (shares, places) = (Vec::new(), Vec::new());
-        Ok(Self { set: set.clone(), threshold: swarm.threshold(), nodes, shares, places })
+        let (shares, places, secret) = (Vec::new(), Vec::new(), None);
+        Ok(Self { set: set.clone(), threshold: swarm.threshold(), nodes, shares, places, secret })
     }
 
     /// Takes what the node at this place of the swarm gave. One that is there already is not taken twice.
@@ -85,6 +86,9 @@ impl Collected {
         if !self.places.contains(&place) {
             self.places.push(place);
             self.shares.push(share);
+            if self.secret.is_none() {
+                self.secret = self.choose();
+            }
         }
         Ok(())
     }
@@ -95,32 +99,53 @@ impl Collected {
         self.shares.len()
     }
 
-    /// Whether there are enough.
+    /// Whether the secret is there.
     #[must_use]
-    pub fn is_enough(&self) -> bool {
-        self.shares.len() >= usize::from(self.threshold)
+    pub const fn is_whole(&self) -> bool {
+        self.secret.is_some()
     }
 
     /// The secret. A choice of shares whose MACs do not all hold makes none, and the next is tried; never is there a wrong secret.
     ///
     /// # Errors
     /// [`Incomplete`].
-    pub fn secret(&self) -> Result<QuorumSecret, Incomplete> {
-        let need = usize::from(self.threshold);
-        if !self.is_enough() {
-            return Err(Incomplete::TooFew { have: self.shares.len(), need });
+    pub fn secret(&self) -> Result<&QuorumSecret, Incomplete> {
+        self.secret.as_ref().ok_or_else(|| self.missing())
+    }
+
+    /// The same, to keep.
+    ///
+    /// # Errors
+    /// [`Incomplete`].
+    pub fn into_secret(mut self) -> Result<QuorumSecret, Incomplete> {
+        let secret = self.secret.take();
+        secret.ok_or_else(|| self.missing())
+    }
+
+    fn missing(&self) -> Incomplete {
+        let (have, need) = (self.shares.len(), usize::from(self.threshold));
+        if have < need { Incomplete::TooFew { have, need } } else { Incomplete::NoChoice }
+    }
+
+    /// Tries choices that have the newest share in them: the others were tried before.
+    fn choose(&self) -> Option<QuorumSecret> {
+        let (newest, others) = self.shares.split_last()?;
+        let more = usize::from(self.threshold).checked_sub(1)?;
+        if others.len() < more {
+            return None;
         }
-        let mut choice: Vec<usize> = (0..need).collect();
+        let mut choice: Vec<usize> = (0..more).collect();
         for _ in 0..CHOICES {
-            let chosen: Vec<&Share> = choice.iter().filter_map(|at| self.shares.get(*at)).collect();
+            let mut chosen: Vec<&Share> = choice.iter().filter_map(|at| others.get(*at)).collect();
+            chosen.push(newest);
             if let Some(secret) = share::combine(&chosen) {
-                return Ok(secret);
+                return Some(secret);
             }
-            if !advance(&mut choice, self.shares.len()) {
+            if !advance(&mut choice, others.len()) {
                 break;
             }
         }
-        Err(Incomplete::NoChoice)
+        None
     }
 }
 

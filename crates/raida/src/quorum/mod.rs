@@ -11,7 +11,7 @@
 //! use undertone_raida::quorum::{Collected, split};
 //! # use undertone_raida::swarm::Swarm;
 //! # let node = |n| format!("[[node]]\nraida={n}\naddress=\"192.0.2.{n}:1\"\ncoin=\"00.{n}\"\n");
-//! # let swarm = Swarm::read(&format!("coin_id=6\nthreshold=2\n{}{}{}", node(1), node(2), node(3))).unwrap();
+//! # let swarm = Swarm::read(&format!("name=\"{}\"\ncoin_id=6\nthreshold=2\n{}{}{}", "0".repeat(32), node(1), node(2), node(3))).unwrap();
 //! # let mut rng = SeededRng::new(1);
 //! let sender: Coin = "00.26".parse()?;
 //! let secret = QuorumSecret::generate(&mut rng);

@@ -11,7 +11,7 @@ pub(crate) fn swarm(nodes: u8, threshold: u8) -> Swarm {
         coin: Coin::new(Denomination::new(0).unwrap(), u32::from(raida) + 1).unwrap(),
         operator: None,
     };
-    Swarm::new(6, threshold, (0..nodes).map(node).collect()).unwrap()
+    Swarm::new(crate::swarm::SwarmName([1; 16]), 6, threshold, (0..nodes).map(node).collect()).unwrap()
 }
 
 fn sender() -> Coin {

@@ -183,12 +183,12 @@ fn rkx_1_items_are_answered_one_by_one() {
     let item = [hex("0006000500"), coin("01.7").named().to_bytes().to_vec(), vec![9; 16]].concat();
     let payload = |n: usize| [coin("01.5123").named().to_bytes().as_slice(), &item.repeat(n)].concat();
     let answer = compat.call(Command::DecryptKey, &By::Nobody, &payload(MOST_ITEMS));
-    assert_eq!((answer.status, answer.payload), (Ok(Status::Success), vec![0; MOST_ITEMS]));
+    assert_eq!((answer.status, answer.payload.to_vec()), (Ok(Status::Success), vec![0; MOST_ITEMS]));
     let mut strict = house(Profile::Strict);
     strict.own(coin("01.5123"), |raida| key_of(raida, coin("01.5123")));
     let by = By::owner(14, "01.7");
     assert_eq!(strict.call(Command::DecryptKey, &by, &payload(65)).status, Ok(Status::TooMany));
-    assert_eq!(strict.call(Command::DecryptKey, &by, &payload(64)).payload, vec![0; 64]);
+    assert_eq!(strict.call(Command::DecryptKey, &by, &payload(64)).payload.to_vec(), vec![0; 64]);
     // Files of wallets, of other coins, and none at all.
     for (name, bytes) in [("01.7", vec![0; 439]), ("01.8", vec![0; 440]), ("01.9", vec![0; 441])] {
         std::fs::write(strict.folder().join(format!("coins/{name}.bin")), bytes).unwrap();

@@ -149,7 +149,7 @@ fn strict_and_compat_theft_drill_half_a_key_is_no_key() {
             let mut header = house.header(Command::DecryptKey, by.encryption());
             under(&mut header, 8);
             let answer = house.call_as(header, &by, &payload);
-            assert_eq!((answer.status, &answer.payload), (Ok(Status::Success), expected), "{profile:?} {items:?}");
+            assert_eq!((answer.status, &*answer.payload), (Ok(Status::Success), expected), "{profile:?} {items:?}");
             let (key, changed) = house.record(coin(ADA));
             let healed = key == [[1; 8], [2; 8]].concat();
             let as_it_was = key == key_of(14, coin(ADA)).expose();
@@ -189,7 +189,7 @@ fn strict_and_compat_theft_drill_healing_needs_a_key_and_a_nonce() {
         let mut header = house.header(Command::DecryptKey, by.encryption());
         under(&mut header, 8);
         let answer = house.call_as(header, &by, &DecryptKey::write(coin(OWN).named(), &free));
-        assert_eq!(answer.payload, expected);
+        assert_eq!(*answer.payload, expected);
     }
 }
 
@@ -224,7 +224,7 @@ fn strict_and_compat_theft_drill_what_comes_again() {
     let by = By::Tagged(coin(OWN), key_of(14, coin(OWN)));
     let mut header = strict.header(Command::DecryptKey, by.encryption());
     under(&mut header, 8);
-    assert_eq!(strict.call_as(header, &by, &payload).payload, [0, 0]);
+    assert_eq!(strict.call_as(header, &by, &payload).payload.to_vec(), [0, 0]);
     // Later its nonce is too old, and a node that was started since has it from before.
     strict.now += 301;
     assert_eq!(strict.status(&request), Some(Status::Parameter));
@@ -257,7 +257,7 @@ fn strict_and_compat_theft_drill_a_ticket_that_was_changed_on_its_way() {
             };
             let mut header = house.header(Command::EncryptKey, by(helper).encryption());
             under(&mut header, 8);
-            let mut ticket: [u8; 16] = house.call_as(header, &by(helper), &ask.write()).payload.try_into().unwrap();
+            let mut ticket: [u8; 16] = house.call_as(header, &by(helper), &ask.write()).payload.as_slice().try_into().unwrap();
             let change = coin(EVE).named().to_bytes().into_iter().zip(coin(ADA).named().to_bytes());
             ticket[8..13].iter_mut().zip(change).for_each(|(byte, (eve, ada))| *byte ^= eve ^ ada);
             items.push(TicketItem { split, helper, coin: coin(ADA).named(), ticket });

@@ -12,8 +12,9 @@ use undertone_raida::command::Command;
 use undertone_raida::frame::{self, FrameKey};
 use undertone_raida::header::{Encryption, RequestHeader, header_length};
 use undertone_raida::node::Profile;
-use undertone_raida::swarm::{Swarm, SwarmNode};
-use undertone_raida::wallet::Wallet;
+use undertone_raida::status::Status;
+use undertone_raida::swarm::{Swarm, SwarmName, SwarmNode};
+use undertone_raida::wallet::{Origin, Wallet};
 
 use crate::house::{COIN_ID, House, NOW, coin, key_of};
 
@@ -35,6 +36,12 @@ pub(crate) enum Manner {
     Yes,
     /// Lets connections through alone.
     Connected,
+    /// It does what it is asked, and its answers do not arrive.
+    Mute,
+    /// Tickets that open nowhere.
+    Noise,
+    /// Somebody on the way answers each request before the node does: with a refusal, with success, and with an older answer.
+    Watched,
 }
 
 /// Who asks: two coins.
@@ -48,7 +55,7 @@ impl Owner {
         let coins = [coin(&format!("00.{first}")), coin(&format!("00.{}", first + 1))];
         let mut wallet = Wallet::default();
         for coin in coins {
-            (0..25).for_each(|raida| wallet.set(coin, raida, key_of(raida, coin)));
+            (0..25).for_each(|raida| wallet.set(coin, raida, key_of(raida, coin), Origin::Issued));
         }
         Self { coins, wallet }
     }
@@ -67,6 +74,8 @@ pub(crate) struct Net {
     sent: u64,
     /// Datagrams and connections that nodes were asked by.
     pub(crate) by: BTreeMap<u8, (u32, u32)>,
+    /// The last answer with something in it of each node, for whoever says it again.
+    heard: BTreeMap<u8, Vec<u8>>,
 }
 
 impl Net {
@@ -79,7 +88,7 @@ impl Net {
             coin: own(raida),
             operator: None,
         });
-        let swarm = Swarm::new(COIN_ID, 17, nodes.collect()).unwrap();
+        let swarm = Swarm::new(SwarmName([1; 16]), COIN_ID, 17, nodes.collect()).unwrap();
         let house = |raida: u8| {
             let mut house = House::new(raida, profile);
             house.own(own(raida), |other| key_of(other, own(raida)));
@@ -99,6 +108,7 @@ impl Net {
             now: Time::ZERO,
             sent: 0,
             by: BTreeMap::new(),
+            heard: BTreeMap::new(),
         }
     }
 
@@ -140,6 +150,12 @@ impl Net {
             Manner::Connected => Some((near, ask(bytes)?)),
             Manner::Slow(millis) => Some((Duration::from_millis(millis), ask(bytes)?)),
             Manner::Down => None,
+            Manner::Mute => {
+                ask(bytes);
+                None
+            }
+            Manner::Noise => Some((near, noise(raida, bytes, ask(bytes)?))),
+            Manner::Watched => Some((near, ask(bytes)?)),
             Manner::Lying => Some((near, ask(&lie(raida, bytes))?)),
             Manner::Forging => {
                 let mut answer = ask(bytes)?;
@@ -165,7 +181,22 @@ impl Net {
                         let lost = self.loses.is_some_and(|of| {
                             carrier == Carrier::Datagram && u64::from(rand_core::Rng::next_u32(&mut self.rng)) % of == 0
                         });
+                        if self.manners[usize::from(raida)] == Manner::Watched {
+                            for (soon, answer) in [no(raida, &bytes), yes(raida, &bytes)].into_iter().enumerate() {
+                                self.sent += 1;
+                                let at = self.now + Duration::from_millis(1 + soon as u64);
+                                coming.insert((at, self.sent), (raida, answer));
+                            }
+                            if let Some(older) = self.heard.get(&raida) {
+                                self.sent += 1;
+                                let answer = again(&bytes, older);
+                                coming.insert((self.now + Duration::from_millis(3), self.sent), (raida, answer));
+                            }
+                        }
                         if let Some((after, answer)) = self.answer(raida, &bytes, carrier).filter(|_| !lost) {
+                            if answer.len() > 48 {
+                                self.heard.insert(raida, answer.clone());
+                            }
                             coming.insert((self.now + after, self.sent), (raida, answer));
                         }
                     }
@@ -211,18 +242,43 @@ fn lie(raida: u8, bytes: &[u8]) -> Vec<u8> {
     frame::seal_request(header, &key, &[0; 16], &payload).unwrap()
 }
 
+/// An older answer, with what it takes to look like one to this request.
+fn again(bytes: &[u8], older: &[u8]) -> Vec<u8> {
+    let mut answer = older.to_vec();
+    answer[46..48].copy_from_slice(&RequestHeader::read(bytes).unwrap().0.echo);
+    answer
+}
+
+/// An answer to 44 with another ticket in it.
+fn noise(raida: u8, bytes: &[u8], answer: Vec<u8>) -> Vec<u8> {
+    let (header, _) = RequestHeader::read(bytes).unwrap();
+    if Command::of(header.group, header.command) != Some(Command::EncryptKey) {
+        return answer;
+    }
+    said(raida, bytes, Status::Done, &keys(raida, &header), &[0x5a; 16])
+}
+
+/// No, whatever was asked.
+fn no(raida: u8, bytes: &[u8]) -> Vec<u8> {
+    said(raida, bytes, Status::Files, &FrameKey::None, &[])
+}
+
 /// Success, whatever was asked.
 fn yes(raida: u8, bytes: &[u8]) -> Vec<u8> {
+    said(raida, bytes, Status::Success, &FrameKey::None, &[])
+}
+
+fn said(raida: u8, bytes: &[u8], status: Status, key: &FrameKey, payload: &[u8]) -> Vec<u8> {
     let (header, _) = RequestHeader::read(bytes).unwrap();
     let reply = frame::Reply {
         raida,
-        status: undertone_raida::status::Status::Success,
+        status,
         took: 1,
         challenge: None,
         stream: frame::ReplyStream::Continue,
         nonce: [7; 24],
     };
     let mut out = Vec::new();
-    frame::seal_reply(&header, &FrameKey::None, &reply, &[], &mut out);
+    frame::seal_reply(&header, key, &reply, payload, &mut out);
     out
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use undertone_keys::quorum::QuorumSecret;
-use undertone_raida::client::{Lie, Patience, Report, Said, Unable, give, take};
+use undertone_raida::client::{Lie, Patience, Report, Said, Unable, give, take, withdraw};
 use undertone_raida::node::Profile;
 use undertone_raida::quorum::{Incomplete, Set, ShareFault};
 use undertone_raida::status::Status;
+use undertone_raida::wallet::Origin;
 
 use crate::house::COMPAT;
 use crate::net::{Manner, Net};
@@ -27,7 +28,7 @@ fn taken(net: &mut Net, set: &Set) -> (Result<QuorumSecret, Incomplete>, Report)
     let asker = Net::asker(&net.swarm, &net.ada);
     let fetching = take(net.now, &asker, net.ada.coins[0], set, &mut net.rng).unwrap();
     let fetched = net.run(fetching);
-    (fetched.gathered.secret(), fetched.report)
+    (fetched.gathered.into_secret(), fetched.report)
 }
 
 fn that(report: &Report, is: impl Fn(Said) -> bool) -> BTreeSet<usize> {
@@ -164,7 +165,7 @@ fn rkx_5_whoever_has_too_few_keys_is_told_before_anything_is_sent() {
     let mut asker = Net::asker(&net.swarm, &net.bob);
     asker.patience = Patience::default();
     let mut wallet = undertone_raida::wallet::Wallet::default();
-    (0..16).for_each(|raida| wallet.set(net.bob.coins[0], raida, crate::house::key_of(raida, net.bob.coins[0])));
+    (0..16).for_each(|raida| wallet.set(net.bob.coins[0], raida, crate::house::key_of(raida, net.bob.coins[0]), Origin::Issued));
     let asker = undertone_raida::client::Asker { wallet: &wallet, ..asker };
     let secret = QuorumSecret::generate(&mut net.rng);
     let coins = (net.bob.coins[0], net.ada.coins[0]);
@@ -172,4 +173,35 @@ fn rkx_5_whoever_has_too_few_keys_is_told_before_anything_is_sent() {
     assert_eq!(unable, Some(Unable::TooFewKeys { have: 16, need: 17 }));
     let unable = give(net.now, &asker, (net.bob.coins[1], net.ada.coins[0]), &secret, &mut net.rng).err();
     assert_eq!(unable, Some(Unable::NoCoin(net.bob.coins[1])));
+}
+
+/// Whoever is on the way can say no, yes, and what was said before, in the place of every node: the nodes' own answers are what counts.
+#[test]
+fn rkx_5_what_is_said_on_the_way_settles_nothing() {
+    let mut net = Net::new(Profile::Strict, 9);
+    // Something was fetched before, so that there is an older answer of each.
+    let (_, older, _) = given(&mut net);
+    assert!(taken(&mut net, &older).0.is_ok());
+    let (secret, set, _) = given(&mut net);
+    net.are(0..25, Manner::Watched);
+    let (taken, report) = taken(&mut net, &set);
+    assert_eq!((taken.unwrap().expose(), report.good()), (secret.expose(), 25));
+}
+
+#[test]
+fn rkx_5_shares_that_were_withdrawn_are_gone() {
+    let mut net = Net::new(Profile::Strict, 10);
+    let (_, set, _) = given(&mut net);
+    assert!(net.houses.iter().all(|house| house.node.keys().count() == 1));
+    let asker = Net::asker(&net.swarm, &net.bob);
+    let machine = withdraw(net.now, &asker, &set, &mut net.rng).unwrap();
+    assert_eq!(net.run(machine).good(), 25);
+    assert_eq!(taken(&mut net, &set).1.good(), 0);
+    assert!(net.houses.iter().all(|house| house.node.keys().count() == 0), "nor do they count for anybody's quota");
+    // Nobody takes somebody else's back.
+    let (_, set, _) = given(&mut net);
+    let asker = Net::asker(&net.swarm, &net.ada);
+    let refused = withdraw(net.now, &asker, &set, &mut net.rng).map(|machine| net.run(machine));
+    assert!(refused.is_err_and(|unable| unable == Unable::NoCoin(net.bob.coins[0])));
+    assert!(taken(&mut net, &set).0.is_ok());
 }

@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use undertone_raida::coin::{Authenticity, Coin, Denomination};
+use undertone_raida::coin::{Authenticity, Coin};
 use undertone_raida::coin_file::{CoinFile, NODES};
 use undertone_raida::month;
 use undertone_raida::node::coins::{Coins, Record};
 use undertone_raida::node::serve::Serving;
-use undertone_raida::swarm::{Swarm, SwarmNode};
-use undertone_raida::wallet::Wallet;
+use undertone_raida::swarm::{Swarm, SwarmName, SwarmNode};
+use undertone_raida::wallet::{Origin, Wallet};
 
 use super::{RaidaConfig, RaidaError, open, serve_opened};
 
@@ -77,19 +77,31 @@ impl SwarmServing {
         }
         let data = &config.node.data;
         private_folder(data)?;
+        let file = data.join("swarm.toml");
+        let threshold = config.threshold.unwrap_or_else(|| Swarm::usual_threshold(config.nodes));
+        let known = match std::fs::read_to_string(&file) {
+            Ok(text) => Some(same(&text, config, threshold)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(at(&file)(error)),
+        };
         let configs: Vec<_> = (0..config.nodes).map(|raida| node(config, raida)).collect();
         let mut stores = Vec::new();
         for node in &configs {
             private_folder(&node.data)?;
             stores.push(open(node, |_| ())?.0);
         }
-        let threshold = config.threshold.unwrap_or_else(|| Swarm::usual_threshold(config.nodes));
-        let file = data.join("swarm.toml");
-        match std::fs::read_to_string(&file) {
-            Ok(text) => same(&text, config, threshold)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => own_coins(&configs, &stores)?,
-            Err(error) => return Err(at(&file)(error)),
-        }
+        let name = match known {
+            Some(name) => name,
+            None => {
+                let name = SwarmName::generate(&mut UnwrapErr(SysRng));
+                own_coins(&configs, &stores)?;
+                // From here on it is a swarm of this size, whatever comes of this start. Its addresses follow when it has them.
+                let nodes = configs.iter().map(|node| described(node.raida, node.listen));
+                let swarm = swarm_of(name, config, threshold, nodes.collect())?;
+                replace(&file, swarm.write().as_bytes(), 0o644)?;
+                name
+            }
+        };
         let folder = data.join("wallets");
         private_folder(&folder)?;
         (1..=config.wallets).try_for_each(|number| wallet(&folder, number, &stores))?;
@@ -99,14 +111,10 @@ impl SwarmServing {
         for (node, store) in configs.iter().zip(stores) {
             nodes.push(serve_opened(node, store)?);
         }
-        let described = nodes.iter().zip(&configs).map(|(serving, node)| SwarmNode {
-            raida: node.raida,
-            address: SocketAddr::new(public, serving.address().port()),
-            coin: own_coin(node.raida),
-            operator: None,
-        });
-        let swarm = Swarm::new(config.node.coin_id, threshold, described.collect())
-            .map_err(|error| RaidaError::Swarm(error.to_string()))?;
+        let reached = |(serving, node): (&Serving, &RaidaConfig)| {
+            described(node.raida, SocketAddr::new(public, serving.address().port()))
+        };
+        let swarm = swarm_of(name, config, threshold, nodes.iter().zip(&configs).map(reached).collect())?;
         replace(&file, swarm.write().as_bytes(), 0o644)?;
         Ok(Self { nodes, swarm, file, wallets })
     }
@@ -127,15 +135,32 @@ impl SwarmServing {
 }
 
 /// Whether the folder's swarm is the one that is asked for: who was enrolled in another would not know it again.
-fn same(text: &str, config: &SwarmConfig, threshold: u8) -> Result<(), RaidaError> {
+fn same(text: &str, config: &SwarmConfig, threshold: u8) -> Result<SwarmName, RaidaError> {
     let there = Swarm::read(text).map_err(|error| RaidaError::Swarm(error.to_string()))?;
     let numbers = there.nodes().iter().map(|node| node.raida).eq(0..config.nodes);
     if numbers && there.threshold() == threshold && there.coin_id() == config.node.coin_id {
-        return Ok(());
+        return Ok(there.name());
     }
     Err(RaidaError::Config(
         "the folder has a swarm of another size, threshold or kind of coins: start it as it was, or choose another --data",
     ))
+}
+
+fn described(raida: u8, address: SocketAddr) -> SwarmNode {
+    SwarmNode { raida, address, coin: own_coin(raida), operator: None }
+}
+
+fn swarm_of(
+    name: SwarmName,
+    config: &SwarmConfig,
+    threshold: u8,
+    mut nodes: Vec<SwarmNode>,
+) -> Result<Swarm, RaidaError> {
+    // Ports that the system is to choose are not known yet, and are to be told apart all the same.
+    for node in nodes.iter_mut().filter(|node| node.address.port() == 0) {
+        node.address.set_port(u16::from(node.raida) + 1);
+    }
+    Swarm::new(name, config.node.coin_id, threshold, nodes).map_err(|error| RaidaError::Swarm(error.to_string()))
 }
 
 fn node(config: &SwarmConfig, raida: u8) -> RaidaConfig {
@@ -154,20 +179,14 @@ fn node(config: &SwarmConfig, raida: u8) -> RaidaConfig {
     }
 }
 
+/// A coin of the denomination whose power of ten is 0. The swarm's numbers are bounded far below a store's.
 fn coin(serial: u32) -> Coin {
-    let one = Denomination::all().find(|denomination| denomination.exponent() == 0);
-    one.and_then(|one| Coin::new(one, serial)).unwrap_or_else(|| own_coin(0))
+    Coin::one(u16::try_from(serial).unwrap_or(u16::MAX))
 }
 
 /// Node `raida`'s own: the first coins but the one whose name means nobody.
-const fn own_coin(raida: u8) -> Coin {
-    match Denomination::new(0) {
-        Some(one) => match Coin::new(one, raida as u32 + 1) {
-            Some(coin) => coin,
-            None => unreachable!(),
-        },
-        None => unreachable!(),
-    }
+fn own_coin(raida: u8) -> Coin {
+    coin(u32::from(raida) + 1)
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> RaidaError {
@@ -236,7 +255,7 @@ fn wallet(folder: &Path, number: u32, stores: &[Coins]) -> Result<(), RaidaError
     let rng = &mut UnwrapErr(SysRng);
     let mut wallet = Wallet::default();
     for coin in &coins {
-        (0..).zip(stores).for_each(|(raida, _)| wallet.set(*coin, raida, Authenticity::generate(rng)));
+        (0..).zip(stores).for_each(|(raida, _)| wallet.set(*coin, raida, Authenticity::generate(rng), Origin::Issued));
     }
     replace(&unfinished, wallet.write().as_bytes(), 0o600)?;
     for (raida, store) in (0..).zip(stores) {
@@ -247,5 +266,6 @@ fn wallet(folder: &Path, number: u32, stores: &[Coins]) -> Result<(), RaidaError
         }
         store.flush()?;
     }
-    std::fs::rename(&unfinished, &path).map_err(at(&path))
+    std::fs::rename(&unfinished, &path).map_err(at(&path))?;
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
 }

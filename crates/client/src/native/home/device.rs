@@ -10,6 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::peers::PEER;
 use super::server::SERVER;
+use super::swarm::{SWARM, WALLET};
 use super::{Home, HomeError, ServerPin};
 use crate::native::device_key::{StoredKey, TokenRecord};
 
@@ -197,12 +198,12 @@ impl Home {
         self.put(&[(DEVICE, Some(&cbor::encode_secret(&record, 4096)))])
     }
 
-    /// Forgets device, token and groups; what is known of peers stays.
+    /// Forgets device, token, groups, and coins in a swarm; what is known of peers stays.
     ///
     /// # Errors
     /// [`HomeError`].
     pub fn forget(&self) -> Result<(), HomeError> {
         self.forget_groups()?;
-        self.put(&[(DEVICE, None), (TOKEN, None)])
+        self.put(&[(DEVICE, None), (TOKEN, None), (SWARM, None), (WALLET, None)])
     }
 }

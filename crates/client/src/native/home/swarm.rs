@@ -5,8 +5,8 @@ use undertone_raida::wallet::Wallet;
 
 use super::{Home, HomeError};
 
-const SWARM: &str = "swarm";
-const WALLET: &str = "wallet";
+pub(super) const SWARM: &str = "swarm";
+pub(super) const WALLET: &str = "wallet";
 
 impl Home {
     /// The swarm and the wallet, if this device is enrolled.

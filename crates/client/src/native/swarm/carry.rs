@@ -1,19 +1,21 @@
-//! Carries a machine's bytes to nodes and back: one socket for datagrams, a connection where a machine says so.
+//! Carries a machine's bytes to nodes and back: as datagrams, and over a connection where a machine says so.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::debug;
 use undertone_keys::Time;
 use undertone_raida::client::{Carrier, Input, Machine, Output};
-use undertone_raida::swarm::Swarm;
 
 /// Longer than any reply to what is asked here.
 const LONGEST: usize = 2_048;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The machine's clock: it begins where the machine does.
 pub(super) struct Clock(Instant);
@@ -28,67 +30,79 @@ impl Clock {
     }
 }
 
+/// A socket for each node that was sent something: none of them learns the port that another answers to, and the system drops what
+/// comes from elsewhere.
+struct Sockets(HashMap<u8, Arc<UdpSocket>>);
+
+impl Sockets {
+    async fn send(&mut self, raida: u8, address: SocketAddr, bytes: &[u8]) -> std::io::Result<()> {
+        let socket = match self.0.get(&raida) {
+            Some(socket) => socket,
+            None => {
+                let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+                socket.connect(address).await?;
+                self.0.entry(raida).or_insert(Arc::new(socket))
+            }
+        };
+        socket.send(bytes).await.map(|_| ())
+    }
+}
+
 /// Runs a machine to its end.
 ///
 /// # Errors
 /// The system's, where it has no socket.
-pub(super) async fn carry<M: Machine>(mut machine: M, clock: &Clock, swarm: &Swarm) -> std::io::Result<M::Done> {
-    let bind = |ip: IpAddr| UdpSocket::bind(SocketAddr::new(ip, 0));
-    let wanted = |v4: bool| swarm.nodes().iter().any(|node| node.address.is_ipv4() == v4);
-    let v4 = if wanted(true) { Some(bind(Ipv4Addr::UNSPECIFIED.into()).await?) } else { None };
-    // A machine without IPv6 asks the others.
-    let v6 = if wanted(false) { bind(Ipv6Addr::UNSPECIFIED.into()).await.ok() } else { None };
-    let nodes: HashMap<SocketAddr, u8> = swarm.nodes().iter().map(|node| (node.address, node.raida)).collect();
-    let mut connections: JoinSet<Option<(u8, Vec<u8>)>> = JoinSet::new();
-    let (mut one, mut other) = ([0; LONGEST], [0; LONGEST]);
+pub(super) async fn carry<M: Machine>(mut machine: M, clock: &Clock) -> std::io::Result<M::Done> {
+    let mut sockets = Sockets(HashMap::new());
+    let mut hearing: JoinSet<()> = JoinSet::new();
+    let (heard, mut hear) = mpsc::channel(256);
     loop {
         while let Some(output) = machine.poll_output() {
             match output {
                 Output::Done(done) => return Ok(done),
                 Output::Send { raida, address, bytes, carrier: Carrier::Connection } => {
-                    connections.spawn(async move { connect(address, &bytes).await.map(|answer| (raida, answer)) });
+                    let heard = heard.clone();
+                    hearing.spawn(async move {
+                        if let Some(answer) = connect(address, &bytes).await {
+                            let _gone = heard.send((raida, answer)).await;
+                        }
+                    });
                 }
-                Output::Send { address, bytes, carrier: Carrier::Datagram, .. } => {
-                    let socket = if address.is_ipv4() { &v4 } else { &v6 };
-                    if let Some(socket) = socket
-                        && let Err(error) = socket.send_to(&bytes, address).await
-                    {
+                Output::Send { raida, address, bytes, carrier: Carrier::Datagram } => {
+                    let new = !sockets.0.contains_key(&raida);
+                    // A node that cannot be reached is down for this machine; the next attempt may go another way.
+                    if let Err(error) = sockets.send(raida, address, &bytes).await {
                         debug!(%error, %address, "a datagram was not sent");
+                    }
+                    if let Some(socket) = sockets.0.get(&raida).filter(|_| new) {
+                        hearing.spawn(receive(raida, socket.clone(), heard.clone()));
                     }
                 }
             }
         }
         let wait = machine.poll_timeout().map(|at| at.since(clock.now())).unwrap_or_default();
-        let (from, bytes) = tokio::select! {
-            heard = receive(v4.as_ref(), &mut one) => {
-                let Some((length, from)) = heard else { continue };
-                (nodes.get(&from).copied(), one.get(..length).unwrap_or_default().to_vec())
-            }
-            heard = receive(v6.as_ref(), &mut other) => {
-                let Some((length, from)) = heard else { continue };
-                (nodes.get(&from).copied(), other.get(..length).unwrap_or_default().to_vec())
-            }
-            Some(answer) = connections.join_next(), if !connections.is_empty() => match answer {
-                Ok(Some((raida, bytes))) => (Some(raida), bytes),
-                Ok(None) | Err(_) => continue,
-            },
-            () = tokio::time::sleep(wait) => {
-                machine.handle_input(clock.now(), Input::Tick);
-                continue;
-            }
-        };
-        // What comes from elsewhere is nobody's answer.
-        if let Some(raida) = from {
-            machine.handle_input(clock.now(), Input::Received { raida, bytes: &bytes });
+        match tokio::time::timeout(wait, hear.recv()).await {
+            Ok(Some((raida, bytes))) => machine.handle_input(clock.now(), Input::Received { raida, bytes: &bytes }),
+            Ok(None) | Err(_) => machine.handle_input(clock.now(), Input::Tick),
         }
     }
 }
 
-/// The next datagram; never without a socket.
-async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-    match socket {
-        Some(socket) => socket.recv_from(buffer).await.ok(),
-        None => std::future::pending().await,
+/// Hands on what a node sends, until nobody wants it.
+async fn receive(raida: u8, socket: Arc<UdpSocket>, heard: mpsc::Sender<(u8, Vec<u8>)>) {
+    let mut buffer = [0; LONGEST];
+    loop {
+        match socket.recv(&mut buffer).await {
+            Ok(length) => {
+                let bytes = buffer.get(..length).unwrap_or_default().to_vec();
+                if heard.send((raida, bytes)).await.is_err() {
+                    return;
+                }
+            }
+            // The system says that nobody listens there; somebody may a moment later.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
     }
 }
 

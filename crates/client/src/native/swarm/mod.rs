@@ -2,16 +2,19 @@
 
 mod carry;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use tokio::sync::Mutex;
+use tracing::debug;
 use undertone_call::quorum::{Exchange, Exchanged, NoQuorum, QuorumNodes};
+use undertone_keys::CallId;
 use undertone_keys::quorum::QuorumSecret;
-use undertone_raida::client::{self, Asker, Healing, Looking, Patience, Report, Said};
+use undertone_raida::client::{self, Asker, Healing, HealingError, Looking, Patience, Report, Said};
 use undertone_raida::coin::{Authenticity, Coin};
 use undertone_raida::quorum::{Offer, Set};
 use undertone_raida::status::Status;
 use undertone_raida::swarm::Swarm;
-use undertone_raida::wallet::Wallet;
+use undertone_raida::wallet::{Origin, Wallet};
 
 use super::error::ClientError;
 use super::home::Home;
@@ -78,7 +81,7 @@ pub enum SwarmFault {
     CannotHeal(#[from] client::CannotHeal),
     /// A healing that failed.
     #[error(transparent)]
-    Healing(#[from] client::HealingError),
+    Healing(#[from] HealingError),
     /// No socket.
     #[error("no socket to ask nodes with: {0}")]
     Socket(std::io::Error),
@@ -121,9 +124,11 @@ impl Enrolled {
         Asker { swarm: &self.swarm, wallet: &self.wallet, wall: wall_time().as_unix(), patience }
     }
 
-    /// The coin that shares are posted for and with. The others heal it.
+    /// The coin that shares are posted for and with: the one with the most keys that nobody but operators drew. The others heal it.
     fn coin(&self) -> Option<Coin> {
-        self.wallet.coins().first().copied()
+        let issued = |coin: &Coin| self.swarm.nodes().iter().filter(|node| self.wallet.issued(*coin, node.raida).is_some()).count();
+        // Of those with as many the first.
+        self.wallet.coins().into_iter().rev().max_by_key(issued)
     }
 
     /// What a caller says of the swarm.
@@ -137,18 +142,18 @@ impl Enrolled {
     }
 
     /// Does what a call has to have done, and says what nodes did.
-    pub(super) async fn exchange(&self, exchange: Exchange) -> (Result<Exchanged, NoQuorum>, QuorumStep) {
+    pub(super) async fn exchange(&self, call: CallId, exchange: Exchange) -> (Result<Exchanged, NoQuorum>, QuorumStep) {
         let gave = matches!(exchange, Exchange::Give { .. });
         let done = match exchange {
             Exchange::Give { offer } => self.give(&offer).await,
             Exchange::Take { set } => self.take(&set).await,
         };
         match done {
-            Ok((exchanged, report)) => (Ok(exchanged), QuorumStep { gave, report, fault: None }),
+            Ok((exchanged, report)) => (Ok(exchanged), QuorumStep { call, gave, report, fault: None }),
             Err((fault, report)) => {
                 let clock = report.nodes.iter().any(|node| node.said == Said::Refused(Status::Parameter));
                 let hint = if clock { "; is this machine's clock right?" } else { "" };
-                (Err(NoQuorum), QuorumStep { gave, report, fault: Some(format!("{fault}{hint}")) })
+                (Err(NoQuorum), QuorumStep { call, gave, report, fault: Some(format!("{fault}{hint}")) })
             }
         }
     }
@@ -171,7 +176,7 @@ impl Enrolled {
         let (clock, secret) = (Clock::start(), QuorumSecret::generate(&mut rng()));
         let (set, posting) = client::give(clock.now(), &self.asker(), (sender, receiver), &secret, &mut rng())
             .map_err(|unable| none(unable.to_string()))?;
-        let report = carry(posting, &clock, &self.swarm).await.map_err(|error| none(error.to_string()))?;
+        let report = carry(posting, &clock).await.map_err(|error| none(error.to_string()))?;
         if !report.is_enough() {
             let fault = format!("{} of {} nodes took a share, and {} have to", report.good(), report.nodes.len(), report.need);
             return Err((fault, report));
@@ -187,8 +192,8 @@ impl Enrolled {
         let clock = Clock::start();
         let fetching = client::take(clock.now(), &self.asker(), receiver, &set, &mut rng())
             .map_err(|unable| none(unable.to_string()))?;
-        let fetched = carry(fetching, &clock, &self.swarm).await.map_err(|error| none(error.to_string()))?;
-        match fetched.gathered.secret() {
+        let fetched = carry(fetching, &clock).await.map_err(|error| none(error.to_string()))?;
+        match fetched.gathered.into_secret() {
             Ok(secret) => {
                 let nodes = self.nodes(&fetched.report);
                 Ok((Exchanged { secret, set: Vec::new(), nodes }, fetched.report))
@@ -197,18 +202,33 @@ impl Enrolled {
         }
     }
 
+    /// Takes shares back. What stays where it was, such as on a node that is down now, ends by itself.
+    pub(super) async fn withdraw(&self, set: &[u8]) {
+        let Ok(set) = Set::decode(set, &self.swarm) else { return };
+        let clock = Clock::start();
+        if let Ok(posting) = client::withdraw(clock.now(), &self.asker(), &set, &mut rng())
+            && let Ok(report) = carry(posting, &clock).await
+        {
+            debug!(good = report.good(), "shares were taken back");
+        }
+    }
+
     /// Which keys are right on which nodes.
     async fn look(&self) -> Result<Vec<Looked>, ClientError> {
         let clock = Clock::start();
         let looking = Looking::new(clock.now(), &self.asker(), &mut rng());
-        Ok(carry(looking, &clock, &self.swarm).await.map_err(SwarmFault::Socket)?)
+        Ok(carry(looking, &clock).await.map_err(SwarmFault::Socket)?)
     }
 }
 
-/// Where a wallet is healed coin by coin, and what was known of it at the beginning.
+/// Times that a healing is begun again where tickets did not open.
+const HEALINGS: usize = 4;
+
+/// This device's coins: looked at, and healed one by one.
 #[derive(Debug)]
 pub struct Coins {
     home: Arc<Home>,
+    /// One at a time: each writes the wallet anew.
     enrolled: Mutex<Arc<Enrolled>>,
 }
 
@@ -218,22 +238,28 @@ impl Coins {
         Ok(Self { home, enrolled: Mutex::new(enrolled) })
     }
 
-    fn enrolled(&self) -> Arc<Enrolled> {
-        self.enrolled.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// The swarm and the coins.
-    #[must_use]
-    pub fn view(&self) -> SwarmView {
-        self.enrolled().view()
+    pub async fn view(&self) -> SwarmView {
+        self.enrolled.lock().await.view()
     }
 
-    /// Asks every node about every coin.
+    /// Asks every node about every coin. Where a healing was cut short, the key that the node has is found out, and kept.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn look(&self) -> Result<Vec<Looked>, ClientError> {
-        self.enrolled().look().await
+        let mut enrolled = self.enrolled.lock().await;
+        let seen = enrolled.look().await?;
+        if let Some(wallet) = settled(&enrolled.wallet, &seen)? {
+            self.keep(&mut enrolled, wallet)?;
+        }
+        Ok(of_settled(&enrolled.wallet, seen))
+    }
+
+    fn keep(&self, enrolled: &mut Arc<Enrolled>, wallet: Wallet) -> Result<(), ClientError> {
+        self.home.put_swarm(&enrolled.swarm, &wallet)?;
+        *enrolled = Arc::new(Enrolled { swarm: enrolled.swarm.clone(), wallet });
+        Ok(())
     }
 
     /// Gives a coin a key again on a node that has another, and keeps it.
@@ -241,21 +267,66 @@ impl Coins {
     /// # Errors
     /// [`ClientError`].
     pub async fn heal(&self, broken: Looked, seen: &[Looked]) -> Result<Healed, ClientError> {
-        let enrolled = self.enrolled();
-        let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
-        let clock = Clock::start();
-        let healing =
-            Healing::new(clock.now(), &enrolled.asker(), (broken.coin, broken.raida), right, &mut rng())
-                .map_err(SwarmFault::from)?;
-        let healed = carry(healing, &clock, &enrolled.swarm).await.map_err(SwarmFault::Socket)?;
-        let healed = healed.map_err(SwarmFault::from)?;
-        let mut wallet = Wallet::read(&enrolled.wallet.write()).map_err(SwarmFault::from)?;
-        wallet.set(healed.coin, healed.raida, Authenticity::from_bytes(healed.key.expose()));
-        self.home.put_swarm(&enrolled.swarm, &wallet)?;
-        let enrolled = Arc::new(Enrolled { swarm: enrolled.swarm.clone(), wallet });
-        *self.enrolled.lock().unwrap_or_else(PoisonError::into_inner) = enrolled;
-        Ok(healed)
+        let mut enrolled = self.enrolled.lock().await;
+        let right = |coin, raida| {
+            seen.iter().any(|at| at.coin == coin && at.raida == raida && !at.tried && at.said.is_good())
+        };
+        let (clock, mut spared) = (Clock::start(), Vec::new());
+        loop {
+            let whom = (broken.coin, broken.raida, spared.as_slice());
+            let healing = Healing::new(clock.now(), &enrolled.asker(), whom, right, &mut rng());
+            let healing = healing.map_err(SwarmFault::from)?;
+            // The node may have taken it though nobody hears so.
+            let mut wallet = copy(&enrolled.wallet)?;
+            wallet.try_key(broken.coin, broken.raida, Authenticity::from_bytes(healing.key().expose()));
+            self.keep(&mut enrolled, wallet)?;
+            match carry(healing, &clock).await.map_err(SwarmFault::Socket)? {
+                Ok(healed) => {
+                    let mut wallet = copy(&enrolled.wallet)?;
+                    let key = Authenticity::from_bytes(healed.key.expose());
+                    wallet.set(healed.coin, healed.raida, key, Origin::Healed);
+                    self.keep(&mut enrolled, wallet)?;
+                    return Ok(healed);
+                }
+                // One of them gave noise, and nobody knows which.
+                Err(HealingError::Tickets { helpers, .. }) if spared.len() < 2 * HEALINGS => spared.extend(helpers),
+                Err(error) => return Err(SwarmFault::from(error).into()),
+            }
+        }
     }
+}
+
+fn copy(wallet: &Wallet) -> Result<Wallet, SwarmFault> {
+    Ok(Wallet::read(&wallet.write())?)
+}
+
+/// What a wallet is after a look: keys that were tried are the coins' where nodes have them, and are forgotten where nodes have the ones before.
+/// `None` where nothing changes.
+fn settled(wallet: &Wallet, seen: &[Looked]) -> Result<Option<Wallet>, SwarmFault> {
+    let mut new = None;
+    for at in seen.iter().filter(|at| at.said.is_good() && wallet.tried(at.coin, at.raida).is_some()) {
+        let new = match &mut new {
+            Some(new) => new,
+            None => new.insert(copy(wallet)?),
+        };
+        new.settle(at.coin, at.raida, at.tried);
+    }
+    Ok(new)
+}
+
+/// What is known of the keys that a wallet has, after it was [`settled`].
+fn of_settled(wallet: &Wallet, seen: Vec<Looked>) -> Vec<Looked> {
+    let mut known: Vec<Looked> = Vec::new();
+    for at in seen {
+        match known.last_mut().filter(|last| last.coin == at.coin && last.raida == at.raida) {
+            // The key that was tried is the coin's now.
+            Some(last) if at.said.is_good() => last.said = at.said,
+            Some(_) => {}
+            None => known.push(Looked { tried: false, ..at }),
+        }
+    }
+    known.retain(|at| wallet.coins().contains(&at.coin));
+    known
 }
 
 /// Takes a swarm's description and a wallet, asks the nodes whether they know its keys, and keeps both.
@@ -267,13 +338,25 @@ pub(super) async fn enrol(home: &Home, swarm: &str, keys: &[&str]) -> Result<(Sw
     if coins.len() < 2 {
         return Err(SwarmFault::Coins(coins.len()).into());
     }
-    for coin in coins {
-        if let Some(node) = swarm.nodes().iter().find(|node| wallet.key(coin, node.raida).is_none()) {
-            return Err(SwarmFault::Incomplete { coin, raida: node.raida }.into());
+    for coin in &coins {
+        if let Some(node) = swarm.nodes().iter().find(|node| wallet.key(*coin, node.raida).is_none()) {
+            return Err(SwarmFault::Incomplete { coin: *coin, raida: node.raida }.into());
         }
     }
-    let enrolled = Enrolled { swarm, wallet };
-    let seen = enrolled.look().await?;
+    // Keys of these coins that were healed since the operators drew them are tried too.
+    if let Some((_, before)) = home.swarm()?.filter(|(known, _)| known.id() == swarm.id()) {
+        for (coin, node) in coins.iter().flat_map(|coin| swarm.nodes().iter().map(move |node| (*coin, node))) {
+            if let (Some(known), None) = (before.key(coin, node.raida), before.issued(coin, node.raida)) {
+                wallet.try_key(coin, node.raida, Authenticity::from_bytes(known.expose()));
+            }
+        }
+    }
+    let mut enrolled = Enrolled { swarm, wallet };
+    let mut seen = enrolled.look().await?;
+    if let Some(wallet) = settled(&enrolled.wallet, &seen)? {
+        enrolled.wallet = wallet;
+    }
+    seen = of_settled(&enrolled.wallet, seen);
     let nodes = enrolled.swarm.nodes();
     let right = |raida: u8| seen.iter().filter(|at| at.raida == raida).all(|at| at.said.is_good());
     let good = nodes.iter().filter(|node| right(node.raida)).count();
