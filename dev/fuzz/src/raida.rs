@@ -134,7 +134,7 @@ fn node(folder: &std::path::Path, profile: Profile) -> Node {
     };
     let keys = Keys::open(&folder.join("Keys"), keys).unwrap_or_else(|error| panic!("the keys: {error}"));
     let own = OwnCoins::new(&folder.join("coins"), COIN_ID);
-    let options = NodeOptions { name: NodeName { raida: RAIDA, coin_id: COIN_ID }, profile, items: 64 };
+    let options = NodeOptions { profile, ..NodeOptions::new(NodeName { raida: RAIDA, coin_id: COIN_ID }) };
     Node::new(options, coins, keys, own, 0)
 }
 

@@ -8,11 +8,13 @@
 //! | --- | --- | --- |
 //! | [`Looking`] | 44, five bytes | which coins' keys are right on which nodes |
 //! | [`Healing`] | 44 to two helpers, 45, 44 | a coin has a key again on a node that had another |
-//! | [`Posting`] | 41 | parts of a secret lie on nodes |
+//! | [`Posting`] | 41, 42 | parts of a secret lie on nodes; whom they are for is told |
+//! | [`Listening`] | 42 | whom parts are for hears of it |
 //! | [`Fetching`] | 43 | and are together again |
 
 mod fetching;
 mod healing;
+mod listening;
 mod looking;
 mod posting;
 mod quorum;
@@ -27,6 +29,7 @@ use undertone_keys::Time;
 
 pub use fetching::{Fetched, Fetching, Gather, Wanted};
 pub use healing::{CannotHeal, Healed, Healing, HealingError, Stage};
+pub use listening::{Listening, Told};
 pub use looking::{Looked, Looking};
 pub use posting::{Part, Posting};
 pub use quorum::{give, take, withdraw};

@@ -1,5 +1,7 @@
 //! Posting parts of something over many nodes (41).
 
+use std::net::IpAddr;
+
 use undertone_keys::Time;
 use zeroize::Zeroizing;
 
@@ -7,7 +9,7 @@ use super::request::{Request, Unable, nonce, padding};
 use super::round::{Round, plainly};
 use super::{Asker, Input, Keys, Machine, NodeReport, Output, Patience, Report, Said};
 use crate::coin::{Coin, Named};
-use crate::command::{Command, KeyId, PostKey};
+use crate::command::{ALERT_PARTS, AlertPart, Command, KeyId, PostKey};
 
 /// What one node is to keep.
 pub struct Part {
@@ -79,6 +81,52 @@ impl Posting {
         let round = Round::new(now, asker.patience, requests);
         let (good, enough_since, done, ended) = (0, None, None, false);
         Ok(Self { round, patience: asker.patience, need, good, not_asked, enough_since, done, ended })
+    }
+
+    /// Tells nodes (42) that these parts are there for the receiver's coin; the nodes tell whoever listens for it. `at` are the nodes that are to
+    /// tell; one that does is enough.
+    ///
+    /// # Errors
+    /// [`Unable`]: nothing was sent.
+    pub fn alert(
+        now: Time,
+        asker: &Asker<'_>,
+        (sender, receiver): (Coin, Coin),
+        parts: &[(u8, KeyId)],
+        at: &[u8],
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Result<Self, Unable> {
+        if parts.len() > ALERT_PARTS {
+            return Err(Unable::TooLong);
+        }
+        let mut payload = Vec::new();
+        for (raida, id) in parts {
+            let node = asker.swarm.node(*raida).ok_or(Unable::NoNode(*raida))?;
+            let address = match node.address.ip() {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+                IpAddr::V6(v6) => v6.octets(),
+            };
+            let (port, id) = (node.address.port(), *id);
+            AlertPart { id, address, port, sender: sender.named(), receiver: receiver.named() }.write(&mut payload);
+        }
+        let (mut requests, mut not_asked) = (Vec::new(), Vec::new());
+        for raida in at {
+            let node = asker.swarm.node(*raida).ok_or(Unable::NoNode(*raida))?;
+            let nonce = nonce(asker.wall, rng);
+            let request = asker.wallet.key(sender, *raida).and_then(|key| {
+                Request::tagged(asker.swarm.coin_id(), node, (sender, key), Command::KeyAlert, &payload, nonce)
+            });
+            match request {
+                Some(request) => requests.push(request),
+                None => not_asked.push(*raida),
+            }
+        }
+        if requests.is_empty() {
+            return Err(Unable::TooFewKeys { have: 0, need: 1 });
+        }
+        let round = Round::new(now, asker.patience, requests);
+        let (good, enough_since, done, ended) = (0, None, None, false);
+        Ok(Self { round, patience: asker.patience, need: 1, good, not_asked, enough_since, done, ended })
     }
 
     fn settle(&mut self, now: Time) {

@@ -301,6 +301,12 @@ impl Keys {
         Ok(File::open(&self.folder)?.sync_all()?)
     }
 
+    /// Whether a key that was fetched is gone.
+    #[must_use]
+    pub const fn is_one_shot(&self) -> bool {
+        self.options.one_shot
+    }
+
     /// Removes a key of `owner`'s, if there is one.
     ///
     /// # Errors

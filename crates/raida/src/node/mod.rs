@@ -3,8 +3,10 @@
 //! [`Node::answer`] is all there is to a node, for UDP and TCP alike: bytes in, bytes out, by any number of threads at once.
 //! [`Node::is_quick`] says beforehand whether an answer needs the disk.
 
+mod alerts;
 pub mod coins;
 mod keys;
+mod limits;
 mod own_coins;
 mod profile;
 mod replays;
@@ -13,7 +15,10 @@ mod service;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use self::alerts::{Alert, LISTENS};
 pub use self::keys::{Held, KeyOptions, Keys, Owned, PostError};
-pub use self::own_coins::{OwnCoins, REMEMBERED};
+pub use self::limits::AddressLimit;
+pub use self::own_coins::OwnCoins;
 pub use self::profile::Profile;
+pub use self::replays::REMEMBERED;
 pub use self::service::{Asked, Node, NodeOptions};

@@ -14,7 +14,7 @@ use crate::coin::Coin;
 use crate::coin_file::{CoinFile, LENGTH};
 
 /// How long an answer of the disk is believed, also that there is no such file.
-pub const REMEMBERED: Duration = Duration::from_secs(10);
+pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 /// Coins that are remembered: who asks for coins that are not there gets no further than the disk.
 const MOST: usize = 1_024;
 

@@ -20,8 +20,8 @@ pub(super) const AHEAD: u64 = 30;
 const KEPT: u64 = PAST + AHEAD;
 /// Requests of one coin in that time.
 pub(super) const PER_COIN: usize = 1_024;
-/// Requests of all.
-pub(super) const TOTAL: usize = 65_536;
+/// Requests of all, where nothing else is said.
+pub const REMEMBERED: usize = 65_536;
 
 /// What is to be done with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +39,31 @@ pub(super) enum Seen {
 }
 
 struct Entry {
-    nonce: [u8; 16],
     /// Header and body.
     request: [u8; 32],
     /// The body alone: a tag covers no header, so a body that was heard can be sent under any.
     body: [u8; 32],
-    at: u64,
     answer: Option<Arc<[u8]>>,
+}
+
+/// What one coin has asked.
+#[derive(Default)]
+struct Asked {
+    by_nonce: HashMap<[u8; 16], Entry>,
+    /// The nonce of each body.
+    bodies: HashMap<[u8; 32], [u8; 16]>,
+    /// Nonces, the oldest first, and when each came.
+    order: VecDeque<([u8; 16], u64)>,
+}
+
+impl Asked {
+    fn forget(&mut self, now: u64) {
+        while let Some((nonce, _)) = self.order.pop_front_if(|(_, at)| at.saturating_add(KEPT) <= now) {
+            if let Some(entry) = self.by_nonce.remove(&nonce) {
+                self.bodies.remove(&entry.body);
+            }
+        }
+    }
 }
 
 /// A request's names in here.
@@ -60,32 +78,33 @@ impl Names {
     }
 }
 
-#[derive(Default)]
 struct State {
-    coins: HashMap<Coin, VecDeque<Entry>>,
+    coins: HashMap<Coin, Asked>,
     total: usize,
+    most: usize,
 }
 
 impl State {
     fn forget(&mut self, now: u64) {
-        let over = |entry: &Entry| entry.at.saturating_add(KEPT) <= now;
         let mut total = 0;
-        self.coins.retain(|_, entries| {
-            while entries.front().is_some_and(over) {
-                entries.pop_front();
-            }
-            total += entries.len();
-            !entries.is_empty()
+        self.coins.retain(|_, asked| {
+            asked.forget(now);
+            total += asked.order.len();
+            !asked.order.is_empty()
         });
         self.total = total;
     }
 }
 
 /// The memory, shared by threads.
-#[derive(Default)]
 pub(super) struct Replays(Mutex<State>);
 
 impl Replays {
+    /// Room for `most` requests of all coins together.
+    pub(super) fn new(most: usize) -> Self {
+        Self(Mutex::new(State { coins: HashMap::new(), total: 0, most }))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,14 +124,16 @@ impl Replays {
     pub(super) fn note(&self, coin: Coin, nonce: &[u8; 16], names: &Names, now: u64) -> Seen {
         let mut state = self.state();
         let crowded = |state: &State| {
-            state.total >= TOTAL || state.coins.get(&coin).is_some_and(|entries| entries.len() >= PER_COIN)
+            state.total >= state.most || state.coins.get(&coin).is_some_and(|asked| asked.order.len() >= PER_COIN)
         };
         if crowded(&state) {
             state.forget(now);
         }
         let full = crowded(&state);
-        let entries = state.coins.entry(coin).or_default();
-        if let Some(entry) = entries.iter().find(|entry| entry.nonce == *nonce || entry.body == names.body) {
+        let asked = state.coins.entry(coin).or_default();
+        let known = asked.bodies.get(&names.body).unwrap_or(nonce);
+        let entry = asked.by_nonce.get(nonce).or_else(|| asked.by_nonce.get(known));
+        if let Some(entry) = entry {
             return match &entry.answer {
                 _ if entry.request != names.request => Seen::OtherwiseUsed,
                 Some(answer) => Seen::Answered(Arc::clone(answer)),
@@ -123,7 +144,9 @@ impl Replays {
             return Seen::Full;
         }
         let Names { request, body } = *names;
-        entries.push_back(Entry { nonce: *nonce, request, body, at: now, answer: None });
+        asked.by_nonce.insert(*nonce, Entry { request, body, answer: None });
+        asked.bodies.insert(body, *nonce);
+        asked.order.push_back((*nonce, now));
         state.total += 1;
         Seen::Never
     }
@@ -131,9 +154,7 @@ impl Replays {
     /// What the request that was noted was answered with.
     pub(super) fn answered(&self, coin: Coin, nonce: &[u8; 16], answer: &[u8]) {
         let mut state = self.state();
-        let entry =
-            state.coins.get_mut(&coin).and_then(|entries| entries.iter_mut().find(|entry| entry.nonce == *nonce));
-        if let Some(entry) = entry {
+        if let Some(entry) = state.coins.get_mut(&coin).and_then(|asked| asked.by_nonce.get_mut(nonce)) {
             entry.answer = Some(answer.into());
         }
     }
@@ -151,7 +172,7 @@ mod tests {
 
     #[test]
     fn rkx_2_what_comes_again_is_answered_again_and_a_nonce_is_used_once() {
-        let replays = Replays::default();
+        let replays = Replays::new(REMEMBERED);
         let (ada, bob) = ("01.7".parse().unwrap(), "01.8".parse().unwrap());
         let note = |coin, nonce: u8, request: u8, now| {
             replays.note(coin, &[nonce; 16], &Names { request: [request; 32], body: [request; 32] }, now)

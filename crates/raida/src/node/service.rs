@@ -7,13 +7,17 @@ use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use undertone_keys::digest;
 
+use super::alerts::{Alert, Alerts};
 use super::coins::{Coins, Record, StoreError};
 use super::keys::{Held, Keys, PostError};
+use super::limits::{AddressLimit, Limits};
 use super::own_coins::OwnCoins;
 use super::profile::Profile;
-use super::replays::{Names, Replays, Seen};
+use super::replays::{Names, REMEMBERED, Replays, Seen};
 use crate::coin::{Authenticity, Coin, Half, Named};
-use crate::command::{Command, DecryptKey, EncryptKey, GetKey, KeyId, PostKey, StoredKey, TicketItem};
+use crate::command::{
+    AlertPart, Command, DecryptKey, EncryptKey, GetKey, KEY_ID, KeyId, PostKey, StoredKey, TicketItem, read_alert,
+};
 use crate::frame::{self, FrameKey, Opened, Refused, Reply};
 use crate::header::{Encryption, NodeName, RequestHeader, header_length};
 use crate::status::Status;
@@ -28,6 +32,18 @@ pub struct NodeOptions {
     pub profile: Profile,
     /// Items of command 45 that it takes at once.
     pub items: usize,
+    /// Encrypted requests that it remembers, so that none is done twice (strict).
+    pub remembered: usize,
+    /// How often one address may ask (strict).
+    pub addresses: AddressLimit,
+}
+
+impl NodeOptions {
+    /// A strict node with this name, and what is usual.
+    #[must_use]
+    pub const fn new(name: NodeName) -> Self {
+        Self { name, profile: Profile::Strict, items: 64, remembered: REMEMBERED, addresses: AddressLimit::USUAL }
+    }
 }
 
 /// One request as it came.
@@ -53,6 +69,8 @@ pub struct Node {
     keys: Keys,
     own: OwnCoins,
     replays: Replays,
+    limits: Limits,
+    alerts: Alerts,
     /// When it was started, in seconds since 1970.
     started: u64,
 }
@@ -72,6 +90,9 @@ impl Caller {
     }
 }
 
+/// What an alert is about that says where its coin listens.
+const NOTHING: KeyId = KeyId([0; KEY_ID]);
+
 /// A command that was done: status and payload.
 type Done = Result<(Status, Vec<u8>), Status>;
 
@@ -84,7 +105,8 @@ impl Node {
     /// A node over an open store and folders, started `now` (seconds since 1970), 0 for one that has never answered anything.
     #[must_use]
     pub fn new(options: NodeOptions, coins: Coins, keys: Keys, own: OwnCoins, now: u64) -> Self {
-        Self { options, coins, keys, own, replays: Replays::default(), started: now }
+        let (replays, limits) = (Replays::new(options.remembered), Limits::new(options.addresses));
+        Self { options, coins, keys, own, replays, limits, alerts: Alerts::default(), started: now }
     }
 
     /// Who it is.
@@ -103,6 +125,12 @@ impl Node {
     #[must_use]
     pub const fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// The next alert that is to leave, by UDP. `None` until the next answer.
+    #[must_use]
+    pub fn poll_alert(&self) -> Option<Alert> {
+        self.alerts.poll()
     }
 
     /// Whether a request can be answered without waiting for the disk. What cannot be read is quick to refuse.
@@ -128,7 +156,9 @@ impl Node {
                 let id = body.get(frame::CHALLENGE..).and_then(|payload| payload.first_chunk());
                 plain && id.is_none_or(|id| self.keys.is_resident(KeyId(*id)))
             }
-            Some(Command::Echo | Command::KeyAlert) | None => true,
+            // Whom it is about is seen only after it is opened.
+            Some(Command::KeyAlert) => plain || !strict,
+            Some(Command::Echo) | None => true,
         }
     }
 
@@ -136,7 +166,7 @@ impl Node {
     /// datagram whose header is refused, because such an answer read as a request would be refused by another node, and so on for ever,
     /// and a request that comes again while it is being answered.
     pub fn answer(&self, asked: Asked<'_>, rng: &mut dyn CryptoRng, out: &mut Vec<u8>) -> bool {
-        let Asked { bytes, datagram, received, now, .. } = asked;
+        let Asked { bytes, from, datagram, received, now } = asked;
         let Some((header, _)) = RequestHeader::read(bytes) else {
             return false;
         };
@@ -151,8 +181,13 @@ impl Node {
             rng.fill_bytes(&mut nonce);
         }
         let body = bytes.get_mut(header_length_of(&header)..).unwrap_or_default();
-        let mut turn = Turn { node: self, header, key: FrameKey::None, challenge: None, noted: None };
-        let (status, payload) = match turn.take(body, names.as_ref(), now, rng) {
+        let listens = datagram.then_some(from);
+        let mut turn = Turn { node: self, header, key: FrameKey::None, challenge: None, noted: None, listens };
+        let taken = match !strict || self.limits.allow(from.ip(), datagram, received) {
+            true => turn.take(body, names.as_ref(), now, rng),
+            false => Err(Status::Rate),
+        };
+        let (status, payload) = match taken {
             Ok(Said::Now(status, payload)) => (status, zeroize::Zeroizing::new(payload)),
             Ok(Said::Before(answer)) => {
                 out.extend_from_slice(&answer);
@@ -201,6 +236,8 @@ struct Turn<'n> {
     challenge: Option<[u8; frame::CHALLENGE]>,
     /// Under which coin it was noted.
     noted: Option<Coin>,
+    /// Where its sender could be told something.
+    listens: Option<SocketAddr>,
 }
 
 impl Turn<'_> {
@@ -236,7 +273,7 @@ impl Turn<'_> {
         self.challenge = challenge;
         let payload = text.get(payload).unwrap_or_default();
         // Nothing is done without a payload, and under types 4 and 5 no payload is the same body under every nonce.
-        if let Some(names) = names.filter(|_| command != Command::Echo && !payload.is_empty())
+        if let Some(names) = names.filter(|_| command != Command::Echo && !payload.is_empty() && !self.is_again(command))
             && let Some(coin) = caller.coin
         {
             // The hash of a challenge under a nonce that was used is not for whoever uses it again.
@@ -252,14 +289,21 @@ impl Turn<'_> {
             self.challenge = challenge;
         }
         let (status, payload) = match command {
-            // Whom a key is for is not told yet.
-            Command::Echo | Command::KeyAlert => Ok((Status::Success, Vec::new())),
+            Command::Echo => Ok((Status::Success, Vec::new())),
+            Command::KeyAlert => self.key_alert(&caller, payload, now, rng),
             Command::PostKey => self.post_key(&caller, payload, now),
             Command::GetKey => self.get_key(&caller, payload, now),
             Command::EncryptKey => self.encrypt_key(&caller, encryption, payload, rng),
             Command::DecryptKey => self.decrypt_key(&caller, payload, now, rng),
         }?;
         Ok(Said::Now(status, payload))
+    }
+
+    /// Whether a command can be done again and again without anything coming of it: a key that may be fetched more than once, whose answers are
+    /// each under a nonce of their own.
+    fn is_again(&self, command: Command) -> bool {
+        let tagged = self.header.encryption.is_ok_and(Encryption::is_tagged);
+        command == Command::GetKey && tagged && !self.node.keys.is_one_shot()
     }
 
     /// The key that a request is encrypted with, and whose it is.
@@ -330,6 +374,50 @@ impl Turn<'_> {
                 Err(Status::Files)
             }
         }
+    }
+
+    /// Tells those whom keys are for. In the compatible profile it is acknowledged and no more, as in the original.
+    fn key_alert(&self, caller: &Caller, payload: &[u8], now: u64, rng: &mut dyn CryptoRng) -> Done {
+        let done = Ok((Status::Success, Vec::new()));
+        if !self.is_strict() {
+            return done;
+        }
+        let coin = caller.coin.ok_or(Status::Encryption)?;
+        let parts = read_alert(payload)?;
+        if parts.iter().any(|part| part.sender != coin.named()) {
+            return Err(Status::Parameter);
+        }
+        // About nothing, from a coin to itself: that is where it listens.
+        if let [AlertPart { id: NOTHING, receiver, .. }] = parts.as_slice()
+            && *receiver == coin.named()
+        {
+            let at = self.listens.ok_or(Status::Parameter)?;
+            return if self.node.alerts.listen(coin, at, now) { done } else { Err(Status::Rate) };
+        }
+        let mut receivers: Vec<Named> = parts.iter().map(|part| part.receiver).collect();
+        receivers.sort_unstable();
+        receivers.dedup();
+        for receiver in receivers {
+            // Whether somebody listens is not the sender's to know.
+            let Some(to) = receiver.coin().and_then(|receiver| self.node.alerts.tell(receiver, now)) else { continue };
+            let key = self.issued(receiver, Status::Serial, rng)?;
+            let mut told = Vec::new();
+            parts.iter().filter(|part| part.receiver == receiver).for_each(|part| part.write(&mut told));
+            let mut nonce = [0; 24];
+            rng.fill_bytes(&mut nonce);
+            let time = u32::try_from(now).unwrap_or(u32::MAX).to_be_bytes();
+            nonce.iter_mut().zip(time).for_each(|(to, from)| *to = from);
+            let header = RequestHeader {
+                encryption: Ok(Encryption::Tagged(receiver)),
+                nonce,
+                echo: nonce.last_chunk().copied().unwrap_or_default(),
+                ..self.header
+            };
+            if let Some(bytes) = frame::seal_request(header, &FrameKey::of_one(&key), &[0; frame::CHALLENGE], &told) {
+                self.node.alerts.send(Alert { to, bytes });
+            }
+        }
+        done
     }
 
     fn get_key(&self, caller: &Caller, payload: &[u8], now: u64) -> Done {

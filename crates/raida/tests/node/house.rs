@@ -84,7 +84,7 @@ impl House {
         };
         let keys = Keys::open(&folder.join("Keys"), keys).unwrap();
         let own = OwnCoins::new(&folder.join("coins"), COIN_ID);
-        let options = NodeOptions { name: NodeName { raida, coin_id: COIN_ID }, profile, items: 64 };
+        let options = NodeOptions { profile, ..NodeOptions::new(NodeName { raida, coin_id: COIN_ID }) };
         Self {
             node: Node::new(options, coins, keys, own, NOW - 1_000),
             folder,
@@ -118,20 +118,19 @@ impl House {
         (record.key.expose().to_vec(), record.changed)
     }
 
-    /// A whole datagram, and what comes back.
+    /// A whole request over a connection, and what comes back.
     pub(crate) fn ask(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut bytes = bytes.to_vec();
-        let from = SocketAddr::from(([127, 0, 0, 1], 9));
-        let asked = Asked { bytes: &mut bytes, from, datagram: false, received: Instant::now(), now: self.now };
-        let mut out = Vec::new();
-        self.node.answer(asked, &mut self.rng, &mut out).then_some(out)
+        self.ask_from(bytes, SocketAddr::from(([127, 0, 0, 1], 9)), false)
     }
 
     /// The same by UDP.
     pub(crate) fn ask_by_datagram(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.ask_from(bytes, SocketAddr::from(([127, 0, 0, 1], 9)), true)
+    }
+
+    pub(crate) fn ask_from(&mut self, bytes: &[u8], from: SocketAddr, datagram: bool) -> Option<Vec<u8>> {
         let mut bytes = bytes.to_vec();
-        let from = SocketAddr::from(([127, 0, 0, 1], 9));
-        let asked = Asked { bytes: &mut bytes, from, datagram: true, received: Instant::now(), now: self.now };
+        let asked = Asked { bytes: &mut bytes, from, datagram, received: Instant::now(), now: self.now };
         let mut out = Vec::new();
         self.node.answer(asked, &mut self.rng, &mut out).then_some(out)
     }

@@ -7,6 +7,7 @@
     reason = "a test may fail"
 )]
 
+mod alerts;
 mod healing;
 #[path = "../node/house.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of one node")]

@@ -10,7 +10,7 @@ use undertone_raida::frame::ReplyStream;
 use undertone_raida::header::NodeName;
 use undertone_raida::node::coins::{Blank, CoinOptions, Disk};
 use undertone_raida::node::serve::ListenOptions;
-use undertone_raida::node::{KeyOptions, NodeOptions, Profile};
+use undertone_raida::node::{AddressLimit, KeyOptions, NodeOptions, Profile, REMEMBERED};
 
 use super::RaidaError;
 
@@ -37,8 +37,17 @@ pub struct RaidaConfig {
     pub write_back: NonZeroU64,
     /// Items of command 45 that are taken at once (strict).
     pub items: NonZeroUsize,
+    /// Encrypted requests that are remembered for five and a half minutes, so that none is done twice (strict). Beyond that, and for more than
+    /// 1,024 of one coin, the answer is to wait.
+    pub remembered: NonZeroUsize,
+    /// Requests that one address, or network of IPv6, may make in a second in the long run (strict); 0 for as many as come.
+    pub per_address: u32,
+    /// And at once.
+    pub burst: NonZeroU32,
     /// Connections at once.
     pub connections: NonZeroUsize,
+    /// Connections of one address at once.
+    pub connections_of_one_address: NonZeroUsize,
     /// Seconds within which a connection's request has to be there.
     pub patience: NonZeroU64,
     /// Threads that read datagrams.
@@ -92,7 +101,7 @@ const fn nonzero(number: usize) -> NonZeroUsize {
 
 impl Default for RaidaConfig {
     fn default() -> Self {
-        let ListenOptions { readers, workers, connections, patience, write_back } = ListenOptions::default();
+        let ListenOptions { readers, workers, connections, of_one_address, patience, write_back } = ListenOptions::default();
         Self {
             raida: 0,
             coin_id: 6,
@@ -103,7 +112,11 @@ impl Default for RaidaConfig {
             cache_pages: nonzero(1_000),
             write_back: NonZeroU64::new(write_back.as_secs()).unwrap_or(NonZeroU64::MIN),
             items: nonzero(64),
+            remembered: nonzero(REMEMBERED),
+            per_address: AddressLimit::USUAL.per_second,
+            burst: NonZeroU32::MIN.saturating_add(AddressLimit::USUAL.burst - 1),
             connections: nonzero(connections),
+            connections_of_one_address: nonzero(of_one_address),
             patience: NonZeroU64::new(patience.as_secs()).unwrap_or(NonZeroU64::MIN),
             readers: nonzero(readers),
             workers: nonzero(workers),
@@ -154,6 +167,8 @@ impl RaidaConfig {
             name: NodeName { raida: self.raida, coin_id: self.coin_id },
             profile: if self.is_strict() { Profile::Strict } else { Profile::Compat(stream) },
             items: self.items.get(),
+            remembered: self.remembered.get(),
+            addresses: AddressLimit { per_second: self.per_address, burst: self.burst.get() },
         }
     }
 
@@ -179,6 +194,7 @@ impl RaidaConfig {
             readers: self.readers.get(),
             workers: self.workers.get(),
             connections: self.connections.get(),
+            of_one_address: self.connections_of_one_address.get(),
             patience: Duration::from_secs(self.patience.get()),
             write_back: Duration::from_secs(self.write_back.get()),
         }

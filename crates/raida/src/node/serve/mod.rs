@@ -27,6 +27,8 @@ pub struct ListenOptions {
     pub workers: usize,
     /// Connections at once.
     pub connections: usize,
+    /// Connections of one address at once.
+    pub of_one_address: usize,
     /// Within what time a connection's request has to be there.
     pub patience: Duration,
     /// How often changed pages are written back.
@@ -39,6 +41,7 @@ impl Default for ListenOptions {
             readers: 2,
             workers: 4,
             connections: 256,
+            of_one_address: 64,
             patience: Duration::from_secs(5),
             write_back: Duration::from_secs(30),
         }
@@ -107,7 +110,7 @@ impl Serving {
             serving.spawn(format!("raida-udp-{number}"), move || reader.run())?;
         }
         drop(queue);
-        let connections = tcp::Connections::new(&node, &served, &stop, listener, options)?;
+        let connections = tcp::Connections::new(&node, &served, &stop, (listener, socket.try_clone()?), options)?;
         serving.spawn("raida-tcp".to_owned(), move || connections.run())?;
         serving.spawn("raida-pages".to_owned(), move || {
             loop {

@@ -1,9 +1,10 @@
 //! Connections: one request, one answer, and the end. A request has to be there in time; what else was sent is read before the connection
 //! ends, because the system tells the other side of a reset otherwise, and the answer is lost with it.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
+use super::udp::tell;
 use super::{ListenOptions, Served, now};
 use crate::header::{ENCRYPTION_AT, RequestHeader, header_length};
 use crate::node::{Asked, Node};
@@ -27,8 +29,12 @@ pub(super) struct Connections {
     served: Arc<Served>,
     stop: Arc<AtomicBool>,
     listener: TcpListener,
+    /// For what others are to be told.
+    socket: UdpSocket,
     options: ListenOptions,
     open: Arc<AtomicUsize>,
+    /// Connections of each address.
+    by: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 impl Connections {
@@ -36,12 +42,12 @@ impl Connections {
         node: &Arc<Node>,
         served: &Arc<Served>,
         stop: &Arc<AtomicBool>,
-        listener: TcpListener,
+        (listener, socket): (TcpListener, UdpSocket),
         options: ListenOptions,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (node, served, stop) = (Arc::clone(node), Arc::clone(served), Arc::clone(stop));
-        Ok(Self { node, served, stop, listener, options, open: Arc::default() })
+        Ok(Self { node, served, stop, listener, socket, options, open: Arc::default(), by: Arc::default() })
     }
 
     pub(super) fn run(self) {
@@ -60,23 +66,43 @@ impl Connections {
     }
 
     fn take(&self, stream: TcpStream, from: SocketAddr) {
-        if self.open.load(Ordering::Acquire) >= self.options.connections {
+        // A few addresses do not take all places, so that there is one for whoever else comes.
+        let here = self.by().get(&from.ip()).copied().unwrap_or(0);
+        if self.open.load(Ordering::Acquire) >= self.options.connections || here >= self.options.of_one_address {
             self.served.refused.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let Ok(socket) = self.socket.try_clone() else { return };
+        *self.by().entry(from.ip()).or_default() += 1;
         self.open.fetch_add(1, Ordering::AcqRel);
         let (node, served, open) = (Arc::clone(&self.node), Arc::clone(&self.served), Arc::clone(&self.open));
-        let patience = self.options.patience;
+        let (patience, by) = (self.options.patience, Arc::clone(&self.by));
         let serve = move || {
-            let counter = match serve(&node, stream, from, patience) {
+            let counter = match serve(&node, stream, (from, &socket), patience) {
                 Ok(()) => &served.connections,
                 Err(_) => &served.refused,
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            leave(&by, from.ip());
             open.fetch_sub(1, Ordering::AcqRel);
         };
         if thread::Builder::new().name("raida-conn".to_owned()).spawn(serve).is_err() {
+            leave(&self.by, from.ip());
             self.open.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn by(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn leave(by: &Mutex<HashMap<IpAddr, usize>>, from: IpAddr) {
+    let mut by = by.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(count) = by.get_mut(&from) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            by.remove(&from);
         }
     }
 }
@@ -99,7 +125,12 @@ fn read(stream: &mut TcpStream, mut to: &mut [u8], end: Instant) -> io::Result<(
     Ok(())
 }
 
-fn serve(node: &Node, mut stream: TcpStream, from: SocketAddr, patience: Duration) -> io::Result<()> {
+fn serve(
+    node: &Node,
+    mut stream: TcpStream,
+    (from, socket): (SocketAddr, &UdpSocket),
+    patience: Duration,
+) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     let end = Instant::now() + patience;
@@ -118,6 +149,7 @@ fn serve(node: &Node, mut stream: TcpStream, from: SocketAddr, patience: Duratio
         stream.set_write_timeout(Some(patience))?;
         stream.write_all(&out)?;
     }
+    tell(node, socket);
     stream.shutdown(Shutdown::Write)?;
     // What comes of it makes no difference: the answer is out.
     let (mut left, end) = ([0; 4_096], Instant::now() + DRAIN);

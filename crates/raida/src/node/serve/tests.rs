@@ -11,7 +11,7 @@ use crate::frame::{self, FrameKey, ReplyStream};
 use crate::header::{Encryption, NodeName, RequestHeader};
 use crate::node::coins::{Blank, CoinOptions, Coins, Disk, Record};
 use crate::node::testing::Folder;
-use crate::node::{KeyOptions, Keys, NodeOptions, OwnCoins, Profile};
+use crate::node::{KeyOptions, Keys, NodeOptions, OwnCoins};
 use crate::status::Status;
 
 fn serving(folder: &Folder, options: ListenOptions) -> Serving {
@@ -29,7 +29,7 @@ fn serving(folder: &Folder, options: ListenOptions) -> Serving {
     };
     let keys = Keys::open(&folder.path().join("Keys"), keys).unwrap();
     let own = OwnCoins::new(&folder.path().join("coins"), 6);
-    let node = NodeOptions { name: NodeName { raida: 3, coin_id: 6 }, profile: Profile::Strict, items: 64 };
+    let node = NodeOptions::new(NodeName { raida: 3, coin_id: 6 });
     Serving::start(Node::new(node, coins, keys, own, now() - 100), ([127, 0, 0, 1], 0).into(), options).unwrap()
 }
 

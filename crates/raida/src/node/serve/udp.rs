@@ -47,6 +47,14 @@ fn answer(node: &Node, served: &Served, socket: &UdpSocket, asked: Asked<'_>, ou
         let _sent = socket.send_to(out, from);
         served.datagrams.fetch_add(1, Ordering::Relaxed);
     }
+    tell(node, socket);
+}
+
+/// Sends what has to be told to others.
+pub(super) fn tell(node: &Node, socket: &UdpSocket) {
+    while let Some(alert) = node.poll_alert() {
+        let _sent = socket.send_to(&alert.bytes, alert.to);
+    }
 }
 
 impl Reader {
