@@ -169,7 +169,8 @@ async fn follow(
     output: Output,
 ) -> Result<Done, ClientError> {
     let (mut live, mut keys) = (None::<Live>, None::<tokio::sync::mpsc::Receiver<Key>>);
-    let mut progress = Progress { hop: waiting.hop, exchange: waiting.exchange, mouth: Mouth::new(options), ..Progress::default() };
+    let mut progress =
+        Progress { hop: waiting.hop, exchange: waiting.exchange, mouth: Mouth::new(options), ..Progress::default() };
     progress.mouth.mind(&online).await?;
     let mut draw = tokio::time::interval(Duration::from_millis(100));
     draw.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -146,8 +146,12 @@ pub(crate) fn step(step: &QuorumStep, every: bool, output: Output) {
     });
     let mut text = match (&step.fault, step.gave) {
         (Some(fault), _) => format!("No quorum secret: {fault}."),
-        (None, true) => format!("Split a new secret: {good} of {all} nodes keep a share, and any {} make it.", report.need),
-        (None, false) => format!("Fetched shares of {good} of {all} nodes: {} make the secret, and they do.", report.need),
+        (None, true) => {
+            format!("Split a new secret: {good} of {all} nodes keep a share, and any {} make it.", report.need)
+        }
+        (None, false) => {
+            format!("Fetched shares of {good} of {all} nodes: {} make the secret, and they do.", report.need)
+        }
     };
     let times = report.nodes.iter().filter_map(|node| match node.said {
         Said::Good(after) => Some(after.as_millis()),

@@ -121,7 +121,9 @@ fn rkx_5_a_broken_coin_is_found_and_healed() {
     let again = scene.ada.run(&["raida", "heal"]).unwrap();
     assert_eq!((&lines(&again)[0]["healed"], &lines(&again)[0]["failed"]), (&0.into(), &0.into()));
     // What is no wallet, or not this swarm's, is refused and nothing is kept.
-    for (text, word) in [("00.26 1 zz", "line 1"), ("", "two coins"), ("00.26 0 00112233445566778899aabbccddeeff", "two coins")] {
+    for (text, word) in
+        [("00.26 1 zz", "line 1"), ("", "two coins"), ("00.26 0 00112233445566778899aabbccddeeff", "two coins")]
+    {
         std::fs::write(&file, text).unwrap();
         let keys = file.display().to_string();
         let refused = scene.bob.run(&["raida", "enrol", "--swarm", &swarm, "--keys", &keys]).unwrap();

@@ -226,8 +226,7 @@ impl Incoming {
             Some(Exchanged { secret, set, nodes }) => (Some(secret), Some(set), Some(nodes)),
             None => (None, None, None),
         };
-        let transcript =
-            |body: &[u8]| Transcript::new(&self.checked.caller_key, &local.key, &self.checked.body, body);
+        let transcript = |body: &[u8]| Transcript::new(&self.checked.caller_key, &local.key, &self.checked.body, body);
         let (body, half, keys, mine) = if let Some(theirs) = &self.checked.legacy {
             // Nothing agrees: each side has sealed a half to the other.
             let mine = LegacyHalf::random(rng);

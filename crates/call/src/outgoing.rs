@@ -228,7 +228,6 @@ impl Leg {
         Next::Obtain(ephemeral, set)
     }
 
-
     /// Takes one of the two agreements. With everything there, checks the callee's MAC.
     ///
     /// # Errors

@@ -321,7 +321,9 @@ impl Phone {
         match self.agreements.remove(place).1 {
             Purpose::Caller(call, device, share) => self.caller_agreed(now, (call, device, share), secret, rng),
             Purpose::Callee(call, share) => self.callee_agreed(now, call, share, secret, rng),
-            purpose @ (Purpose::CallerQuorum(..) | Purpose::CalleeQuorum(_)) => self.agreements.push((request, purpose)),
+            purpose @ (Purpose::CallerQuorum(..) | Purpose::CalleeQuorum(_)) => {
+                self.agreements.push((request, purpose))
+            }
         }
     }
 

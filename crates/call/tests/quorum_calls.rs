@@ -64,7 +64,10 @@ fn neg_1_quorum_secret_in_call_that_is_wrong_opens_nothing() {
         world.swarm = Swarm::Wrong;
         call(&mut world);
         assert!(established(&world, ADA).is_none() && established(&world, BOB).is_none());
-        assert_eq!((over(&world, ADA), over(&world, BOB)), (Some(Outcome::RefusedByProof), Some(Outcome::RefusedByProof)));
+        assert_eq!(
+            (over(&world, ADA), over(&world, BOB)),
+            (Some(Outcome::RefusedByProof), Some(Outcome::RefusedByProof))
+        );
     }
 }
 

@@ -138,13 +138,19 @@ fn call_5_two_who_call_each_other_at_the_same_moment_talk() {
     for (seed, late) in [(7, 0), (8, 20), (9, 40), (10, 60), (11, 80), (12, 120)] {
         let mut world = World::new(seed);
         let (ada, bob) = (world.peer(ADA), world.peer(BOB));
-        world.input(ADA, Input::Dial { peer: bob, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
+        world.input(
+            ADA,
+            Input::Dial { peer: bob, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None },
+        );
         world.run(late);
         // Whoever was rung first may not call any more: then they simply answer.
         if world.devices[BOB].engine.is_busy() {
             world.input(BOB, Input::Accept);
         } else {
-            world.input(BOB, Input::Dial { peer: ada, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None });
+            world.input(
+                BOB,
+                Input::Dial { peer: ada, protection: Protection::Blind, legacy: LegacyPolicy::Ask, quorum: None },
+            );
         }
         world.run(2_000);
         assert!(world.both_hear(500), "late by {late}: {:?}", world.devices[ADA].events);

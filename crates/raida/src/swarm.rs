@@ -168,12 +168,7 @@ impl Swarm {
     ///
     /// # Errors
     /// [`SwarmError`].
-    pub fn new(
-        name: SwarmName,
-        coin_id: u16,
-        threshold: u8,
-        mut nodes: Vec<SwarmNode>,
-    ) -> Result<Self, SwarmError> {
+    pub fn new(name: SwarmName, coin_id: u16, threshold: u8, mut nodes: Vec<SwarmNode>) -> Result<Self, SwarmError> {
         if !(2..=NODES).contains(&nodes.len()) {
             return Err(SwarmError::Nodes(nodes.len()));
         }
@@ -183,9 +178,7 @@ impl Swarm {
             if usize::from(node.raida) >= NODES || before.iter().any(|other| other.raida == node.raida) {
                 return Err(SwarmError::Number(node.raida));
             }
-            if let Some(other) =
-                before.iter().find(|other| other.address == node.address || other.coin == node.coin)
-            {
+            if let Some(other) = before.iter().find(|other| other.address == node.address || other.coin == node.coin) {
                 return Err(SwarmError::Twice(other.raida, node.raida));
             }
         }
@@ -205,7 +198,8 @@ impl Swarm {
         }
         let file: File = toml::from_str(text).map_err(|error| SwarmError::Format(error.to_string()))?;
         let node = |node: FileNode| {
-            let coin: Coin = node.coin.parse().map_err(|error| SwarmError::Format(format!("{}: {error}", node.coin)))?;
+            let coin: Coin =
+                node.coin.parse().map_err(|error| SwarmError::Format(format!("{}: {error}", node.coin)))?;
             let named = |name: &String| name.chars().count() <= OPERATOR && !name.chars().any(char::is_control);
             if coin.named().is_none() || !node.operator.as_ref().is_none_or(named) {
                 return Err(SwarmError::Format(format!("node {}: its coin or its operator's name", node.raida)));
@@ -308,7 +302,12 @@ mod tests {
         assert_eq!(Swarm::new(NAME, 6, 17, moved).unwrap().id(), swarm.id());
         let mut coin = nodes();
         coin[3].coin = "01.77".parse().unwrap();
-        let others = [Swarm::new(SwarmName([0; 16]), 6, 17, nodes()), Swarm::new(NAME, 6, 17, coin), Swarm::new(NAME, 7, 17, nodes()), Swarm::new(NAME, 6, 16, nodes())];
+        let others = [
+            Swarm::new(SwarmName([0; 16]), 6, 17, nodes()),
+            Swarm::new(NAME, 6, 17, coin),
+            Swarm::new(NAME, 7, 17, nodes()),
+            Swarm::new(NAME, 6, 16, nodes()),
+        ];
         assert!(others.into_iter().all(|other| other.unwrap().id() != swarm.id()));
     }
 
@@ -327,7 +326,14 @@ mod tests {
         assert_eq!(with(|nodes| nodes.truncate(16)), Some(SwarmError::Threshold(17)));
         assert_eq!(Swarm::new(NAME, 6, 1, nodes()).err(), Some(SwarmError::Threshold(1)));
         let text = Swarm::new(NAME, 6, 17, nodes()).unwrap().write();
-        for (from, to) in [("00.1\"", "00.0\""), ("00.1\"", "1\""), ("coin_id", "coin"), ("abab", "ab"), ("abab", "xbab"), ("127.0.0.1:50000", "nowhere")] {
+        for (from, to) in [
+            ("00.1\"", "00.0\""),
+            ("00.1\"", "1\""),
+            ("coin_id", "coin"),
+            ("abab", "ab"),
+            ("abab", "xbab"),
+            ("127.0.0.1:50000", "nowhere"),
+        ] {
             assert!(matches!(Swarm::read(&text.replace(from, to)), Err(SwarmError::Format(_))), "{from}");
         }
         assert!(Swarm::read(&"#".repeat(LONGEST + 1)).is_err());

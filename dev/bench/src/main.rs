@@ -20,6 +20,7 @@ mod ours;
 mod peers;
 mod perf;
 mod process;
+mod raida;
 mod relays;
 mod seal;
 mod setup;
@@ -89,6 +90,8 @@ enum Part {
     Keys,
     /// MLS groups: commits, their delivery, joins, bytes, memory.
     Groups,
+    /// A node of the RAIDA key exchange.
+    Raida,
     /// What a server holds.
     Memory,
     /// The key directory: look-ups, publishing, proofs.
@@ -194,6 +197,10 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     if wants(Part::Groups) {
         println!("groups: of {} members at most ...", options.groups.iter().max().unwrap_or(&0));
         groups::measure(&mut table, &options.groups)?;
+    }
+    if wants(Part::Raida) {
+        println!("raida: a node beside a bare UDP echo, and a full store ...");
+        raida::measure(&mut table, options.seconds.min(3))?;
     }
     // From here on the relay that is measured has a processor to itself.
     let alone = process::step_aside()?;

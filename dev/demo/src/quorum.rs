@@ -37,7 +37,10 @@ pub(crate) fn play() -> anyhow::Result<Table> {
     let mut bobs = bob.start(&answer)?;
     bobs.wait_for("waiting", PATIENCE)?;
     let mut adas = ada.start(&[call.as_slice(), &["--drill-wrong-quorum"]].concat())?;
-    let over = [adas.wait_for_any(&["over", "established"], PATIENCE)?, bobs.wait_for_any(&["over", "established"], PATIENCE)?];
+    let over = [
+        adas.wait_for_any(&["over", "established"], PATIENCE)?,
+        bobs.wait_for_any(&["over", "established"], PATIENCE)?,
+    ];
     let later = locksmith::packets(&server.tap())?.len();
 
     let mut table = Table::new("a quorum secret");

@@ -26,8 +26,8 @@ mod proof;
 mod rest;
 mod rooms;
 mod self_audit;
-mod swarm;
 pub mod sound;
+mod swarm;
 mod token;
 
 use std::path::Path;

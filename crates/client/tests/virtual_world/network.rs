@@ -55,8 +55,6 @@ impl World {
                 let peer = Ok(self.peer_in(place, self.branches.get(&device).copied().unwrap_or(1)));
                 self.input(device, Input::Resolved { user, peer });
             }
-            // No call here has a quorum secret.
-            Output::Exchange { .. } => {}
             Output::Compare { number, told, .. } => {
                 self.compared += 1;
                 let mine = self.peer_in(device, self.branches.get(&device).copied().unwrap_or(1));
@@ -115,6 +113,7 @@ impl World {
             }
             // No world of this kind has an MLS group.
             Output::Signal(_)
+            | Output::Exchange { .. }
             | Output::Store(_)
             | Output::StoreGroups(_)
             | Output::FetchTree { .. }

@@ -29,7 +29,11 @@ fn agree(seed: u64, meddle: bool) -> Sides {
         ephemeral_ephemeral: eb.agree(ea.public()).unwrap(),
         static_ephemeral: eb.agree(believed).unwrap(),
     };
-    Sides { caller: CallKeys::derive(&transcript, &caller, None), callee: CallKeys::derive(&transcript, &callee, None), transcript }
+    Sides {
+        caller: CallKeys::derive(&transcript, &caller, None),
+        callee: CallKeys::derive(&transcript, &callee, None),
+        transcript,
+    }
 }
 
 #[test]

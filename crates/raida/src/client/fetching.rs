@@ -165,9 +165,7 @@ impl<G: Gather> Machine for Fetching<G> {
         if let Some(done) = self.done.take() {
             return Some(Output::Done(done));
         }
-        if self.gathered.is_none() {
-            return None;
-        }
+        self.gathered.as_ref()?;
         self.round.poll_output().map(Into::into)
     }
 

@@ -184,7 +184,8 @@ impl Healing {
         let start = usize::try_from(rng.next_u32()).unwrap_or_default() % helpers.len().max(1);
         helpers.rotate_left(start);
         let mut halves = [Half::First, Half::Second].into_iter().cycle();
-        for helper in helpers.into_iter().filter(|helper| right(coin, helper.raida) && !spared.contains(&helper.raida)) {
+        for helper in helpers.into_iter().filter(|helper| right(coin, helper.raida) && !spared.contains(&helper.raida))
+        {
             let Some(coin_key) = asker.wallet.key(coin, helper.raida) else { continue };
             let Some(half) = halves.next() else { continue };
             let target = node.coin.named();
@@ -193,7 +194,9 @@ impl Healing {
             let nonce = beside(&with.nonce, helper.raida);
             let by = (coin, coin_key);
             let request = Request::tagged(with.coin_id, helper, by, Command::EncryptKey, &asked.write(), nonce);
-            left[usize::from(half.to_byte())].extend(request);
+            if let Some(left) = left.get_mut(usize::from(half.to_byte())) {
+                left.extend(request);
+            }
         }
         if left.iter().any(Vec::is_empty) {
             return Err(CannotHeal::NoHelpers);
@@ -202,22 +205,8 @@ impl Healing {
         let (stage, patience, tickets) = (Stage::Tickets, asker.patience, [None; 2]);
         let proof = Request::proof(with.coin_id, &node, (coin, &key), nonce(asker.wall, rng));
         let (asked, before, done, ended) = (Vec::new(), Report::default(), None, false);
-        let mut healing = Self {
-            stage,
-            round,
-            patience,
-            coin,
-            node,
-            key,
-            tickets,
-            left,
-            asked,
-            before,
-            with,
-            proof,
-            done,
-            ended,
-        };
+        let mut healing =
+            Self { stage, round, patience, coin, node, key, tickets, left, asked, before, with, proof, done, ended };
         healing.ask_helpers(now);
         Ok(healing)
     }
@@ -278,7 +267,8 @@ impl Healing {
             coin: self.coin.named(),
             ticket,
         };
-        let payload = DecryptKey::write(self.node.coin.named(), &[item(first, Half::First), item(second, Half::Second)]);
+        let payload =
+            DecryptKey::write(self.node.coin.named(), &[item(first, Half::First), item(second, Half::Second)]);
         let Prepared { coin_id, by, key, nonce } = &self.with;
         // The helpers' requests were under the same initial value, and other keys.
         let nonce = beside(nonce, self.node.raida);

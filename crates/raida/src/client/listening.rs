@@ -56,12 +56,7 @@ impl Listening {
     ///
     /// # Errors
     /// [`Unable`]: nothing was sent.
-    pub fn new(
-        now: Time,
-        asker: &Asker<'_>,
-        coin: Coin,
-        rng: &mut impl rand_core::CryptoRng,
-    ) -> Result<Self, Unable> {
+    pub fn new(now: Time, asker: &Asker<'_>, coin: Coin, rng: &mut impl rand_core::CryptoRng) -> Result<Self, Unable> {
         let node = |node: &crate::swarm::SwarmNode| {
             let key = Authenticity::from_bytes(asker.wallet.key(coin, node.raida)?.expose());
             Some(Node { raida: node.raida, address: node.address, key })

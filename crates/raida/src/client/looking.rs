@@ -67,7 +67,8 @@ impl Looking {
         }
         self.ended = true;
         let asked = self.coins.iter().zip(self.round.said());
-        let mut all: Vec<_> = asked.map(|((coin, tried), (raida, said))| Looked { coin: *coin, raida, tried: *tried, said }).collect();
+        let mut all: Vec<_> =
+            asked.map(|((coin, tried), (raida, said))| Looked { coin: *coin, raida, tried: *tried, said }).collect();
         all.append(&mut self.not_asked);
         all.sort_by_key(|looked| (looked.coin, looked.raida, looked.tried));
         self.done = Some(all);

@@ -28,7 +28,14 @@ pub fn give(
     };
     let parts: Vec<_> = asker.swarm.nodes().iter().enumerate().zip(shares).map(part).collect();
     let receiver: Named = receiver.named();
-    let posting = Posting::new(now, asker, (sender, receiver), (&parts, Keys::Issued), usize::from(asker.swarm.threshold()), rng)?;
+    let posting = Posting::new(
+        now,
+        asker,
+        (sender, receiver),
+        (&parts, Keys::Issued),
+        usize::from(asker.swarm.threshold()),
+        rng,
+    )?;
     Ok((set, posting))
 }
 
@@ -37,7 +44,12 @@ pub fn give(
 ///
 /// # Errors
 /// [`Unable`]: nothing was sent.
-pub fn withdraw(now: Time, asker: &Asker<'_>, set: &Set, rng: &mut impl rand_core::CryptoRng) -> Result<Posting, Unable> {
+pub fn withdraw(
+    now: Time,
+    asker: &Asker<'_>,
+    set: &Set,
+    rng: &mut impl rand_core::CryptoRng,
+) -> Result<Posting, Unable> {
     let sender = set.sender().ok_or(Unable::TooFewKeys { have: 0, need: 1 })?;
     let part = |(place, node): (usize, &crate::swarm::SwarmNode)| Part {
         raida: node.raida,

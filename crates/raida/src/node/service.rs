@@ -273,7 +273,8 @@ impl Turn<'_> {
         self.challenge = challenge;
         let payload = text.get(payload).unwrap_or_default();
         // Nothing is done without a payload, and under types 4 and 5 no payload is the same body under every nonce.
-        if let Some(names) = names.filter(|_| command != Command::Echo && !payload.is_empty() && !self.is_again(command))
+        if let Some(names) =
+            names.filter(|_| command != Command::Echo && !payload.is_empty() && !self.is_again(command))
             && let Some(coin) = caller.coin
         {
             // The hash of a challenge under a nonce that was used is not for whoever uses it again.

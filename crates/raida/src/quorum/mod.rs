@@ -29,9 +29,9 @@ mod collected;
 mod share;
 
 use minicbor::{Decode, Encode};
+use undertone_keys::cbor;
 use undertone_keys::digest::{self, labelled_sha256};
 use undertone_keys::quorum::QuorumSecret;
-use undertone_keys::cbor;
 use zeroize::Zeroizing;
 
 pub use collected::{Collected, Incomplete, ShareFault};
@@ -137,8 +137,10 @@ impl Set {
     /// # Errors
     /// [`SetError`].
     pub fn decode(bytes: &[u8], swarm: &Swarm) -> Result<Self, SetError> {
-        let set: Self =
-            Some(bytes).filter(|bytes| bytes.len() <= LONGEST).and_then(|bytes| cbor::decode(bytes).ok()).ok_or(SetError::Malformed)?;
+        let set: Self = Some(bytes)
+            .filter(|bytes| bytes.len() <= LONGEST)
+            .and_then(|bytes| cbor::decode(bytes).ok())
+            .ok_or(SetError::Malformed)?;
         if set.swarm != swarm.id() {
             return Err(SetError::AnotherSwarm);
         }

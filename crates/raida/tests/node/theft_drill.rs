@@ -257,7 +257,8 @@ fn strict_and_compat_theft_drill_a_ticket_that_was_changed_on_its_way() {
             };
             let mut header = house.header(Command::EncryptKey, by(helper).encryption());
             under(&mut header, 8);
-            let mut ticket: [u8; 16] = house.call_as(header, &by(helper), &ask.write()).payload.as_slice().try_into().unwrap();
+            let mut ticket: [u8; 16] =
+                house.call_as(header, &by(helper), &ask.write()).payload.as_slice().try_into().unwrap();
             let change = coin(EVE).named().to_bytes().into_iter().zip(coin(ADA).named().to_bytes());
             ticket[8..13].iter_mut().zip(change).for_each(|(byte, (eve, ada))| *byte ^= eve ^ ada);
             items.push(TicketItem { split, helper, coin: coin(ADA).named(), ticket });

@@ -160,7 +160,10 @@ fn rkx_5_a_healing_that_was_cut_short_is_found_again() {
     assert!(matches!(net.run(healing), Err(HealingError::Node { raida: 3, said: Said::Silent })));
     net.are([3], Manner::Honest);
     let of_it: Vec<_> = look(&mut net).into_iter().filter(|at| at.coin == coin && at.raida == 3).collect();
-    assert_eq!(of_it.iter().map(|at| (at.tried, at.said.is_good())).collect::<Vec<_>>(), [(false, false), (true, true)]);
+    assert_eq!(
+        of_it.iter().map(|at| (at.tried, at.said.is_good())).collect::<Vec<_>>(),
+        [(false, false), (true, true)]
+    );
     net.ada.wallet.settle(coin, 3, true);
     assert!(look(&mut net).iter().all(|looked| looked.said.is_good()));
 }

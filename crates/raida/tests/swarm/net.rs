@@ -145,9 +145,8 @@ impl Net {
         };
         let near = Duration::from_millis(10 + u64::from(raida));
         match self.manners[usize::from(raida)] {
-            Manner::Honest => Some((near, ask(bytes)?)),
             Manner::Connected if carrier == Carrier::Datagram => None,
-            Manner::Connected => Some((near, ask(bytes)?)),
+            Manner::Honest | Manner::Connected | Manner::Watched => Some((near, ask(bytes)?)),
             Manner::Slow(millis) => Some((Duration::from_millis(millis), ask(bytes)?)),
             Manner::Down => None,
             Manner::Mute => {
@@ -155,7 +154,6 @@ impl Net {
                 None
             }
             Manner::Noise => Some((near, noise(raida, bytes, ask(bytes)?))),
-            Manner::Watched => Some((near, ask(bytes)?)),
             Manner::Lying => Some((near, ask(&lie(raida, bytes))?)),
             Manner::Forging => {
                 let mut answer = ask(bytes)?;
@@ -270,14 +268,8 @@ fn yes(raida: u8, bytes: &[u8]) -> Vec<u8> {
 
 fn said(raida: u8, bytes: &[u8], status: Status, key: &FrameKey, payload: &[u8]) -> Vec<u8> {
     let (header, _) = RequestHeader::read(bytes).unwrap();
-    let reply = frame::Reply {
-        raida,
-        status,
-        took: 1,
-        challenge: None,
-        stream: frame::ReplyStream::Continue,
-        nonce: [7; 24],
-    };
+    let reply =
+        frame::Reply { raida, status, took: 1, challenge: None, stream: frame::ReplyStream::Continue, nonce: [7; 24] };
     let mut out = Vec::new();
     frame::seal_reply(&header, key, &reply, payload, &mut out);
     out

@@ -165,7 +165,9 @@ fn rkx_5_whoever_has_too_few_keys_is_told_before_anything_is_sent() {
     let mut asker = Net::asker(&net.swarm, &net.bob);
     asker.patience = Patience::default();
     let mut wallet = undertone_raida::wallet::Wallet::default();
-    (0..16).for_each(|raida| wallet.set(net.bob.coins[0], raida, crate::house::key_of(raida, net.bob.coins[0]), Origin::Issued));
+    (0..16).for_each(|raida| {
+        wallet.set(net.bob.coins[0], raida, crate::house::key_of(raida, net.bob.coins[0]), Origin::Issued)
+    });
     let asker = undertone_raida::client::Asker { wallet: &wallet, ..asker };
     let secret = QuorumSecret::generate(&mut net.rng);
     let coins = (net.bob.coins[0], net.ada.coins[0]);

@@ -101,7 +101,8 @@ const fn nonzero(number: usize) -> NonZeroUsize {
 
 impl Default for RaidaConfig {
     fn default() -> Self {
-        let ListenOptions { readers, workers, connections, of_one_address, patience, write_back } = ListenOptions::default();
+        let ListenOptions { readers, workers, connections, of_one_address, patience, write_back } =
+            ListenOptions::default();
         Self {
             raida: 0,
             coin_id: 6,

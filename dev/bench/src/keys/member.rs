@@ -285,8 +285,6 @@ impl Shell {
                     let access = Some(Box::new(self.circle.access.clone()));
                     self.input(Input::Access { room, access });
                 }
-                // No call here has a quorum secret.
-                Output::Exchange { .. } => {}
                 Output::Compare { number, .. } => self.input(Input::Compared { number, compared: Compared::Agrees }),
                 Output::Enter(room) => {
                     let (circle, server, place) = (self.circle.clone(), self.route.server, self.place);
@@ -299,6 +297,7 @@ impl Shell {
                     });
                 }
                 Output::Ask { .. }
+                | Output::Exchange { .. }
                 | Output::Store(_)
                 | Output::StoreGroups(_)
                 | Output::FetchTree { .. }

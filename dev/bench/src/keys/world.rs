@@ -310,8 +310,6 @@ impl World {
                 let access = Some(Box::new(self.access.clone()));
                 self.answer(place, Input::Access { room, access });
             }
-            // No call here has a quorum secret.
-            Output::Exchange { .. } => {}
             Output::Compare { number, .. } => {
                 self.answer(place, Input::Compared { number, compared: Compared::Agrees });
             }
@@ -340,6 +338,7 @@ impl World {
             // Nobody is in a room who was refused: whoever asks for the epoch finds that.
             Output::Event(_)
             | Output::Ask { .. }
+            | Output::Exchange { .. }
             | Output::Store(_)
             | Output::StoreGroups(_)
             | Output::FetchTree { .. }

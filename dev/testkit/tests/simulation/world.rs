@@ -315,8 +315,6 @@ impl World {
                 let access = self.shown_to(device).cloned().map(Box::new);
                 self.ask_server(device, Input::Access { room, access }, Input::Access { room, access: None });
             }
-            // No call here has a quorum secret.
-            Output::Exchange { .. } => {}
             Output::Compare { number, .. } => {
                 let compared = Input::Compared { number, compared: Compared::Agrees };
                 let lost = Input::Compared { number, compared: Compared::Unavailable };
@@ -326,7 +324,7 @@ impl World {
             | Output::FetchTree { .. }
             | Output::PublishKeyPackage { .. }
             | Output::ClaimKeyPackages { .. } => self.carry_group(device, output),
-            Output::Ask { .. } | Output::Store(_) => {}
+            Output::Ask { .. } | Output::Exchange { .. } | Output::Store(_) => {}
             Output::OpenRelay => self.open_relay(device),
             Output::Relay(ToRelay::Remove { .. }) if self.lax => {}
             Output::Relay(message) => {

@@ -39,10 +39,11 @@ impl Sockets {
         let socket = match self.0.get(&raida) {
             Some(socket) => socket,
             None => {
-                let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                let any: IpAddr =
+                    if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
                 let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
                 socket.connect(address).await?;
-                self.0.entry(raida).or_insert(Arc::new(socket))
+                self.0.entry(raida).or_insert_with(|| Arc::new(socket))
             }
         };
         socket.send(bytes).await.map(|_| ())

@@ -126,7 +126,9 @@ impl Enrolled {
 
     /// The coin that shares are posted for and with: the one with the most keys that nobody but operators drew. The others heal it.
     fn coin(&self) -> Option<Coin> {
-        let issued = |coin: &Coin| self.swarm.nodes().iter().filter(|node| self.wallet.issued(*coin, node.raida).is_some()).count();
+        let issued = |coin: &Coin| {
+            self.swarm.nodes().iter().filter(|node| self.wallet.issued(*coin, node.raida).is_some()).count()
+        };
         // Of those with as many the first.
         self.wallet.coins().into_iter().rev().max_by_key(issued)
     }
@@ -178,7 +180,8 @@ impl Enrolled {
             .map_err(|unable| none(unable.to_string()))?;
         let report = carry(posting, &clock).await.map_err(|error| none(error.to_string()))?;
         if !report.is_enough() {
-            let fault = format!("{} of {} nodes took a share, and {} have to", report.good(), report.nodes.len(), report.need);
+            let fault =
+                format!("{} of {} nodes took a share, and {} have to", report.good(), report.nodes.len(), report.need);
             return Err((fault, report));
         }
         let nodes = self.nodes(&report);
@@ -268,9 +271,8 @@ impl Coins {
     /// [`ClientError`].
     pub async fn heal(&self, broken: Looked, seen: &[Looked]) -> Result<Healed, ClientError> {
         let mut enrolled = self.enrolled.lock().await;
-        let right = |coin, raida| {
-            seen.iter().any(|at| at.coin == coin && at.raida == raida && !at.tried && at.said.is_good())
-        };
+        let right =
+            |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && !at.tried && at.said.is_good());
         let (clock, mut spared) = (Clock::start(), Vec::new());
         loop {
             let whom = (broken.coin, broken.raida, spared.as_slice());

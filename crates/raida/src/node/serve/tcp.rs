@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::udp::tell;
-use super::{ListenOptions, Served, now};
+use super::{LOOK, ListenOptions, Served, now};
 use crate::header::{ENCRYPTION_AT, RequestHeader, header_length};
 use crate::node::{Asked, Node};
 
@@ -54,13 +55,23 @@ impl Connections {
         while !self.stop.load(Ordering::Relaxed) {
             match self.listener.accept() {
                 Ok((stream, from)) => self.take(stream, from),
-                // Nobody there, or no descriptors left: either way a moment later.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(),
+                // No descriptors left: a moment later there may be one.
                 Err(_) => thread::sleep(PAUSE),
             }
         }
         // Those who are being answered have their patience's time.
         let end = Instant::now() + self.options.patience + DRAIN;
         while self.open.load(Ordering::Acquire) > 0 && Instant::now() < end {
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Until somebody comes, or it is time to look whether to end.
+    fn wait(&self) {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) };
+        let mut listener = [PollFd::new(&self.listener, PollFlags::IN)];
+        if poll(&mut listener, Some(&timeout)).is_err() {
             thread::sleep(PAUSE);
         }
     }

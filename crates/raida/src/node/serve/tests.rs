@@ -142,6 +142,38 @@ fn rkx_1_who_is_slow_holds_up_nobody() {
 }
 
 #[test]
+fn rkx_2_one_address_has_its_share_of_connections() {
+    let folder = Folder::new();
+    let serving = serving(&folder, ListenOptions { of_one_address: 1, ..ListenOptions::default() });
+    let (header, bytes) = request(Command::Echo, 1, &[]);
+    let mut first = TcpStream::connect(serving.address()).unwrap();
+    first.write_all(&bytes[..20]).unwrap();
+    while serving.served().refused.load(Ordering::Relaxed) == 0 {
+        let mut second = TcpStream::connect(serving.address()).unwrap();
+        let _ended = second.read(&mut [0; 1]);
+    }
+    first.write_all(&bytes[20..]).unwrap();
+    first.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    first.read_to_end(&mut answer).unwrap();
+    assert_eq!(opened(&header, &answer).status, Ok(Status::Success));
+    // It has gone, and there is room again.
+    drop(first);
+    let again = (0..100).find_map(|_| {
+        let mut stream = TcpStream::connect(serving.address()).ok()?;
+        stream.write_all(&bytes).ok()?;
+        stream.shutdown(std::net::Shutdown::Write).ok()?;
+        let mut answer = Vec::new();
+        let answered = stream.read_to_end(&mut answer).is_ok_and(|length| length > 0);
+        if !answered {
+            thread::sleep(Duration::from_millis(20));
+        }
+        answered.then_some(answer)
+    });
+    assert_eq!(opened(&header, &again.unwrap()).status, Ok(Status::Success));
+}
+
+#[test]
 fn rkx_1_malformed_datagrams_are_answered_with_silence_or_a_status() {
     let folder = Folder::new();
     let serving = serving(&folder, ListenOptions::default());
