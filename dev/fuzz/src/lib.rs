@@ -13,6 +13,7 @@
 mod directory;
 mod groups;
 mod raida;
+mod swarm;
 mod targets;
 
 pub use targets::TARGETS;

@@ -26,7 +26,7 @@ use undertone_protocol::{Access, ClaimedAccess, Entry, Grant};
 use undertone_relay::{ConnectionId, Input, Limits, Rooms};
 use undertone_transparency::PeerTrust;
 
-use crate::{Target, directory, groups, raida};
+use crate::{Target, directory, groups, raida, swarm};
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -64,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     ("raida_request", raida::request),
     ("raida_reply", raida::reply),
     ("raida_node", raida::node_answers),
+    ("raida_client", swarm::client),
 ];
 
 pub(crate) fn same(kind: &str, written: &[u8], read: &[u8]) {

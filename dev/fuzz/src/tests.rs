@@ -256,7 +256,7 @@ fn the_corpus_has_good_inputs() {
         }
     }
     let inputs: Vec<(&str, Vec<u8>)> = inputs.into_iter().chain(of_the_directory(&list)).collect();
-    let of_raida = raida::good();
+    let of_raida: Vec<_> = raida::good().into_iter().chain(swarm::good()).collect();
     let entries: std::collections::BTreeSet<_> = of_raida.iter().map(|(name, ..)| *name).collect();
     assert_eq!(inputs.len() + entries.len(), TARGETS.len());
     // And one of each message that has lists in it, or belongs to an epoch.
