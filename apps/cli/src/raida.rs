@@ -1,5 +1,7 @@
 //! `raida`: enrolment in a swarm, its coins, and how exchanges with it are shown.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::Done;
 use crate::arguments::{Call, ProtectionOption, Raida};
+use crate::conversation::{next_signal, signal_stream};
 use crate::output::Output;
 
 pub(crate) async fn run(client: &Client, command: &Raida, output: &Output) -> Result<Done, ClientError> {
@@ -29,6 +32,8 @@ pub(crate) async fn run(client: &Client, command: &Raida, output: &Output) -> Re
             Ok(if seen.iter().all(|at| at.said.is_good()) { Done::Well } else { Done::Badly })
         }
         Raida::Heal => heal(client, *output).await,
+        Raida::Send { to, key } => send(client, to, key, *output).await,
+        Raida::Listen { out } => listen(client, out.as_deref(), *output).await,
         Raida::Exchange(exchange) => {
             let call = Call {
                 peer: exchange.with.clone(),
@@ -127,6 +132,64 @@ async fn heal(client: &Client, output: Output) -> Result<Done, ClientError> {
     Ok(if failed == 0 { Done::Well } else { Done::Badly })
 }
 
+async fn send(client: &Client, to: &str, key: &Path, output: Output) -> Result<Done, ClientError> {
+    let coins = client.coins()?;
+    let io = |source| HomeError::Io { path: key.to_owned(), source };
+    let bytes = Zeroizing::new(std::fs::read(key).map_err(io)?);
+    let (report, told) = coins.send(to, &bytes).await?;
+    let nodes: Vec<_> = report.nodes.iter().map(node_object).collect();
+    let sent = report.is_enough();
+    let object = json!({ "event": "sent", "sent": sent, "told": told, "good": report.good(), "nodes": nodes });
+    let text = match (sent, told) {
+        (true, true) => format!("{} parts are posted, and whoever listens for {to} is told.", report.good()),
+        (true, false) => format!("{} parts are posted, and no node takes an alert: {to} is not told.", report.good()),
+        (false, _) => {
+            format!("{} of {} nodes take a part, and all of them have to.", report.good(), report.nodes.len())
+        }
+    };
+    output.result(&object, &with_nodes(text, &report.nodes));
+    Ok(if sent && told { Done::Well } else { Done::Badly })
+}
+
+async fn listen(client: &Client, out: Option<&Path>, output: Output) -> Result<Done, ClientError> {
+    let coins = client.coins()?;
+    let mut listener = coins.listen().await?;
+    let coin = listener.coin();
+    output.event(
+        &json!({ "event": "listening", "coin": coin }),
+        &format!("Listening for keys for {coin}. Ctrl-C ends it."),
+    );
+    let (mut interrupt, mut terminate) = (signal_stream(true), signal_stream(false));
+    loop {
+        let received = tokio::select! {
+            received = listener.next() => received?,
+            () = next_signal(&mut interrupt, &mut terminate) => return Ok(Done::Well),
+        };
+        let (sender, good) = (received.sender, received.report.good());
+        let bytes = received.key.as_ref().map(|key| key.len());
+        let object = json!({ "event": "received", "from": sender, "bytes": bytes, "parts": good });
+        let text = match bytes {
+            Some(bytes) => format!("A key of {bytes} bytes from {sender}."),
+            None => format!("{sender} has sent a key, and only {good} of its parts could be fetched."),
+        };
+        output.event(&object, &with_nodes(text, &received.report.nodes));
+        if let (Some(path), Some(key)) = (out, received.key) {
+            let io = |source| HomeError::Io { path: path.to_owned(), source };
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            file.map_err(io)?.write_all(&key).map_err(io)?;
+            return Ok(Done::Well);
+        }
+    }
+}
+
+/// A text, and a line for each node that did not do what it should.
+fn with_nodes(mut text: String, nodes: &[NodeReport]) -> String {
+    for node in nodes.iter().filter(|node| !node.said.is_good()) {
+        text.push_str(&format!("\n  node {:>2}  {}", node.raida, node.said));
+    }
+    text
+}
+
 fn node_object(node: &NodeReport) -> Value {
     let ms = match node.said {
         Said::Good(after) => Some((after.as_secs_f64() * 10_000.0).round() / 10.0),
@@ -147,7 +210,10 @@ pub(crate) fn step(step: &QuorumStep, every: bool, output: Output) {
     let mut text = match (&step.fault, step.gave) {
         (Some(fault), _) => format!("No quorum secret: {fault}."),
         (None, true) => {
-            format!("Split a new secret: {good} of {all} nodes keep a share, and any {} make it.", report.need)
+            format!(
+                "Split a new secret: {good} of {all} nodes say that they keep a share, and any {} make it.",
+                report.need
+            )
         }
         (None, false) => {
             format!("Fetched shares of {good} of {all} nodes: {} make the secret, and they do.", report.need)

@@ -135,3 +135,32 @@ fn rkx_5_a_broken_coin_is_found_and_healed() {
     scene.swarm.end().unwrap();
     scene.server.end().unwrap();
 }
+
+/// What programs of the original do: a key in sixteen parts, an alert, and whoever listens fetches it.
+#[test]
+fn rkx_1_a_key_is_sent_to_whoever_listens() {
+    let mut scene = Scene::new("sending");
+    scene.swarm.enrol(&scene.ada, 1).unwrap();
+    scene.swarm.enrol(&scene.bob, 2).unwrap();
+    let (key, got) = (scene.server.join("new.key"), scene.server.join("got.key"));
+    std::fs::write(&key, [7; 64]).unwrap();
+    let (path, out) = (key.display().to_string(), got.display().to_string());
+    let mut bob = scene.bob.start(&["raida", "listen", "--out", &out]).unwrap();
+    assert_eq!(bob.wait_for("listening", PATIENCE).unwrap()["coin"], "00.28");
+    // Who listens is known to nodes a moment after it says so.
+    let sent = (0..20).find_map(|_| {
+        let sent = scene.ada.run(&["raida", "send", "--to", "00.28", "--key", &path]).unwrap();
+        assert_eq!((&lines(&sent)[0]["sent"], &lines(&sent)[0]["told"]), (&true.into(), &true.into()));
+        std::thread::sleep(Duration::from_millis(500));
+        (!bob.is_running()).then_some(())
+    });
+    assert!(sent.is_some());
+    let received = bob.wait_for("received", PATIENCE).unwrap();
+    assert_eq!((&received["from"], &received["bytes"]), (&"00.26".into(), &64.into()));
+    assert_eq!(std::fs::read(&got).unwrap(), [7; 64]);
+    std::fs::write(&key, [7; 15]).unwrap();
+    let refused = scene.ada.run(&["raida", "send", "--to", "00.28", "--key", &path]).unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("multiple of 16"));
+    scene.swarm.end().unwrap();
+    scene.server.end().unwrap();
+}

@@ -135,6 +135,12 @@ impl Wallet {
         self.tried.get(&(coin, raida))
     }
 
+    /// Whether there is a key that is tried.
+    #[must_use]
+    pub fn is_trying(&self) -> bool {
+        !self.tried.is_empty()
+    }
+
     /// A coin has this key on a node from now on; none is tried there any more.
     pub fn set(&mut self, coin: Coin, raida: u8, key: Authenticity, origin: Origin) {
         self.tried.remove(&(coin, raida));

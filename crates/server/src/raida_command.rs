@@ -257,12 +257,14 @@ fn coins(command: CoinsCommand) -> anyhow::Result<()> {
             if !from.is_dir() {
                 bail!("{} is no folder", from.display());
             }
-            let (_, coins) = open(configuration(&options)?)?;
+            let (config, coins) = open(configuration(&options)?)?;
             let step = |read: usize| {
                 if read % 1_000 == 999 {
                     tracing::info!(read = read + 1, of = 15_000, "pages");
                 }
             };
+            // Its node has answered requests, wherever that was.
+            raida::was_served(&config)?;
             let (taken, kept) = raida::import(&coins, &from, step)?;
             if options.json {
                 println!("{}", serde_json::json!({ "taken": taken, "kept": kept }));

@@ -46,6 +46,8 @@ const REPORT: u64 = 50;
 /// How long a goodbye may take when nothing is wrong, and when something is.
 const GOODBYE: Duration = Duration::from_millis(150);
 const LONGEST_GOODBYE: Duration = Duration::from_millis(2_800);
+/// How long what is under way at the end may take besides.
+const LAST_WORK: Duration = Duration::from_millis(1_000);
 
 /// What whoever holds the handle is shown.
 pub(super) struct Shown {
@@ -159,7 +161,14 @@ impl Driver {
                 },
                 Some(event) = self.signals.recv() => self.signal_event(event),
                 Some(event) = self.relay_events.recv() => self.relay_event(event),
-                Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => self.input(answer),
+                Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => {
+                    let exchanged = matches!(answer, Input::Exchanged { .. });
+                    self.input(answer);
+                    // The call that it was for is over.
+                    if exchanged && !self.engine.is_busy() {
+                        self.withdraw();
+                    }
+                }
                 Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
                 raised = self.audits.next() => raised.into_iter().for_each(|raised| self.raise(raised)),
                 room = out.reserve(), if !self.unheard.is_empty() => match room {
@@ -200,6 +209,10 @@ impl Driver {
             }
             self.carry_out().await;
         }
+        // Shares that nobody needs are taken back, and what is kept is kept; not for ever.
+        self.withdraw();
+        let kept = async { while self.keeping.join_next().await.is_some() {} };
+        let _in_time = tokio::time::timeout(LAST_WORK, kept).await;
     }
 
     fn input(&mut self, input: Input) {
@@ -579,14 +592,10 @@ impl Driver {
             let Some(enrolled) = enrolled else {
                 return Input::Exchanged { request, exchanged: Err(NoQuorum) };
             };
-            let (mut exchanged, step) = enrolled.exchange(call, exchange).await;
-            if let Ok(exchanged) = &mut exchanged {
-                if step.gave {
-                    given.lock().unwrap_or_else(PoisonError::into_inner).push(exchanged.set.clone());
-                }
-                if spoil {
-                    exchanged.secret = QuorumSecret::generate(&mut rng());
-                }
+            let left = |set| given.lock().unwrap_or_else(PoisonError::into_inner).push(set);
+            let (mut exchanged, step) = enrolled.exchange(call, exchange, left).await;
+            if let (true, Ok(exchanged)) = (spoil, &mut exchanged) {
+                exchanged.secret = QuorumSecret::generate(&mut rng());
             }
             // Nobody who reads no events misses this one.
             let _told = out.try_send(Event::Quorum(Box::new(step)));

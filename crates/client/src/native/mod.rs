@@ -59,7 +59,7 @@ pub use proof::{Cosigned, Entry, Growth, Proof};
 pub use rooms::{Invitee, LostRoom, RoomBook, RoomFault, RoomView};
 pub use self_audit::{AuditedVersion, SelfAudit};
 pub use sound::Sound;
-pub use swarm::{Coins, Healed, Looked, SwarmFault, SwarmView};
+pub use swarm::{Coins, Healed, Listener, Looked, Received, SwarmFault, SwarmView};
 pub use token::TokenFault;
 
 pub use crate::engine::{Alarm, Owed};

@@ -432,6 +432,40 @@ mod tests {
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
+    /// A walk and a look at what was walked, at one time: an older list with the epoch of a newer one would accuse a server that has done
+    /// nothing.
+    #[test]
+    fn kt_11_what_was_checked_and_when_is_read_as_it_was_written() {
+        let folder = std::env::temp_dir().join(format!("undertone-torn-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let home = Home::open(&folder).unwrap();
+        let mut rng = SeededRng::new(5);
+        let (account, user) = (SigningKey::generate(&mut rng), UserId::parse("ada", "x").unwrap());
+        let (device, _) = NewDevice::generate(&user, "laptop", &KeyChoice::P256, &NoPins).unwrap();
+        let first = DeviceList::first(&account, &user, device.signed_record()).unwrap();
+        let mut owner = Owner { rng, user: user.clone(), account };
+        let (.., record) = owner.device("phone", None);
+        let second = first.with_alone(&owner.account, record).unwrap();
+        let walked = |list: &DeviceList| Audited { list: list.clone(), newest_in: Some(u64::from(list.version())) };
+        home.put_walked(&walked(&first), WallTime::from_unix(1)).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 0..200 {
+                    let list = if turn % 2 == 0 { &second } else { &first };
+                    home.put_walked(&walked(list), WallTime::from_unix(1)).unwrap();
+                }
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let audited = home.audited(&user).unwrap().unwrap();
+                assert_eq!(audited.newest_in, Some(u64::from(audited.list.version())));
+            }
+        });
+        drop(home);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
     #[test]
     fn kt_11_a_home_remembers_what_its_owner_knows() {
         let folder = std::env::temp_dir().join(format!("undertone-known-{}", std::process::id()));

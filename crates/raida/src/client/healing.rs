@@ -5,7 +5,7 @@
 //!   44: half, about my coin --------->|                                |
 //!   <------- ticket, under the key of the node's coin                  |
 //!   45: both tickets, with another coin of mine ---------------------->|  opens them with its own coin's keys
-//!   44 about the coin itself, under the new key ---------------------->|
+//!   44 about the coin, under the new key and the other coin's --------->|
 //! ```
 //! The key is drawn here; a helper sees half of it, and never both halves. All requests up to 45 have one initial value, because it is the
 //! tickets' too.
@@ -16,7 +16,7 @@
 
 use undertone_keys::Time;
 
-use super::request::{Request, beside, nonce};
+use super::request::{Proof, Request, beside, nonce};
 use super::round::{Answered, Round, proven};
 use super::{Asker, Input, Lie, Machine, Output, Patience, Report, Said};
 use crate::client::posting::report;
@@ -133,7 +133,9 @@ pub struct Healing {
     /// What helpers did that gave nothing.
     before: Report,
     with: Prepared,
+    /// The last request, and what its answer has to be.
     proof: Option<Request>,
+    proven_by: Option<Proof>,
     done: Option<Result<Healed, HealingError>>,
     ended: bool,
 }
@@ -203,7 +205,8 @@ impl Healing {
         }
         let round = Round::new(now, asker.patience, []);
         let (stage, patience, tickets) = (Stage::Tickets, asker.patience, [None; 2]);
-        let proof = Request::proof(with.coin_id, &node, (coin, &key), nonce(asker.wall, rng));
+        let proof = Request::proof(with.coin_id, &node, (coin, &key), (with.by, &with.key), asker.wall, rng);
+        let (proof, proven_by) = proof.unzip();
         let (asked, before, done, ended) = (Vec::new(), Report::default(), None, false);
         let mut healing =
             Self { stage, round, patience, coin, node, key, tickets, left, asked, before, with, proof, done, ended };
@@ -294,7 +297,11 @@ impl Healing {
     }
 
     fn has_the_key(&mut self, answered: &Answered) {
-        let said = proven(answered);
+        let holds = self.proven_by.as_ref().is_some_and(|proof| proof.holds(&answered.answer.payload));
+        let said = match proven(answered) {
+            Said::Good(_) if !holds => Said::Lied(Lie::Malformed),
+            said => said,
+        };
         self.round.judge(answered.at, said);
         let [Some((first, _)), Some((second, _))] = self.tickets else { return };
         if said.is_good() {

@@ -15,8 +15,8 @@ use crate::header::{Encryption, RequestHeader, header_length};
 
 /// How often a node is told: a third of the time that it remembers.
 const AGAIN: Duration = Duration::from_secs(100);
-/// Alerts that are known again when they come twice.
-const KNOWN: usize = 1_024;
+/// Alerts that are known again when they come twice, till they are too old; more than nodes tell in that time are not taken.
+const KNOWN: usize = 65_536;
 /// Seconds that an alert's time may be off: what a node takes of its callers.
 const OFF: u64 = 330;
 
@@ -41,7 +41,8 @@ pub struct Listening {
     coin_id: u16,
     nodes: Vec<Node>,
     again_at: Time,
-    known: VecDeque<[u8; 24]>,
+    /// Initial values: the rest of a header no tag covers.
+    known: VecDeque<([u8; 16], u64)>,
     outputs: VecDeque<Output<Told>>,
 }
 
@@ -93,29 +94,30 @@ impl Listening {
 
     /// Takes a datagram from a node. What is not an alert of its own for this coin, of this time and for the first time, is passed over.
     pub fn received(&mut self, raida: u8, bytes: &[u8], wall: u64) {
-        if let Some((nonce, parts)) = self.read(raida, bytes, wall) {
-            if self.known.len() >= KNOWN {
-                self.known.pop_front();
+        if let Some((iv, parts)) = self.read(raida, bytes, wall) {
+            while self.known.pop_front_if(|(_, at)| at.saturating_add(2 * OFF + 1) < wall).is_some() {}
+            if self.known.len() >= KNOWN || self.outputs.len() >= KNOWN {
+                return;
             }
-            self.known.push_back(nonce);
+            self.known.push_back((iv, wall));
             self.outputs.push_back(Output::Done(Told { raida, parts }));
         }
     }
 
-    fn read(&self, raida: u8, bytes: &[u8], wall: u64) -> Option<([u8; 24], Vec<AlertPart>)> {
+    fn read(&self, raida: u8, bytes: &[u8], wall: u64) -> Option<([u8; 16], Vec<AlertPart>)> {
         let mut bytes = bytes.to_vec();
         let (header, _) = RequestHeader::read(&bytes)?;
         let Ok(encryption @ Encryption::Tagged(coin)) = header.encryption else { return None };
         let alert = Command::of(header.group, header.command) == Some(Command::KeyAlert);
         let here = header.raida == raida && coin == self.coin.named() && header.time().abs_diff(wall) <= OFF;
-        if !alert || !here || self.known.contains(&header.nonce) {
+        if !alert || !here || self.known.iter().any(|(iv, _)| *iv == header.iv()) {
             return None;
         }
         let key = FrameKey::of_one(&self.nodes.iter().find(|node| node.raida == raida)?.key);
         let text = frame::body(&header, encryption, bytes.get_mut(header_length(encryption.code())..)?).ok()?;
         let payload = frame::open(&header, &key, text).ok()?.payload;
         let parts = read_alert(text.get(payload)?).ok()?;
-        parts.iter().all(|part| part.receiver == coin).then_some((header.nonce, parts))
+        parts.iter().all(|part| part.receiver == coin).then_some((header.iv(), parts))
     }
 
     /// The next thing to do; of connections there are none.

@@ -2,10 +2,11 @@
 
 use undertone_keys::Time;
 
-use super::request::{Request, nonce};
+use super::request::{Proof, Request};
 use super::round::{Round, proven};
-use super::{Asker, Input, Machine, Output, Said};
-use crate::coin::Coin;
+use super::{Asker, Input, Lie, Machine, Output, Said};
+use crate::coin::{Authenticity, Coin};
+use crate::wallet::Wallet;
 
 /// What a node says of a coin's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +21,24 @@ pub struct Looked {
     pub said: Said,
 }
 
+/// What one request is about.
+struct Asked {
+    coin: Coin,
+    tried: bool,
+    /// The coin under whose key the ticket is to be.
+    other: Coin,
+    proof: Proof,
+    /// A tagged answer came, whose ticket did not open.
+    tagged: Option<Said>,
+}
+
 /// A round of proofs, one for each coin and node, and one more where a key is tried; waits for all, as long as the patience is.
+///
+/// Each is a ticket under another coin's key, and so proves both keys. Where no ticket of a node's opens, one of the two keys is wrong, and the
+/// one whose tag held is taken for right.
 pub struct Looking {
     round: Round,
-    coins: Vec<(Coin, bool)>,
+    coins: Vec<Asked>,
     not_asked: Vec<Looked>,
     ended: bool,
     done: Option<Vec<Looked>>,
@@ -43,11 +58,16 @@ impl Looking {
             for node in asker.swarm.nodes() {
                 let raida = node.raida;
                 for (key, tried) in [(asker.wallet.key(coin, raida), false), (asker.wallet.tried(coin, raida), true)] {
-                    let nonce = nonce(asker.wall, rng);
-                    match key.and_then(|key| Request::proof(asker.swarm.coin_id(), node, (coin, key), nonce)) {
-                        Some(request) => {
+                    let other = other_than(asker.wallet, coin, raida);
+                    let asked = key.zip(other).and_then(|(key, (other, under))| {
+                        let (id, wall) = (asker.swarm.coin_id(), asker.wall);
+                        let (request, proof) = Request::proof(id, node, (coin, key), (other, under), wall, rng)?;
+                        Some((request, Asked { coin, tried, other, proof, tagged: None }))
+                    });
+                    match asked {
+                        Some((request, asked)) => {
                             requests.push(request);
-                            coins.push((coin, tried));
+                            coins.push(asked);
                         }
                         None if tried => {}
                         None => not_asked.push(Looked { coin, raida, tried, said: Said::NotAsked }),
@@ -66,9 +86,24 @@ impl Looking {
             return;
         }
         self.ended = true;
-        let asked = self.coins.iter().zip(self.round.said());
-        let mut all: Vec<_> =
-            asked.map(|((coin, tried), (raida, said))| Looked { coin: *coin, raida, tried: *tried, said }).collect();
+        let said: Vec<_> = self.round.said().collect();
+        let proven = |coin: Coin, raida: u8| {
+            let mut all = self.coins.iter().zip(&said);
+            all.any(|(asked, (at, said))| {
+                *at == raida && said.is_good() && !asked.tried && (asked.coin == coin || asked.other == coin)
+            })
+        };
+        let judged = self.coins.iter().zip(&said).map(|(asked, (raida, said))| {
+            let Asked { coin, tried, other, tagged, .. } = asked;
+            let said = match tagged {
+                _ if said.is_good() => *said,
+                // Its key opened the other's ticket, or the other's key is the one that is wrong.
+                Some(tagged) if !tried && (proven(*coin, *raida) || !proven(*other, *raida)) => *tagged,
+                _ => *said,
+            };
+            Looked { coin: *coin, raida: *raida, tried: *tried, said }
+        });
+        let mut all: Vec<_> = judged.collect();
         all.append(&mut self.not_asked);
         all.sort_by_key(|looked| (looked.coin, looked.raida, looked.tried));
         self.done = Some(all);
@@ -82,7 +117,15 @@ impl Machine for Looking {
         match input {
             Input::Received { raida, bytes } => {
                 if let Some(answered) = self.round.received(now, raida, bytes) {
-                    self.round.judge(answered.at, proven(&answered));
+                    let said = proven(&answered);
+                    let Some(asked) = self.coins.get_mut(answered.at) else { return };
+                    if said.is_good() && !asked.proof.holds(&answered.answer.payload) {
+                        // Of a request before this one, or under another key than the wallet's.
+                        asked.tagged = Some(said);
+                        self.round.judge(answered.at, Said::Lied(Lie::Malformed));
+                    } else {
+                        self.round.judge(answered.at, said);
+                    }
                 }
             }
             Input::Tick => self.round.tick(now),
@@ -100,4 +143,10 @@ impl Machine for Looking {
     fn poll_timeout(&self) -> Option<Time> {
         self.round.poll_timeout()
     }
+}
+
+/// Another coin of the wallet with a key on this node.
+fn other_than(wallet: &Wallet, coin: Coin, raida: u8) -> Option<(Coin, &Authenticity)> {
+    let mut coins = wallet.coins().into_iter().filter(|other| *other != coin);
+    coins.find_map(|other| Some((other, wallet.key(other, raida)?)))
 }

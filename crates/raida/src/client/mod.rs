@@ -6,7 +6,7 @@
 //!
 //! | machine | commands | what comes of it |
 //! | --- | --- | --- |
-//! | [`Looking`] | 44, five bytes | which coins' keys are right on which nodes |
+//! | [`Looking`] | 44 | which coins' keys are right on which nodes |
 //! | [`Healing`] | 44 to two helpers, 45, 44 | a coin has a key again on a node that had another |
 //! | [`Posting`] | 41, 42 | parts of a secret lie on nodes; whom they are for is told |
 //! | [`Listening`] | 42 | whom parts are for hears of it |

@@ -1,5 +1,6 @@
 //! One request: sealed once, sent as often as it takes. A strict node answers the same bytes with the same answer.
 
+use subtle::ConstantTimeEq;
 use undertone_keys::digest;
 
 use crate::coin::{Authenticity, Coin, Named};
@@ -7,6 +8,7 @@ use crate::command::{Command, EncryptKey};
 use crate::frame::{self, Answer, CHALLENGE, FrameKey, NotAReply, ReplyStream};
 use crate::header::{Encryption, RequestHeader};
 use crate::swarm::SwarmNode;
+use crate::ticket::{self, Form};
 
 /// Why a request cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,16 +51,25 @@ pub(super) fn nonce(wall: u64, rng: &mut impl rand_core::CryptoRng) -> [u8; 24] 
 }
 
 impl Request {
-    /// What proves that the node has this key: the five bytes of 44 about the coin itself, whose answer has something in it to be tagged. An echo
+    /// What proves that the node has these two keys: a ticket about the coin under the other one's key (44). The request and its answer are tagged
+    /// under the coin's key, and the ticket is of this request alone, because its initial value and the half in it were drawn for it. An echo
     /// would not do: that of type 1 shows whoever listens 32 bits of the key, and that of type 4 proves nothing.
     pub(super) fn proof(
         coin_id: u16,
         node: &SwarmNode,
         (coin, key): (Coin, &Authenticity),
-        nonce: [u8; 24],
-    ) -> Option<Self> {
-        let wrapped = EncryptKey::Wrapped { recipient: coin.named() };
-        Self::tagged(coin_id, node, (coin, key), Command::EncryptKey, &wrapped.write(), nonce)
+        other: (Coin, &Authenticity),
+        wall: u64,
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Option<(Self, Proof)> {
+        let mut half = [0; 8];
+        rng.fill_bytes(&mut half);
+        let nonce = nonce(wall, rng);
+        let asked = EncryptKey::TicketFor { target: other.0.named(), half, coin: coin.named(), key: key.expose() };
+        let request = Self::tagged(coin_id, node, (coin, key), Command::EncryptKey, &asked.write(), nonce)?;
+        let iv = request.header.iv();
+        let proof = Proof { coin, under: Authenticity::from_bytes(other.1.expose()), half, iv };
+        Some((request, proof))
     }
 
     /// With a tag under a coin's key (type 4): nothing on the way learns or changes what is asked.
@@ -94,6 +105,25 @@ impl Request {
     pub(super) fn open(&self, bytes: &[u8]) -> Result<Answer, NotAReply> {
         // A tagged reply has neither a challenge nor a place in the request's keystream.
         frame::open_reply(&self.header, &self.key, &NO_CHALLENGE, ReplyStream::Continue, bytes)
+    }
+}
+
+/// What a ticket has to be, to be of a request.
+pub(super) struct Proof {
+    coin: Coin,
+    under: Authenticity,
+    half: [u8; 8],
+    iv: [u8; 16],
+}
+
+impl Proof {
+    /// Whether this answer's ticket is. Nodes of either profile make them.
+    pub(super) fn holds(&self, payload: &[u8]) -> bool {
+        let Ok(ticket) = payload.try_into() else { return false };
+        [Form::Strict, Form::Compat].into_iter().any(|form| {
+            let half = ticket::open(form, ticket, self.coin, &self.under, &self.iv);
+            half.is_some_and(|half| bool::from(half.as_slice().ct_eq(&self.half)))
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Telling whom a key is for (42). A coin's owner says where it listens, by an alert about nothing from the coin to itself; what others say that is
 //! for that coin is sent there, as a request of the node's own under the coin's key.
 //!
-//! Nobody is sent anything that did not ask for it under its coin's key, and not more often than once in a second.
+//! An endpoint is asked for under its coin's key; its address is that of the datagram, which a coin's owner could forge. So nobody is told more than
+//! a few things in a second, nor by one sender more than one.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use crate::coin::Coin;
 pub const LISTENS: u64 = 300;
 /// Coins that may listen at once.
 const MOST: usize = 16_384;
+/// Things that a coin's owner is told in a second, each by another sender.
+const IN_A_SECOND: usize = 8;
 /// Alerts that wait to be sent.
 const WAITING: usize = 1_024;
 
@@ -28,8 +31,9 @@ pub struct Alert {
 struct Endpoint {
     at: SocketAddr,
     until: u64,
-    /// The second in which it was told something last.
-    told: u64,
+    /// The second in which it was told something last, and by whom.
+    second: u64,
+    by: Vec<Coin>,
 }
 
 #[derive(Default)]
@@ -56,16 +60,24 @@ impl Alerts {
                 return false;
             }
         }
-        let told = state.endpoints.get(&coin).map_or(0, |before| before.told);
-        state.endpoints.insert(coin, Endpoint { at, until: now.saturating_add(LISTENS), told });
+        let until = now.saturating_add(LISTENS);
+        let endpoint = state.endpoints.entry(coin).or_insert(Endpoint { at, until, second: 0, by: Vec::new() });
+        (endpoint.at, endpoint.until) = (at, until);
         true
     }
 
-    /// Where a coin's owner is to be told something now; `None` where it does not listen, or was told a moment ago.
-    pub(super) fn tell(&self, coin: Coin, now: u64) -> Option<SocketAddr> {
+    /// Where a coin's owner is to be told something now by this sender; `None` where it does not listen, or was told enough in this second.
+    pub(super) fn tell(&self, coin: Coin, sender: Coin, now: u64) -> Option<SocketAddr> {
         let mut state = self.state();
-        let endpoint = state.endpoints.get_mut(&coin).filter(|endpoint| endpoint.until > now && endpoint.told < now)?;
-        endpoint.told = now;
+        let endpoint = state.endpoints.get_mut(&coin).filter(|endpoint| endpoint.until > now)?;
+        if endpoint.second != now {
+            endpoint.second = now;
+            endpoint.by.clear();
+        }
+        if endpoint.by.len() >= IN_A_SECOND || endpoint.by.contains(&sender) {
+            return None;
+        }
+        endpoint.by.push(sender);
         Some(endpoint.at)
     }
 

@@ -322,6 +322,10 @@ impl Keys {
             indexed.version
         };
         self.remove(id, version);
+        // What stays on the disk would be there again after a start.
+        if self.path(id).exists() {
+            return Err(io::Error::other("a key that was taken back could not be removed").into());
+        }
         Ok(File::open(&self.folder)?.sync_all()?)
     }
 

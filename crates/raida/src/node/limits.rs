@@ -38,7 +38,7 @@ pub(super) struct Limits {
 }
 
 /// Whoever has one address of IPv6 has all of its network's.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
         v4 => v4,

@@ -16,8 +16,8 @@ use crate::status::Status;
 pub(super) const PAST: u64 = 300;
 /// Seconds that it may lie ahead; for as long a node that was started refuses what could be from before.
 pub(super) const AHEAD: u64 = 30;
-/// Seconds that an answer is kept: till its nonce is too old.
-const KEPT: u64 = PAST + AHEAD;
+/// Seconds that an answer is kept: till a nonce as far ahead as is taken is too old.
+const KEPT: u64 = PAST + AHEAD + 1;
 /// Requests of one coin in that time.
 pub(super) const PER_COIN: usize = 1_024;
 /// Requests of all, where nothing else is said.
@@ -82,10 +82,22 @@ struct State {
     coins: HashMap<Coin, Asked>,
     total: usize,
     most: usize,
+    /// When all were looked through last.
+    looked: u64,
 }
 
 impl State {
-    fn forget(&mut self, now: u64) {
+    /// Forgets what is too old: of one coin, and of all once in a second at most.
+    fn forget(&mut self, coin: Coin, now: u64) {
+        if let Some(asked) = self.coins.get_mut(&coin) {
+            let before = asked.order.len();
+            asked.forget(now);
+            self.total = self.total.saturating_sub(before - asked.order.len());
+        }
+        if self.total < self.most || self.looked == now {
+            return;
+        }
+        self.looked = now;
         let mut total = 0;
         self.coins.retain(|_, asked| {
             asked.forget(now);
@@ -102,7 +114,7 @@ pub(super) struct Replays(Mutex<State>);
 impl Replays {
     /// Room for `most` requests of all coins together.
     pub(super) fn new(most: usize) -> Self {
-        Self(Mutex::new(State { coins: HashMap::new(), total: 0, most }))
+        Self(Mutex::new(State { coins: HashMap::new(), total: 0, most, looked: 0 }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -127,7 +139,7 @@ impl Replays {
             state.total >= state.most || state.coins.get(&coin).is_some_and(|asked| asked.order.len() >= PER_COIN)
         };
         if crowded(&state) {
-            state.forget(now);
+            state.forget(coin, now);
         }
         let full = crowded(&state);
         let asked = state.coins.entry(coin).or_default();
@@ -194,7 +206,12 @@ mod tests {
         }
         assert_eq!(note(ada, 3, 3, 4), Seen::Full);
         assert_eq!(note(ada, 1, 1, 4), Seen::Answered(b"yes".as_slice().into()));
+        assert_eq!(note(ada, 3, 3, KEPT - 1), Seen::Full);
         assert_eq!(note(ada, 3, 3, KEPT + 3), Seen::Never, "till its nonce is too old");
+        // A clock that is as far ahead as is taken: its nonce is taken for as long as it is known.
+        let ahead = 10_000 + AHEAD;
+        let last = (10_000..11_000).take_while(|now| Replays::check_time(ahead, *now, 0).is_ok()).last().unwrap();
+        assert!(last < 10_000 + KEPT);
     }
 
     #[test]

@@ -185,6 +185,8 @@ impl Node {
         let mut turn = Turn { node: self, header, key: FrameKey::None, challenge: None, noted: None, listens };
         let taken = match !strict || self.limits.allow(from.ip(), datagram, received) {
             true => turn.take(body, names.as_ref(), now, rng),
+            // A status would be a datagram too, and two nodes that have had enough of each other would say so for ever.
+            false if datagram => return false,
             false => Err(Status::Rate),
         };
         let (status, payload) = match taken {
@@ -197,10 +199,12 @@ impl Node {
             Err(status) if strict && datagram && status.is_of_header() => return false,
             Err(status) => (status, zeroize::Zeroizing::default()),
         };
+        // How long it took would show whether somebody listens.
+        let alert = Command::of(header.group, header.command) == Some(Command::KeyAlert);
         let reply = Reply {
             raida: self.options.name.raida,
             status,
-            took: u32::try_from(received.elapsed().as_micros()).unwrap_or(u32::MAX),
+            took: if alert { 0 } else { u32::try_from(received.elapsed().as_micros()).unwrap_or(u32::MAX) },
             challenge: turn.challenge,
             stream: self.options.profile.reply_stream(),
             nonce,
@@ -273,8 +277,10 @@ impl Turn<'_> {
         self.challenge = challenge;
         let payload = text.get(payload).unwrap_or_default();
         // Nothing is done without a payload, and under types 4 and 5 no payload is the same body under every nonce.
-        if let Some(names) =
-            names.filter(|_| command != Command::Echo && !payload.is_empty() && !self.is_again(command))
+        let timed = names.filter(|_| command != Command::Echo && !payload.is_empty());
+        if timed.is_some() && self.is_again(command) {
+            Replays::check_time(self.header.time(), now, self.node.started)?;
+        } else if let Some(names) = timed
             && let Some(coin) = caller.coin
         {
             // The hash of a challenge under a nonce that was used is not for whoever uses it again.
@@ -400,7 +406,9 @@ impl Turn<'_> {
         receivers.dedup();
         for receiver in receivers {
             // Whether somebody listens is not the sender's to know.
-            let Some(to) = receiver.coin().and_then(|receiver| self.node.alerts.tell(receiver, now)) else { continue };
+            let Some(to) = receiver.coin().and_then(|receiver| self.node.alerts.tell(receiver, coin, now)) else {
+                continue;
+            };
             let key = self.issued(receiver, Status::Serial, rng)?;
             let mut told = Vec::new();
             parts.iter().filter(|part| part.receiver == receiver).for_each(|part| part.write(&mut told));

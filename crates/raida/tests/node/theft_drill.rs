@@ -319,6 +319,13 @@ fn strict_and_compat_theft_drill_two_nodes_do_not_answer_each_other_for_ever() {
             assert!(house.status(&first).is_some());
         }
     }
+    // Nor when one has had enough of the other, whatever it is sent.
+    let mut house = house(14, Profile::Strict);
+    let echo = house.header(Command::Echo, Encryption::None).to_bytes();
+    let answered = (0..1_100).filter(|_| house.ask_by_datagram(&echo).is_some()).count();
+    assert!((1_000..1_100).contains(&answered), "{answered}");
+    assert!(house.ask_by_datagram(&echo).is_none() && house.ask_by_datagram(&[0; 40]).is_none());
+    assert_eq!(house.status(&echo), Some(Status::Success), "by a connection it is another bucket");
 }
 
 fn post(id: u8, for_coin: Option<&str>, key: &[u8]) -> Vec<u8> {

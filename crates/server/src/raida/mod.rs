@@ -52,7 +52,14 @@ pub enum RaidaError {
 /// [`RaidaError`].
 pub fn open(config: &RaidaConfig, progress: impl Fn(Progress) + Sync) -> Result<(Coins, Recovered), RaidaError> {
     config.check()?;
-    Ok(Coins::open(&config.data.join("Data"), config.coins(), &mut UnwrapErr(SysRng), progress)?)
+    let folder = config.data.join("Data");
+    let new = !folder.exists();
+    let opened = Coins::open(&folder, config.coins(), &mut UnwrapErr(SysRng), progress)?;
+    if new {
+        let path = unserved(config);
+        std::fs::write(&path, []).map_err(|error| RaidaError::Folder { path, error })?;
+    }
+    Ok(opened)
 }
 
 /// Starts a node.
@@ -73,20 +80,32 @@ fn serve_opened(config: &RaidaConfig, coins: Coins) -> Result<Serving, RaidaErro
         .map_err(|error| RaidaError::Listen { address: config.listen, error })
 }
 
+/// The file that says of a folder that its node has never answered anything.
+fn unserved(config: &RaidaConfig) -> std::path::PathBuf {
+    config.data.join("unserved")
+}
+
+/// A node's coins come from one that was served.
+///
+/// # Errors
+/// [`RaidaError::Folder`].
+pub fn was_served(config: &RaidaConfig) -> Result<(), RaidaError> {
+    since(config).map(|_| ())
+}
+
 /// From when on a node has answered requests, in seconds since 1970. One that was never served has answered none that could come again, so that
-/// it need not wait for them to be too old.
+/// it need not wait for them to be too old. From here on it was.
 fn since(config: &RaidaConfig) -> Result<u64, RaidaError> {
-    let path = config.data.join("served");
-    let mark = || -> std::io::Result<u64> {
-        match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => {
-                file.sync_all()?;
+    let path = unserved(config);
+    let end = || -> std::io::Result<u64> {
+        match std::fs::remove_file(&path) {
+            Ok(()) => {
                 std::fs::File::open(&config.data)?.sync_all()?;
                 Ok(0)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(wall_time().as_unix()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(wall_time().as_unix()),
             Err(error) => Err(error),
         }
     };
-    mark().map_err(|error| RaidaError::Folder { path: path.clone(), error })
+    end().map_err(|error| RaidaError::Folder { path: path.clone(), error })
 }

@@ -106,11 +106,13 @@ impl Home {
     /// The newest list of the account that was checked. A home that is older than these checks begins with the list that it has
     /// pinned, and takes the devices in that for known.
     pub(in crate::native) fn audited(&self, user: &UserId) -> Result<Option<Audited>, HomeError> {
-        if let Some(bytes) = self.get(AUDITED)? {
+        // An older list with the epoch of a newer one would accuse a server that has done nothing.
+        if let [Some(bytes), walked] = self.get_together([AUDITED, WALKED])? {
             let list = ClaimedList::from_bytes(&bytes).and_then(|claimed| claimed.verify(user));
             let list = list.map_err(|_| HomeError::Damaged(AUDITED.into()))?;
-            let newest_in = self.read::<WalkedRecord>(WALKED)?.and_then(|walked| walked.newest_in);
-            return Ok(Some(Audited { list, newest_in }));
+            let walked = walked.map(|bytes| cbor::decode::<WalkedRecord>(&bytes)).transpose();
+            let walked = walked.map_err(|_| HomeError::Damaged(WALKED.into()))?;
+            return Ok(Some(Audited { list, newest_in: walked.and_then(|walked| walked.newest_in) }));
         }
         let Some(own) = self.peer(user)? else { return Ok(None) };
         let Some(KnownList { list, newest }) = own.known() else { return Ok(None) };

@@ -123,6 +123,22 @@ impl Home {
         }
     }
 
+    /// Records as they stood at one moment: what was written together is read together.
+    pub(super) fn get_together<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Zeroizing<Vec<u8>>>; N], HomeError> {
+        let mut found = [const { None }; N];
+        let table = match self.database.begin_read()?.open_table(RECORDS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(found),
+            table => table?,
+        };
+        for (place, name) in found.iter_mut().zip(names) {
+            *place = table.get(name)?.map(|bytes| Zeroizing::new(bytes.value().to_vec()));
+        }
+        Ok(found)
+    }
+
     /// Writes all of `records` or none, durable on return. `None` removes.
     pub(super) fn put(&self, records: &[(&str, Option<&[u8]>)]) -> Result<(), HomeError> {
         let transaction = self.database.begin_write()?;

@@ -14,7 +14,7 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub(in crate::native) fn swarm(&self) -> Result<Option<(Swarm, Wallet)>, HomeError> {
-        let (Some(swarm), Some(wallet)) = (self.get(SWARM)?, self.get(WALLET)?) else { return Ok(None) };
+        let [Some(swarm), Some(wallet)] = self.get_together([SWARM, WALLET])? else { return Ok(None) };
         let damaged = |name: &str| HomeError::Damaged(name.to_owned());
         let text = std::str::from_utf8(&swarm).map_err(|_| damaged(SWARM))?;
         let swarm = Swarm::read(text).map_err(|_| damaged(SWARM))?;

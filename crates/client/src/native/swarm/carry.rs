@@ -18,6 +18,7 @@ const LONGEST: usize = 2_048;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The machine's clock: it begins where the machine does.
+#[derive(Debug)]
 pub(super) struct Clock(Instant);
 
 impl Clock {
@@ -39,10 +40,7 @@ impl Sockets {
         let socket = match self.0.get(&raida) {
             Some(socket) => socket,
             None => {
-                let any: IpAddr =
-                    if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-                let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
-                socket.connect(address).await?;
+                let socket = connected(address).await?;
                 self.0.entry(raida).or_insert_with(|| Arc::new(socket))
             }
         };
@@ -83,6 +81,11 @@ pub(super) async fn carry<M: Machine>(mut machine: M, clock: &Clock) -> std::io:
             }
         }
         let wait = machine.poll_timeout().map(|at| at.since(clock.now())).unwrap_or_default();
+        if wait.is_zero() {
+            // However much there is to hear, it does not stop the clock.
+            machine.handle_input(clock.now(), Input::Tick);
+            continue;
+        }
         match tokio::time::timeout(wait, hear.recv()).await {
             Ok(Some((raida, bytes))) => machine.handle_input(clock.now(), Input::Received { raida, bytes: &bytes }),
             Ok(None) | Err(_) => machine.handle_input(clock.now(), Input::Tick),
@@ -90,8 +93,16 @@ pub(super) async fn carry<M: Machine>(mut machine: M, clock: &Clock) -> std::io:
     }
 }
 
+/// A socket that takes from this address alone.
+pub(super) async fn connected(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+    socket.connect(address).await?;
+    Ok(socket)
+}
+
 /// Hands on what a node sends, until nobody wants it.
-async fn receive(raida: u8, socket: Arc<UdpSocket>, heard: mpsc::Sender<(u8, Vec<u8>)>) {
+pub(super) async fn receive(raida: u8, socket: Arc<UdpSocket>, heard: mpsc::Sender<(u8, Vec<u8>)>) {
     let mut buffer = [0; LONGEST];
     loop {
         match socket.recv(&mut buffer).await {

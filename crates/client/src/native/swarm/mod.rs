@@ -1,6 +1,7 @@
 //! The swarm that this device uses: enrolment, its coins, and quorum secrets for calls (rule RKX-5).
 
 mod carry;
+mod original;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use super::{rng, wall_time};
 use crate::engine::QuorumStep;
 use carry::{Clock, carry};
 
+pub use original::{Listener, Received};
 pub use undertone_raida::client::{Healed, Looked};
 
 /// A swarm, and this device's coins in it.
@@ -76,12 +78,31 @@ pub enum SwarmFault {
         /// Of so many.
         nodes: usize,
     },
+    /// Too few keys that operators drew would be left.
+    #[error(
+        "coin {coin} has keys of operators on {issued} nodes: with one more that is healed it would make no quorum secret any more. Ask the operators for new coins"
+    )]
+    UsedUp {
+        /// Which coin.
+        coin: Coin,
+        /// On how many nodes.
+        issued: usize,
+    },
     /// A healing.
     #[error(transparent)]
     CannotHeal(#[from] client::CannotHeal),
     /// A healing that failed.
     #[error(transparent)]
     Healing(#[from] HealingError),
+    /// Not sixteen parts.
+    #[error("a key in sixteen parts has a multiple of 16 bytes, 16 to 2,032 of them")]
+    Key,
+    /// A coin's name.
+    #[error(transparent)]
+    Coin(#[from] undertone_raida::coin::NotACoin),
+    /// The wallet cannot do that.
+    #[error(transparent)]
+    Unable(#[from] client::Unable),
     /// No socket.
     #[error("no socket to ask nodes with: {0}")]
     Socket(std::io::Error),
@@ -143,11 +164,16 @@ impl Enrolled {
         Offer::decode(offer, &self.swarm).map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// Does what a call has to have done, and says what nodes did.
-    pub(super) async fn exchange(&self, call: CallId, exchange: Exchange) -> (Result<Exchanged, NoQuorum>, QuorumStep) {
+    /// Does what a call has to have done, and says what nodes did. `left` is told where shares may lie from then on.
+    pub(super) async fn exchange(
+        &self,
+        call: CallId,
+        exchange: Exchange,
+        left: impl FnOnce(Vec<u8>),
+    ) -> (Result<Exchanged, NoQuorum>, QuorumStep) {
         let gave = matches!(exchange, Exchange::Give { .. });
         let done = match exchange {
-            Exchange::Give { offer } => self.give(&offer).await,
+            Exchange::Give { offer } => self.give(&offer, left).await,
             Exchange::Take { set } => self.take(&set).await,
         };
         match done {
@@ -169,7 +195,7 @@ impl Enrolled {
         }
     }
 
-    async fn give(&self, offer: &[u8]) -> Result<(Exchanged, Report), (String, Report)> {
+    async fn give(&self, offer: &[u8], left: impl FnOnce(Vec<u8>)) -> Result<(Exchanged, Report), (String, Report)> {
         let none = |fault: String| (fault, Report::default());
         let offer = Offer::decode(offer, &self.swarm).map_err(|error| none(error.to_string()))?;
         let (Some(receiver), Some(sender)) = (offer.coin(), self.coin()) else {
@@ -178,6 +204,7 @@ impl Enrolled {
         let (clock, secret) = (Clock::start(), QuorumSecret::generate(&mut rng()));
         let (set, posting) = client::give(clock.now(), &self.asker(), (sender, receiver), &secret, &mut rng())
             .map_err(|unable| none(unable.to_string()))?;
+        left(set.encode());
         let report = carry(posting, &clock).await.map_err(|error| none(error.to_string()))?;
         if !report.is_enough() {
             let fault =
@@ -273,6 +300,12 @@ impl Coins {
         let mut enrolled = self.enrolled.lock().await;
         let right =
             |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && !at.tried && at.said.is_good());
+        // A refusal is no proof: whoever is on the way can say that a key is wrong, and what is healed is worth less.
+        let has_issued = |raida: u8| enrolled.wallet.issued(broken.coin, raida).is_some();
+        let issued = enrolled.swarm.nodes().iter().filter(|node| has_issued(node.raida)).count();
+        if has_issued(broken.raida) && issued <= usize::from(enrolled.swarm.threshold()) {
+            return Err(SwarmFault::UsedUp { coin: broken.coin, issued }.into());
+        }
         let (clock, mut spared) = (Clock::start(), Vec::new());
         loop {
             let whom = (broken.coin, broken.raida, spared.as_slice());
@@ -343,6 +376,16 @@ pub(super) async fn enrol(home: &Home, swarm: &str, keys: &[&str]) -> Result<(Sw
     for coin in &coins {
         if let Some(node) = swarm.nodes().iter().find(|node| wallet.key(*coin, node.raida).is_none()) {
             return Err(SwarmFault::Incomplete { coin: *coin, raida: node.raida }.into());
+        }
+    }
+    // What a healing that was cut short has left is found out first.
+    if let Some((known, before)) =
+        home.swarm()?.filter(|(known, before)| known.id() == swarm.id() && before.is_trying())
+    {
+        let enrolled = Enrolled { swarm: known, wallet: before };
+        let seen = enrolled.look().await?;
+        if let Some(wallet) = settled(&enrolled.wallet, &seen)? {
+            home.put_swarm(&enrolled.swarm, &wallet)?;
         }
     }
     // Keys of these coins that were healed since the operators drew them are tried too.

@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::udp::tell;
 use super::{LOOK, ListenOptions, Served, now};
 use crate::header::{ENCRYPTION_AT, RequestHeader, header_length};
+use crate::node::limits::network;
 use crate::node::{Asked, Node};
 
 /// Bytes behind a request that are read and thrown away.
@@ -34,7 +35,7 @@ pub(super) struct Connections {
     socket: UdpSocket,
     options: ListenOptions,
     open: Arc<AtomicUsize>,
-    /// Connections of each address.
+    /// Connections of each address, or network of IPv6.
     by: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
@@ -78,28 +79,26 @@ impl Connections {
 
     fn take(&self, stream: TcpStream, from: SocketAddr) {
         // A few addresses do not take all places, so that there is one for whoever else comes.
-        let here = self.by().get(&from.ip()).copied().unwrap_or(0);
+        let here = self.by().get(&network(from.ip())).copied().unwrap_or(0);
         if self.open.load(Ordering::Acquire) >= self.options.connections || here >= self.options.of_one_address {
             self.served.refused.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let Ok(socket) = self.socket.try_clone() else { return };
-        *self.by().entry(from.ip()).or_default() += 1;
-        self.open.fetch_add(1, Ordering::AcqRel);
-        let (node, served, open) = (Arc::clone(&self.node), Arc::clone(&self.served), Arc::clone(&self.open));
-        let (patience, by) = (self.options.patience, Arc::clone(&self.by));
+        let place = Place::take(&self.open, &self.by, network(from.ip()));
+        let (node, served) = (Arc::clone(&self.node), Arc::clone(&self.served));
+        let patience = self.options.patience;
         let serve = move || {
             let counter = match serve(&node, stream, (from, &socket), patience) {
                 Ok(()) => &served.connections,
                 Err(_) => &served.refused,
             };
             counter.fetch_add(1, Ordering::Relaxed);
-            leave(&by, from.ip());
-            open.fetch_sub(1, Ordering::AcqRel);
+            drop(place);
         };
-        if thread::Builder::new().name("raida-conn".to_owned()).spawn(serve).is_err() {
-            leave(&self.by, from.ip());
-            self.open.fetch_sub(1, Ordering::AcqRel);
+        // What could not be spawned gives its place back by itself.
+        if let Err(error) = thread::Builder::new().name("raida-conn".to_owned()).spawn(serve) {
+            tracing::warn!(%error, "no thread for a connection");
         }
     }
 
@@ -108,13 +107,31 @@ impl Connections {
     }
 }
 
-fn leave(by: &Mutex<HashMap<IpAddr, usize>>, from: IpAddr) {
-    let mut by = by.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(count) = by.get_mut(&from) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            by.remove(&from);
+/// A connection's place, given back when it goes, however that is.
+struct Place {
+    open: Arc<AtomicUsize>,
+    by: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    of: IpAddr,
+}
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>, by: &Arc<Mutex<HashMap<IpAddr, usize>>>, of: IpAddr) -> Self {
+        open.fetch_add(1, Ordering::AcqRel);
+        *by.lock().unwrap_or_else(PoisonError::into_inner).entry(of).or_default() += 1;
+        Self { open: Arc::clone(open), by: Arc::clone(by), of }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by.get_mut(&self.of) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by.remove(&self.of);
+            }
         }
+        self.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
