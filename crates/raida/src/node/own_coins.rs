@@ -82,3 +82,26 @@ impl std::fmt::Debug for OwnCoins {
         write!(f, "OwnCoins({})", self.folder.display())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coin::Authenticity;
+    use crate::node::testing::Folder;
+
+    #[test]
+    fn rkx_1_a_file_that_was_missing_is_not_looked_for_again_and_again() {
+        let folder = Folder::new();
+        let own = OwnCoins::new(folder.path(), 6);
+        let (coin, start) = ("01.7".parse().unwrap(), Instant::now());
+        assert!(own.get(coin, start).is_none());
+        let keys = std::array::from_fn(|_| Authenticity::from_bytes(&[9; 16]));
+        std::fs::write(folder.path().join("01.7.bin"), CoinFile::write(6, &keys)).unwrap();
+        assert!(own.get(coin, start + REMEMBERED / 2).is_none(), "the disk is not asked");
+        assert!(own.get(coin, start + REMEMBERED).is_some());
+        // Nor is one that was there.
+        std::fs::remove_file(folder.path().join("01.7.bin")).unwrap();
+        assert!(own.get(coin, start + REMEMBERED + REMEMBERED / 2).is_some());
+        assert!(own.get(coin, start + REMEMBERED * 2).is_none());
+    }
+}
