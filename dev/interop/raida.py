@@ -230,6 +230,42 @@ def posted(node, ada, bob, strict):
     node.expect("nobody posts", 34 if strict else 250, POST, post(os.urandom(16), bytes(5), b"nobody's"))
 
 
+def part(key_id, sender, receiver):
+    return key_id + bytes(10) + b"\xff\xff\x7f\x00\x00\x01" + struct.pack(">H", 50014) + sender.name + receiver.name
+
+
+def alerts(node, ada, bob, strict):
+    """Whoever listens is told, under its own key; by nobody else, and of nothing that the sender has not said in its own name."""
+    about = part(os.urandom(16), ada, bob)
+    if not strict:
+        node.expect("an alert", 250, ALERT, about)
+        return
+    node.expect("an alert in another's name", 198, ALERT, about, TAGGED, [bob])
+    here = part(bytes(16), bob, bob)
+    if node.tcp:
+        node.expect("nobody listens over a connection", 198, ALERT, here, TAGGED, [bob])
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
+        ear.settimeout(10)
+        request, way = node.request(ALERT, here, TAGGED, [bob])
+        ear.sendto(request, node.address)
+        status, _ = node.read(ear.recv(65536), way)
+        if status != 250:
+            raise Wrong(f"listening: status {status}")
+        node.expect("an alert", 250, ALERT, about + about, COIN, [ada])
+        told = ear.recv(65536)
+    length = int.from_bytes(told[17:19], "big")
+    key = hashlib.sha256(bob.key).digest()
+    sealed, tag = told[48:-34], told[-34:-2]
+    if (told[4], told[5], told[16]) != (*ALERT, TAGGED) or told[19:24] != bob.name or len(told) != 48 + length:
+        raise Wrong("what was told is no alert for this coin")
+    if told[-2:] != END or hmac.new(key, sealed, hashlib.sha256).digest() != tag:
+        raise Wrong("what was told has not the coin's tag")
+    if ctr(key, told[24:40], sealed) != about + about:
+        raise Wrong("what was told is not what was said")
+    node.checks += 2
+
+
 def tickets(node, ada, bob, own, strict):
     wrapped = node.expect("wrapped", 0, ENCRYPT, ada.name, COIN, [ada])
     if len(wrapped) != 16:
@@ -299,10 +335,12 @@ def main():
         for node.tcp in (False, True):
             for kind, by in ((NONE, []), (COIN, [ada]), (TAGGED, [ada]), (TWO, [ada, bob])):
                 node.expect(f"echo, type {kind}", 250, ECHO, b"", kind, by)
-                node.expect("no parts", 250, ALERT, b"", kind, by)
+                alert = 250 if not strict else 34 if kind == NONE else 16
+                node.expect("an alert about nothing", alert, ALERT, b"", kind, by)
             headers(node, coins, strict)
             lengths(node, coins)
             posted(node, ada, bob, strict)
+            alerts(node, ada, bob, strict)
             tickets(node, ada, bob, own, strict)
             healed(node, ada, bob, own, own_keys, strict)
     except (Wrong, OSError) as wrong:
