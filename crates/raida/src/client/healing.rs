@@ -208,8 +208,23 @@ impl Healing {
         let proof = Request::proof(with.coin_id, &node, (coin, &key), (with.by, &with.key), asker.wall, rng);
         let (proof, proven_by) = proof.unzip();
         let (asked, before, done, ended) = (Vec::new(), Report::default(), None, false);
-        let mut healing =
-            Self { stage, round, patience, coin, node, key, tickets, left, asked, before, with, proof, done, ended };
+        let mut healing = Self {
+            stage,
+            round,
+            patience,
+            coin,
+            node,
+            key,
+            tickets,
+            left,
+            asked,
+            before,
+            with,
+            proof,
+            proven_by,
+            done,
+            ended,
+        };
         healing.ask_helpers(now);
         Ok(healing)
     }

@@ -35,7 +35,7 @@ struct Asked {
 /// A round of proofs, one for each coin and node, and one more where a key is tried; waits for all, as long as the patience is.
 ///
 /// Each is a ticket under another coin's key, and so proves both keys. Where no ticket of a node's opens, one of the two keys is wrong, and the
-/// one whose tag held is taken for right.
+/// one whose tag held is taken for right if the other was refused.
 pub struct Looking {
     round: Round,
     coins: Vec<Asked>,
@@ -93,12 +93,19 @@ impl Looking {
                 *at == raida && said.is_good() && !asked.tried && (asked.coin == coin || asked.other == coin)
             })
         };
+        // Refused, and nothing else: what is said on the way beside the node's own answer would be.
+        let refused = |coin: Coin, raida: u8| {
+            let mut all = self.coins.iter().zip(&said).filter(|(asked, (at, _))| *at == raida && asked.coin == coin);
+            all.any(|(asked, (_, said))| {
+                asked.tagged.is_none() && matches!(said, Said::Refused(_) | Said::Unknown(_)) && !asked.tried
+            })
+        };
         let judged = self.coins.iter().zip(&said).map(|(asked, (raida, said))| {
             let Asked { coin, tried, other, tagged, .. } = asked;
             let said = match tagged {
                 _ if said.is_good() => *said,
-                // Its key opened the other's ticket, or the other's key is the one that is wrong.
-                Some(tagged) if !tried && (proven(*coin, *raida) || !proven(*other, *raida)) => *tagged,
+                // Its key opened the other's ticket; or the other's key is the one that is wrong.
+                Some(tagged) if !tried && (proven(*coin, *raida) || refused(*other, *raida)) => *tagged,
                 _ => *said,
             };
             Looked { coin: *coin, raida: *raida, tried: *tried, said }

@@ -167,3 +167,19 @@ fn rkx_5_a_healing_that_was_cut_short_is_found_again() {
     net.ada.wallet.settle(coin, 3, true);
     assert!(look(&mut net).iter().all(|looked| looked.said.is_good()));
 }
+
+/// A coin that was taken over, and somebody on the way who says again what the node said before.
+#[test]
+fn rkx_5_an_older_answer_makes_no_key_right() {
+    let mut net = Net::new(Profile::Strict, 9);
+    let coin = net.ada.coins[0];
+    assert!(look(&mut net).iter().all(|looked| looked.said.is_good()));
+    net.are([3], Manner::Watched);
+    assert!(look(&mut net).iter().all(|looked| looked.said.is_good()), "as long as the node has them");
+    net.houses[3].issue(coin, &Authenticity::from_bytes(&[8; 16]));
+    for _ in 0..4 {
+        let seen = look(&mut net);
+        assert!(seen.iter().all(|at| at.raida == 3 || at.said.is_good()));
+        assert!(seen.iter().any(|at| at.raida == 3 && at.coin == coin && !at.said.is_good()), "{seen:?}");
+    }
+}
