@@ -337,6 +337,21 @@ fn get(id: u8) -> Vec<u8> {
     GetKey { id: KeyId([id; 16]), sender: Default::default(), address: [0; 16] }.write()
 }
 
+/// What may be fetched again and again is fetched in its time all the same.
+#[test]
+fn rkx_2_a_fetch_that_was_heard_long_ago_is_not_answered() {
+    let mut house = house(14, Profile::Strict);
+    let by = || By::Tagged(coin(ADA), key_of(14, coin(ADA)));
+    assert_eq!(house.call(Command::PostKey, &by(), &post(7, None, b"key")).status, Ok(Status::Success));
+    for (ago, expected) in [(0, Status::Success), (300, Status::Success), (301, Status::Parameter)] {
+        let mut header = house.header(Command::GetKey, by().encryption());
+        header.nonce = nonce(by().encryption(), NOW - ago, 9);
+        for _ in 0..2 {
+            assert_eq!(house.call_as(header, &by(), &get(7)).status, Ok(expected), "{ago} s ago");
+        }
+    }
+}
+
 #[test]
 fn strict_and_compat_theft_drill_posted_keys() {
     // Nobody posts in nobody's name.

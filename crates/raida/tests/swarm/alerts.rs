@@ -33,21 +33,24 @@ fn say(net: &mut Net, listening: &mut Listening) -> Vec<Told> {
 
 /// What nodes have to tell, handed to whoever listens.
 fn hear(net: &mut Net, listening: &mut Listening) -> Vec<Told> {
+    let mut told = Vec::new();
     for raida in 0..25_u8 {
         while let Some(alert) = net.houses[usize::from(raida)].node.poll_alert() {
             assert_eq!(alert.to, here());
             // It is not for other nodes' words, nor for later, nor twice.
             listening.received((raida + 1) % 25, &alert.bytes, NOW);
             listening.received(raida, &alert.bytes, NOW + 400);
+            assert!(listening.poll_output().is_none());
             listening.received(raida, &alert.bytes, NOW);
             listening.received(raida, &alert.bytes, NOW);
             // No tag covers the end of a nonce.
             let mut again = alert.bytes.clone();
             again[45] ^= 1;
             listening.received(raida, &again, NOW);
+            told.extend(say(net, listening));
         }
     }
-    say(net, listening)
+    told
 }
 
 fn alert(net: &mut Net, coins: (Coin, Coin), parts: &[(u8, KeyId)], at: &[u8]) -> usize {

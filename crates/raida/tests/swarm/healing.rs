@@ -183,3 +183,19 @@ fn rkx_5_an_older_answer_makes_no_key_right() {
         assert!(seen.iter().any(|at| at.raida == 3 && at.coin == coin && !at.said.is_good()), "{seen:?}");
     }
 }
+
+/// Two helpers that work together know the key, and with whoever is on the way they could say that the node has taken it. It has not, and does
+/// not make the ticket that would show it.
+#[test]
+fn rkx_5_a_node_that_says_it_took_a_key_has_to_show_it() {
+    let mut net = Net::new(Profile::Strict, 10);
+    let coin = net.ada.coins[0];
+    lose(&mut net, coin, 3);
+    let seen = look(&mut net);
+    let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
+    let asker = Net::asker(&net.swarm, &net.ada);
+    let healing = Healing::new(net.now, &asker, (coin, 3, &[]), right, &mut net.rng).unwrap();
+    let key = *healing.key().expose();
+    net.are([3], Manner::Knowing(key));
+    assert_eq!(net.run(healing).err(), Some(HealingError::Proof { raida: 3, said: Said::Lied(Lie::Malformed) }));
+}

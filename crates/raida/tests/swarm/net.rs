@@ -40,6 +40,10 @@ pub(crate) enum Manner {
     Mute,
     /// Tickets that open nowhere.
     Noise,
+    /// It gives what was posted, in the name of another coin.
+    Misplacing,
+    /// It says that it has taken tickets and has not, and knows the key that they make.
+    Knowing([u8; 16]),
     /// Somebody on the way answers each request before the node does: with a refusal, with success, and with an older answer.
     Watched,
 }
@@ -163,6 +167,8 @@ impl Net {
                 answer[at] ^= 1;
                 Some((near, answer))
             }
+            Manner::Misplacing => Some((near, misplaced(raida, bytes, ask(bytes)?))),
+            Manner::Knowing(key) => Some((near, knowing(raida, bytes, ask(bytes)?, &key))),
             Manner::Yes => Some((near, yes(raida, bytes))),
         }
     }
@@ -245,6 +251,32 @@ fn again(bytes: &[u8], older: &[u8]) -> Vec<u8> {
     let mut answer = older.to_vec();
     answer[46..48].copy_from_slice(&RequestHeader::read(bytes).unwrap().0.echo);
     answer
+}
+
+/// A posted key, for another coin than it was posted for.
+fn misplaced(raida: u8, bytes: &[u8], answer: Vec<u8>) -> Vec<u8> {
+    let (header, _) = RequestHeader::read(bytes).unwrap();
+    if Command::of(header.group, header.command) != Some(Command::GetKey) {
+        return answer;
+    }
+    let key = keys(raida, &header);
+    let opened = frame::open_reply(&header, &key, &[0; 16], frame::ReplyStream::Continue, &answer).unwrap();
+    let mut payload = opened.payload.to_vec();
+    payload[4] ^= 1;
+    said(raida, bytes, Status::Success, &key, &payload)
+}
+
+/// Yes to tickets that were not opened, and what can be said under a key by whoever has it.
+fn knowing(raida: u8, bytes: &[u8], answer: Vec<u8>, key: &[u8; 16]) -> Vec<u8> {
+    let (header, _) = RequestHeader::read(bytes).unwrap();
+    match Command::of(header.group, header.command) {
+        Some(Command::DecryptKey) => said(raida, bytes, Status::Success, &keys(raida, &header), &[1, 1]),
+        Some(Command::EncryptKey) => {
+            let key = FrameKey::of_one(&Authenticity::from_bytes(key));
+            said(raida, bytes, Status::Done, &key, &[0x5a; 16])
+        }
+        _ => answer,
+    }
 }
 
 /// An answer to 44 with another ticket in it.

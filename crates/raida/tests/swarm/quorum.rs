@@ -99,19 +99,21 @@ fn rkx_5_lying_nodes_nine_of_them_are_noticed_and_nothing_wrong_comes_of_it() {
 #[test]
 fn rkx_5_lying_nodes_of_every_kind_beside_each_other() {
     let mut net = Net::new(Profile::Strict, 4);
-    net.are([0, 1], Manner::Lying);
+    net.are([0], Manner::Lying);
     net.are([5], Manner::Yes);
     net.are([9, 10], Manner::Down);
     net.are([12], Manner::Slow(600));
     net.are([14], Manner::Connected);
     let (secret, set, _) = given(&mut net);
     net.are([20], Manner::Forging);
+    net.are([22], Manner::Misplacing);
     let (taken, report) = taken(&mut net, &set);
     assert_eq!(taken.unwrap().expose(), secret.expose());
     let said = |raida: usize| report.nodes[raida].said;
     assert_eq!(said(0), Said::Lied(Lie::Share(ShareFault::NotCommitted)));
     assert_eq!(said(5), Said::Lied(Lie::Malformed));
     assert_eq!(said(20), Said::Lied(Lie::Forged));
+    assert_eq!(said(22), Said::Lied(Lie::AnotherCoin));
     assert_eq!((said(9), said(12), said(14)), (Said::Slow, Said::Slow, Said::Slow));
     assert!(said(3).is_good());
 }
