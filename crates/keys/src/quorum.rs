@@ -28,12 +28,6 @@ impl QuorumSecret {
     pub const fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }
-
-    /// The secret as a value that goes into a store of secrets.
-    #[must_use]
-    pub fn into_secret(self) -> Secret<32> {
-        self.0
-    }
 }
 
 impl ConstantTimeEq for QuorumSecret {

@@ -96,6 +96,16 @@ pub struct NodeName {
     pub coin_id: u16,
 }
 
+/// A nonce of this time, seconds since 1970 in its first four bytes, and twenty drawn ones: what the strict profile reads of every type but 5,
+/// where the second coin's name comes before the time.
+pub fn nonce(time: u64, rng: &mut (impl rand_core::CryptoRng + ?Sized)) -> [u8; 24] {
+    let mut nonce = [0; 24];
+    rng.fill_bytes(&mut nonce);
+    let time = u32::try_from(time).unwrap_or(u32::MAX).to_be_bytes();
+    nonce.iter_mut().zip(time).for_each(|(to, from)| *to = from);
+    nonce
+}
+
 impl RequestHeader {
     /// Reads a header from the front of `bytes`; gives what stands behind it. `None` for too few bytes, which are answered with silence.
     #[must_use]

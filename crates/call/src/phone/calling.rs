@@ -10,6 +10,7 @@ use undertone_transparency::TrustedPeer;
 
 use super::{Active, DialError, Established, Event, Output, Phone, Purpose, Role, State};
 use crate::incoming;
+use crate::local::Local;
 use crate::outcome::Outcome;
 use crate::outgoing::{CallerShare, Confirmed, Leg, LegState, Next, Outgoing};
 use crate::quorum::{Exchange, Exchanged, LONGEST, NoQuorum};
@@ -97,17 +98,42 @@ impl Phone {
         secret: Result<SharedSecret, Refused>,
         rng: &mut impl rand_core::CryptoRng,
     ) {
+        self.leg_has(now, (call, device), rng, |leg, local| match secret {
+            Ok(secret) => leg.agreed(local, share, secret),
+            Err(_) => Err(Outcome::RefusedByPolicy),
+        });
+    }
+
+    pub(super) fn caller_exchanged(
+        &mut self,
+        now: Time,
+        (call, device): (CallId, DeviceId),
+        exchanged: Result<Exchanged, NoQuorum>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        self.leg_has(now, (call, device), rng, |leg, local| match exchanged {
+            Ok(exchanged) => leg.took_quorum(local, (exchanged.secret, exchanged.nodes)),
+            Err(NoQuorum) => Err(Outcome::NoQuorum),
+        });
+    }
+
+    /// A leg that waits for what its key is made of has one thing more, or will not have it.
+    fn leg_has(
+        &mut self,
+        now: Time,
+        (call, device): (CallId, DeviceId),
+        rng: &mut impl rand_core::CryptoRng,
+        take: impl FnOnce(&mut Leg, &Local) -> Result<Option<Box<Confirmed>>, Outcome>,
+    ) {
         let State::Outgoing(outgoing) = &mut self.state else { return };
         if outgoing.call != call {
             return;
         }
-        let local = &self.mailbox.local;
         let Some(leg) = outgoing.leg(device) else { return };
-        let result = match secret {
-            Ok(secret) => leg.agreed(local, share, secret),
-            Err(_) => Err(Outcome::RefusedByPolicy),
-        };
-        match result {
+        if !matches!(leg.state, LegState::AwaitingAgreement(_)) {
+            return;
+        }
+        match take(leg, &self.mailbox.local) {
             Ok(None) => {}
             Ok(Some(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
             Err(outcome) => self.leg_gone((call, device), outcome, rng),
@@ -141,33 +167,6 @@ impl Phone {
             }
             Next::Confirm(Ok(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
             Next::Confirm(Err(outcome)) => self.leg_gone((call, device), outcome, rng),
-        }
-    }
-
-    pub(super) fn caller_exchanged(
-        &mut self,
-        now: Time,
-        (call, device): (CallId, DeviceId),
-        exchanged: Result<Exchanged, NoQuorum>,
-        rng: &mut impl rand_core::CryptoRng,
-    ) {
-        let State::Outgoing(outgoing) = &mut self.state else { return };
-        if outgoing.call != call {
-            return;
-        }
-        let local = &self.mailbox.local;
-        let Some(leg) = outgoing.leg(device) else { return };
-        if !matches!(leg.state, LegState::AwaitingAgreement(_)) {
-            return;
-        }
-        let result = match exchanged {
-            Ok(exchanged) => leg.took_quorum(local, (exchanged.secret, exchanged.nodes)),
-            Err(NoQuorum) => Err(Outcome::NoQuorum),
-        };
-        match result {
-            Ok(None) => {}
-            Ok(Some(confirmed)) => self.establish_as_caller(now, device, *confirmed, rng),
-            Err(outcome) => self.leg_gone((call, device), outcome, rng),
         }
     }
 

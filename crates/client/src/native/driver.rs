@@ -1,7 +1,10 @@
 //! The driver: one task that owns the engine and carries out what it says.
 
+mod quorum;
+mod sounding;
+
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -9,11 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
-use undertone_call::quorum::{Exchange, NoQuorum};
 use undertone_groups::WriteSet;
+use undertone_keys::Time;
 use undertone_keys::agreement::Refused;
-use undertone_keys::quorum::QuorumSecret;
-use undertone_keys::{CallId, Time};
 use undertone_media::packet::MAX_PACKET;
 use undertone_protocol::rest::code;
 use undertone_protocol::signal::{ToDevice, ToServer};
@@ -29,10 +30,9 @@ use super::open_questions::OpenQuestions;
 use super::rooms::RoomBook;
 use super::self_audit::{Raised, SelfAuditor};
 use super::sound::{Sound, SoundPath};
-use super::swarm::{Enrolled, SwarmFault};
+use super::swarm::Enrolled;
 use super::{rng, wall_time};
 use crate::audio::FRAME_MS;
-use crate::audio::adapt::Link;
 use crate::engine::{Compared, Engine, Event, Heard, Input, NotEntered, Output, Record, Unresolved};
 
 /// Events that nobody has read yet. A program that lets so many pile up loses the newest.
@@ -357,81 +357,6 @@ impl Driver {
         }
     }
 
-    /// Twenty milliseconds of sound, out and in.
-    fn sound_tick(&mut self) {
-        let can_send = self.engine.can_send();
-        let Some(sound) = &mut self.sound else { return };
-        if can_send && let Some(frame) = sound.capture(self.muted) {
-            let mut packet = [0; MAX_PACKET];
-            let captured_ms = frame.captured_ms;
-            match self.engine.seal_audio(frame.codec, captured_ms, frame.payload, &mut packet) {
-                Ok(length) => {
-                    let connection = self.relay.as_ref().and_then(|relay| relay.connection.as_ref());
-                    let bytes = packet.get(..length).map(bytes::Bytes::copy_from_slice);
-                    if let (Some(connection), Some(bytes)) = (connection, bytes) {
-                        match (connection.send_datagram(bytes), &self.probe) {
-                            (Ok(()), Some(probe)) => probe.said(captured_ms),
-                            (Ok(()), None) => {}
-                            (Err(error), _) => debug!(%error, "a packet was not sent"),
-                        }
-                    }
-                }
-                Err(error) => debug!(%error, "a frame was not sealed"),
-            }
-        }
-        let failed = sound.play();
-        if sound.ticks().is_multiple_of(REPORT) {
-            self.report_quality();
-        }
-        let Some(sound) = &mut self.sound else { return };
-        if sound.ticks().is_multiple_of(5) {
-            let rtt = self.relay.as_ref().and_then(|relay| relay.connection.as_ref()).map(|c| c.rtt());
-            let media = self.engine.media_stats();
-            let mut status = sound.status();
-            status.rtt_ms = rtt.map_or(0.0, |rtt| rtt.as_secs_f32() * 1000.0);
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a buffer")]
-            let buffered = status.buffer_ms as f32;
-            status.latency_ms = buffered + status.rtt_ms;
-            (status.sealed, status.opened, status.refused) = (media.sealed, media.opened, media.refused);
-            (status.kept, status.opened_late, status.dropped) = (media.kept, media.opened_late, media.dropped);
-            self.shown.status.send_replace(status);
-            self.shown.voices.send_replace(sound.voices());
-        }
-        if let Err(error) = failed {
-            self.tell(Event::SoundFailed { reason: error.to_string() });
-        }
-    }
-
-    /// Tells the others how they are heard, and fits what is sent to what they say.
-    fn report_quality(&mut self) {
-        let (now, can_send) = (self.now(), self.engine.can_send());
-        let Some(sound) = &mut self.sound else { return };
-        let connection = self.relay.as_ref().and_then(|relay| relay.connection.as_ref());
-        let Some(connection) = connection else { return };
-        let heard: Vec<(u16, f32)> = sound.hearing().into_iter().map(|heard| (heard.sender, heard.loss)).collect();
-        let mut packet = [0; MAX_PACKET];
-        if can_send
-            && !heard.is_empty()
-            && let Ok(length) = self.engine.seal_quality(sound.captured_ms(), &heard, &mut packet)
-            && let Some(bytes) = packet.get(..length)
-            && let Err(error) = connection.send_datagram(bytes::Bytes::copy_from_slice(bytes))
-        {
-            debug!(%error, "a report was not sent");
-        }
-        let rtt = connection.rtt();
-        let least = self.least_rtt.map_or(rtt, |least| least.min(rtt));
-        self.least_rtt = Some(least);
-        sound.adapt(now, Link { loss: self.engine.worst_loss(now), rtt, least_rtt: least });
-    }
-
-    /// Ends the sound and completes files.
-    fn finish_sound(&mut self) {
-        self.probe = None;
-        if let Some(Err(error)) = self.sound.take().map(SoundPath::finish) {
-            self.tell(Event::SoundFailed { reason: error.to_string() });
-        }
-    }
-
     /// Does what the engine says, in order.
     async fn carry_out(&mut self) {
         while let Some(output) = self.engine.poll_output() {
@@ -584,44 +509,11 @@ impl Driver {
         }
     }
 
-    /// Does with the swarm what a call has to have done.
-    fn exchange(&mut self, call: CallId, request: u64, exchange: Exchange) {
-        let (enrolled, out, spoil) = (self.enrolled.clone(), self.shown.out.clone(), self.spoil_quorum);
-        let given = self.given.clone();
-        self.answers.spawn(async move {
-            let Some(enrolled) = enrolled else {
-                return Input::Exchanged { request, exchanged: Err(NoQuorum) };
-            };
-            let left = |set| given.lock().unwrap_or_else(PoisonError::into_inner).push(set);
-            let (mut exchanged, step) = enrolled.exchange(call, exchange, left).await;
-            if let (true, Ok(exchanged)) = (spoil, &mut exchanged) {
-                exchanged.secret = QuorumSecret::generate(&mut rng());
-            }
-            // Nobody who reads no events misses this one.
-            let _told = out.try_send(Event::Quorum(Box::new(step)));
-            Input::Exchanged { request, exchanged }
-        });
-    }
-
-    /// Takes shares back that nobody needs any more.
-    fn withdraw(&mut self) {
-        let given = std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner));
-        let Some(enrolled) = self.enrolled.clone() else { return };
-        for set in given {
-            let enrolled = enrolled.clone();
-            self.keeping.spawn(async move { enrolled.withdraw(&set).await });
-        }
-    }
-
     fn event(&mut self, event: Event) {
         match &event {
             // Nobody is asked about a call that nobody here could take.
             Event::Incoming { quorum: Some(offer), call, peer, .. } => {
-                let met = match &self.enrolled {
-                    Some(enrolled) => enrolled.can_meet(offer),
-                    None => Err(SwarmFault::NotEnrolled.to_string()),
-                };
-                if let Err(reason) = met {
+                if let Some(reason) = self.cannot_meet(offer) {
                     let (call, who) = (*call, peer.user.display());
                     self.tell(Event::Rejected { reason: format!("{who} calls with a quorum secret, and {reason}") });
                     return self.input(Input::NoQuorum(call));

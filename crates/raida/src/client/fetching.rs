@@ -3,11 +3,12 @@
 use undertone_keys::Time;
 
 use super::posting::report;
-use super::request::{Request, Unable, name_of, nonce};
+use super::request::{Request, Unable, name_of};
 use super::round::{Answered, Round, proven};
 use super::{Asker, Input, Keys, Lie, Machine, Output, Patience, Report, Said};
 use crate::coin::Coin;
 use crate::command::{Command, GetKey, KeyId, StoredKey};
+use crate::header::nonce;
 use crate::quorum::Collected;
 
 /// Where what was fetched comes together.

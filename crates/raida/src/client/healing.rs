@@ -16,23 +16,25 @@
 
 use undertone_keys::Time;
 
-use super::request::{Proof, Request, beside, nonce};
+use super::request::{Proof, Request, beside};
 use super::round::{Answered, Round, proven};
 use super::{Asker, Input, Lie, Machine, Output, Patience, Report, Said};
 use crate::client::posting::report;
 use crate::coin::{Authenticity, Coin, Half};
 use crate::command::{Command, DecryptKey, EncryptKey, TicketItem};
+use crate::header::nonce;
 use crate::swarm::SwarmNode;
 
-/// Where a healing is, or where it ended.
+/// What a healing waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Tickets are asked for, of this many helpers.
-    Tickets,
-    /// The node has been given the tickets.
-    Node,
-    /// The node is asked to prove that it has the new key.
-    Proof,
+#[expect(clippy::enum_variant_names, reason = "states are named for what they await")]
+enum Stage {
+    /// A ticket of a helper for each half.
+    AwaitingTickets,
+    /// The node's word that it took them.
+    AwaitingNode,
+    /// The node's proof that it has the new key.
+    AwaitingProof,
 }
 
 /// Why a coin was not healed.
@@ -204,7 +206,7 @@ impl Healing {
             return Err(CannotHeal::NoHelpers);
         }
         let round = Round::new(now, asker.patience, []);
-        let (stage, patience, tickets) = (Stage::Tickets, asker.patience, [None; 2]);
+        let (stage, patience, tickets) = (Stage::AwaitingTickets, asker.patience, [None; 2]);
         let proof = Request::proof(with.coin_id, &node, (coin, &key), (with.by, &with.key), asker.wall, rng);
         let (proof, proven_by) = proof.unzip();
         let (asked, before, done, ended) = (Vec::new(), Report::default(), None, false);
@@ -233,12 +235,6 @@ impl Healing {
     #[must_use]
     pub const fn key(&self) -> &Authenticity {
         &self.key
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub const fn stage(&self) -> Stage {
-        self.stage
     }
 
     /// Asks the next helpers for what is missing.
@@ -291,7 +287,7 @@ impl Healing {
         // The helpers' requests were under the same initial value, and other keys.
         let nonce = beside(nonce, self.node.raida);
         let request = Request::tagged(*coin_id, &self.node, (*by, key), Command::DecryptKey, &payload, nonce);
-        self.stage = Stage::Node;
+        self.stage = Stage::AwaitingNode;
         self.round = Round::new(now, self.patience, request);
     }
 
@@ -307,7 +303,7 @@ impl Healing {
             let [Some((first, _)), Some((second, _))] = self.tickets else { return };
             return self.end(Err(HealingError::Tickets { raida, helpers: [first, second] }));
         }
-        self.stage = Stage::Proof;
+        self.stage = Stage::AwaitingProof;
         self.round = Round::new(now, self.patience, self.proof.take());
     }
 
@@ -332,9 +328,9 @@ impl Healing {
         let raida = self.node.raida;
         let silent = self.round.said().next().map_or(Said::Silent, |(_, said)| said);
         match self.stage {
-            Stage::Tickets => self.ask_helpers(now),
-            Stage::Node => self.end(Err(HealingError::Node { raida, said: silent })),
-            Stage::Proof => self.end(Err(HealingError::Proof { raida, said: silent })),
+            Stage::AwaitingTickets => self.ask_helpers(now),
+            Stage::AwaitingNode => self.end(Err(HealingError::Node { raida, said: silent })),
+            Stage::AwaitingProof => self.end(Err(HealingError::Proof { raida, said: silent })),
         }
     }
 }
@@ -350,9 +346,9 @@ impl Machine for Healing {
             Input::Received { raida, bytes } => {
                 if let Some(answered) = self.round.received(now, raida, bytes) {
                     match self.stage {
-                        Stage::Tickets => self.helped(now, &answered),
-                        Stage::Node => self.taken(now, &answered),
-                        Stage::Proof => self.has_the_key(&answered),
+                        Stage::AwaitingTickets => self.helped(now, &answered),
+                        Stage::AwaitingNode => self.taken(now, &answered),
+                        Stage::AwaitingProof => self.has_the_key(&answered),
                     }
                 }
             }

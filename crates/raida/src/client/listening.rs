@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 
 use undertone_keys::Time;
 
-use super::request::{Request, Unable, nonce};
+use super::request::{Request, Unable};
 use super::{Asker, Carrier, Output};
 use crate::coin::{Authenticity, Coin};
 use crate::command::{AlertPart, Command, KEY_ID, KeyId, read_alert};
 use crate::frame::{self, FrameKey};
-use crate::header::{Encryption, RequestHeader, header_length};
+use crate::header::{Encryption, RequestHeader, header_length, nonce};
 
 /// How often a node is told: a third of the time that it remembers.
 const AGAIN: Duration = Duration::from_secs(100);

@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use undertone_keys::Time;
 
 pub use fetching::{Fetched, Fetching, Gather, Wanted};
-pub use healing::{CannotHeal, Healed, Healing, HealingError, Stage};
+pub use healing::{CannotHeal, Healed, Healing, HealingError};
 pub use listening::{Listening, Told};
 pub use looking::{Looked, Looking};
 pub use posting::{Part, Posting};

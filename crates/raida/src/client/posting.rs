@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use undertone_keys::Time;
 use zeroize::Zeroizing;
 
-use super::request::{Request, Unable, nonce, padding};
+use super::request::{Request, Unable, padding};
 use super::round::{Round, plainly};
 use super::{Asker, Input, Keys, Machine, NodeReport, Output, Patience, Report, Said};
 use crate::coin::{Coin, Named};
 use crate::command::{ALERT_PARTS, AlertPart, Command, KeyId, PostKey};
+use crate::header::nonce;
 
 /// What one node is to keep.
 pub struct Part {

@@ -6,7 +6,7 @@ use undertone_keys::digest;
 use crate::coin::{Authenticity, Coin, Named};
 use crate::command::{Command, EncryptKey};
 use crate::frame::{self, Answer, CHALLENGE, FrameKey, NotAReply, ReplyStream};
-use crate::header::{Encryption, RequestHeader};
+use crate::header::{Encryption, RequestHeader, nonce};
 use crate::swarm::SwarmNode;
 use crate::ticket::{self, Form};
 
@@ -39,15 +39,6 @@ pub(super) struct Request {
     pub(super) bytes: Vec<u8>,
     header: RequestHeader,
     key: FrameKey,
-}
-
-/// A nonce for requests of this time, up to [`Encryption::TaggedByTwo`], where the second coin's name comes before the time.
-pub(super) fn nonce(wall: u64, rng: &mut impl rand_core::CryptoRng) -> [u8; 24] {
-    let mut nonce = [0; 24];
-    rng.fill_bytes(&mut nonce);
-    let time = u32::try_from(wall).unwrap_or(u32::MAX).to_be_bytes();
-    nonce.iter_mut().zip(time).for_each(|(to, from)| *to = from);
-    nonce
 }
 
 impl Request {

@@ -19,7 +19,7 @@ use crate::command::{
     AlertPart, Command, DecryptKey, EncryptKey, GetKey, KEY_ID, KeyId, PostKey, StoredKey, TicketItem, read_alert,
 };
 use crate::frame::{self, FrameKey, Opened, Refused, Reply};
-use crate::header::{Encryption, NodeName, RequestHeader, header_length};
+use crate::header::{Encryption, NodeName, RequestHeader, header_length, nonce};
 use crate::status::Status;
 use crate::{month, ticket};
 
@@ -200,7 +200,7 @@ impl Node {
             Err(status) => (status, zeroize::Zeroizing::default()),
         };
         // How long it took would show whether somebody listens.
-        let alert = Command::of(header.group, header.command) == Some(Command::KeyAlert);
+        let alert = strict && Command::of(header.group, header.command) == Some(Command::KeyAlert);
         let reply = Reply {
             raida: self.options.name.raida,
             status,
@@ -278,7 +278,7 @@ impl Turn<'_> {
         let payload = text.get(payload).unwrap_or_default();
         // Nothing is done without a payload, and under types 4 and 5 no payload is the same body under every nonce.
         let timed = names.filter(|_| command != Command::Echo && !payload.is_empty());
-        if timed.is_some() && self.is_again(command) {
+        if timed.is_some() && self.is_repeatable(command) {
             Replays::check_time(self.header.time(), now, self.node.started)?;
         } else if let Some(names) = timed
             && let Some(coin) = caller.coin
@@ -306,9 +306,9 @@ impl Turn<'_> {
         Ok(Said::Now(status, payload))
     }
 
-    /// Whether a command can be done again and again without anything coming of it: a key that may be fetched more than once, whose answers are
-    /// each under a nonce of their own.
-    fn is_again(&self, command: Command) -> bool {
+    /// Whether a command that comes again changes nothing and shows nothing: fetching a key that stays, whose answers are each under a nonce of their
+    /// own.
+    fn is_repeatable(&self, command: Command) -> bool {
         let tagged = self.header.encryption.is_ok_and(Encryption::is_tagged);
         command == Command::GetKey && tagged && !self.node.keys.is_one_shot()
     }
@@ -412,10 +412,7 @@ impl Turn<'_> {
             let key = self.issued(receiver, Status::Serial, rng)?;
             let mut told = Vec::new();
             parts.iter().filter(|part| part.receiver == receiver).for_each(|part| part.write(&mut told));
-            let mut nonce = [0; 24];
-            rng.fill_bytes(&mut nonce);
-            let time = u32::try_from(now).unwrap_or(u32::MAX).to_be_bytes();
-            nonce.iter_mut().zip(time).for_each(|(to, from)| *to = from);
+            let nonce = nonce(now, rng);
             let header = RequestHeader {
                 encryption: Ok(Encryption::Tagged(receiver)),
                 nonce,

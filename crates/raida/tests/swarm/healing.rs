@@ -17,12 +17,17 @@ fn look(net: &mut Net) -> Vec<Looked> {
 
 fn heal(net: &mut Net, coin: Coin, raida: u8) -> Result<undertone_raida::client::Healed, HealingError> {
     let seen = look(net);
-    let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
-    let asker = Net::asker(&net.swarm, &net.ada);
-    let healing = Healing::new(net.now, &asker, (coin, raida, &[]), right, &mut net.rng).unwrap();
+    let healing = begin(net, &seen, (coin, raida, &[]));
     let healed = net.run(healing)?;
     net.ada.wallet.set(coin, raida, Authenticity::from_bytes(healed.key.expose()), Origin::Healed);
     Ok(healed)
+}
+
+/// A healing of Ada's, by what was seen.
+fn begin(net: &mut Net, seen: &[Looked], (coin, raida, spared): (Coin, u8, &[u8])) -> Healing {
+    let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
+    let asker = Net::asker(&net.swarm, &net.ada);
+    Healing::new(net.now, &asker, (coin, raida, spared), right, &mut net.rng).unwrap()
 }
 
 /// Ada's key of a coin is not what the node has.
@@ -56,9 +61,7 @@ fn rkx_5_healing_goes_on_with_other_helpers() {
     let seen = look(&mut net);
     // All but four go down after they were looked at: the first that are asked say nothing.
     net.are((0..25).filter(|raida| ![3, 11, 18, 19].contains(raida)), Manner::Down);
-    let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
-    let asker = Net::asker(&net.swarm, &net.ada);
-    let healing = Healing::new(net.now, &asker, (coin, 3, &[]), right, &mut net.rng).unwrap();
+    let healing = begin(&mut net, &seen, (coin, 3, &[]));
     let healed = net.run(healing).unwrap();
     assert!(healed.helpers.iter().all(|helper| [11, 18, 19].contains(helper)), "{healed:?}");
 }
@@ -69,19 +72,14 @@ fn rkx_5_healing_that_fails_says_where() {
     let [coin, other] = net.ada.coins;
     lose(&mut net, coin, 3);
     let seen = look(&mut net);
-    let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
-    let healing = |net: &mut Net| {
-        let asker = Net::asker(&net.swarm, &net.ada);
-        Healing::new(net.now, &asker, (coin, 3, &[]), right, &mut net.rng).unwrap()
-    };
     // A node that is down, that says yes to everything, and nobody who helps.
     for (manner, said) in [(Manner::Down, Said::Silent), (Manner::Yes, Said::Lied(Lie::Malformed))] {
         net.are([3], manner);
-        let machine = healing(&mut net);
+        let machine = begin(&mut net, &seen, (coin, 3, &[]));
         assert_eq!(net.run(machine).err(), Some(HealingError::Node { raida: 3, said }));
     }
     net.are(0..25, Manner::Down);
-    let machine = healing(&mut net);
+    let machine = begin(&mut net, &seen, (coin, 3, &[]));
     let Err(HealingError::Helpers(report)) = net.run(machine) else { panic!("somebody helped") };
     assert_eq!(report.nodes.len(), 24, "every one was asked");
     // What cannot begin.
@@ -127,11 +125,9 @@ fn rkx_5_a_ticket_that_does_not_open_names_its_makers() {
     let seen = look(&mut net);
     net.are((0..25).filter(|raida| *raida != 3), Manner::Noise);
     net.are([5, 6], Manner::Honest);
-    let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
     let mut spared = Vec::new();
     let healed = loop {
-        let asker = Net::asker(&net.swarm, &net.ada);
-        let healing = Healing::new(net.now, &asker, (coin, 3, &spared), right, &mut net.rng).unwrap();
+        let healing = begin(&mut net, &seen, (coin, 3, &spared));
         match net.run(healing) {
             Ok(healed) => break healed,
             Err(HealingError::Tickets { raida: 3, helpers }) => {
@@ -151,9 +147,7 @@ fn rkx_5_a_healing_that_was_cut_short_is_found_again() {
     let coin = net.ada.coins[0];
     lose(&mut net, coin, 3);
     let seen = look(&mut net);
-    let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
-    let asker = Net::asker(&net.swarm, &net.ada);
-    let healing = Healing::new(net.now, &asker, (coin, 3, &[]), right, &mut net.rng).unwrap();
+    let healing = begin(&mut net, &seen, (coin, 3, &[]));
     let key = Authenticity::from_bytes(healing.key().expose());
     net.ada.wallet.try_key(coin, 3, key);
     net.are([3], Manner::Mute);
@@ -192,9 +186,7 @@ fn rkx_5_a_node_that_says_it_took_a_key_has_to_show_it() {
     let coin = net.ada.coins[0];
     lose(&mut net, coin, 3);
     let seen = look(&mut net);
-    let right = |coin, raida| seen.iter().any(|at| at.coin == coin && at.raida == raida && at.said.is_good());
-    let asker = Net::asker(&net.swarm, &net.ada);
-    let healing = Healing::new(net.now, &asker, (coin, 3, &[]), right, &mut net.rng).unwrap();
+    let healing = begin(&mut net, &seen, (coin, 3, &[]));
     let key = *healing.key().expose();
     net.are([3], Manner::Knowing(key));
     assert_eq!(net.run(healing).err(), Some(HealingError::Proof { raida: 3, said: Said::Lied(Lie::Malformed) }));

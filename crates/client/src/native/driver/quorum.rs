@@ -1,0 +1,51 @@
+//! Quorum secrets: what the engine wants done with the swarm, and shares that are taken back (rule RKX-5).
+
+use std::sync::PoisonError;
+
+use undertone_call::quorum::{Exchange, NoQuorum};
+use undertone_keys::CallId;
+use undertone_keys::quorum::QuorumSecret;
+
+use super::Driver;
+use crate::engine::{Event, Input};
+use crate::native::rng;
+use crate::native::swarm::SwarmFault;
+
+impl Driver {
+    /// Why a caller's offer cannot be met here, for people.
+    pub(super) fn cannot_meet(&self, offer: &[u8]) -> Option<String> {
+        match &self.enrolled {
+            Some(enrolled) => enrolled.can_meet(offer).err(),
+            None => Some(SwarmFault::NotEnrolled.to_string()),
+        }
+    }
+
+    /// Does with the swarm what a call has to have done.
+    pub(super) fn exchange(&mut self, call: CallId, request: u64, exchange: Exchange) {
+        let (enrolled, out, spoil) = (self.enrolled.clone(), self.shown.out.clone(), self.spoil_quorum);
+        let given = self.given.clone();
+        self.answers.spawn(async move {
+            let Some(enrolled) = enrolled else {
+                return Input::Exchanged { request, exchanged: Err(NoQuorum) };
+            };
+            let left = |set| given.lock().unwrap_or_else(PoisonError::into_inner).push(set);
+            let (mut exchanged, step) = enrolled.exchange(call, exchange, left).await;
+            if let (true, Ok(exchanged)) = (spoil, &mut exchanged) {
+                exchanged.secret = QuorumSecret::generate(&mut rng());
+            }
+            // Whoever reads no events does not miss it.
+            let _told = out.try_send(Event::Quorum(Box::new(step)));
+            Input::Exchanged { request, exchanged }
+        });
+    }
+
+    /// Takes shares back that nobody needs any more.
+    pub(super) fn withdraw(&mut self) {
+        let given = std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(enrolled) = self.enrolled.clone() else { return };
+        for set in given {
+            let enrolled = enrolled.clone();
+            self.keeping.spawn(async move { enrolled.withdraw(&set).await });
+        }
+    }
+}
