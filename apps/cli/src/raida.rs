@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use undertone_client::engine::QuorumStep;
+use undertone_client::engine::{QuorumPart, QuorumStep};
 use undertone_client::native::{Client, ClientError, HomeError, Looked, SwarmView};
 use undertone_client::swarm::{NodeReport, Said};
 use zeroize::Zeroizing;
@@ -204,18 +204,22 @@ pub(crate) fn step(step: &QuorumStep, every: bool, output: Output) {
     let (good, all) = (report.good(), report.nodes.len());
     let nodes: Vec<_> = report.nodes.iter().map(node_object).collect();
     let object = json!({
-        "event": "quorum", "step": if step.gave { "posted" } else { "fetched" }, "good": good, "need": report.need,
+        "event": "quorum", "step": step.part.as_str(), "good": good, "need": report.need,
         "nodes": nodes, "fault": step.fault,
     });
-    let mut text = match (&step.fault, step.gave) {
+    let mut text = match (&step.fault, step.part) {
         (Some(fault), _) => format!("No quorum secret: {fault}."),
-        (None, true) => {
+        (None, QuorumPart::Shared) => format!(
+            "Split the room's secret for somebody who comes: {good} of {all} nodes say that they keep a share, and any {} make it.",
+            report.need
+        ),
+        (None, QuorumPart::Drawn) => {
             format!(
                 "Split a new secret: {good} of {all} nodes say that they keep a share, and any {} make it.",
                 report.need
             )
         }
-        (None, false) => {
+        (None, QuorumPart::Fetched) => {
             format!("Fetched shares of {good} of {all} nodes: {} make the secret, and they do.", report.need)
         }
     };

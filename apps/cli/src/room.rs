@@ -44,8 +44,8 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
     }
     let rooms = client.rooms().await?;
     match command {
-        Room::Create { name, protection, invite, listener, moderator, keys, suite, audience } => {
-            let terms = match terms((*protection).into(), *keys, *suite, *audience) {
+        Room::Create { name, protection, invite, listener, moderator, keys, suite, audience, quorum } => {
+            let terms = match terms((*protection).into(), *keys, *suite, (*audience, *quorum)) {
                 Ok(terms) => terms,
                 Err(why) => {
                     output.event(&json!({ "event": "room_refused", "reason": why }), why);
@@ -72,6 +72,8 @@ pub(crate) async fn run(client: &Client, command: &Room, output: &Output) -> Res
                         suite.as_str(),
                         if list.terms.audience.is_some() {
                             "\nListeners have no part in that: each is given the keys by somebody who has."
+                        } else if list.terms.quorum {
+                            "\nA quorum secret is mixed in: whoever comes in has to be enrolled in the same swarm as you."
                         } else {
                             ""
                         }
@@ -122,7 +124,7 @@ fn terms(
     protection: Protection,
     keys: Option<KeysOption>,
     suite: Option<SuiteOption>,
-    audience: bool,
+    (audience, quorum): (bool, bool),
 ) -> Result<Terms, &'static str> {
     let suite = suite.map(|suite| match suite {
         SuiteOption::P256 => GroupSuite::P256,
@@ -134,13 +136,18 @@ fn terms(
             Err("with --protection hop each connection to the relay has its own keys: leave --keys and --suite out")
         }
         (_, Some(KeysOption::Host), Some(_)) => Err("--suite is for rooms with --keys mls"),
+        (Protection::Hop, None, None) | (_, Some(KeysOption::Host), None) if quorum => {
+            Err("--quorum is for rooms with --keys mls: elsewhere keys go by letter, and it would protect none of them")
+        }
+        _ if audience && quorum => Err("an audience is given its keys by letter, which --quorum does not protect: choose one"),
         (Protection::Hop, None, None) | (_, Some(KeysOption::Host), None) if audience => {
             Err("--audience is for rooms with --keys mls: elsewhere listeners cost no more than others")
         }
         (Protection::Hop, None, None) | (_, Some(KeysOption::Host), None) => Ok(Terms::room(protection)),
         (_, Some(KeysOption::Mls) | None, suite) => {
             let terms = Terms::mls(suite.unwrap_or(GroupSuite::X25519));
-            Ok(if audience { terms.with_audience() } else { terms })
+            let terms = if audience { terms.with_audience() } else { terms };
+            Ok(if quorum { terms.with_quorum() } else { terms })
         }
     }
 }
@@ -243,7 +250,7 @@ fn object(event: &str, list: &AccessList) -> Value {
     json!({
         "event": event, "room": list.room.to_string(), "name": list.name, "creator": list.creator.as_str(),
         "protection": list.terms.protection.as_str(), "audience": list.terms.audience.is_some(),
-        "version": list.version, "members": members,
+        "quorum": list.terms.quorum, "version": list.version, "members": members,
     })
 }
 
@@ -260,6 +267,7 @@ fn text(view: &RoomView, me: &undertone_client::UserId) -> String {
     let list = view.access.list();
     let id: String = list.room.to_string().chars().take(8).collect();
     let protection = match list.terms.protection {
+        Protection::Blind | Protection::Echo if list.terms.quorum => "blind, with a quorum secret",
         Protection::Blind | Protection::Echo => "blind",
         Protection::Hop => "hop: the relay hears",
     };

@@ -7,16 +7,22 @@ use undertone_keys::quorum::QuorumSecret;
 pub const LONGEST: usize = 1_024;
 
 /// What has to be done with a swarm for a call.
-#[derive(Clone, PartialEq, Eq)]
 pub enum Exchange {
     /// The callee's: draw a secret and leave its shares for the caller.
     Give {
         /// What the caller says of the swarm and of itself.
         offer: Vec<u8>,
     },
-    /// The caller's: put the secret together.
+    /// A room member's: leave shares of this secret for whoever asks.
+    Share {
+        /// What the asker says of the swarm and of itself.
+        offer: Vec<u8>,
+        /// The secret of the room's group.
+        secret: QuorumSecret,
+    },
+    /// The caller's or the asker's: put the secret together.
     Take {
-        /// What the callee says of where its shares are.
+        /// What the other says of where its shares are.
         set: Vec<u8>,
     },
 }
@@ -25,6 +31,7 @@ impl core::fmt::Debug for Exchange {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Give { .. } => "Give",
+            Self::Share { .. } => "Share",
             Self::Take { .. } => "Take",
         })
     }
@@ -32,9 +39,9 @@ impl core::fmt::Debug for Exchange {
 
 /// What an exchange brought.
 pub struct Exchanged {
-    /// The secret, which is mixed into the call's key.
+    /// The secret, which is mixed into the call's key or the room's group.
     pub secret: QuorumSecret,
-    /// For the caller, where the shares are; empty where the secret was taken.
+    /// For the other side, where the shares are; empty where the secret was taken.
     pub set: Vec<u8>,
     /// Over which nodes.
     pub nodes: QuorumNodes,

@@ -33,7 +33,7 @@ fn let_in(world: &mut World, eve: usize, moderate: bool) {
     members.sort_by(|a, b| a.user.cmp(&b.user));
     let forged = honest.next(members, here.address.clone(), undertone_keys::WallTime::from_unix(2));
     let forged = Access::sign(forged, &here.identity).unwrap();
-    let (room, join) = (forged.list().room, Input::JoinRoom { access: Box::new(forged) });
+    let (room, join) = (forged.list().room, Input::JoinRoom { access: Box::new(forged), quorum: None });
     let engine = &mut world.devices[eve].engine;
     engine.handle_input(world.now, join, &mut world.rng);
     assert!(matches!(engine.poll_output(), Some(Output::Enter(_))));

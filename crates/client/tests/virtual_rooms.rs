@@ -225,7 +225,7 @@ fn grp_8_ghost_member_with_a_grant_is_heard_by_nobody_and_gets_no_key() {
     world.devices[DAVE].heard_from.clear();
     world.now = undertone_keys::Time::from_millis(world.now.as_millis() + 2_000);
     let old = Box::new(world.access[0].clone());
-    world.input(DAVE, Input::JoinRoom { access: old });
+    world.input(DAVE, Input::JoinRoom { access: old, quorum: None });
     let granted = Ok(world.room_grant(DAVE, rights));
     world.input(DAVE, Input::Entered { room, granted });
     world.run(1000);

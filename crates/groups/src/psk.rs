@@ -1,4 +1,4 @@
-//! Pre-shared keys that come from elsewhere: a quorum secret, or the key of a group that this one follows.
+//! Pre-shared keys that come from elsewhere: a quorum secret ([`quorum`](crate::quorum)), or the key of a group that this one follows.
 //!
 //! Whoever does not have the key can neither make nor follow an epoch that it is mixed into.
 
@@ -27,6 +27,11 @@ impl PskId {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// That of a quorum secret.
+    pub(crate) fn of_quorum(id: &[u8; 32]) -> Self {
+        Self(id.to_vec())
     }
 
     pub(crate) fn mls(&self) -> Psk {

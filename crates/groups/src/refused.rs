@@ -42,8 +42,8 @@ pub enum Refused {
     /// The group context says other terms than the group was made with, or other terms than were agreed on.
     #[error("NEG-1: the terms of the group are others")]
     Terms,
-    /// The terms say that a quorum secret is mixed in, and a commit, or the Welcome to it, mixes in none.
-    #[error("NEG-1: the quorum secret is not mixed in")]
+    /// The terms say which quorum secret is mixed in, and a commit, or the Welcome to it, does not mix it in.
+    #[error("NEG-1: the group's quorum secret is not mixed in")]
     Quorum,
     /// A commit mixes in a key that nobody else was given.
     #[error("MLS-1: a commit mixes in a key that is not the group's")]

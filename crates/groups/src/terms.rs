@@ -1,11 +1,15 @@
 //! What cannot change while a group exists (rule NEG-1): it stands in the group context, so that nobody joins, and no epoch begins,
 //! with anything else.
 
-use minicbor::{Decode, Encode};
+use minicbor::data::Type;
+use minicbor::decode::Error as DecodeError;
+use minicbor::encode::{Error as EncodeError, Write};
+use minicbor::{Decode, Decoder, Encode, Encoder};
 use openmls::extensions::{Extension, ExtensionType, Extensions, UnknownExtension};
 use openmls::group::GroupContext;
 use undertone_keys::cbor;
 
+use crate::quorum::QuorumId;
 use crate::suite::Suite;
 
 /// The type of our extension of the group context, out of MLS's private range.
@@ -43,6 +47,36 @@ pub enum KeyIdLayout {
     Rfc9605,
 }
 
+/// Whether a quorum secret is mixed into every commit, as an external pre-shared key. CBOR: `false`, `true`, or the id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Quorum {
+    /// None is.
+    None,
+    /// One is, which whoever makes the group draws: so people agree on it. No group says this of itself.
+    Awaited,
+    /// This one is: so a group's context says it.
+    Known(QuorumId),
+}
+
+impl<C> Encode<C> for Quorum {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), EncodeError<W::Error>> {
+        match self {
+            Self::None => e.bool(false)?.ok(),
+            Self::Awaited => e.bool(true)?.ok(),
+            Self::Known(id) => id.encode(e, ctx),
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Quorum {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, DecodeError> {
+        match d.datatype()? {
+            Type::Bytes => QuorumId::decode(d, ctx).map(Self::Known),
+            _ => Ok(if d.bool()? { Self::Awaited } else { Self::None }),
+        }
+    }
+}
+
 /// The terms of a group. CBOR map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(map)]
@@ -65,13 +99,13 @@ pub struct Terms {
     /// Format of sealed frames.
     #[n(5)]
     pub frame_format: u8,
-    /// Whether a quorum secret is mixed in, as an external pre-shared key.
+    /// Whether a quorum secret is mixed in, and which.
     #[n(6)]
-    pub quorum: bool,
+    pub quorum: Quorum,
 }
 
 impl Terms {
-    /// The terms of a group of this version.
+    /// The terms of a group of this version. `quorum`: one is to be mixed in.
     #[must_use]
     pub const fn new(protection: Protection, suite: Suite, quorum: bool) -> Self {
         Self {
@@ -81,7 +115,26 @@ impl Terms {
             suite,
             key_ids: KeyIdLayout::Rfc9605,
             frame_format: 1,
-            quorum,
+            quorum: if quorum { Quorum::Awaited } else { Quorum::None },
+        }
+    }
+
+    /// Whether a group that says these of itself is one that people agreed on with `self`: which quorum secret there is, where there
+    /// is to be one, they do not say.
+    #[must_use]
+    pub fn are_met_by(&self, group: &Self) -> bool {
+        let quorum = match (self.quorum, group.quorum) {
+            (Quorum::Awaited, Quorum::Known(id)) => Quorum::Known(id),
+            (quorum, _) => quorum,
+        };
+        Self { quorum, ..*self } == *group && group.quorum != Quorum::Awaited
+    }
+
+    /// Which quorum secret every commit mixes in.
+    pub(crate) const fn quorum_id(&self) -> Option<&QuorumId> {
+        match &self.quorum {
+            Quorum::Known(id) => Some(id),
+            Quorum::None | Quorum::Awaited => None,
         }
     }
 
@@ -100,7 +153,7 @@ impl Terms {
         let (Some(Extension::Unknown(EXTENSION, UnknownExtension(bytes))), None) = (all.next(), all.next()) else {
             return None;
         };
-        cbor::decode(bytes).ok().filter(|terms: &Self| terms.format == FORMAT)
+        cbor::decode(bytes).ok().filter(|terms: &Self| terms.format == FORMAT && terms.quorum != Quorum::Awaited)
     }
 }
 

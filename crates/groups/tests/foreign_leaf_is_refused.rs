@@ -226,7 +226,15 @@ fn neg_1_a_commit_without_the_quorum_secret_is_refused() {
     let (info, tree) = ada.public();
     let key = Key::draw();
     let credential = key.credential(&eve, &eve.identity, JOIN);
-    let (_, commit) = Mallory::join(&info, &tree, key, credential);
+    let (_, commit) = Mallory::join(&info, &tree, key.clone(), credential.clone());
+    assert_eq!(refusal(&mut ada, &commit), Refused::Quorum);
+    // Nor is any other key that both have the group's quorum secret.
+    let id = PskId::new(b"another").unwrap();
+    let writes =
+        psk::register(&ada.store, &mut ada.rng, &id, &undertone_keys::Secret::from_slice(&[5; 32]).unwrap()).unwrap();
+    ada.write(writes);
+    let other = Some((id.as_bytes(), [5; 32]));
+    let (_, commit) = Mallory::join_with(other, capabilities(), &info, &tree, key, credential);
     assert_eq!(refusal(&mut ada, &commit), Refused::Quorum);
 }
 

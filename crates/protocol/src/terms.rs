@@ -140,7 +140,8 @@ impl Terms {
     pub fn are_of_a_room(&self) -> bool {
         let terms = match (self.group_suite, self.audience) {
             (None, _) => Self::room(self.protection),
-            (Some(suite), None) => Self::mls(suite),
+            (Some(suite), None) => Self { quorum: self.quorum, ..Self::mls(suite) },
+            // Its listeners are given keys by letter: what is mixed in would not protect those.
             (Some(suite), Some(Audience::Served)) => Self::mls(suite).with_audience(),
         };
         self.is_shared() && *self == terms
@@ -231,10 +232,11 @@ mod tests {
             );
             assert!(!Terms { key_source: KeySource::Host, ..terms }.are_of_a_room());
             assert!(!Terms { group_suite: None, ..terms }.are_of_a_room());
-            assert!(!Terms { quorum: true, ..terms }.are_of_a_room());
-            let before = terms.with_audience();
+            let (before, with) = (terms.with_audience(), terms.with_quorum());
             assert!(before.are_of_a_room() && before.max_listed() > before.max_members());
-            for terms in [terms, before] {
+            assert!(with.are_of_a_room() && !with.are_of_a_call());
+            assert!(!with.with_audience().are_of_a_room(), "what listeners are given goes by letter");
+            for terms in [terms, before, with] {
                 assert_eq!(cbor::decode::<Terms>(&cbor::encode(&terms)), Ok(terms));
             }
         }
@@ -242,6 +244,7 @@ mod tests {
             assert!(Terms::room(protection).are_of_a_room() && !Terms::room(protection).are_of_a_call());
             assert!(Terms::one_to_one(protection).are_of_a_call() && !Terms::one_to_one(protection).are_of_a_room());
             assert!(!Terms::room(protection).with_audience().are_of_a_room(), "a host knows everybody");
+            assert!(!Terms::room(protection).with_quorum().are_of_a_room(), "what a host hands out goes by letter");
         }
         assert!(!Terms::room(Protection::Echo).are_of_a_room());
     }

@@ -32,16 +32,16 @@ pub mod client;
 pub mod coin;
 pub mod coin_file;
 pub mod command;
-pub mod frame;
 pub mod header;
 pub mod labels;
-mod legacy_crypto;
 pub mod month;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod quorum;
+mod sealing;
 pub mod sixteen;
 pub mod status;
 pub mod swarm;
-pub mod ticket;
 pub mod wallet;
+
+pub use sealing::{frame, ticket};

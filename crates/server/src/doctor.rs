@@ -29,7 +29,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(what: &'static str, result: Result<String, String>) -> Self {
+    pub(crate) fn new(what: &'static str, result: Result<String, String>) -> Self {
         let good = result.is_ok();
         let (Ok(seen) | Err(seen)) = result;
         Self { what, good, seen }
@@ -50,7 +50,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut runs = false;
     if data.exists() {
-        runs = is_in_use(data);
+        runs = holds(&data.join("lock"));
         findings.push(Finding::new("data folder", folder(data)));
         findings.push(Finding::new("room", room(data)));
         findings.push(Finding::new("keys", keys(data, config.domain.as_deref())));
@@ -72,13 +72,13 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether a server holds the folder. A shared lock for an instant: another doctor may look at the same time.
-fn is_in_use(data: &Path) -> bool {
-    let lock = File::open(data.join("lock"));
+/// Whether a server or node has this file or folder locked. A shared lock for an instant: another doctor may look at the same time.
+pub(crate) fn holds(path: &Path) -> bool {
+    let lock = File::open(path);
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
-fn folder(data: &Path) -> Result<String, String> {
+pub(crate) fn folder(data: &Path) -> Result<String, String> {
     let at = data.display();
     let about = fs::metadata(data).map_err(|error| format!("{at}: {error}"))?;
     if !about.is_dir() {
@@ -92,7 +92,7 @@ fn folder(data: &Path) -> Result<String, String> {
 }
 
 /// A full disk and a folder of somebody else's show when something is written.
-fn room(data: &Path) -> Result<String, String> {
+pub(crate) fn room(data: &Path) -> Result<String, String> {
     let path = data.join("doctor.partial");
     let write = || {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
@@ -183,7 +183,7 @@ fn reached_at(listen: SocketAddr) -> SocketAddr {
 }
 
 /// The server holds its folder: does it hold its port?
-fn answers(listen: SocketAddr) -> Result<String, String> {
+pub(crate) fn answers(listen: SocketAddr) -> Result<String, String> {
     let at = reached_at(listen);
     if at.port() == 0 {
         return Ok("a server runs on this folder, on a port of its choice".into());
@@ -201,7 +201,7 @@ fn answers(listen: SocketAddr) -> Result<String, String> {
     }
 }
 
-fn free(listen: SocketAddr) -> Result<String, String> {
+pub(crate) fn free(listen: SocketAddr) -> Result<String, String> {
     let at = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse => format!("{listen} is taken: stop what uses it, or choose another with --listen"),
         io::ErrorKind::PermissionDenied => format!("this user may not listen at {listen}: choose a port above 1023"),

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use undertone_keys::AccessToken;
 use undertone_keys::digest::sha256;
+use undertone_server::doctor::Finding;
 use undertone_server::signal::wall_time;
 use undertone_server::store::{Accounts, Devices, Sqlite};
 use undertone_server::witness::{LogAddress, Options, Report, Watch};
@@ -238,8 +239,13 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
 
 async fn doctor(options: &Serve) -> anyhow::Result<()> {
     let findings = undertone_server::doctor::examine(&configuration(options)?).await;
-    for finding in &findings {
-        if options.json {
+    report(&findings, options.json)
+}
+
+/// Prints what was looked at. An error where something is amiss.
+fn report(findings: &[Finding], json: bool) -> anyhow::Result<()> {
+    for finding in findings {
+        if json {
             let object = serde_json::json!({ "what": finding.what, "good": finding.good, "seen": finding.seen });
             println!("{object}");
         } else {
@@ -248,7 +254,7 @@ async fn doctor(options: &Serve) -> anyhow::Result<()> {
         }
     }
     let amiss = findings.iter().filter(|finding| !finding.good).count();
-    if !options.json {
+    if !json {
         println!("{} looked at, {amiss} amiss", findings.len());
     }
     if amiss > 0 {

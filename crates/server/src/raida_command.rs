@@ -20,6 +20,8 @@ pub(crate) enum Raida {
 One port, UDP and TCP. The profile `strict` is the default; `compat` in the configuration serves peers that need the protocol as it is
 documented, and lets anybody take coins over: docs/spec/raida.md has the differences.")]
     Serve(Options),
+    /// Look at everything a node needs, and say what to do about what is amiss; a node that runs is not disturbed.
+    Doctor(Options),
     /// Serve all nodes of a swarm in one process, for trying out and for demonstrations.
     #[command(after_help = "Example:
   undertone-server raida swarm --data swarm --wallets 2
@@ -162,6 +164,10 @@ fn open(config: RaidaConfig) -> anyhow::Result<(RaidaConfig, Coins)> {
 pub(crate) async fn run(command: Raida) -> anyhow::Result<()> {
     match command {
         Raida::Serve(options) => serve(options).await,
+        Raida::Doctor(options) => {
+            let findings = raida::doctor::examine(&configuration(&options)?);
+            crate::report(&findings, options.json)
+        }
         Raida::Swarm(options) => swarm(options).await,
         Raida::Coins { command } => coins(command),
     }

@@ -22,6 +22,7 @@ pub(crate) enum Room {
   undertone room create team --invite bob --invite carol@example.org --listener erin
   undertone room create pair --keys host             one of you hands out the keys, as in rooms made before
   undertone room create vault --suite x-wing         keys that a quantum computer does not open
+  undertone room create vault --quorum               a secret from a swarm of key servers in its keys
   undertone room create talk --audience --invite bob  thousands may listen
   undertone room create radio --protection hop       the relay can hear this one, and everybody is told so")]
     Create {
@@ -39,6 +40,10 @@ pub(crate) enum Room {
         /// Listeners are an audience, for ever: there may be thousands, whom only those see who speak or moderate. With --keys mls.
         #[arg(long)]
         audience: bool,
+        /// A secret that goes round over a swarm of key servers is mixed into its keys, for ever: only devices that are enrolled in that
+        /// swarm come in. With --keys mls, and without --audience.
+        #[arg(long)]
+        quorum: bool,
         /// Somebody who may come in and speak.
         #[arg(long, value_name = "NAME")]
         invite: Vec<String>,
@@ -90,6 +95,7 @@ A server looks up a thousand names at once, and twenty a second after that: put 
   undertone room join team
   undertone room join team --wav-in hello.wav --wav-out heard.wav --seconds 30
   undertone room join radio --allow-hop
+  undertone room join vault --require-quorum
 
 Whoever is not on the list gives the room's whole id: those who may let them in are asked, and it goes in when they do.
 
@@ -132,6 +138,9 @@ pub(crate) struct JoinRoom {
     /// Go in only if the room's keys come from there.
     #[arg(long, value_enum)]
     pub(crate) keys: Option<KeysOption>,
+    /// Go in only if a secret from a swarm of key servers is mixed into the room's keys.
+    #[arg(long)]
+    pub(crate) require_quorum: bool,
     /// Take commands from stdin, one a line.
     #[arg(long)]
     pub(crate) commands: bool,

@@ -270,7 +270,7 @@ fn off(client: &Client, access: &Access) -> Result<(Value, String), ClientError>
         "event": "room_explained", "on": false, "room": list.room.to_string(), "name": list.name,
         "creator": list.creator.as_str(), "protection": list.terms.protection.as_str(), "key": source.as_str(),
         "suite": list.terms.group_suite.map(GroupSuite::as_str), "audience": list.terms.audience.is_some(),
-        "version": list.version, "signer": list.signer.user.as_str(), "members": members,
+        "quorum": list.terms.quorum, "version": list.version, "signer": list.signer.user.as_str(), "members": members,
     });
     Ok((object, text))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use undertone_client::group::{Event, How, Lie, Member, Reason, Standpoint, Suite};
-use undertone_client::room::GroupExplained;
+use undertone_client::room::{GroupExplained, QuorumExplained};
 
 use crate::output::Output;
 
@@ -116,7 +116,7 @@ fn reason_words(reason: &Reason) -> String {
         Reason::Malformed => "the server refuses what this device makes".to_owned(),
         Reason::NoInfo => "the server has nothing to come in by".to_owned(),
         Reason::Refused(why) => format!("somebody or something in the group is not right ({why})"),
-        Reason::Psk => "a secret that belongs to it is missing here".to_owned(),
+        Reason::Psk => "the secret that is mixed into them is missing here so far".to_owned(),
         Reason::Junk => "somebody has broken the group for those who come later; a new call mends that".to_owned(),
         Reason::Forked => "this device is led into another group than the others, again and again".to_owned(),
         _ => "for a reason that this program does not know".to_owned(),
@@ -169,7 +169,39 @@ pub(super) fn object(group: &GroupExplained) -> Value {
             "sent": group.spent.sent, "uploads": group.spent.uploads, "received": group.spent.received,
             "epochs": group.spent.epochs,
         },
+        "quorum": group.quorum.as_ref().map(quorum_object),
     })
+}
+
+fn quorum_object(quorum: &QuorumExplained) -> Value {
+    let by = quorum.by.as_ref().map(|by| json!({ "user": by.user.as_str(), "device": by.device.to_string() }));
+    let nodes = quorum.nodes;
+    json!({
+        "threshold": nodes.map(|of| of.threshold), "nodes": nodes.map(|of| of.nodes), "good": nodes.map(|of| of.good),
+        "by": by, "given": quorum.given, "lacks": quorum.lacks,
+    })
+}
+
+/// Over how many nodes the secret in the keys came, and in which epoch it is.
+fn quorum_words(quorum: &QuorumExplained, epoch: Option<u64>) -> String {
+    if quorum.lacks {
+        return "this device has no secret so far: it asks those who are in".to_owned();
+    }
+    let Some(epoch) = epoch else { return "this device is in no epoch so far".to_owned() };
+    let over = match &quorum.nodes {
+        Some(of) => format!("{} of {} nodes, at epoch {epoch}", of.threshold, of.nodes),
+        None => format!("in this device alone so far, at epoch {epoch}"),
+    };
+    let from = match &quorum.by {
+        Some(by) => format!("{} gave it to this device", by.user.display()),
+        None => "this device drew it, or had it when it was started".to_owned(),
+    };
+    let given = match quorum.given {
+        0 => String::new(),
+        1 => "; it gave it to one other".to_owned(),
+        others => format!("; it gave it to {others} others"),
+    };
+    format!("{over}\n             {from}{given}")
 }
 
 /// The rows about it, for people: names and words.
@@ -201,6 +233,9 @@ pub(super) fn rows(group: &GroupExplained) -> Vec<(&'static str, String)> {
     }
     if !members.is_empty() {
         rows.push(("can open", members));
+    }
+    if let Some(quorum) = &group.quorum {
+        rows.push(("quorum:", quorum_words(quorum, group.epoch)));
     }
     let spent = &group.spent;
     rows.push((

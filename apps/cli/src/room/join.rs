@@ -84,6 +84,17 @@ pub(super) async fn join(client: &Client, options: &JoinRoom, output: Output) ->
         online.stop().await;
         return Ok(Done::Badly);
     }
+    if options.require_quorum && !list.terms.quorum {
+        output.event(
+            &json!({ "event": "quorum_refused", "room": list.room.to_string() }),
+            &format!(
+                "No quorum secret is mixed into the keys of {}. Without --require-quorum you go in all the same.",
+                list.name
+            ),
+        );
+        online.stop().await;
+        return Ok(Done::Badly);
+    }
     online.forward_secrecy(!options.no_forward_secrecy).await?;
     online.join_room(&list.room.to_string(), sound).await?;
     stay(client, online, options, output).await
@@ -297,11 +308,11 @@ fn report(client: &Client, event: &Event, output: Output, inside: &mut Inside) {
                     "event": "room_entered", "room": info.room.to_string(), "name": info.name,
                     "call": info.call.to_string(), "creator": info.creator.as_str(),
                     "protection": info.protection.as_str(), "role": role(info.rights),
-                    "key": info.keys.as_str(),
+                    "key": info.keys.as_str(), "quorum": info.quorum,
                     "forward_secrecy": info.forward_secrecy,
                 }),
                 &format!(
-                    "In the room {}, {}.\nKeys: m mute, w who is in, : a command, q leave.",
+                    "In the room {}, {}.{}\nKeys: m mute, w who is in, : a command, q leave.",
                     info.name,
                     match info.keys {
                         RoomKeySource::Mls => {
@@ -309,7 +320,8 @@ fn report(client: &Client, event: &Event, output: Output, inside: &mut Inside) {
                         }
                         RoomKeySource::Host => "blind: only those who are in can open what is said",
                         RoomKeySource::Hop => "hop: THE RELAY CAN HEAR IT TOO",
-                    }
+                    },
+                    if info.quorum { "\nA quorum secret from a swarm of key servers is mixed into them." } else { "" }
                 ),
             );
             inside.info = Some((**info).clone());
@@ -462,6 +474,15 @@ fn report_room(event: &RoomEvent, output: Output, inside: &mut Inside) {
         RoomEvent::Asked { index } => {
             output.event(&json!({ "event": "key_asked", "index": index }), "");
         }
+        RoomEvent::WrongQuorum { by } => {
+            output.event(
+                &json!({ "event": "wrong_quorum", "user": by.user.as_str(), "device": by.device.to_string() }),
+                &format!(
+                    "{} gave this device a quorum secret that is not the room's. Somebody else is asked.",
+                    by.user.display()
+                ),
+            );
+        }
         RoomEvent::Group(event) => group::report(event, output),
         RoomEvent::Epoch(epoch) => {
             inside.epoch = Some(epoch.0);
@@ -480,6 +501,10 @@ const fn over(outcome: Outcome) -> &'static str {
         Outcome::RefusedByProof => "Left: somebody is in the room who could not be proven to belong there.",
         Outcome::Taken => "You have come in with this device from elsewhere.",
         Outcome::Offline => "The relay was away for too long.",
+        Outcome::NoQuorum => {
+            "Left: nobody in the room could give this device the quorum secret that is mixed into its keys. `undertone raida check` shows \
+             whether the nodes know this device, and those who are in see with `undertone room explain` whether they have it."
+        }
         _ => "The room is over for you.",
     }
 }

@@ -14,6 +14,8 @@ use undertone_protocol::group::Cause;
 use undertone_protocol::{Access, Rights};
 use undertone_transparency::{Standing, TrustedPeer};
 
+use crate::quorum::{Exchange, Exchanged, NoQuorum};
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -95,6 +97,13 @@ pub enum Input {
         /// What the key gave, or why it did not.
         answer: Result<Answer, Refused>,
     },
+    /// The answer to [`Output::Exchange`].
+    Exchanged {
+        /// The request's number.
+        request: u64,
+        /// What came of it.
+        exchanged: Result<Exchanged, NoQuorum>,
+    },
     /// The answer to [`Output::Compare`].
     Compared(Compared),
     /// The ring did not take a sender of [`Output::Admit`]: its numbers were used before.
@@ -151,6 +160,18 @@ pub enum Output {
         request: u64,
         /// What is asked.
         question: Question,
+    },
+    /// Do this with the swarm, for [`Input::Exchanged`] (rule RKX-5).
+    Exchange {
+        /// To be repeated.
+        request: u64,
+        /// What.
+        exchange: Exchange,
+    },
+    /// Take shares back from the swarm that nobody needs any more.
+    TakeBack {
+        /// Which.
+        set: Vec<u8>,
     },
     /// Compare what a member was shown of the key directory's log with what this device was shown, for
     /// [`Input::Compared`].
@@ -238,6 +259,8 @@ pub enum Leaving {
     Removed,
     /// There is no host, and nobody who could follow it.
     HostGone,
+    /// The room's quorum secret could not be had: no member gave it, or not over enough nodes (rule RKX-5).
+    NoQuorum,
 }
 
 /// What people see.
@@ -289,6 +312,11 @@ pub enum Event {
     },
     /// This device seals under this epoch now.
     Epoch(Epoch),
+    /// Somebody gave this device a quorum secret that is not the room's; another member is asked.
+    WrongQuorum {
+        /// Who.
+        by: Address,
+    },
     /// Something happened in the call's MLS group.
     Group(undertone_groups::member::Event),
 }

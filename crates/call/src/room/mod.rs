@@ -49,7 +49,7 @@ pub use audience::AudienceExplained;
 pub use interface::{Compared, Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
 pub use keys::{Explanation, KeysReport, LetterCount, OpenedEpoch, Present, Requests};
-pub use mls::GroupExplained;
+pub use mls::{GroupExplained, QuorumExplained};
 use policy::GroupPolicy;
 use roster::{Known, Seat};
 pub use signal::{EpochKey, KeySignal, ListenersKey, RosterNews};
@@ -92,6 +92,8 @@ pub struct RoomCall {
     keys: Keys,
     mls: Option<Box<mls::Mls>>,
     listening: Option<Box<audience::Listening>>,
+    /// What this device says of its swarm, where a quorum secret is mixed in.
+    quorum_offer: Vec<u8>,
     /// Since when this device goes by its list.
     access_since: Time,
     forward_secrecy: bool,
@@ -128,6 +130,7 @@ impl RoomCall {
             keys: Keys::default(),
             mls: None,
             listening: None,
+            quorum_offer: Vec::new(),
             access_since: Time::ZERO,
             forward_secrecy: true,
             received: LetterCount::default(),
@@ -145,6 +148,9 @@ impl RoomCall {
                 self.keys.ask_no_more();
                 if let Some(listening) = &mut self.listening {
                     listening.joined();
+                }
+                if let Some(quorum) = self.mls.as_mut().and_then(|mls| mls.quorum.as_mut()) {
+                    quorum.joined();
                 }
             }
             Input::Joined { index, members, others, wall } => {
@@ -185,6 +191,7 @@ impl RoomCall {
             Input::NotAdmitted { index } => self.gone(now, index, Refusal::Join),
             Input::NotInstalled { epoch } => self.not_installed(now, epoch),
             Input::Answered { request, answer } => self.key_answered(now, request, answer, rng),
+            Input::Exchanged { request, exchanged } => self.quorum_exchanged(request, exchanged),
             Input::Compared(compared) => self.compared(compared),
             Input::HandOver { leaves } => self.hand_over(leaves, rng),
             Input::Tick => self.tick_roster(now),

@@ -284,13 +284,35 @@ pub struct CallInfo {
     pub quorum: Option<QuorumNodes>,
 }
 
+/// What was to be done with a quorum secret's shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuorumPart {
+    /// Leave those of a new secret at the nodes.
+    Drawn,
+    /// Leave those of a room's secret, for somebody who comes.
+    Shared,
+    /// Put the secret together.
+    Fetched,
+}
+
+impl QuorumPart {
+    /// The word for it in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drawn | Self::Shared => "posted",
+            Self::Fetched => "fetched",
+        }
+    }
+}
+
 /// What came of a quorum secret's shares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumStep {
     /// For which call.
     pub call: CallId,
-    /// They were posted; otherwise they were fetched.
-    pub gave: bool,
+    /// What was to be done with them.
+    pub part: QuorumPart,
     /// What each node did.
     pub report: Report,
     /// Why there is no secret, for people.
@@ -312,6 +334,8 @@ pub struct RoomInfo {
     pub protection: Protection,
     /// Where its keys come from.
     pub keys: RoomKeySource,
+    /// A quorum secret is mixed into them (rule RKX-5).
+    pub quorum: bool,
     /// What this device may do.
     pub rights: Rights,
     /// Keys are sealed to a key of each join, or are handed out by nobody; `false`: to this device's own key (rule GRP-7).

@@ -95,6 +95,7 @@ impl Engine {
                 creator: list.creator.clone(),
                 protection: media.protection,
                 keys: source,
+                quorum: list.terms.quorum,
                 rights: room.rights(),
                 forward_secrecy: room.has_forward_secrecy() || (source != RoomKeySource::Host && !room.only_listens()),
             },

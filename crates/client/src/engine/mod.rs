@@ -46,7 +46,7 @@ use undertone_transparency::TrustedPeer;
 pub use counters::{KeyCounters, MemberCounters, RECOVERY_BOUNDS, ReasonTimes, Recoveries, SourceCounters};
 use door::Door;
 use echo::Sounding;
-pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, QuorumStep, RoomInfo, Side};
+pub use event::{Alarm, CallInfo, Event, Heard, MediaStats, Owed, QuorumPart, QuorumStep, RoomInfo, Side};
 pub use explain::{HeldEpoch, RoomExplained, RoomKeySource};
 pub use gossip::Compared;
 use gossip::Comparing;
@@ -132,6 +132,8 @@ pub enum Input {
     JoinRoom {
         /// The newest version known.
         access: Box<Access>,
+        /// What this device says of its swarm, where the room has a quorum secret (rule RKX-5).
+        quorum: Option<Vec<u8>>,
     },
     /// The answer to [`Output::Enter`].
     Entered {
@@ -207,7 +209,7 @@ pub enum NotEntered {
     Refused(String),
 }
 
-/// Questions to the device's key have numbers from here on where a room asks, and below it where a call does.
+/// Questions to the device's key, and exchanges with its swarm, have numbers from here on where a room asks, and below it where a call does.
 const ROOM_QUESTIONS: u64 = 1 << 63;
 
 /// What is to be done, in order.
@@ -232,6 +234,11 @@ pub enum Output {
         request: u64,
         /// What.
         exchange: Exchange,
+    },
+    /// Take shares back from the swarm that nobody needs any more.
+    TakeBack {
+        /// Which.
+        set: Vec<u8>,
     },
     /// Compare what a peer was shown of the key directory's log with what this device was shown, for [`Input::Compared`] (rule KT-13).
     Compare {
@@ -339,6 +346,9 @@ pub struct Engine {
     media: Option<Media>,
     /// The room that the media belong to, if it is one.
     room: Option<Box<RoomCall>>,
+    /// What the room has asked of the swarm and is not done, by the number that the shell knows it by: a later room counts anew.
+    room_exchanges: BTreeMap<u64, u64>,
+    next_exchange: u64,
     /// This device's MLS groups, while no room has them.
     groups: Option<Store>,
     /// What the disk did not take of them.
@@ -379,6 +389,8 @@ impl Engine {
             phone,
             media: None,
             room: None,
+            room_exchanges: BTreeMap::new(),
+            next_exchange: ROOM_QUESTIONS,
             groups: None,
             groups_owed: None,
             entering: None,
@@ -421,6 +433,11 @@ impl Engine {
             Input::Dial { peer, protection, legacy, quorum } => {
                 self.dial(now, peer, (protection, legacy, quorum), rng);
             }
+            Input::Exchanged { request, exchanged } if request >= ROOM_QUESTIONS => {
+                if let Some(request) = self.room_exchanges.remove(&request) {
+                    self.room(now, RoomInput::Exchanged { request, exchanged }, rng);
+                }
+            }
             Input::Exchanged { request, exchanged } => {
                 self.phone(now, undertone_call::Input::Exchanged { request, exchanged }, rng);
             }
@@ -444,7 +461,7 @@ impl Engine {
                     self.path_news(now, news, rng);
                 }
             }
-            Input::JoinRoom { access } => self.join_room(*access),
+            Input::JoinRoom { access, quorum } => self.join_room(*access, quorum),
             Input::Entered { room, granted } => self.entered(now, room, granted, rng),
             Input::Access { room, access } => self.access_fetched(now, room, access.map(|access| *access), rng),
             Input::Tree { call, epoch, tree } => self.tree_fetched(now, call, (epoch, tree), rng),

@@ -37,15 +37,20 @@ fn renewal(now: Time, wall: WallTime, expires: WallTime) -> Time {
 #[derive(Debug)]
 pub(super) struct Entering {
     access: Access,
+    quorum: Option<Vec<u8>>,
 }
 
 impl Engine {
-    pub(super) fn join_room(&mut self, access: Access) {
+    pub(super) fn join_room(&mut self, access: Access, quorum: Option<Vec<u8>>) {
         if self.is_busy() {
             return self.refuse("there is a call already".into(), Outcome::Busy);
         }
+        if access.list().terms.quorum && quorum.is_none() {
+            let reason = "the room has a quorum secret, and this device is enrolled in no swarm";
+            return self.refuse(reason.into(), Outcome::NoQuorum);
+        }
         self.outputs.push_back(Output::Enter(access.list().room));
-        self.entering = Some(Entering { access });
+        self.entering = Some(Entering { access, quorum });
     }
 
     /// The server's answer: a grant to begin with, or a newer one for the room that this device is in.
@@ -59,7 +64,7 @@ impl Engine {
         let entering = self.entering.take_if(|entering| entering.access.list().room == room);
         let granted = granted.and_then(|signed| self.check_grant(now, room, signed));
         match (entering, granted) {
-            (Some(entering), Ok((signed, grant))) => self.begin_room(now, entering.access, signed, &grant),
+            (Some(entering), Ok((signed, grant))) => self.begin_room(now, entering, signed, &grant),
             (Some(_), Err(NotEntered::Refused(why))) => self.refuse(why, Outcome::RefusedByPolicy),
             (Some(_), Err(NotEntered::NotListed)) => {
                 self.refuse("you are not on the room's list".into(), Outcome::Removed);
@@ -89,7 +94,8 @@ impl Engine {
         }
     }
 
-    fn begin_room(&mut self, now: Time, access: Access, signed: Signed, grant: &Grant) {
+    fn begin_room(&mut self, now: Time, entering: Entering, signed: Signed, grant: &Grant) {
+        let Entering { access, quorum } = entering;
         let list = access.list();
         if grant.protection != list.terms.protection || grant.audience != list.terms.audience {
             let reason = "the server's grant is for another kind of room than the list names";
@@ -105,6 +111,7 @@ impl Engine {
             creator: list.creator.clone(),
             protection: grant.protection,
             keys: source,
+            quorum: list.terms.quorum,
             rights: grant.rights,
             // Keys go to a member of a group by its leaf, and to everybody else by their join's key, if it has one.
             forward_secrecy: self.forward_secrecy
@@ -118,7 +125,7 @@ impl Engine {
         let (call, protection) = (grant.call, grant.protection);
         let room = RoomCall::new(self.local.clone(), self.server, call, access, grant.rights);
         let room = match source {
-            RoomKeySource::Mls => room.with_groups(self.take_groups(), self.online),
+            RoomKeySource::Mls => room.with_quorum(quorum.unwrap_or_default()).with_groups(self.take_groups(), self.online),
             RoomKeySource::Host | RoomKeySource::Hop => room,
         };
         self.room = Some(Box::new(if self.forward_secrecy { room } else { room.without_forward_secrecy() }));
@@ -234,6 +241,13 @@ impl Engine {
                     self.outputs.push_back(Output::ClaimKeyPackages { room: id, call, suite, devices });
                 }
                 RoomOutput::Clear => media.ring.clear(),
+                RoomOutput::Exchange { request, exchange } => {
+                    let number = self.next_exchange;
+                    self.next_exchange = number.saturating_add(1);
+                    self.room_exchanges.insert(number, request);
+                    self.outputs.push_back(Output::Exchange { call, request: number, exchange });
+                }
+                RoomOutput::TakeBack { set } => self.outputs.push_back(Output::TakeBack { set }),
                 RoomOutput::Compare { user, told } => self.compare_in_room(user, told),
                 RoomOutput::Send { to, envelope, lasting } if self.online || lasting => {
                     letters.push(Letter { to, envelope })
@@ -281,6 +295,7 @@ impl Engine {
                         Leaving::Proof(reason) => (Some(reason), Outcome::RefusedByProof),
                         Leaving::Removed => (None, Outcome::Removed),
                         Leaving::HostGone => (None, Outcome::HostGone),
+                        Leaving::NoQuorum => (None, Outcome::NoQuorum),
                     };
                     if let Some(reason) = reason {
                         self.reject(reason);
@@ -392,6 +407,7 @@ impl Engine {
             self.keep_groups(groups);
         }
         self.comparing_in_room = None;
+        self.room_exchanges.clear();
         if let Some(media) = self.media.take_if(|media| media.is_room()) {
             self.outputs.push_back(Output::Relay(ToRelay::Leave));
             self.outputs.push_back(Output::CloseRelay);

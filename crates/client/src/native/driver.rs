@@ -67,7 +67,7 @@ pub(super) struct Driver {
     /// The swarm that quorum secrets come over.
     enrolled: Option<Arc<Enrolled>>,
     /// Where shares lie that were left for others.
-    given: Arc<Mutex<Vec<Vec<u8>>>>,
+    given: Arc<Mutex<Vec<(CallId, Vec<u8>)>>>,
     signal: SignalLink,
     signals: mpsc::Receiver<SignalEvent>,
     relay: Option<RelayLink>,
@@ -166,7 +166,7 @@ impl Driver {
                     self.input(answer);
                     // The call that it was for is over.
                     if exchanged && !self.engine.is_busy() {
-                        self.withdraw();
+                        self.withdraw(None);
                     }
                 }
                 Some(_) = self.keeping.join_next(), if !self.keeping.is_empty() => {}
@@ -210,7 +210,7 @@ impl Driver {
             self.carry_out().await;
         }
         // Shares that nobody needs are taken back, and what is kept is kept; not for ever.
-        self.withdraw();
+        self.withdraw(None);
         let kept = async { while self.keeping.join_next().await.is_some() {} };
         let _in_time = tokio::time::timeout(LAST_WORK, kept).await;
     }
@@ -235,9 +235,9 @@ impl Driver {
                 self.pings.push_back((Instant::now(), answer));
                 self.signal.send(ToServer::KeepAlive);
             }
-            Command::Join { access, sound } => {
+            Command::Join { access, quorum, sound } => {
                 self.prepare(sound);
-                self.input(Input::JoinRoom { access });
+                self.input(Input::JoinRoom { access, quorum });
             }
             Command::ForwardSecrecy(wanted) => self.input(Input::ForwardSecrecy(wanted)),
             Command::MuteMember { index, muted } => self.input(Input::MuteMember { index, muted }),
@@ -417,6 +417,7 @@ impl Driver {
                     });
                 }
                 Output::Exchange { call, request, exchange } => self.exchange(call, request, exchange),
+                Output::TakeBack { set } => self.take_back_set(&set),
                 Output::Resolve(user) => {
                     let directory = self.directory.clone();
                     self.answers.spawn(async move {
@@ -520,7 +521,8 @@ impl Driver {
                 }
             }
             // The other side has what it was given, or will not have it any more.
-            Event::Established(_) | Event::Over { .. } => self.withdraw(),
+            Event::Established(info) => self.withdraw(Some(info.call)),
+            Event::Over { call, .. } => self.withdraw(Some(*call)),
             Event::Connected { .. } => {
                 if let Some(sound) = &mut self.sound {
                     sound.run();

@@ -96,7 +96,7 @@ pub(super) enum Command {
     Dial { peer: Box<TrustedPeer>, wanted: Wanted, quorum: Option<Vec<u8>>, sound: Sound },
     Echo { sound: Sound, probe: Option<Probe> },
     Ping { answer: oneshot::Sender<Duration> },
-    Join { access: Box<Access>, sound: Sound },
+    Join { access: Box<Access>, quorum: Option<Vec<u8>>, sound: Sound },
     MuteMember { index: u16, muted: bool },
     Accept { sound: Sound },
     AcceptOnly { call: CallId, sound: Sound },
@@ -186,12 +186,7 @@ impl Online {
     /// # Errors
     /// See [`Online::call`]; [`ClientError::Swarm`] where a quorum secret is wanted and this device is enrolled in no swarm.
     pub async fn call_as(&self, name: &str, wanted: Wanted, sound: Sound) -> Result<(), ClientError> {
-        let quorum = if wanted.quorum {
-            let offer = self.enrolled.as_ref().and_then(|enrolled| enrolled.offer());
-            Some(offer.ok_or(SwarmFault::NotEnrolled)?)
-        } else {
-            None
-        };
+        let quorum = self.offer(wanted.quorum)?;
         let user = UserId::parse(name, &self.directory.pin().domain).map_err(ClientError::Name)?;
         let peer = Box::new(self.directory.resolve(&user).await?);
         self.command(Command::Dial { peer, wanted, quorum, sound }).await
@@ -309,10 +304,21 @@ impl Online {
     /// Joins a room; what follows are events. Its list is fetched and checked first.
     ///
     /// # Errors
-    /// [`ClientError::Room`] where there is no such room for this device, or its list does not hold.
+    /// [`ClientError::Room`] where there is no such room for this device, or its list does not hold; [`ClientError::Swarm`] where the room
+    /// has a quorum secret and this device is enrolled in no swarm.
     pub async fn join_room(&self, name: &str, sound: Sound) -> Result<(), ClientError> {
         let access = Box::new(self.book.find(name).await?.access);
-        self.command(Command::Join { access, sound }).await
+        let quorum = self.offer(access.list().terms.quorum)?;
+        self.command(Command::Join { access, quorum, sound }).await
+    }
+
+    /// What this device says of its swarm, where a quorum secret is wanted.
+    fn offer(&self, wanted: bool) -> Result<Option<Vec<u8>>, ClientError> {
+        if !wanted {
+            return Ok(None);
+        }
+        let offer = self.enrolled.as_ref().and_then(|enrolled| enrolled.offer());
+        Ok(Some(offer.ok_or(SwarmFault::NotEnrolled)?))
     }
 
     /// Whether keys of rooms that are joined from now on are sealed to a key of each join (the default), or to the device's

@@ -114,6 +114,7 @@ impl World {
             // No world of this kind has an MLS group.
             Output::Signal(_)
             | Output::Exchange { .. }
+            | Output::TakeBack { .. }
             | Output::Store(_)
             | Output::StoreGroups(_)
             | Output::FetchTree { .. }

@@ -101,6 +101,6 @@ impl World {
 
     pub(crate) fn enter(&mut self, device: usize) {
         let access = Box::new(self.access.last().unwrap().clone());
-        self.input(device, Input::JoinRoom { access });
+        self.input(device, Input::JoinRoom { access, quorum: None });
     }
 }

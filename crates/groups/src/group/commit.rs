@@ -14,6 +14,7 @@ use crate::key_package::KeyPackage;
 use crate::limits;
 use crate::provider::Provider;
 use crate::psk::PskId;
+use crate::quorum::QuorumId;
 use crate::refused::{Doubt, Refused, vouched};
 use crate::roll::{DeviceRef, Roll};
 use crate::step::{Outgoing, Step, Upload, post};
@@ -68,7 +69,7 @@ pub enum CommitError {
     /// A key package of a device that is not let in.
     #[error(transparent)]
     Refused(Refused),
-    /// A key that is not registered, or none where the terms say that a quorum secret is mixed in.
+    /// A key that is not registered.
     #[error("a pre-shared key is missing")]
     Psk,
     /// The library refuses what is added or removed.
@@ -114,7 +115,7 @@ impl Group<'_> {
         })?;
         let provider = Provider::new(self.store, rng);
         let mut proposals = Vec::new();
-        for id in &change.psks {
+        for id in change.psks.iter().chain(self.terms.quorum_id().map(QuorumId::psk).as_ref()) {
             let nonced = PreSharedKeyId::new(self.terms.suite.ciphersuite(), provider.rand(), id.mls())
                 .map_err(|_| Broken::Library)?;
             proposals.push(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(nonced))));
@@ -150,9 +151,6 @@ impl Group<'_> {
 
     /// What the library would not check, or would say less about.
     fn check(&self, change: &Change) -> Result<(), CommitError> {
-        if self.terms.quorum && change.psks.is_empty() {
-            return Err(CommitError::Psk);
-        }
         // Of either kind: one of a member, or one to join again.
         if self.pending().map_err(Broken::Store)?.is_some() || self.mls.pending_commit().is_some() {
             return Err(CommitError::Pending);

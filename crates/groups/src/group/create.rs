@@ -3,15 +3,17 @@
 use openmls::group::MlsGroup;
 use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRng;
+use undertone_keys::quorum::QuorumSecret;
 
 use super::{Group, GroupId, enter, own_key};
 use crate::config;
 use crate::failure::{Blame, Broken};
 use crate::leaf::{Joiner, LeafKey};
 use crate::provider::Provider;
+use crate::quorum::{self, QuorumId};
 use crate::step::Step;
-use crate::store::Store;
-use crate::terms::Terms;
+use crate::store::{Store, WriteSet};
+use crate::terms::{Quorum, Terms};
 
 /// Why no group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,13 +39,13 @@ impl CreateError {
 }
 
 impl Group<'_> {
-    /// Makes a group of one: this device, at leaf 0 in epoch 0.
+    /// Makes a group of one: this device, at leaf 0 in epoch 0. Where the terms say that a quorum secret is mixed in, it is drawn here.
     ///
     /// # Errors
     /// [`CreateError`].
     pub fn create(
         store: &Store,
-        rng: &mut dyn CryptoRng,
+        mut rng: &mut dyn CryptoRng,
         id: GroupId,
         terms: &Terms,
         joiner: &Joiner<'_>,
@@ -51,13 +53,21 @@ impl Group<'_> {
         if store.read(&own_key(id)).is_some() {
             return Err(CreateError::Exists);
         }
+        let (mut terms, mut writes) = (*terms, None);
+        if terms.quorum != Quorum::None {
+            let secret = QuorumSecret::generate(&mut rng);
+            terms.quorum = Quorum::Known(QuorumId::of(id, &secret));
+            writes = Some(quorum::keep(store, rng, id, &secret)?);
+        }
         let provider = Provider::new(store, rng);
-        let config = config::creating(terms).ok_or(Broken::Library)?;
+        let config = config::creating(&terms).ok_or(Broken::Library)?;
         let key =
             LeafKey::draw(terms.suite, joiner, provider.crypto(), provider.rand()).map_err(|_| Broken::Library)?;
         MlsGroup::new_with_group_id(&provider, &key, &config, id.mls(), key.credential())
             .map_err(|_| Broken::Library)?;
         enter(provider.overlay(), id, &key, 0);
-        Ok(Step { store: provider.into_writes(), send: Vec::new() })
+        let created = provider.into_writes();
+        let store = writes.into_iter().fold(created, WriteSet::then);
+        Ok(Step { store, send: Vec::new() })
     }
 }

@@ -22,6 +22,7 @@ use crate::failure::Broken;
 use crate::leaf::{Joiner, LeafKey};
 use crate::provider::{Overlay, Provider};
 use crate::psk::PskId;
+use crate::quorum::QuorumId;
 use crate::refused::{Refused, vouched_or_struck};
 use crate::roll::Roll;
 use crate::step::{self, Outgoing, Step, post, settle};
@@ -52,7 +53,7 @@ pub struct ExternalJoin<'a> {
     pub group_info: &'a [u8],
     /// The tree of that epoch.
     pub tree: &'a [u8],
-    /// Which keys to mix in.
+    /// Which keys to mix in, beside the quorum secret that the group may have.
     pub psks: &'a [PskId],
     /// Whose leaf it becomes.
     pub join: Rejoin<'a>,
@@ -76,9 +77,6 @@ impl ExternalJoin<'_> {
         if busy || (old.is_some() && !again) || self.psks.len() > limits::PSKS {
             return Err(JoinError::Exists);
         }
-        if self.terms.quorum && self.psks.is_empty() {
-            return Err(JoinError::Psk);
-        }
         let tree = read_tree(self.tree)?;
         let message = MlsMessageIn::tls_deserialize_exact_bytes(self.group_info).map_err(|_| JoinError::Malformed)?;
         let MlsMessageBodyIn::GroupInfo(info) = message.extract() else {
@@ -87,7 +85,7 @@ impl ExternalJoin<'_> {
         if info.extensions().ratchet_tree().is_some() {
             return Err(JoinError::Malformed);
         }
-        fits(info.group_context(), self.id, self.terms)?;
+        let terms = fits(info.group_context(), self.id, self.terms)?;
         let epoch = info.epoch().as_u64();
 
         let provider = Provider::new(store, rng);
@@ -99,7 +97,7 @@ impl ExternalJoin<'_> {
         };
         // Nothing of the state before stays: the library would leave the keys of its last epoch where they are.
         provider.overlay().erase(&self.id.mls()).map_err(Broken::Store)?;
-        let psks = self.psks.iter().map(|id| {
+        let psks = self.psks.iter().chain(terms.quorum_id().map(QuorumId::psk).as_ref()).map(|id| {
             let nonced = PreSharedKeyId::new(self.terms.suite.ciphersuite(), provider.rand(), id.mls());
             nonced.map(PreSharedKeyProposal::new)
         });

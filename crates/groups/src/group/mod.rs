@@ -16,6 +16,7 @@ mod welcome;
 
 use minicbor::{Decode, Encode};
 use openmls::group::{GroupId as MlsGroupId, MlsGroup};
+use undertone_keys::quorum::QuorumSecret;
 use zeroize::Zeroizing;
 
 pub use self::commit::{Change, CommitError};
@@ -31,6 +32,7 @@ pub use self::welcome::JoinError;
 use crate::failure::{Blame, Broken};
 use crate::leaf::{Claim, LeafKey};
 use crate::provider::Overlay;
+use crate::quorum;
 use crate::roll::Member;
 use crate::step::{self, Sent};
 use crate::store::{Store, StoreError};
@@ -154,6 +156,12 @@ impl<'a> Group<'a> {
     #[must_use]
     pub const fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// The quorum secret that every commit mixes in, for whoever is to have it too; none where the terms have none.
+    #[must_use]
+    pub fn quorum(&self) -> Option<QuorumSecret> {
+        quorum::kept(self.store, self.id, self.terms.quorum_id()?)
     }
 
     /// The current epoch.

@@ -24,6 +24,7 @@ use crate::failure::{Blame, Broken};
 use crate::leaf::Claim;
 use crate::provider::Provider;
 use crate::psk::PskId;
+use crate::quorum::QuorumId;
 use crate::refused::{Doubt, Refused, vouched};
 use crate::roll::{DeviceRef, Member, Roll};
 use crate::sealable::can_be_sealed_to;
@@ -140,7 +141,8 @@ impl<'a> Staged<'a> {
             return Err(Refused::Suite);
         }
         let parts = Parts::of(&commit)?;
-        if group.terms.quorum && parts.psks.is_empty() {
+        let quorum = group.terms.quorum_id().map(QuorumId::psk);
+        if quorum.is_some_and(|quorum| !parts.psks.contains(&quorum)) {
             return Err(Refused::Quorum);
         }
         let (sender, leaves, removed) = match sender {

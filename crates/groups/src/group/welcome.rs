@@ -15,6 +15,7 @@ use crate::key_package::waiting_key;
 use crate::leaf::{Claim, LeafKey};
 use crate::provider::Provider;
 use crate::psk::PskId;
+use crate::quorum::QuorumId;
 use crate::refused::{Doubt, Refused, vouched};
 use crate::roll::{DeviceRef, Roll};
 use crate::step::Step;
@@ -114,18 +115,20 @@ impl Group<'_> {
         let provider = Provider::new(store, rng);
         let builder = StagedWelcome::build_from_welcome(&provider, &config::joining(), welcome)
             .map_err(|error| failed(&error))?;
-        if terms.quorum && !builder.processed_welcome().psks().iter().any(|psk| PskId::of(psk).is_some()) {
-            return Err(Refused::Quorum.into());
-        }
         let claimed = builder.processed_welcome().unverified_group_info();
         // The tree comes beside the Welcome, where its size is bounded.
         if claimed.extensions().ratchet_tree().is_some() {
             return Err(JoinError::Malformed);
         }
-        fits(claimed.group_context(), id, terms)?;
+        let terms = fits(claimed.group_context(), id, terms)?;
+        let quorum = terms.quorum_id().map(QuorumId::psk);
+        let mixed_in = |wanted| builder.processed_welcome().psks().iter().filter_map(PskId::of).any(|id| id == wanted);
+        if quorum.is_some_and(|quorum| !mixed_in(quorum)) {
+            return Err(Refused::Quorum.into());
+        }
         let staged =
             builder.with_ratchet_tree(tree).skip_lifetime_validation().build().map_err(|error| failed(&error))?;
-        let all = claims(staged.members(), terms)?;
+        let all = claims(staged.members(), &terms)?;
         vouched(roll, all.iter().map(|(index, claim)| (*index, claim)))?;
         let own = staged.own_leaf_node().ok_or(Broken::Library)?;
         let waiting = waiting_key(own.signature_key().as_slice());
@@ -134,7 +137,7 @@ impl Group<'_> {
         let mls: MlsGroup = staged.into_group(&provider).map_err(|_| Broken::Library)?;
         provider.overlay().delete(waiting);
         enter(provider.overlay(), id, &key, mls.epoch().as_u64());
-        let loaded = Loaded { id, key, terms: *terms, since: mls.epoch().as_u64(), mls };
+        let loaded = Loaded { id, key, terms, since: mls.epoch().as_u64(), mls };
         Ok(Step { store: provider.into_writes().with_loaded(Box::new(loaded)), send: Vec::new() })
     }
 }
@@ -147,18 +150,15 @@ pub(super) fn read_tree(bytes: &[u8]) -> Result<RatchetTreeIn, JoinError> {
     RatchetTreeIn::tls_deserialize_exact_bytes(bytes).map_err(|_| JoinError::Malformed)
 }
 
-/// Whether a group is the one that was agreed on (rule NEG-1).
-pub(super) fn fits(context: &GroupContext, id: GroupId, terms: &Terms) -> Result<(), JoinError> {
+/// The terms of a group, if it is the one that was agreed on (rule NEG-1).
+pub(super) fn fits(context: &GroupContext, id: GroupId, terms: &Terms) -> Result<Terms, JoinError> {
     if !id.is(context.group_id()) {
         return Err(JoinError::OtherGroup);
     }
     if context.ciphersuite() != terms.suite.ciphersuite() {
         return Err(Refused::Suite.into());
     }
-    if Terms::read(context) != Some(*terms) {
-        return Err(Refused::Terms.into());
-    }
-    Ok(())
+    Terms::read(context).filter(|group| terms.are_met_by(group)).ok_or_else(|| Refused::Terms.into())
 }
 
 /// What every leaf of a tree says of itself; none may say nothing, and no two may be of one join.

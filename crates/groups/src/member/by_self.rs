@@ -107,8 +107,7 @@ impl Membership {
             Rejoin::New(Joiner { user: &self.me.user, identity: turn.means.identity, join, now })
         };
         let (id, terms) = (self.id, &self.terms);
-        let psks = self.quorum.as_slice();
-        let external = ExternalJoin { id, terms, group_info: &info, tree: &tree, psks, join };
+        let external = ExternalJoin { id, terms, group_info: &info, tree: &tree, psks: &[], join };
         match external.start(turn.means.store, turn.rng, turn.means.roll) {
             Ok(step) => {
                 for sent in self.keep(turn, step) {

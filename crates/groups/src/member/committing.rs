@@ -186,7 +186,7 @@ impl Membership {
             return self.broken(turn, crate::failure::Broken::Library);
         };
         let packages: Vec<_> = add.iter().filter_map(|device| self.packages.get(device).cloned()).collect();
-        let change = Change { add: packages, remove, psks: self.quorum.iter().cloned().collect() };
+        let change = Change { add: packages, remove, psks: Vec::new() };
         let before = group.tree().unwrap_or_default();
         match group.commit(turn.rng, change, turn.means.roll) {
             Ok(step) => {

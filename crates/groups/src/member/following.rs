@@ -132,15 +132,9 @@ impl Membership {
                 self.old_store(turn);
                 false
             }
-            // Nobody of this group can have it: whoever mixed it in keeps the others out.
-            Outcome::Psk if !self.terms.quorum || self.quorum.is_some() => {
-                self.refuse(turn, epoch, bytes, Refused::Psk)
-            }
-            Outcome::Psk => {
-                self.cannot(Reason::Psk);
-                self.go_astray(turn, Again::Same);
-                false
-            }
+            // Whoever is in the group has its quorum secret. Any other key nobody of this group can have: whoever mixed it in keeps the
+            // others out.
+            Outcome::Psk => self.refuse(turn, epoch, bytes, Refused::Psk),
             Outcome::Broken(broken) => {
                 self.broken(turn, broken);
                 false

@@ -3,13 +3,13 @@
 use core::time::Duration;
 
 use undertone_keys::call_agreement::MediaKey;
+use undertone_keys::quorum::QuorumSecret;
 use undertone_keys::sign::{Device, SigningKey};
 use undertone_keys::{Time, WallTime};
 
 use crate::failure::Broken;
 use crate::group::{Attest, Authenticator};
 use crate::key_package::KeyPackageError;
-use crate::psk::PskId;
 use crate::refused::Refused;
 use crate::roll::{DeviceRef, Member, Roll};
 use crate::step::Upload;
@@ -46,9 +46,9 @@ pub enum Input {
     Shown(usize),
     /// The roll says something else than before of somebody: the list changed, or a device was revoked.
     RollChanged,
-    /// The quorum secret of the call is in the store under this id ([`psk::register`](crate::psk::register)), where the terms say that one is
-    /// mixed in: into every commit from here on. Before that nothing is committed or joined.
-    Quorum(PskId),
+    /// A member gave this device what is to be the group's quorum secret, where the terms say that there is one: without it nothing is
+    /// joined. A wrong one does no harm; [`Membership::lacks_quorum`](super::Membership::lacks_quorum) tells.
+    Quorum(QuorumSecret),
     /// Devices of [`Output::Resolve`] have been looked up.
     Resolved,
     /// Where the group is, by the delivery service: the first answer to [`Output::Follow`].
@@ -374,7 +374,7 @@ pub enum Reason {
     NoInfo,
     /// Somebody is in the tree whom this device does not let in, or something in it does not hold.
     Refused(Refused),
-    /// A pre-shared key is missing.
+    /// The group's quorum secret, or another pre-shared key, is missing.
     Psk,
     /// A commit that cannot be taken has won, and there is nothing else to be had.
     Junk,

@@ -9,7 +9,10 @@ use crate::group::{ExternalJoin, Group, JoinError, stored};
 use crate::key_package::{KeyPackage, forget_packages, waiting_packages};
 use crate::leaf::Joiner;
 use crate::step::{Outgoing, acknowledge};
+use crate::quorum;
+use crate::terms::Quorum;
 use undertone_keys::JoinId;
+use undertone_keys::quorum::QuorumSecret;
 
 impl Membership {
     pub(super) fn on_reachable(&mut self, turn: &mut Turn<'_, '_>) {
@@ -50,6 +53,13 @@ impl Membership {
         for other in stored(turn.means.store) {
             if other != self.id
                 && let Ok(writes) = Group::forget(turn.means.store, other)
+            {
+                turn.means.store.apply_and_keep(writes, &mut self.writes);
+            }
+        }
+        for other in quorum::groups(turn.means.store) {
+            if other != self.id
+                && let Ok(writes) = quorum::forget(turn.means.store, other)
             {
                 turn.means.store.apply_and_keep(writes, &mut self.writes);
             }
@@ -363,6 +373,11 @@ impl Membership {
                 self.early(turn);
             }
             Err(JoinError::Needs(devices)) => self.resolve(turn, devices),
+            // The Welcome is as good when the secret is there.
+            Err(JoinError::Psk) if self.terms.quorum != Quorum::None => {
+                self.cannot_join(JoinError::Psk);
+                self.timers.set(Timer::Welcome, turn.now + self.policy.welcome);
+            }
             Err(error) => {
                 self.cannot_join(error);
                 self.state = State::AwaitingWelcome { welcome: None };
@@ -375,7 +390,10 @@ impl Membership {
     pub(super) fn cannot_join(&mut self, error: JoinError) {
         match error {
             JoinError::Refused(why) => self.cannot(Reason::Refused(why)),
-            JoinError::Psk => self.cannot(Reason::Psk),
+            JoinError::Psk => {
+                self.lacks_quorum = self.terms.quorum != Quorum::None;
+                self.cannot(Reason::Psk);
+            }
             JoinError::Malformed | JoinError::TooLarge | JoinError::OtherGroup => {
                 self.event(Event::ServerLied(Lie::Info));
             }
@@ -386,8 +404,31 @@ impl Membership {
     }
 
     pub(super) fn not_welcomed(&mut self, turn: &mut Turn<'_, '_>) {
-        if matches!(self.state, State::AwaitingWelcome { welcome: None }) {
+        // One that has come, and does not open for want of the quorum secret, is too old when that comes.
+        let waits = match &self.state {
+            State::AwaitingWelcome { welcome } => welcome.is_none() || self.lacks_quorum,
+            _ => false,
+        };
+        if waits {
             self.by_self_later(turn);
+        }
+    }
+
+    /// A secret that may be the group's.
+    pub(super) fn on_quorum(&mut self, turn: &mut Turn<'_, '_>, secret: &QuorumSecret) {
+        if self.terms.quorum == Quorum::None {
+            return;
+        }
+        match quorum::keep(turn.means.store, turn.rng, self.id, secret) {
+            Ok(writes) => turn.means.store.apply_and_keep(writes, &mut self.writes),
+            Err(broken) => return self.event(Event::Broken(broken)),
+        }
+        let lacked = core::mem::take(&mut self.lacks_quorum);
+        self.try_tree(turn);
+        self.try_welcome(turn);
+        // Whoever has waited for nothing else need not wait for its turn.
+        if lacked && matches!(self.state, State::AwaitingWelcome { welcome: None }) && !self.lacks_quorum {
+            self.begin_by_self(turn);
         }
     }
 

@@ -52,6 +52,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
 use undertone_keys::Time;
+use undertone_keys::quorum::QuorumSecret;
 
 use self::doubt::Doubts;
 pub use self::interface::{Denied, Event, How, Input, Lie, Means, OutReason, Output, Reason, Spent, Standpoint};
@@ -62,7 +63,7 @@ use self::timer::{Timer, Timers};
 use crate::failure::Broken;
 use crate::group::{Group, GroupId, Shares};
 use crate::key_package::KeyPackage;
-use crate::psk::PskId;
+use crate::quorum;
 use crate::roll::{DeviceRef, Member, Standing};
 use crate::step::{Sent, Step};
 use crate::store::{Store, WriteSet};
@@ -94,8 +95,8 @@ pub struct Membership {
     restored: bool,
     /// This device came by itself into a tree with leaves that are not let in: nothing is sealed before they are out.
     striking: bool,
-    /// What every commit mixes in, where the terms say so.
-    quorum: Option<PskId>,
+    /// The group cannot be joined for want of its quorum secret.
+    lacks_quorum: bool,
     /// A key package was published that nobody can have used yet.
     published: bool,
     /// The own commit that is uploaded.
@@ -176,7 +177,7 @@ impl Membership {
             tries: 0,
             restored,
             striking: false,
-            quorum: None,
+            lacks_quorum: false,
             published: false,
             flight: None,
             packages: BTreeMap::new(),
@@ -235,7 +236,7 @@ impl Membership {
     /// done.
     pub fn end(self, store: &mut Store) -> WriteSet {
         let mut kept = WriteSet::new();
-        if let Ok(writes) = Group::forget(store, self.id) {
+        for writes in [Group::forget(store, self.id), quorum::forget(store, self.id)].into_iter().flatten() {
             store.apply_and_keep(writes, &mut kept);
         }
         kept
@@ -284,6 +285,21 @@ impl Membership {
         shares
     }
 
+    /// The quorum secret of the group that this device is in, for whoever is to have it too.
+    #[must_use]
+    pub fn quorum(&self, store: &Store) -> Option<QuorumSecret> {
+        let group = Group::open(store, self.id).ok()?;
+        let secret = group.quorum();
+        group.close();
+        secret
+    }
+
+    /// The group cannot be joined for want of its quorum secret: this device has none, or the one that it was given is another.
+    #[must_use]
+    pub const fn lacks_quorum(&self) -> bool {
+        self.lacks_quorum
+    }
+
     /// The numbers that it goes by.
     #[must_use]
     pub const fn policy(&self) -> &MemberPolicy {
@@ -312,12 +328,7 @@ impl Membership {
                 self.nobody_welcomes(turn);
             }
             Input::RollChanged | Input::Resolved => self.on_roll(turn),
-            Input::Quorum(id) => {
-                self.quorum = Some(id).filter(|_| self.terms.quorum);
-                self.not_before = None;
-                self.try_tree(turn);
-                self.try_welcome(turn);
-            }
+            Input::Quorum(secret) => self.on_quorum(turn, &secret),
             Input::State { epoch, oldest, seen } => self.on_state(turn, epoch, oldest, seen),
             Input::Commit { epoch, bytes } => {
                 self.count(bytes.len());

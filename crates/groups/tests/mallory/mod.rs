@@ -5,7 +5,9 @@
 use openmls::credentials::{BasicCredential, CredentialWithKey};
 use openmls::framing::{MlsMessageBodyIn, MlsMessageIn};
 use openmls::group::{MlsGroup, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY};
+use openmls::messages::proposals::PreSharedKeyProposal;
 use openmls::prelude::{Capabilities, ExtensionType, LeafNodeParameters};
+use openmls::schedule::{ExternalPsk, PreSharedKeyId, Psk};
 use openmls::treesync::RatchetTreeIn;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::OpenMlsProvider;
@@ -92,7 +94,24 @@ impl Mallory {
         key: Key,
         credential: CredentialWithKey,
     ) -> (Self, Vec<u8>) {
+        Self::join_with(None, capabilities, info, tree, key, credential)
+    }
+
+    /// The same with a pre-shared key, of this id and of these bytes.
+    pub(crate) fn join_with(
+        psk: Option<(&[u8], [u8; 32])>,
+        capabilities: Capabilities,
+        info: &[u8],
+        tree: &[u8],
+        key: Key,
+        credential: CredentialWithKey,
+    ) -> (Self, Vec<u8>) {
         let provider = OpenMlsRustCrypto::default();
+        let psks = psk.map(|(id, secret)| {
+            PreSharedKeyId::external(id.to_vec(), Vec::new()).store(&provider, &secret).unwrap();
+            let external = Psk::External(ExternalPsk::new(id.to_vec()));
+            PreSharedKeyProposal::new(PreSharedKeyId::new(SUITE, provider.rand(), external).unwrap())
+        });
         let message = MlsMessageIn::tls_deserialize_exact_bytes(info).unwrap();
         let MlsMessageBodyIn::GroupInfo(info) = message.extract() else { panic!("no group info") };
         let config = MlsGroupJoinConfig::builder()
@@ -105,6 +124,7 @@ impl Mallory {
             .skip_lifetime_validation()
             .build_group(&provider, info, credential)
             .unwrap()
+            .add_psk_proposals(psks)
             .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities).build())
             .load_psks(provider.storage())
             .unwrap()

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rand_core::Rng;
 use undertone_groups::member::policy::MemberPolicy;
 use undertone_groups::member::{Event, Input, Means, Membership, Output, Standpoint};
-use undertone_groups::{DeviceRef, GroupId, PskId, Store, Suite, Terms, psk};
+use undertone_groups::{DeviceRef, GroupId, Store, Suite, Terms};
+use undertone_keys::quorum::QuorumSecret;
 use undertone_keys::testing::SeededRng;
 use undertone_keys::{JoinId, Secret, Time};
 
@@ -82,8 +83,6 @@ pub struct World {
     pub trace: bool,
     pub id: GroupId,
     pub terms: Terms,
-    /// The quorum secret that each has, if the terms ask for one.
-    pub quorum: Vec<Option<u8>>,
 }
 
 pub fn ms(millis: u64) -> Duration {
@@ -133,7 +132,6 @@ impl World {
             trace: std::env::var("TRACE").is_ok(),
             id: ID,
             terms: terms(SUITE),
-            quorum: vec![None; count],
         }
     }
 
@@ -196,20 +194,23 @@ impl World {
         }
         self.post(Packet::Relay { to: index, life, input: Input::Complete(true) });
         self.present.insert(index);
-        if let Some(byte) = self.quorum[index] {
-            self.learn(index, byte);
-        }
         self.connect(index);
     }
 
-    /// A device comes to know the quorum secret, or what it takes for it.
-    pub fn learn(&mut self, index: usize, byte: u8) {
-        let person = &mut self.devices[index].person;
-        let (id, secret) = (PskId::new(b"quorum 1").unwrap(), Secret::from_slice(&[byte; 32]).unwrap());
-        let writes = psk::register(&person.store, &mut person.rng, &id, &secret).unwrap();
-        write_to(&mut person.disk, &writes);
-        person.store.apply(writes);
-        self.drive(index, Input::Quorum(id));
+    /// A device is given a member's quorum secret.
+    pub fn hand_on(&mut self, from: usize, to: usize) {
+        let device = &self.devices[from];
+        let secret = device.membership.as_ref().and_then(|member| member.quorum(&device.person.store));
+        self.drive(to, Input::Quorum(secret.expect("a secret to hand on")));
+    }
+
+    /// A device is given something else.
+    pub fn mislead(&mut self, index: usize, byte: u8) {
+        self.drive(index, Input::Quorum(QuorumSecret::new(Secret::from_slice(&[byte; 32]).unwrap())));
+    }
+
+    pub fn lacks_quorum(&self, index: usize) -> bool {
+        self.devices[index].membership.as_ref().is_some_and(Membership::lacks_quorum)
     }
 
     /// A device is gone, with or without a word; the relay notices after a while.

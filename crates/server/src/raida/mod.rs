@@ -2,6 +2,7 @@
 
 mod coins;
 mod config;
+pub mod doctor;
 mod swarm;
 
 pub use coins::{Checked, Created, check, create, import};

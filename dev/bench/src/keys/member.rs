@@ -174,7 +174,7 @@ impl Shell {
         match order {
             Order::Join => {
                 self.notebook.lock().join();
-                self.input(Input::JoinRoom { access: Box::new(self.circle.access.clone()) });
+                self.input(Input::JoinRoom { access: Box::new(self.circle.access.clone()), quorum: None });
             }
             Order::Leave => {
                 self.speaking = false;
@@ -298,6 +298,7 @@ impl Shell {
                 }
                 Output::Ask { .. }
                 | Output::Exchange { .. }
+                | Output::TakeBack { .. }
                 | Output::Store(_)
                 | Output::StoreGroups(_)
                 | Output::FetchTree { .. }

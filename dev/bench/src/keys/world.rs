@@ -163,7 +163,7 @@ impl World {
             if let Some(device) = self.devices.get_mut(place) {
                 device.wanted = true;
             }
-            self.input(place, Input::JoinRoom { access: Box::new(self.access.clone()) });
+            self.input(place, Input::JoinRoom { access: Box::new(self.access.clone()), quorum: None });
             self.run(STAGGER);
         }
     }
@@ -339,6 +339,7 @@ impl World {
             Output::Event(_)
             | Output::Ask { .. }
             | Output::Exchange { .. }
+            | Output::TakeBack { .. }
             | Output::Store(_)
             | Output::StoreGroups(_)
             | Output::FetchTree { .. }

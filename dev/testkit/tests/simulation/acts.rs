@@ -74,7 +74,8 @@ impl World {
         }
         self.device_mut(device).wanted = true;
         if let Some(access) = self.shown_to(device).cloned().map(Box::new) {
-            self.input(device, Input::JoinRoom { access });
+            let quorum = self.offer(device);
+            self.input(device, Input::JoinRoom { access, quorum });
         }
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Device {
     pub(crate) outcome: Option<Outcome>,
     /// Nothing more is written to it.
     pub(crate) disk_is_full: bool,
+    /// How often it was given a quorum secret that is not the room's.
+    pub(crate) misled: u64,
 }
 
 impl Device {
@@ -104,6 +106,7 @@ impl Device {
             disk_before: None,
             outcome: None,
             disk_is_full: false,
+            misled: 0,
         })
     }
 

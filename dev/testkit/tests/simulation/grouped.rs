@@ -61,10 +61,11 @@ pub(crate) struct GroupCounts {
     pub(crate) server_restarts: u64,
     pub(crate) commits: u64,
     pub(crate) lost_commits: u64,
+    pub(crate) shared: u64,
 }
 
 impl GroupCounts {
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 10] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 11] {
         [
             ("groups created", self.created),
             ("welcomed", self.welcomed),
@@ -76,6 +77,7 @@ impl GroupCounts {
             ("server restarts", self.server_restarts),
             ("commits taken", self.commits),
             ("commits lost", self.lost_commits),
+            ("secrets shared", self.shared),
         ]
     }
 
@@ -90,6 +92,7 @@ impl GroupCounts {
         self.server_restarts += other.server_restarts;
         self.commits += other.commits;
         self.lost_commits += other.lost_commits;
+        self.shared += other.shared;
     }
 }
 

@@ -16,6 +16,8 @@ const STEP: u64 = 1_000_000 * 105 / 100;
 /// In a group: who is not welcomed in two seconds comes by itself, and may lose some races; who is lost notices within six, and by
 /// then others may have to put out whoever is gone, of whom the relay says so after eight.
 const REGROUP: u64 = 14_000_000 * 105 / 100;
+/// Where a group has a quorum secret: whoever was asked for it may be cut off, and be waited for.
+const QUORUM: u64 = 14_000_000 * 105 / 100;
 /// From one commit by which a device comes to its next.
 const BY_ITSELF: u64 = 30_000_000 * 105 / 100;
 /// Keys are asked for no more often than this.
@@ -206,7 +208,8 @@ impl World {
                 from = from.max(last.min(from) + BY_ITSELF);
             }
         }
-        self.watch.calm_at = self.watch.calm_at.max(from + REGROUP);
+        let quorum = if self.schedule.quorum { QUORUM } else { 0 };
+        self.watch.calm_at = self.watch.calm_at.max(from + REGROUP + quorum);
         (self.watch.good, self.watch.host) = (set, None);
     }
 

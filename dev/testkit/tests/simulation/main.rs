@@ -26,6 +26,7 @@ mod link;
 mod relayed;
 mod schedule;
 mod served;
+mod swarm;
 mod world;
 
 use invariants::Violation;

@@ -141,6 +141,8 @@ pub(crate) struct Schedule {
     pub(crate) grouped: bool,
     /// So many of the devices, the last ones, only listen, and are an audience.
     pub(crate) listeners: usize,
+    /// A quorum secret is mixed into the group.
+    pub(crate) quorum: bool,
 }
 
 impl Schedule {
@@ -157,13 +159,16 @@ impl Schedule {
     pub(crate) fn grouped(seed: u64) -> Self {
         let schedule = Self::of(seed);
         let listeners = if schedule.devices > 2 && seed.is_multiple_of(3) { 1 + schedule.devices / 5 } else { 0 };
-        Self { grouped: true, listeners, end: schedule.end + 4_000, ..schedule }
+        let quorum = listeners == 0 && seed.is_multiple_of(2);
+        let end = schedule.end + if quorum { 18_000 } else { 4_000 };
+        Self { grouped: true, listeners, quorum, end, ..schedule }
     }
 
     /// What the room is like.
     pub(crate) const fn terms(&self) -> Terms {
         match (self.grouped, self.listeners) {
             (false, _) => Terms::room(Protection::Blind),
+            (true, 0) if self.quorum => Terms::mls(GroupSuite::X25519).with_quorum(),
             (true, 0) => Terms::mls(GroupSuite::X25519),
             (true, _) => Terms::mls(GroupSuite::X25519).with_audience(),
         }
@@ -184,7 +189,7 @@ impl Schedule {
             at += if chance(rng, 50) { below(rng, 1_200) } else { 2_000 + below(rng, 12_000) };
         }
         acts.sort_by_key(|(at, _)| *at);
-        Self { seed, devices, acts, end: at + 14_000, loud: false, grouped: false, listeners: 0 }
+        Self { seed, devices, acts, end: at + 14_000, loud: false, grouped: false, listeners: 0, quorum: false }
     }
 
     fn act(devices: usize, rng: &mut SeededRng) -> Act {

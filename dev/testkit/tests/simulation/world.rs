@@ -22,6 +22,7 @@ use super::grouped;
 use super::invariants::{Violation, Watch};
 use super::link::{Way, below};
 use super::schedule::{Act, Counts, Schedule};
+use super::swarm::Swarm;
 
 /// A frame of each device every so often; more often than that proves nothing more.
 const FRAME: u64 = 100_000;
@@ -74,6 +75,7 @@ pub(crate) struct World {
     pub(crate) watch: Watch,
     /// The relay puts nobody out, whoever asks.
     pub(crate) lax: bool,
+    pub(crate) swarm: Swarm,
     pub(crate) counts: Counts,
 }
 
@@ -110,6 +112,7 @@ impl World {
             released: HashMap::new(),
             watch: Watch::default(),
             lax: false,
+            swarm: Swarm::default(),
             counts: Counts { schedules: 1, ..Counts::default() },
         };
         world.first_list();
@@ -324,7 +327,9 @@ impl World {
             | Output::FetchTree { .. }
             | Output::PublishKeyPackage { .. }
             | Output::ClaimKeyPackages { .. } => self.carry_group(device, output),
-            Output::Ask { .. } | Output::Exchange { .. } | Output::Store(_) => {}
+            Output::Exchange { request, exchange, .. } => self.exchange(device, request, exchange),
+            Output::TakeBack { set } => self.take_back(&set),
+            Output::Ask { .. } | Output::Store(_) => {}
             Output::OpenRelay => self.open_relay(device),
             Output::Relay(ToRelay::Remove { .. }) if self.lax => {}
             Output::Relay(message) => {
@@ -382,6 +387,7 @@ impl World {
                 _ => {}
             },
             Event::Room { event: RoomEvent::Asked { .. }, .. } => self.counts.requests += 1,
+            Event::Room { event: RoomEvent::WrongQuorum { .. }, .. } => self.device_mut(device).misled += 1,
             Event::Room { event: RoomEvent::Group(event), .. } => self.note_group(device, event),
             Event::Room { event: RoomEvent::Epoch(_), .. } => self.counts.epochs += 1,
             Event::Over { outcome, .. } => self.over(device, *outcome),
@@ -392,7 +398,7 @@ impl World {
                 if self.device(device).wanted {
                     let access = self.shown_to(device).cloned().map(Box::new);
                     if let Some(access) = access {
-                        let again = Box::new(Input::JoinRoom { access });
+                        let again = Box::new(Input::JoinRoom { access, quorum: self.offer(device) });
                         self.after(1_000_000, Arrival::Answer { device, run, input: again });
                     }
                 }
@@ -402,13 +408,14 @@ impl World {
     }
 
     pub(crate) fn over(&mut self, device: usize, outcome: undertone_call::Outcome) {
-        use undertone_call::Outcome::{HostGone, Offline};
+        use undertone_call::Outcome::{HostGone, NoQuorum, Offline};
         self.device_mut(device).joined = None;
         self.device_mut(device).outcome = Some(outcome);
-        let again = matches!(outcome, HostGone | Offline) && self.device(device).wanted;
+        let again = matches!(outcome, HostGone | Offline | NoQuorum) && self.device(device).wanted;
         if again && let Some(access) = self.shown_to(device).cloned().map(Box::new) {
             let run = self.device(device).run;
-            self.after(500_000, Arrival::Answer { device, run, input: Box::new(Input::JoinRoom { access }) });
+            let again = Box::new(Input::JoinRoom { access, quorum: self.offer(device) });
+            self.after(500_000, Arrival::Answer { device, run, input: again });
         }
     }
 

@@ -6,7 +6,7 @@ use undertone_groups::member::{Spent, Standpoint};
 use undertone_groups::{Member, Suite};
 use undertone_keys::Time;
 
-use super::Mls;
+use super::{Mls, QuorumExplained};
 use crate::room::RoomCall;
 
 /// The newest epoch of this device.
@@ -41,6 +41,8 @@ pub struct GroupExplained {
     pub own_leaf: Option<u32>,
     /// What keys have cost.
     pub spent: Spent,
+    /// The quorum secret that every epoch has in it, where the terms say that one does.
+    pub quorum: Option<QuorumExplained>,
 }
 
 impl Mls {
@@ -55,6 +57,7 @@ impl Mls {
             members: self.membership.members().to_vec(),
             own_leaf: self.membership.own_leaf(),
             spent: self.membership.spent(),
+            quorum: self.explain_quorum(),
         }
     }
 

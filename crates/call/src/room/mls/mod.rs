@@ -4,12 +4,14 @@
 //! [`Membership`] decides what is to be done in the group; here it is told who is in the room, given its roll, and what it says is
 //! carried: to the delivery service (`desk`), into the ring and onto the roster (`ring`), to other members (`word`).
 //!
+//! * `quorum`: how a device comes by the secret that such a group mixes in, where the terms say so.
 //! * `roll`: who is let into the group: the access list and the key directory, as for seats.
 //! * The relay's seat stays the sender index (docs/adr/0028). What binds a seat to a leaf is the device that signed both.
 
 mod desk;
 mod explain;
 mod part;
+mod quorum;
 mod ring;
 mod roll;
 mod word;
@@ -31,7 +33,9 @@ use super::{Output, RoomCall};
 use desk::Desk;
 use explain::Began;
 pub use explain::GroupExplained;
+pub use quorum::QuorumExplained;
 pub(in crate::room) use ring::in_the_ring;
+use quorum::Quorum;
 use roll::RoomRoll;
 
 // What the group makes and takes is what the delivery service takes and hands out.
@@ -84,13 +88,19 @@ pub(super) struct Mls {
     key_lost: bool,
     /// Those who only listen, and are given keys by this device.
     pub(super) audience: Audience,
+    /// Where the terms say that a quorum secret is mixed in.
+    pub(super) quorum: Option<Box<Quorum>>,
 }
 
 impl Mls {
-    fn new(call: CallId, suite: Suite, me: &Address, store: Store, online: bool) -> Self {
-        let id = GroupId::from_bytes(*call.as_bytes());
-        let terms = Terms::new(Protection::Blind, suite, false);
-        let membership = Membership::new(id, terms, device_ref(me), MemberPolicy::DEFAULT, &store);
+    fn new(room: &RoomCall, suite: Suite, store: Store, online: bool) -> Self {
+        let id = GroupId::from_bytes(*room.call.as_bytes());
+        let with_quorum = room.access.list().terms.quorum;
+        let terms = Terms::new(Protection::Blind, suite, with_quorum);
+        let me = device_ref(&room.local.address);
+        let membership = Membership::new(id, terms, me, MemberPolicy::DEFAULT, &store);
+        let quorum = with_quorum
+            .then(|| Box::new(Quorum::new(room.quorum_offer.clone(), membership.quorum(&store).is_some())));
         Self {
             membership,
             store,
@@ -111,6 +121,7 @@ impl Mls {
             unopened: Vec::new(),
             key_lost: false,
             audience: Audience::new(),
+            quorum,
         }
     }
 
@@ -120,7 +131,8 @@ impl Mls {
 
     /// Something is to be done at the next input, whenever that comes.
     fn is_waiting(&self) -> bool {
-        !self.inbox.is_empty() || !self.words.is_empty() || !self.unopened.is_empty() || self.key_lost
+        let quorum = self.quorum.as_ref().is_some_and(|quorum| quorum.is_waiting());
+        !self.inbox.is_empty() || !self.words.is_empty() || !self.unopened.is_empty() || self.key_lost || quorum
     }
 }
 
@@ -216,7 +228,8 @@ impl RoomCall {
         let waiting = mls.is_waiting().then_some(now);
         let gossip = self.own_index().and_then(|_| self.gossip_timeout());
         let audience = self.own_index().and_then(|_| self.audience_timeout(mls));
-        waiting.into_iter().chain(mls.membership.poll_timeout()).chain(gossip).chain(audience).min()
+        let quorum = self.own_index().and_then(|_| mls.quorum.as_ref()).and_then(|quorum| quorum.timeout());
+        waiting.into_iter().chain(mls.membership.poll_timeout()).chain(gossip).chain(audience).chain(quorum).min()
     }
 
     /// Does what is due about the group after any input.
@@ -244,6 +257,7 @@ impl RoomCall {
         if mls.inbox.is_empty() && mls.membership.poll_timeout().is_some_and(|at| at <= now) {
             mls.tell(Input::Tick);
         }
+        self.hear_quorum(&mut mls, now, rng);
         while let Some(input) = mls.inbox.pop_front() {
             self.drive(&mut mls, now, input, rng);
         }
@@ -252,6 +266,7 @@ impl RoomCall {
             self.drive(&mut mls, now, input, rng);
         }
         self.say_held(&mut mls);
+        self.mind_quorum(&mut mls, now, rng);
         if here {
             self.mind_audience(&mut mls, now, rng);
             self.mind_gossip(now);

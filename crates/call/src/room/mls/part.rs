@@ -14,7 +14,7 @@ impl RoomCall {
     pub fn with_groups(mut self, store: Store, online: bool) -> Self {
         if let Some(suite) = self.access.list().terms.group_suite {
             // Who was a member before, and is in the audience now, is left with nothing of the group.
-            self.mls = Some(Box::new(Mls::new(self.call, suite_of(suite), &self.local.address, store, online)));
+            self.mls = Some(Box::new(Mls::new(&self, suite_of(suite), store, online)));
             self.take_part();
         }
         self
@@ -36,7 +36,7 @@ impl RoomCall {
             self.listening = Some(Box::new(Listening::new(store, online)));
         } else if !only_listens && let Some(listening) = self.listening.take() {
             let Listening { store, online, .. } = *listening;
-            let mut mls = Mls::new(self.call, suite_of(suite), &self.local.address, store, online);
+            let mut mls = Mls::new(self, suite_of(suite), store, online);
             let seats = self.seats.values().filter(|seat| seat.is_admitted() && !seat.is_audience());
             seats.for_each(|seat| mls.tell(Input::Present(device_ref(seat.member()))));
             self.outputs.push_back(Output::Clear);

@@ -28,7 +28,7 @@ impl Driver {
             let Some(enrolled) = enrolled else {
                 return Input::Exchanged { request, exchanged: Err(NoQuorum) };
             };
-            let left = |set| given.lock().unwrap_or_else(PoisonError::into_inner).push(set);
+            let left = |set| given.lock().unwrap_or_else(PoisonError::into_inner).push((call, set));
             let (mut exchanged, step) = enrolled.exchange(call, exchange, left).await;
             if let (true, Ok(exchanged)) = (spoil, &mut exchanged) {
                 exchanged.secret = QuorumSecret::generate(&mut rng());
@@ -39,11 +39,22 @@ impl Driver {
         });
     }
 
-    /// Takes shares back that nobody needs any more.
-    pub(super) fn withdraw(&mut self) {
-        let given = std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Takes shares back that nobody needs any more: those of a call, or all.
+    pub(super) fn withdraw(&mut self, call: Option<CallId>) {
+        self.take_back(|(of, _)| call.is_none_or(|call| call == *of));
+    }
+
+    /// The same: these.
+    pub(super) fn take_back_set(&mut self, set: &[u8]) {
+        self.take_back(|(_, given)| given == set);
+    }
+
+    fn take_back(&mut self, which: impl Fn(&(CallId, Vec<u8>)) -> bool) {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let back: Vec<_> = given.extract_if(.., |given| which(given)).collect();
+        drop(given);
         let Some(enrolled) = self.enrolled.clone() else { return };
-        for set in given {
+        for (_, set) in back {
             let enrolled = enrolled.clone();
             self.keeping.spawn(async move { enrolled.withdraw(&set).await });
         }

@@ -20,7 +20,7 @@ use undertone_raida::wallet::{Origin, Wallet};
 use super::error::ClientError;
 use super::home::Home;
 use super::{rng, wall_time};
-use crate::engine::QuorumStep;
+use crate::engine::{QuorumPart, QuorumStep};
 use carry::{Clock, carry};
 
 pub use original::{Listener, Received};
@@ -171,17 +171,22 @@ impl Enrolled {
         exchange: Exchange,
         left: impl FnOnce(Vec<u8>),
     ) -> (Result<Exchanged, NoQuorum>, QuorumStep) {
-        let gave = matches!(exchange, Exchange::Give { .. });
+        let part = match &exchange {
+            Exchange::Give { .. } => QuorumPart::Drawn,
+            Exchange::Share { .. } => QuorumPart::Shared,
+            Exchange::Take { .. } => QuorumPart::Fetched,
+        };
         let done = match exchange {
-            Exchange::Give { offer } => self.give(&offer, left).await,
+            Exchange::Give { offer } => self.give(&offer, QuorumSecret::generate(&mut rng()), left).await,
+            Exchange::Share { offer, secret } => self.give(&offer, secret, left).await,
             Exchange::Take { set } => self.take(&set).await,
         };
         match done {
-            Ok((exchanged, report)) => (Ok(exchanged), QuorumStep { call, gave, report, fault: None }),
+            Ok((exchanged, report)) => (Ok(exchanged), QuorumStep { call, part, report, fault: None }),
             Err((fault, report)) => {
                 let clock = report.nodes.iter().any(|node| node.said == Said::Refused(Status::Parameter));
                 let hint = if clock { "; is this machine's clock right?" } else { "" };
-                (Err(NoQuorum), QuorumStep { call, gave, report, fault: Some(format!("{fault}{hint}")) })
+                (Err(NoQuorum), QuorumStep { call, part, report, fault: Some(format!("{fault}{hint}")) })
             }
         }
     }
@@ -195,13 +200,18 @@ impl Enrolled {
         }
     }
 
-    async fn give(&self, offer: &[u8], left: impl FnOnce(Vec<u8>)) -> Result<(Exchanged, Report), (String, Report)> {
+    async fn give(
+        &self,
+        offer: &[u8],
+        secret: QuorumSecret,
+        left: impl FnOnce(Vec<u8>),
+    ) -> Result<(Exchanged, Report), (String, Report)> {
         let none = |fault: String| (fault, Report::default());
         let offer = Offer::decode(offer, &self.swarm).map_err(|error| none(error.to_string()))?;
         let (Some(receiver), Some(sender)) = (offer.coin(), self.coin()) else {
             return Err(none("the wallet has no coin".to_owned()));
         };
-        let (clock, secret) = (Clock::start(), QuorumSecret::generate(&mut rng()));
+        let clock = Clock::start();
         let (set, posting) = client::give(clock.now(), &self.asker(), (sender, receiver), &secret, &mut rng())
             .map_err(|unable| none(unable.to_string()))?;
         left(set.encode());

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::coin::{Authenticity, Named};
 use crate::header::{Encryption, OwnReply, ReplyHeader, RequestHeader, TRAILER};
-use crate::legacy_crypto::{Keystream, xor};
+use super::legacy_crypto::{Keystream, xor};
 use crate::status::Status;
 
 /// Bytes of a challenge: twelve that were drawn and their checksum.

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::coin::{Authenticity, Coin, Named};
 use crate::labels;
-use crate::legacy_crypto::{self, Keystream, xor};
+use super::legacy_crypto::{self, Keystream, xor};
 
 const END: u8 = 0xff;
 

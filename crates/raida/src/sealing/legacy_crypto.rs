@@ -1,5 +1,4 @@
-//! The ciphers of the original, in quarantine (rule RKX-6): nothing outside this crate can reach them, and inside it they are used for
-//! what the protocol says and for nothing else.
+//! The ciphers of the original, in quarantine (rule RKX-6): nothing but frames and tickets can reach them, in this crate or outside of it.
 //!
 //! **What they do not give.**
 //! * *Counter mode without a tag* ([`Keystream`], encryption types 1 and 2, and tickets): whoever is between two people flips any bit of
@@ -20,7 +19,7 @@ use ctr::Ctr128BE;
 use crate::coin::Authenticity;
 
 /// AES in counter mode from a place in the stream on. The counter is all 16 bytes, most significant first.
-pub(crate) enum Keystream {
+pub(super) enum Keystream {
     /// Types 1 and 2, and tickets: AES-128 under a coin's authenticity number.
     Coin(Box<Ctr128BE<Aes128>>),
     /// Types 4 and 5: AES-256 under a hash of one or two.
@@ -29,17 +28,17 @@ pub(crate) enum Keystream {
 
 impl Keystream {
     /// Under a coin's key.
-    pub(crate) fn of_coin(key: &Authenticity, iv: &[u8; 16]) -> Self {
+    pub(super) fn of_coin(key: &Authenticity, iv: &[u8; 16]) -> Self {
         Self::Coin(Box::new(Ctr128BE::new(key.expose().into(), iv.into())))
     }
 
     /// Under a hash.
-    pub(crate) fn of_hash(key: &[u8; 32], iv: &[u8; 16]) -> Self {
+    pub(super) fn of_hash(key: &[u8; 32], iv: &[u8; 16]) -> Self {
         Self::Hash(Box::new(Ctr128BE::new(key.into(), iv.into())))
     }
 
     /// Goes to the beginning of a block of 16 bytes.
-    pub(crate) fn seek(&mut self, block: u32) {
+    pub(super) fn seek(&mut self, block: u32) {
         let place = u64::from(block) * 16;
         match self {
             Self::Coin(stream) => stream.seek(place),
@@ -48,7 +47,7 @@ impl Keystream {
     }
 
     /// Adds the stream to `bytes`: seals a text, and opens what it made of one.
-    pub(crate) fn apply(&mut self, bytes: &mut [u8]) {
+    pub(super) fn apply(&mut self, bytes: &mut [u8]) {
         match self {
             Self::Coin(stream) => stream.apply_keystream(bytes),
             Self::Hash(stream) => stream.apply_keystream(bytes),
@@ -57,17 +56,17 @@ impl Keystream {
 }
 
 /// One block of AES-128: the whole of a strict ticket.
-pub(crate) fn encrypt_block(key: &Authenticity, block: &mut [u8; 16]) {
+pub(super) fn encrypt_block(key: &Authenticity, block: &mut [u8; 16]) {
     Aes128::new(key.expose().into()).encrypt_block(block.into());
 }
 
 /// The inverse.
-pub(crate) fn decrypt_block(key: &Authenticity, block: &mut [u8; 16]) {
+pub(super) fn decrypt_block(key: &Authenticity, block: &mut [u8; 16]) {
     Aes128::new(key.expose().into()).decrypt_block(block.into());
 }
 
 /// The exclusive or of 16 bytes with a coin's key.
-pub(crate) fn xor(bytes: &[u8; 16], key: &Authenticity) -> [u8; 16] {
+pub(super) fn xor(bytes: &[u8; 16], key: &Authenticity) -> [u8; 16] {
     let mut out = *bytes;
     out.iter_mut().zip(key.expose()).for_each(|(byte, key)| *byte ^= key);
     out

@@ -1,0 +1,202 @@
+//! What a device does to have the quorum secret of the group.
+
+use std::collections::BTreeSet;
+
+use undertone_groups::member::{Input, Standpoint};
+use undertone_keys::envelope::Address;
+use undertone_keys::{JoinId, RequestId, Time};
+use undertone_media::key_id::SenderIndex;
+
+use super::{ANSWER, GIVE_UP, Quorum, RETRY, SHARES};
+use crate::quorum::{Exchange, Exchanged, LONGEST, NoQuorum, QuorumNodes};
+use crate::room::keys::About;
+use crate::room::mls::Mls;
+use crate::room::{Event, KeySignal, Leaving, RoomCall};
+
+/// A device that has the secret, or asks for it.
+#[derive(Debug)]
+pub(super) struct Asking {
+    /// It has one that may be the group's.
+    has: bool,
+    /// Who gave it, in which join, and over which nodes.
+    origin: Option<(JoinId, Address, QuorumNodes)>,
+    /// Since when it lacks it while there is somebody to ask.
+    since: Option<Time>,
+    /// When somebody is asked next.
+    wish: Option<Time>,
+    asked: Option<Asked>,
+    /// Who was asked in vain.
+    tried: BTreeSet<JoinId>,
+}
+
+/// Who was asked.
+#[derive(Debug)]
+struct Asked {
+    member: JoinId,
+    index: SenderIndex,
+    address: Address,
+    request: RequestId,
+    awaits: Awaits,
+    until: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    /// The member, to say where the shares are.
+    Set,
+    /// The shell, to put them together.
+    Shares(u64),
+}
+
+impl Asking {
+    pub(super) const fn new(has: bool) -> Self {
+        Self { has, origin: None, since: None, wish: None, asked: None, tried: BTreeSet::new() }
+    }
+
+    pub(super) fn joined(&mut self) {
+        (self.asked, self.wish, self.since) = (None, None, None);
+        self.tried.clear();
+    }
+
+    pub(super) fn origin(&self) -> Option<(&Address, &QuorumNodes)> {
+        self.origin.as_ref().map(|(_, by, nodes)| (by, nodes))
+    }
+
+    pub(super) const fn is_lacking(&self) -> bool {
+        self.since.is_some()
+    }
+
+    pub(super) fn awaits(&self, request: u64) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.awaits == Awaits::Shares(request))
+    }
+
+    pub(super) fn timeout(&self) -> Option<Time> {
+        let asked = self.asked.as_ref().map(|asked| asked.until);
+        let next = asked.or(self.wish);
+        next.into_iter().chain(self.since.map(|since| since + GIVE_UP)).min()
+    }
+
+    /// Whoever was asked has none, or cannot give it.
+    pub(super) fn refused(&mut self, now: Time, from: SenderIndex, request: RequestId) {
+        let refused = |asked: &mut Asked| {
+            asked.index == from && asked.request == request && asked.awaits == Awaits::Set
+        };
+        if self.asked.take_if(refused).is_some() {
+            self.wish = Some(now);
+        }
+    }
+
+    /// Whom to ask: one of those who were not asked yet. When all were, they are asked again a little later.
+    fn draw<'s>(
+        &mut self,
+        now: Time,
+        members: &'s [(SenderIndex, JoinId, Address)],
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Option<&'s (SenderIndex, JoinId, Address)> {
+        let new: Vec<_> = members.iter().filter(|(_, join, _)| !self.tried.contains(join)).collect();
+        let count = u64::try_from(new.len()).ok().filter(|count| *count > 0);
+        let place = count.and_then(|count| usize::try_from(rng.next_u64() % count).ok());
+        let drawn = place.and_then(|place| new.get(place).copied());
+        if drawn.is_none() {
+            self.tried.clear();
+            self.wish = Some(now + RETRY);
+        }
+        drawn
+    }
+}
+
+impl RoomCall {
+    /// The shares are at the nodes.
+    pub(super) fn quorum_given(
+        &mut self,
+        quorum: &mut Quorum,
+        now: Time,
+        (from, request): (SenderIndex, RequestId),
+        set: Vec<u8>,
+    ) {
+        let number = quorum.number();
+        let Some(asked) = &mut quorum.asking.asked else { return };
+        if asked.index != from || asked.request != request || asked.awaits != Awaits::Set || set.len() > LONGEST {
+            return;
+        }
+        (asked.awaits, asked.until) = (Awaits::Shares(number), now + SHARES);
+        self.exchange(number, Exchange::Take { set });
+    }
+
+    /// The shell has put them together, or could not. Whoever left them takes them back.
+    pub(super) fn quorum_put_together(
+        &mut self,
+        mls: &mut Mls,
+        quorum: &mut Quorum,
+        now: Time,
+        exchanged: Result<Exchanged, NoQuorum>,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let Some(Asked { member, index, address, request, .. }) = quorum.asking.asked.take() else { return };
+        let about = About { term: 0, epoch: 0, request: RequestId::random(rng) };
+        self.post(index, about, &KeySignal::QuorumTaken { ask: request }, rng);
+        match exchanged {
+            Ok(Exchanged { secret, nodes, .. }) => {
+                quorum.asking.has = true;
+                quorum.asking.origin = Some((member, address, nodes));
+                mls.tell(Input::Quorum(secret));
+            }
+            Err(NoQuorum) => quorum.asking.wish = Some(now),
+        }
+    }
+
+    /// Asks, where this device cannot come into the group for want of its secret.
+    pub(super) fn mind_asking(
+        &mut self,
+        mls: &Mls,
+        quorum: &mut Quorum,
+        now: Time,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
+        let asking = &mut quorum.asking;
+        if matches!(mls.membership.standpoint(), Standpoint::Inside(_) | Standpoint::Out(_)) {
+            (asking.has, asking.asked, asking.wish, asking.since) = (true, None, None, None);
+            return asking.tried.clear();
+        }
+        if mls.membership.lacks_quorum() && core::mem::take(&mut asking.has) {
+            // The one that it was given does not open the group.
+            if let Some((member, by, _)) = asking.origin.take() {
+                asking.tried.insert(member);
+                self.event(Event::WrongQuorum { by });
+            }
+        }
+        let asking = &mut quorum.asking;
+        let members = self.seats.iter().filter(|(_, seat)| seat.is_admitted() && !seat.is_audience());
+        let members: Vec<_> =
+            members.map(|(index, seat)| (*index, seat.entry().join.join, seat.member().clone())).collect();
+        if asking.has || members.is_empty() || self.own_index().is_none() || !mls.online {
+            (asking.wish, asking.since) = (None, None);
+            asking.asked.take_if(|asked| asked.awaits == Awaits::Set);
+            return;
+        }
+        let since = *asking.since.get_or_insert(now);
+        if now.since(since) >= GIVE_UP {
+            asking.since = None;
+            return self.leave(Leaving::NoQuorum);
+        }
+        let there = |asked: &Asked| members.iter().any(|(_, join, _)| *join == asked.member);
+        asking.asked.take_if(|asked| asked.until <= now || (asked.awaits == Awaits::Set && !there(asked)));
+        if asking.asked.is_some() || asking.wish.is_some_and(|at| at > now) {
+            return;
+        }
+        asking.wish = None;
+        let Some((index, member, address)) = asking.draw(now, &members, rng) else { return };
+        asking.tried.insert(*member);
+        let request = RequestId::random(rng);
+        asking.asked = Some(Asked {
+            member: *member,
+            index: *index,
+            address: address.clone(),
+            request,
+            awaits: Awaits::Set,
+            until: now + ANSWER,
+        });
+        let ask = KeySignal::QuorumAsk { offer: quorum.offer.clone() };
+        self.post(*index, About { term: 0, epoch: 0, request }, &ask, rng);
+    }
+}
