@@ -139,7 +139,9 @@ fn terms(
         (Protection::Hop, None, None) | (_, Some(KeysOption::Host), None) if quorum => {
             Err("--quorum is for rooms with --keys mls: elsewhere keys go by letter, and it would protect none of them")
         }
-        _ if audience && quorum => Err("an audience is given its keys by letter, which --quorum does not protect: choose one"),
+        _ if audience && quorum => {
+            Err("an audience is given its keys by letter, which --quorum does not protect: choose one")
+        }
         (Protection::Hop, None, None) | (_, Some(KeysOption::Host), None) if audience => {
             Err("--audience is for rooms with --keys mls: elsewhere listeners cost no more than others")
         }

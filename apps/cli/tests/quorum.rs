@@ -95,6 +95,67 @@ fn rkx_5_quorum_secret_in_call_over_a_swarm() {
     scene.server.end().unwrap();
 }
 
+/// What `room explain` says of the group's quorum secret.
+fn explained(who: &Terminal) -> Value {
+    let said = who.run(&["room", "explain", "vault"]).unwrap();
+    lines(&said)[0]["group"]["quorum"].clone()
+}
+
+#[test]
+fn rkx_5_quorum_secret_in_call_of_a_room_over_a_swarm() {
+    let mut scene = Scene::new("quorum-room");
+    scene.swarm.enrol(&scene.ada, 1).unwrap();
+    // What it would not protect is not made.
+    for other in [["--quorum", "--audience"], ["--quorum", "--keys=host"], ["--quorum", "--protection=hop"]] {
+        let refused = scene.ada.run(&[&["room", "create", "odd"][..], &other].concat()).unwrap();
+        assert!(!refused.status.success());
+        find(&lines(&refused), "room_refused");
+    }
+    let made = scene.ada.run(&["room", "create", "vault", "--quorum", "--invite", "bob"]).unwrap();
+    assert_eq!(find(&lines(&made), "room_created")["quorum"], true);
+    let plain = scene.ada.run(&["room", "create", "plain"]).unwrap();
+    assert_eq!(find(&lines(&plain), "room_created")["quorum"], false);
+    let refused = scene.ada.run(&["room", "join", "plain", "--no-devices", "--require-quorum"]).unwrap();
+    find(&lines(&refused), "quorum_refused");
+    // Bob is in no swarm: he is told before anything leaves.
+    let refused = scene.bob.run(&["room", "join", "vault", "--no-devices"]).unwrap();
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("raida enrol"));
+    scene.swarm.enrol(&scene.bob, 2).unwrap();
+
+    let join = |who: &Terminal, voice: &str| {
+        let voice = undertone_testkit::speech(voice).display().to_string();
+        who.start(&["room", "join", "vault", "--no-devices", "--require-quorum", "--wav-in", &voice]).unwrap()
+    };
+    let mut ada = join(&scene.ada, "ada");
+    assert_eq!(ada.wait_for("room_entered", PATIENCE).unwrap()["quorum"], true);
+    assert_eq!(ada.wait_for("group_joined", PATIENCE).unwrap()["how"], "created");
+    let mut bob = join(&scene.bob, "bob");
+    let posted = ada.wait_for("quorum", PATIENCE).unwrap();
+    assert_eq!((&posted["step"], &posted["need"], &posted["fault"]), (&"posted".into(), &17.into(), &Value::Null));
+    let fetched = bob.wait_for("quorum", PATIENCE).unwrap();
+    assert_eq!((&fetched["step"], &fetched["fault"]), (&"fetched".into(), &Value::Null));
+    assert_eq!(bob.wait_for("group_joined", PATIENCE).unwrap()["how"], "welcomed");
+    for side in [&mut ada, &mut bob] {
+        side.hears(50, PATIENCE).unwrap();
+    }
+    let (drew, had) = (explained(&scene.ada), explained(&scene.bob));
+    assert_eq!((&drew["by"], &drew["given"], &drew["threshold"]), (&Value::Null, &1.into(), &17.into()));
+    assert!(had["by"]["user"].as_str().unwrap().starts_with("ada"), "{had}");
+    assert_eq!((&had["threshold"], &had["nodes"], &had["lacks"]), (&17.into(), &25.into(), &false.into()));
+    bob.end().unwrap();
+
+    // With nobody of the swarm there, whoever comes is not let in by anything else; who is in goes on.
+    scene.swarm.end().unwrap();
+    let mut bob = join(&scene.bob, "bob");
+    let down = bob.wait_for("group_waits", PATIENCE).unwrap();
+    assert_eq!(down["reason"], "psk");
+    assert!(ada.wait_for("quorum", PATIENCE).unwrap()["fault"].is_string());
+    assert_eq!(explained(&scene.bob)["lacks"], true);
+    bob.end().unwrap();
+    ada.end().unwrap();
+    scene.server.end().unwrap();
+}
+
 #[test]
 fn rkx_5_a_broken_coin_is_found_and_healed() {
     let mut scene = Scene::new("healing");

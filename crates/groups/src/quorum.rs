@@ -66,15 +66,9 @@ fn mixed_in(group: GroupId, secret: &QuorumSecret) -> Secret<32> {
 ///
 /// # Errors
 /// [`Broken`].
-pub fn keep(
-    store: &Store,
-    rng: &mut dyn CryptoRng,
-    group: GroupId,
-    secret: &QuorumSecret,
-) -> Result<WriteSet, Broken> {
+pub fn keep(store: &Store, rng: &mut dyn CryptoRng, group: GroupId, secret: &QuorumSecret) -> Result<WriteSet, Broken> {
     let id = QuorumId::of(group, secret);
-    let mut writes =
-        if ids(store, group).count() < CANDIDATES { WriteSet::new() } else { forget(store, group)? };
+    let mut writes = if ids(store, group).count() < CANDIDATES { WriteSet::new() } else { forget(store, group)? };
     writes.absorb(psk::register(store, rng, &id.psk(), &mixed_in(group, secret))?);
     writes.put(id.key(group), Zeroizing::new(secret.expose().to_vec()));
     Ok(writes)

@@ -15,8 +15,8 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::signatures::Signer as _;
 use undertone_groups::{
-    Blame, DeviceRef, Group, JudgeError, KeyPackage, KeyPackageError, Protection, ReceiveError, Received, Refused,
-    Standing, Suite, Terms,
+    Blame, DeviceRef, Group, JudgeError, KeyPackage, KeyPackageError, Protection, PskId, ReceiveError, Received,
+    Refused, Standing, Suite, Terms, psk,
 };
 use undertone_keys::{DeviceId, JoinId, UserId};
 use world::{ID, List, NOW, Person, agree, three};

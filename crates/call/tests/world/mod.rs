@@ -287,6 +287,7 @@ impl World {
                 self.left.insert(set.clone(), drawn);
                 Ok(Exchanged { secret: secret(drawn), set, nodes })
             }
+            (Exchange::Share { .. }, _) => panic!("a call of two draws its secret"),
             (Exchange::Take { set }, how) => {
                 let mut left = self.left[set];
                 left[0] ^= u8::from(how == Swarm::Wrong);

@@ -347,7 +347,7 @@ pub struct Engine {
     /// The room that the media belong to, if it is one.
     room: Option<Box<RoomCall>>,
     /// What the room has asked of the swarm and is not done, by the number that the shell knows it by: a later room counts anew.
-    room_exchanges: BTreeMap<u64, u64>,
+    room_exchanges: HashMap<u64, u64>,
     next_exchange: u64,
     /// This device's MLS groups, while no room has them.
     groups: Option<Store>,
@@ -389,7 +389,7 @@ impl Engine {
             phone,
             media: None,
             room: None,
-            room_exchanges: BTreeMap::new(),
+            room_exchanges: HashMap::new(),
             next_exchange: ROOM_QUESTIONS,
             groups: None,
             groups_owed: None,

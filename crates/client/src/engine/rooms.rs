@@ -125,7 +125,9 @@ impl Engine {
         let (call, protection) = (grant.call, grant.protection);
         let room = RoomCall::new(self.local.clone(), self.server, call, access, grant.rights);
         let room = match source {
-            RoomKeySource::Mls => room.with_quorum(quorum.unwrap_or_default()).with_groups(self.take_groups(), self.online),
+            RoomKeySource::Mls => {
+                room.with_quorum(quorum.unwrap_or_default()).with_groups(self.take_groups(), self.online)
+            }
             RoomKeySource::Host | RoomKeySource::Hop => room,
         };
         self.room = Some(Box::new(if self.forward_secrecy { room } else { room.without_forward_secrecy() }));

@@ -67,7 +67,7 @@ pub(super) struct Driver {
     /// The swarm that quorum secrets come over.
     enrolled: Option<Arc<Enrolled>>,
     /// Where shares lie that were left for others.
-    given: Arc<Mutex<Vec<(CallId, Vec<u8>)>>>,
+    given: Arc<Mutex<Vec<quorum::Given>>>,
     signal: SignalLink,
     signals: mpsc::Receiver<SignalEvent>,
     relay: Option<RelayLink>,

@@ -115,7 +115,8 @@ impl Group<'_> {
         })?;
         let provider = Provider::new(self.store, rng);
         let mut proposals = Vec::new();
-        for id in change.psks.iter().chain(self.terms.quorum_id().map(QuorumId::psk).as_ref()) {
+        let quorum = self.terms.quorum_id().map(QuorumId::psk);
+        for id in change.psks.iter().chain(&quorum) {
             let nonced = PreSharedKeyId::new(self.terms.suite.ciphersuite(), provider.rand(), id.mls())
                 .map_err(|_| Broken::Library)?;
             proposals.push(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(nonced))));

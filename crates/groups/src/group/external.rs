@@ -97,7 +97,8 @@ impl ExternalJoin<'_> {
         };
         // Nothing of the state before stays: the library would leave the keys of its last epoch where they are.
         provider.overlay().erase(&self.id.mls()).map_err(Broken::Store)?;
-        let psks = self.psks.iter().chain(terms.quorum_id().map(QuorumId::psk).as_ref()).map(|id| {
+        let quorum = terms.quorum_id().map(QuorumId::psk);
+        let psks = self.psks.iter().chain(&quorum).map(|id| {
             let nonced = PreSharedKeyId::new(self.terms.suite.ciphersuite(), provider.rand(), id.mls());
             nonced.map(PreSharedKeyProposal::new)
         });

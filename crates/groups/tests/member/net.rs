@@ -201,7 +201,7 @@ impl World {
     pub fn hand_on(&mut self, from: usize, to: usize) {
         let device = &self.devices[from];
         let secret = device.membership.as_ref().and_then(|member| member.quorum(&device.person.store));
-        self.drive(to, Input::Quorum(secret.expect("a secret to hand on")));
+        self.drive(to, Input::Quorum(secret.unwrap()));
     }
 
     /// A device is given something else.

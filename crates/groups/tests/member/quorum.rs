@@ -41,7 +41,11 @@ fn neg_1_whoever_has_the_quorum_secret_is_in_every_epoch() {
     world.vanish(1, ms(60_000));
     world.join(1);
     world.settle(ms(6_000));
-    assert_eq!(world.saw(1, |event| matches!(event, Event::CannotBeServed(Reason::Psk))), 1, "before the first time alone");
+    assert_eq!(
+        world.saw(1, |event| matches!(event, Event::CannotBeServed(Reason::Psk))),
+        1,
+        "before the first time alone"
+    );
 }
 
 #[test]

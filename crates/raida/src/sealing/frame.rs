@@ -13,9 +13,9 @@ use subtle::ConstantTimeEq;
 use undertone_keys::digest;
 use zeroize::Zeroizing;
 
+use super::legacy_crypto::{Keystream, xor};
 use crate::coin::{Authenticity, Named};
 use crate::header::{Encryption, OwnReply, ReplyHeader, RequestHeader, TRAILER};
-use super::legacy_crypto::{Keystream, xor};
 use crate::status::Status;
 
 /// Bytes of a challenge: twelve that were drawn and their checksum.

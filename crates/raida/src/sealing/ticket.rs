@@ -17,9 +17,9 @@
 use undertone_keys::digest;
 use zeroize::Zeroizing;
 
+use super::legacy_crypto::{self, Keystream, xor};
 use crate::coin::{Authenticity, Coin, Named};
 use crate::labels;
-use super::legacy_crypto::{self, Keystream, xor};
 
 const END: u8 = 0xff;
 

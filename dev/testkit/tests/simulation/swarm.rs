@@ -68,7 +68,8 @@ mod tests {
     use crate::schedule::{Act, Schedule};
 
     fn world(seed: u64, acts: Vec<(u64, Act)>) -> World {
-        let schedule = Schedule { acts, end: 20_000, devices: 4, listeners: 0, quorum: true, ..Schedule::grouped(seed) };
+        let schedule =
+            Schedule { acts, end: 20_000, devices: 4, listeners: 0, quorum: true, ..Schedule::grouped(seed) };
         World::new(schedule)
     }
 
@@ -103,8 +104,7 @@ mod tests {
         let engine = &mut devices.get_mut(1).unwrap().engine;
         engine.handle_input(now, Input::JoinRoom { access, quorum: None }, rng);
         let refused: Vec<Output> = core::iter::from_fn(|| engine.poll_output()).collect();
-        let told =
-            |output: &Output| matches!(output, Output::Event(Event::Refused { outcome: Outcome::NoQuorum, .. }));
+        let told = |output: &Output| matches!(output, Output::Event(Event::Refused { outcome: Outcome::NoQuorum, .. }));
         assert!(refused.len() == 1 && refused.iter().all(told), "{refused:?}");
     }
 

@@ -21,8 +21,8 @@ use std::collections::{BTreeSet, VecDeque};
 use undertone_groups::member::policy::MemberPolicy;
 use undertone_groups::member::{Input, Means, Membership, OutReason, Standpoint};
 use undertone_groups::{DeviceRef, GroupId, KeyPackage, Member, Protection, Store, Suite, Terms};
+use undertone_keys::Time;
 use undertone_keys::envelope::Address;
-use undertone_keys::{CallId, Time};
 use undertone_media::faults::{Fault, is_planted};
 use undertone_media::key_id::SenderIndex;
 use undertone_protocol::delivery::GroupNews;
@@ -33,9 +33,9 @@ use super::{Output, RoomCall};
 use desk::Desk;
 use explain::Began;
 pub use explain::GroupExplained;
+use quorum::Quorum;
 pub use quorum::QuorumExplained;
 pub(in crate::room) use ring::in_the_ring;
-use quorum::Quorum;
 use roll::RoomRoll;
 
 // What the group makes and takes is what the delivery service takes and hands out.
@@ -99,8 +99,8 @@ impl Mls {
         let terms = Terms::new(Protection::Blind, suite, with_quorum);
         let me = device_ref(&room.local.address);
         let membership = Membership::new(id, terms, me, MemberPolicy::DEFAULT, &store);
-        let quorum = with_quorum
-            .then(|| Box::new(Quorum::new(room.quorum_offer.clone(), membership.quorum(&store).is_some())));
+        let quorum =
+            with_quorum.then(|| Box::new(Quorum::new(room.quorum_offer.clone(), membership.quorum(&store).is_some())));
         Self {
             membership,
             store,
@@ -228,7 +228,7 @@ impl RoomCall {
         let waiting = mls.is_waiting().then_some(now);
         let gossip = self.own_index().and_then(|_| self.gossip_timeout());
         let audience = self.own_index().and_then(|_| self.audience_timeout(mls));
-        let quorum = self.own_index().and_then(|_| mls.quorum.as_ref()).and_then(|quorum| quorum.timeout());
+        let quorum = self.own_index().and(mls.quorum.as_ref()).and_then(|quorum| quorum.timeout());
         waiting.into_iter().chain(mls.membership.poll_timeout()).chain(gossip).chain(audience).chain(quorum).min()
     }
 

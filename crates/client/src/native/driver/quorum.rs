@@ -11,6 +11,13 @@ use crate::engine::{Event, Input};
 use crate::native::rng;
 use crate::native::swarm::SwarmFault;
 
+/// Shares that lie at nodes, and for which call.
+#[derive(Debug)]
+pub(super) struct Given {
+    call: CallId,
+    set: Vec<u8>,
+}
+
 impl Driver {
     /// Why a caller's offer cannot be met here, for people.
     pub(super) fn cannot_meet(&self, offer: &[u8]) -> Option<String> {
@@ -28,7 +35,7 @@ impl Driver {
             let Some(enrolled) = enrolled else {
                 return Input::Exchanged { request, exchanged: Err(NoQuorum) };
             };
-            let left = |set| given.lock().unwrap_or_else(PoisonError::into_inner).push((call, set));
+            let left = |set| given.lock().unwrap_or_else(PoisonError::into_inner).push(Given { call, set });
             let (mut exchanged, step) = enrolled.exchange(call, exchange, left).await;
             if let (true, Ok(exchanged)) = (spoil, &mut exchanged) {
                 exchanged.secret = QuorumSecret::generate(&mut rng());
@@ -41,20 +48,20 @@ impl Driver {
 
     /// Takes shares back that nobody needs any more: those of a call, or all.
     pub(super) fn withdraw(&mut self, call: Option<CallId>) {
-        self.take_back(|(of, _)| call.is_none_or(|call| call == *of));
+        self.take_back(|given| call.is_none_or(|call| call == given.call));
     }
 
     /// The same: these.
     pub(super) fn take_back_set(&mut self, set: &[u8]) {
-        self.take_back(|(_, given)| given == set);
+        self.take_back(|given| given.set == set);
     }
 
-    fn take_back(&mut self, which: impl Fn(&(CallId, Vec<u8>)) -> bool) {
+    fn take_back(&mut self, which: impl Fn(&Given) -> bool) {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let back: Vec<_> = given.extract_if(.., |given| which(given)).collect();
         drop(given);
         let Some(enrolled) = self.enrolled.clone() else { return };
-        for (_, set) in back {
+        for Given { set, .. } in back {
             let enrolled = enrolled.clone();
             self.keeping.spawn(async move { enrolled.withdraw(&set).await });
         }

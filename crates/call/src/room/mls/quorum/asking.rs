@@ -78,9 +78,8 @@ impl Asking {
 
     /// Whoever was asked has none, or cannot give it.
     pub(super) fn refused(&mut self, now: Time, from: SenderIndex, request: RequestId) {
-        let refused = |asked: &mut Asked| {
-            asked.index == from && asked.request == request && asked.awaits == Awaits::Set
-        };
+        let refused =
+            |asked: &mut Asked| asked.index == from && asked.request == request && asked.awaits == Awaits::Set;
         if self.asked.take_if(refused).is_some() {
             self.wish = Some(now);
         }
