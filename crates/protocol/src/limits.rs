@@ -198,6 +198,9 @@ pub const GROUP_BURST: u32 = 60;
 pub const GROUP_RATE: u32 = 2;
 /// How long a commit stands at least before its epoch is given back: by then the members who could take it have said so (rule RLY-6).
 pub const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
+/// Where everybody who was in a group is gone, and those outside cannot come in, it is given up: whoever has lost its connection is
+/// waited for this long (rule RLY-6).
+pub const DESERTED_AFTER: Duration = Duration::from_secs(20);
 /// How long whoever brought a commit that was given back waits before the next to the same epoch.
 pub const GIVEN_BACK_BAN: Duration = Duration::from_secs(30);
 /// Commits of a group that are remembered as given back at most.

@@ -217,9 +217,13 @@ pub enum KeySignal {
         #[cbor(n(0), with = "minicbor::bytes")]
         set: Vec<u8>,
     },
-    /// The same: it has none, or cannot give it now.
+    /// The same: it cannot give it now.
     #[n(12)]
-    QuorumNone {},
+    QuorumNone {
+        /// It is in the group, and has it.
+        #[n(0)]
+        inside: bool,
+    },
     /// To the member: the asker has the shares, or could not take them; nobody needs them any more.
     #[n(13)]
     QuorumTaken {
@@ -254,7 +258,7 @@ impl KeySignal {
             | Self::Hear { .. }
             | Self::QuorumAsk { .. }
             | Self::QuorumGiven { .. }
-            | Self::QuorumNone {}
+            | Self::QuorumNone { .. }
             | Self::QuorumTaken { .. }
             | Self::Handover { .. } => 0,
         };
@@ -277,7 +281,7 @@ impl KeySignal {
             | Self::Group { .. }
             | Self::Listen { .. }
             | Self::Hear { .. }
-            | Self::QuorumNone {}
+            | Self::QuorumNone { .. }
             | Self::QuorumTaken { .. }
             | Self::Handover { .. } => true,
             Self::QuorumAsk { offer: said } | Self::QuorumGiven { set: said } => said.len() <= quorum::LONGEST,

@@ -128,7 +128,8 @@ impl Membership {
             Err(JoinError::Needs(devices)) => self.resolve(turn, devices),
             Err(error) => {
                 // If nobody else can come in either, it is better gone.
-                if matches!(error.blame(), Blame::Malformed | Blame::Incompatible | Blame::PeerMisbehaved) {
+                let shut_out = self.no_quorum && error == JoinError::Psk;
+                if shut_out || matches!(error.blame(), Blame::Malformed | Blame::Incompatible | Blame::PeerMisbehaved) {
                     self.turn.push(Output::Withdraw { epoch });
                 }
                 self.cannot_join(error);

@@ -30,7 +30,7 @@ impl Membership {
         let (added, removed) = if entry.is_some() { Default::default() } else { changed(before.as_ref(), &view) };
         self.followed = self.followed.saturating_add(1);
         self.spent.epochs += 1;
-        self.lacks_quorum = false;
+        (self.lacks_quorum, self.no_quorum) = (false, false);
         // What was known of another line counts for nothing.
         let before_known = if entry.is_some_and(How::is_new) { 0 } else { self.known };
         self.known = before_known.max(view.epoch);

@@ -166,6 +166,7 @@ impl Membership {
         self.forget(turn);
         self.held.clear();
         (self.known, self.lost, self.tries) = (0, 0, 0);
+        (self.lacks_quorum, self.no_quorum) = (false, false);
         for timer in [Timer::Answer, Timer::Welcome, Timer::BySelf] {
             self.timers.clear(timer);
         }
@@ -423,11 +424,20 @@ impl Membership {
             Ok(writes) => turn.means.store.apply_and_keep(writes, &mut self.writes),
             Err(broken) => return self.event(Event::Broken(broken)),
         }
+        self.no_quorum = false;
         let lacked = core::mem::take(&mut self.lacks_quorum);
         self.try_tree(turn);
         self.try_welcome(turn);
         // Whoever has waited for nothing else need not wait for its turn.
         if lacked && matches!(self.state, State::AwaitingWelcome { welcome: None }) && !self.lacks_quorum {
+            self.begin_by_self(turn);
+        }
+    }
+
+    /// Whoever could let this device in is not there, or does not: it looks at the group itself, to say so of what it is now.
+    pub(super) fn on_no_quorum(&mut self, turn: &mut Turn<'_, '_>) {
+        let before = core::mem::replace(&mut self.no_quorum, self.terms.quorum != Quorum::None);
+        if !before && self.no_quorum && matches!(self.state, State::AwaitingWelcome { .. }) {
             self.begin_by_self(turn);
         }
     }

@@ -97,6 +97,8 @@ pub struct Membership {
     striking: bool,
     /// The group cannot be joined for want of its quorum secret.
     lacks_quorum: bool,
+    /// Nobody gives it.
+    no_quorum: bool,
     /// A key package was published that nobody can have used yet.
     published: bool,
     /// The own commit that is uploaded.
@@ -178,6 +180,7 @@ impl Membership {
             restored,
             striking: false,
             lacks_quorum: false,
+            no_quorum: false,
             published: false,
             flight: None,
             packages: BTreeMap::new(),
@@ -329,6 +332,7 @@ impl Membership {
             }
             Input::RollChanged | Input::Resolved => self.on_roll(turn),
             Input::Quorum(secret) => self.on_quorum(turn, &secret),
+            Input::NoQuorum => self.on_no_quorum(turn),
             Input::State { epoch, oldest, seen } => self.on_state(turn, epoch, oldest, seen),
             Input::Commit { epoch, bytes } => {
                 self.count(bytes.len());

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use undertone_keys::DeviceId;
 use undertone_keys::envelope::Address;
-use undertone_protocol::limits::{FOLLOWER_MEMORY, MAX_FOLLOWERS};
+use undertone_protocol::limits::{DESERTED_AFTER, FOLLOWER_MEMORY, MAX_FOLLOWERS};
 
 use crate::memberships::Membership;
 
@@ -81,6 +81,15 @@ impl Followers {
     pub(super) fn members(&self) -> impl Iterator<Item = &Address> {
         let members = self.0.values().filter(|follower| follower.line.is_some() && follower.seen.is_some());
         members.map(|follower| &follower.address)
+    }
+
+    /// Whether nobody follows any more who has been in the group, or may come back, but those who say of themselves that they are outside.
+    pub(super) fn have_deserted(&self, now: Instant, is_outside: impl Fn(&DeviceId) -> bool) -> bool {
+        let stays = |follower: &Follower| {
+            follower.line.is_some() || now.saturating_duration_since(follower.left) < DESERTED_AFTER
+        };
+        let mut members = self.0.iter().filter(|(device, follower)| follower.seen.is_some() && !is_outside(device));
+        !members.any(|(_, follower)| stays(follower))
     }
 
     /// Those who follow on a connection, in the group or not.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, DeviceId, RoomId, UserId};
 use undertone_protocol::delivery::{InfoFrame, Opaque, Tree, TreeHashes};
-use undertone_protocol::limits::{EXTERNAL_COMMIT_EVERY, FOLLOWER_MEMORY, GROUP_TREES, MAX_FOLLOWERS};
+use undertone_protocol::limits::{DESERTED_AFTER, EXTERNAL_COMMIT_EVERY, FOLLOWER_MEMORY, GROUP_TREES, MAX_FOLLOWERS};
 
 use super::followers::Followers;
 use super::given_back::{Opening, Returned};
@@ -126,6 +126,8 @@ pub(super) struct Current {
     pub(super) creator: DeviceId,
     /// Nobody but this person has shown to be in it.
     pub(super) alone: Option<Alone>,
+    /// The devices that follow and cannot come in.
+    pub(super) shut_out: HashMap<DeviceId, UserId>,
     pub(super) hash: [u8; 32],
     pub(super) info: Opaque,
     pub(super) votes: Votes,
@@ -150,7 +152,8 @@ impl Current {
         });
         Ok(Self {
             opening,
-            alone: stored.alone.map(|user| Alone::new(user, now)),
+            alone: stored.alone.map(|user| Alone { user, since: now }),
+            shut_out: HashMap::new(),
             suite: stored.suite,
             epoch: stored.epoch,
             oldest: stored.oldest,
@@ -174,8 +177,24 @@ impl Current {
     ) -> Self {
         let (trees, history) = (VecDeque::from([(0, Arc::new(tree))]), VecDeque::new());
         let (epoch, oldest, opening, settled) = (0, 0, None, None);
-        let (alone, creator) = (Some(Alone::new(creator.user.clone(), now)), creator.device);
-        Self { suite, epoch, oldest, creator, alone, hash, info, votes, opening, trees, hashes, history, settled }
+        let (alone, creator) = (Some(Alone { user: creator.user.clone(), since: now }), creator.device);
+        let shut_out = HashMap::new();
+        Self {
+            suite,
+            epoch,
+            oldest,
+            creator,
+            alone,
+            shut_out,
+            hash,
+            info,
+            votes,
+            opening,
+            trees,
+            hashes,
+            history,
+            settled,
+        }
     }
 
     /// The newest tree, and the hashes of its subtrees.
@@ -202,9 +221,19 @@ impl Current {
             }
             oldest = epoch;
         }
-        let is_settled = self.settled.is_none_or(|settled| settled <= now);
-        let seen = needed.filter(|_| is_settled).unwrap_or(0).min(self.epoch);
+        let seen = needed.filter(|_| self.is_settled(now)).unwrap_or(0).min(self.epoch);
         oldest.max(seen).max(self.oldest)
+    }
+
+    /// Whether everybody of whom something could be known has had the time to come back since the server was started.
+    fn is_settled(&self, now: Instant) -> bool {
+        self.settled.is_none_or(|settled| settled <= now)
+    }
+
+    /// Whether those whose connection ended when the server did would be there again.
+    pub(super) fn are_back(&self, now: Instant) -> bool {
+        let since_start = |settled: Instant| now + FOLLOWER_MEMORY >= settled + DESERTED_AFTER;
+        self.settled.is_none_or(since_start)
     }
 
     /// The present epoch ended with a commit of so many bytes, by this device, which lets these in.

@@ -1,7 +1,7 @@
 //! Withdrawing a group that nobody could come into (rule RLY-6). The server cannot check what a group begins with: an insider who begins
 //! it with junk would end the call for everybody, for there is nothing to give back before epoch 0. So those who are outside say that they
-//! cannot come in, and where more than half of them do while nobody but the one who began it was ever seen inside, the group is gone, and
-//! another may be begun (docs/adr/0032).
+//! cannot come in, and where more than half of them do while nobody but the one who began it was ever seen inside, or nobody is there any
+//! more of those who were, the group is gone, and another may be begun (docs/adr/0032).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -23,22 +23,27 @@ use crate::store::{Groups, Rooms, StoreError};
 pub(super) struct Alone {
     pub(super) user: UserId,
     /// Since when that is known here.
-    since: Instant,
-    /// The devices that cannot come in.
-    shut_out: HashMap<DeviceId, UserId>,
+    pub(super) since: Instant,
 }
 
-impl Alone {
-    pub(super) fn new(user: UserId, since: Instant) -> Self {
-        Self { user, since, shut_out: HashMap::new() }
-    }
+/// Why a group may be withdrawn, if more than half of those outside say so.
+#[derive(Debug)]
+enum Forsaken {
+    /// Nobody but this person was ever in it.
+    By(UserId),
+    /// Everybody who was in it is gone.
+    Deserted,
+}
 
-    /// Whether more than half of the people outside, of whom these are the devices, cannot come in.
-    fn is_shut<'a>(&self, following: impl Iterator<Item = &'a Address>, now: Instant) -> bool {
-        let outside: HashSet<&UserId> = following.map(|who| &who.user).filter(|user| **user != self.user).collect();
-        let shut_out: HashSet<&UserId> = self.shut_out.values().filter(|user| outside.contains(user)).collect();
-        now.saturating_duration_since(self.since) >= GIVEN_BACK_AFTER && shut_out.len() * 2 > outside.len()
-    }
+/// Whether more than half of the people outside, of whom these are the devices, cannot come in. Whoever has begun it is not asked.
+fn are_shut_out<'a>(
+    shut_out: &HashMap<DeviceId, UserId>,
+    following: impl Iterator<Item = &'a Address>,
+    begun_by: Option<&UserId>,
+) -> bool {
+    let outside: HashSet<&UserId> = following.map(|who| &who.user).filter(|user| Some(*user) != begun_by).collect();
+    let shut_out: HashSet<&UserId> = shut_out.values().filter(|user| outside.contains(user)).collect();
+    shut_out.len() * 2 > outside.len()
 }
 
 impl State {
@@ -56,9 +61,11 @@ impl State {
 }
 
 impl<S: Groups + Rooms> GroupDesk<S> {
-    /// This device shows to be in the group: if it is somebody else's than that of whoever began it, nobody can withdraw it any more.
+    /// This device shows to be in the group: if it is somebody else's than that of whoever began it, nobody can withdraw it any more as
+    /// long as somebody is in it.
     pub(super) async fn comes_in(&self, state: &mut State, call: CallId, you: &Address) -> Result<(), StoreError> {
         let Known::Group(current) = &mut state.known else { return Ok(()) };
+        current.shut_out.remove(&you.device);
         if current.alone.take_if(|alone| alone.user != you.user).is_none() {
             return Ok(());
         }
@@ -81,15 +88,12 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
         let follows = state.followers.following().any(|follower| follower == you);
         let Some(current) = state.current(&self.store, call, now).await? else { return Ok(()) };
-        let newest = current.epoch;
-        let Some(alone) = current.alone.as_mut().filter(|alone| follows && alone.user != you.user) else {
-            return Ok(());
-        };
+        let begun_by_you = current.alone.as_ref().is_some_and(|alone| alone.user == you.user);
         // Of how many that is known is bounded. A word about an earlier epoch counts: whoever began it could be in the next each time.
-        if epoch > newest || alone.shut_out.len() >= MAX_ATTESTS {
+        if !follows || begun_by_you || epoch > current.epoch || current.shut_out.len() >= MAX_ATTESTS {
             return Ok(());
         }
-        alone.shut_out.insert(you.device, you.user.clone());
+        current.shut_out.insert(you.device, you.user.clone());
         let verdict = self.shut(state, call, membership, now).await?;
         self.contest(call, you, verdict);
         Ok(())
@@ -104,14 +108,34 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         now: Instant,
     ) -> Result<Verdict, Refusal> {
         let Known::Group(current) = &state.known else { return Ok(Verdict::Settled) };
-        let Some(alone) = current.alone.as_ref().filter(|alone| !alone.shut_out.is_empty()) else {
+        if current.shut_out.is_empty() {
             return Ok(Verdict::Settled);
-        };
-        if !alone.is_shut(state.followers.following().filter(|who| room.may_be_member(&who.user)), now) {
-            return Ok(Verdict::Open);
         }
-        let user = alone.user.clone();
-        if let Err(error) = self.store.withdraw_group(call).await {
+        let lost = self.board.gone(state.followers.lines());
+        state.followers.left(&lost, now);
+        let is_outside = |device: &DeviceId| current.shut_out.contains_key(device);
+        let forsaken = match &current.alone {
+            Some(alone) => {
+                let long = now.saturating_duration_since(alone.since) >= GIVEN_BACK_AFTER;
+                long.then(|| Forsaken::By(alone.user.clone()))
+            }
+            // Somebody follows who is in it: who cannot come in is let in by them, or has to do without.
+            None if state.followers.members().any(|member| !is_outside(&member.device)) => return Ok(Verdict::Settled),
+            None => {
+                let gone = current.are_back(now) && state.followers.have_deserted(now, is_outside);
+                gone.then_some(Forsaken::Deserted)
+            }
+        };
+        let begun_by = current.alone.as_ref().map(|alone| &alone.user);
+        let following = state.followers.following().filter(|who| room.may_be_member(&who.user));
+        let Some(forsaken) = forsaken.filter(|_| are_shut_out(&current.shut_out, following, begun_by)) else {
+            return Ok(Verdict::Open);
+        };
+        let forgotten = match &forsaken {
+            Forsaken::By(_) => self.store.withdraw_group(call).await,
+            Forsaken::Deserted => self.store.forget_group(call).await,
+        };
+        if let Err(error) = forgotten {
             state.known = Known::Nothing;
             return match error {
                 // Somebody has come in, by what the database says.
@@ -122,10 +146,12 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         state.known = Known::None;
         state.forget_members();
         state.followers.begin_anew();
-        if state.withdrawn.len() >= MAX_GIVEN_BACK {
-            state.withdrawn.pop_front();
+        if let Forsaken::By(user) = forsaken {
+            if state.withdrawn.len() >= MAX_GIVEN_BACK {
+                state.withdrawn.pop_front();
+            }
+            state.withdrawn.push_back((user, now));
         }
-        state.withdrawn.push_back((user, now));
         self.counts.withdrawn.fetch_add(1, Ordering::Relaxed);
         self.tell_followers(state, call, room, None, GroupNews::Withdrawn, now);
         Ok(Verdict::Settled)
@@ -142,14 +168,11 @@ mod tests {
 
     #[test]
     fn rly_6_more_than_half_of_the_people_outside_withdraw_a_group() {
-        let start = Instant::now();
         let least = |outside: u8| {
             let following: Vec<Address> = (0..=outside).map(|n| address(n.into(), n)).collect();
             (0..=outside).find(|shut| {
-                let mut alone = Alone::new(address(0, 0).user, start);
-                alone.shut_out.extend((1..=*shut).map(|n| (address(n.into(), n).device, address(n.into(), n).user)));
-                assert!(!alone.is_shut(following.iter(), start + GIVEN_BACK_AFTER / 2));
-                alone.is_shut(following.iter(), start + GIVEN_BACK_AFTER)
+                let shut_out = (1..=*shut).map(|n| (address(n.into(), n).device, address(n.into(), n).user));
+                are_shut_out(&shut_out.collect(), following.iter(), Some(&address(0, 0).user))
             })
         };
         assert_eq!([1, 2, 3, 4, 5, 100].map(least), [1, 2, 2, 3, 3, 51].map(Some));

@@ -142,6 +142,9 @@ pub trait Groups: Send + Sync + 'static {
     /// Forgets the group of this call, where nobody but whoever began it has shown to be in it; else [`StoreError::Conflict`].
     fn withdraw_group(&self, call: CallId) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Forgets the group of this call, whoever was in it.
+    fn forget_group(&self, call: CallId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Gives an epoch back: the commit with this hash, which ended it, is gone with all that came with it, and what the group was in that
     /// epoch is the newest again. [`StoreError::Conflict`] when the group is not in the epoch that this commit opened, or came to it by
     /// being given back: it goes one step back and no more.

@@ -83,6 +83,9 @@ pub(crate) async fn run(store: &(impl Groups + Rooms)) {
     store.create_group(NewGroup { creator: address("bob@x", 2), ..new.clone() }, NOW).await.unwrap();
     store.not_alone(call).await.unwrap();
     assert!(is_conflict(&store.withdraw_group(call).await), "somebody is in it");
+    store.forget_group(call).await.unwrap();
+    assert_eq!(store.group(call).await.unwrap(), None, "whoever was in it");
+    store.create_group(new.clone(), NOW).await.unwrap();
     assert_eq!(store.forget_groups(WallTime::from_unix(u64::MAX / 4)).await.unwrap(), 1);
     store.create_group(new.clone(), NOW).await.unwrap();
 

@@ -146,6 +146,11 @@ impl Groups for Memory {
         Ok(())
     }
 
+    async fn forget_group(&self, call: CallId) -> Result<(), StoreError> {
+        self.tables().groups.remove(&call);
+        Ok(())
+    }
+
     async fn give_back(&self, call: CallId, epoch: u64, hash: [u8; 32]) -> Result<(), StoreError> {
         let tables = &mut *self.tables();
         let group = tables.groups.get_mut(&call).ok_or(StoreError::Conflict)?;

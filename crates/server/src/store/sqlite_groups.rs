@@ -248,6 +248,12 @@ impl Groups for Sqlite {
         if gone == 1 { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
+    async fn forget_group(&self, call: CallId) -> Result<(), StoreError> {
+        let forget = query("DELETE FROM mls_groups WHERE call = ?").bind(call.as_bytes().as_slice());
+        forget.execute(self.pool()).await?;
+        Ok(())
+    }
+
     async fn give_back(&self, id: CallId, epoch: u64, hash: [u8; 32]) -> Result<(), StoreError> {
         let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         let (call, ended) = (id.as_bytes().as_slice(), number(epoch));

@@ -73,7 +73,7 @@ impl RoomCall {
         let signal = match opened.signal {
             signal @ (KeySignal::QuorumAsk { .. }
             | KeySignal::QuorumGiven { .. }
-            | KeySignal::QuorumNone {}
+            | KeySignal::QuorumNone { .. }
             | KeySignal::QuorumTaken { .. }) => return self.quorum_letter(index, about.request, signal),
             KeySignal::Listen { newest } => return self.listener_asks(now, index, newest),
             KeySignal::Hear { epoch, key, checkpoint, removed } => {
@@ -117,7 +117,7 @@ impl RoomCall {
             | KeySignal::Hear { .. }
             | KeySignal::QuorumAsk { .. }
             | KeySignal::QuorumGiven { .. }
-            | KeySignal::QuorumNone {}
+            | KeySignal::QuorumNone { .. }
             | KeySignal::QuorumTaken { .. } => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Groups that were begun with what nobody can come into (rule RLY-6).
 
 use undertone_keys::Time;
-use undertone_protocol::limits::{GIVEN_BACK_AFTER, GIVEN_BACK_BAN};
+use undertone_protocol::limits::{DESERTED_AFTER, GIVEN_BACK_AFTER, GIVEN_BACK_BAN};
 
 use super::*;
 
@@ -111,6 +111,46 @@ async fn rly_6_a_group_is_withdrawn_after_a_restart_and_at_a_later_epoch() {
     world.desk.settle().await;
     assert!(!world.is_there().await, "what was said too early counts when it is time");
     assert_eq!(ada.news(), [GroupNews::Withdrawn]);
+}
+
+/// Rule RLY-6: everybody who was in a group has gone, and with them what those outside would need to come in. Who has only lost the
+/// connection is waited for.
+#[tokio::test]
+async fn rly_6_a_group_that_everybody_has_left_is_withdrawn_by_those_outside() {
+    for lost in [false, true] {
+        let (world, [mut ada, mut bob, mut carol, dave]) = begun().await;
+        world.step(&bob, 0).await;
+        let epoch = 1;
+        world.ask(&ada, GroupRequest::Attest { epoch, digest: digest(&info(1)) }).await;
+        // Carol was let in, and what she was sent does not open without something that only they have.
+        let welcome = welcoming(epoch, 1, vec![carol.you.clone()]);
+        assert_eq!(world.ask(&ada, welcome).await, [accepted(2)]);
+        world.at(GIVEN_BACK_AFTER * 3);
+        world.withdraw(&carol, 2).await;
+        world.withdraw(&dave, 2).await;
+        assert!(world.is_there().await, "two are in it");
+        for gone in [&ada, &bob] {
+            match lost {
+                true => world.board.disconnect(gone.you.device, gone.line),
+                false => drop(world.ask(gone, GroupRequest::Unfollow).await),
+            }
+        }
+        if lost {
+            world.withdraw(&carol, 2).await;
+            assert!(world.is_there().await && world.desk.is_contested(), "they may come back");
+            world.at(GIVEN_BACK_AFTER * 4 + DESERTED_AFTER);
+            world.desk.settle().await;
+        } else {
+            world.withdraw(&carol, 2).await;
+        }
+        assert!(!world.is_there().await, "lost: {lost}");
+        assert_eq!(carol.news().last(), Some(&GroupNews::Withdrawn));
+        // Nobody has to wait to begin another.
+        world.follow(&bob, None).await;
+        world.begin(&bob).await;
+        bob.news();
+        ada.news();
+    }
 }
 
 /// Whoever was in a group that is gone says nothing by that about the next one, and whoever began it does not outrun those outside.

@@ -7,7 +7,7 @@ use undertone_keys::envelope::Address;
 use undertone_keys::{JoinId, RequestId, Time};
 use undertone_media::key_id::SenderIndex;
 
-use super::{ANSWER, GIVE_UP, Quorum, RETRY, SHARES};
+use super::{ANSWER, GIVE_UP, KEPT_BACK, NOBODY, Quorum, RETRY, SHARES};
 use crate::quorum::{Exchange, Exchanged, LONGEST, NoQuorum, QuorumNodes};
 use crate::room::keys::About;
 use crate::room::mls::Mls;
@@ -27,6 +27,10 @@ pub(super) struct Asking {
     asked: Option<Asked>,
     /// Who was asked in vain.
     tried: BTreeSet<JoinId>,
+    /// Who says to be in no group, and to have none.
+    outside: BTreeSet<JoinId>,
+    /// The group was told that nobody gives it.
+    said: bool,
 }
 
 /// Who was asked.
@@ -50,12 +54,12 @@ enum Awaits {
 
 impl Asking {
     pub(super) const fn new(has: bool) -> Self {
-        Self { has, origin: None, since: None, wish: None, asked: None, tried: BTreeSet::new() }
+        let (tried, outside) = (BTreeSet::new(), BTreeSet::new());
+        Self { has, origin: None, since: None, wish: None, asked: None, tried, outside, said: false }
     }
 
     pub(super) fn joined(&mut self) {
-        (self.asked, self.wish, self.since) = (None, None, None);
-        self.tried.clear();
+        *self = Self { origin: self.origin.take(), ..Self::new(self.has) };
     }
 
     pub(super) fn origin(&self) -> Option<(&Address, &QuorumNodes)> {
@@ -73,15 +77,27 @@ impl Asking {
     pub(super) fn timeout(&self) -> Option<Time> {
         let asked = self.asked.as_ref().map(|asked| asked.until);
         let next = asked.or(self.wish);
-        next.into_iter().chain(self.since.map(|since| since + GIVE_UP)).min()
+        let kept_back = self.since.map(|since| since + KEPT_BACK).filter(|_| !self.said);
+        next.into_iter().chain(kept_back).chain(self.since.map(|since| since + GIVE_UP)).min()
+    }
+
+    /// Whether it is time to say of the group that nobody gives its secret, these being the members who are there.
+    fn is_hopeless(&self, now: Time, members: &[(SenderIndex, JoinId, Address)]) -> bool {
+        let Some(waited) = self.since.map(|since| now.since(since)) else { return false };
+        let nobody = members.iter().all(|(_, join, _)| self.outside.contains(join));
+        waited >= if nobody { NOBODY } else { KEPT_BACK }
     }
 
     /// Whoever was asked has none, or cannot give it.
-    pub(super) fn refused(&mut self, now: Time, from: SenderIndex, request: RequestId) {
+    pub(super) fn refused(&mut self, now: Time, from: SenderIndex, request: RequestId, inside: bool) {
         let refused =
             |asked: &mut Asked| asked.index == from && asked.request == request && asked.awaits == Awaits::Set;
-        if self.asked.take_if(refused).is_some() {
+        if let Some(asked) = self.asked.take_if(refused) {
             self.wish = Some(now);
+            match inside {
+                true => self.outside.remove(&asked.member),
+                false => self.outside.insert(asked.member),
+            };
         }
     }
 
@@ -136,7 +152,7 @@ impl RoomCall {
         self.post(index, about, &KeySignal::QuorumTaken { ask: request }, rng);
         match exchanged {
             Ok(Exchanged { secret, nodes, .. }) => {
-                quorum.asking.has = true;
+                (quorum.asking.has, quorum.asking.said) = (true, false);
                 quorum.asking.origin = Some((member, address, nodes));
                 mls.tell(Input::Quorum(secret));
             }
@@ -147,15 +163,15 @@ impl RoomCall {
     /// Asks, where this device cannot come into the group for want of its secret.
     pub(super) fn mind_asking(
         &mut self,
-        mls: &Mls,
+        mls: &mut Mls,
         quorum: &mut Quorum,
         now: Time,
         rng: &mut impl rand_core::CryptoRng,
     ) {
         let asking = &mut quorum.asking;
         if matches!(mls.membership.standpoint(), Standpoint::Inside(_) | Standpoint::Out(_)) {
-            (asking.has, asking.asked, asking.wish, asking.since) = (true, None, None, None);
-            return asking.tried.clear();
+            asking.has = true;
+            return asking.joined();
         }
         if mls.membership.lacks_quorum() && core::mem::take(&mut asking.has) {
             // The one that it was given does not open the group.
@@ -165,9 +181,13 @@ impl RoomCall {
             }
         }
         let asking = &mut quorum.asking;
+        let alone = mls.complete && self.seats.values().all(|seat| seat.is_audience());
         let members = self.seats.iter().filter(|(_, seat)| seat.is_admitted() && !seat.is_audience());
         let members: Vec<_> =
             members.map(|(index, seat)| (*index, seat.entry().join.join, seat.member().clone())).collect();
+        if !asking.has && alone && mls.online && !core::mem::replace(&mut asking.said, true) {
+            mls.tell(Input::NoQuorum);
+        }
         if asking.has || members.is_empty() || self.own_index().is_none() || !mls.online {
             (asking.wish, asking.since) = (None, None);
             asking.asked.take_if(|asked| asked.awaits == Awaits::Set);
@@ -177,6 +197,9 @@ impl RoomCall {
         if now.since(since) >= GIVE_UP {
             asking.since = None;
             return self.leave(Leaving::NoQuorum);
+        }
+        if asking.is_hopeless(now, &members) && !core::mem::replace(&mut asking.said, true) {
+            mls.tell(Input::NoQuorum);
         }
         let there = |asked: &Asked| members.iter().any(|(_, join, _)| *join == asked.member);
         asking.asked.take_if(|asked| asked.until <= now || (asked.awaits == Awaits::Set && !there(asked)));

@@ -86,7 +86,8 @@ impl RoomCall {
         let secret = if sure && !busy && offer.len() <= LONGEST { mls.membership.quorum(&mls.store) } else { None };
         self.take_back(before);
         let Some(secret) = secret else {
-            return self.post(from, About { term: 0, epoch: 0, request }, &KeySignal::QuorumNone {}, rng);
+            let inside = matches!(mls.membership.standpoint(), Standpoint::Inside(_) | Standpoint::Rejoining);
+            return self.post(from, About { term: 0, epoch: 0, request }, &KeySignal::QuorumNone { inside }, rng);
         };
         let number = quorum.number();
         quorum.giving.served.insert(join, now);
@@ -127,7 +128,7 @@ impl RoomCall {
             Err(NoQuorum) => {
                 giving.open.remove(place);
                 if here {
-                    self.post(index, about, &KeySignal::QuorumNone {}, rng);
+                    self.post(index, about, &KeySignal::QuorumNone { inside: true }, rng);
                 }
             }
         }

@@ -9,6 +9,8 @@
 //!   QuorumTaken ----------------------->        takes the shares back
 //!   <-------------------- QuorumNone            has none, or cannot: another is asked
 //! ```
+//! Where nobody who is there has it, or nobody gives it, the group is said to be of no use (docs/adr/0032): another is begun then.
+//!
 //! Whom it asks an asker draws, so that many who come at once do not all ask the same. A member that says nothing, or gives what is not the
 //! group's, is followed by another. What an asker does is in `asking`, what a member does in `giving`.
 
@@ -37,6 +39,11 @@ const ANSWER: Duration = Duration::from_secs(6);
 const SHARES: Duration = Duration::from_secs(10);
 /// When everybody has been asked, they are asked again after this.
 const RETRY: Duration = Duration::from_millis(500);
+/// Where whoever has it is not known to be gone, so long is waited before the group is said to be of no use: it may be those who hold it, and
+/// give it to nobody.
+const KEPT_BACK: Duration = Duration::from_secs(20);
+/// The same where everybody who is there says that they have none: they may all be on their way in.
+const NOBODY: Duration = Duration::from_secs(3);
 /// Whoever has not been given the secret for so long, while members are there to ask, leaves and says why.
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// How many a member serves at once: each costs every node a request.
@@ -144,8 +151,8 @@ impl RoomCall {
                 Heard::Letter { from, request, signal: KeySignal::QuorumGiven { set } } => {
                     self.quorum_given(&mut quorum, now, (from, request), set);
                 }
-                Heard::Letter { from, request, signal: KeySignal::QuorumNone {} } => {
-                    quorum.asking.refused(now, from, request);
+                Heard::Letter { from, request, signal: KeySignal::QuorumNone { inside } } => {
+                    quorum.asking.refused(now, from, request, inside);
                 }
                 Heard::Letter { from, signal: KeySignal::QuorumTaken { ask }, .. } => {
                     self.quorum_taken(&mut quorum, from, ask);
