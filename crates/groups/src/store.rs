@@ -93,6 +93,13 @@ impl Store {
         self.apply(writes);
     }
 
+    /// The same for what is no part of a group as the library has it.
+    pub(crate) fn apply_beside(&mut self, writes: WriteSet, kept: &mut WriteSet) {
+        let loaded = self.loaded.take();
+        self.apply_and_keep(writes, kept);
+        self.loaded.set(loaded);
+    }
+
     /// The group as it is in memory. Whoever has changed nothing of it puts it back.
     pub(crate) fn take_loaded(&self, id: GroupId) -> Option<Box<Loaded>> {
         self.loaded.take().filter(|loaded| loaded.id == id)

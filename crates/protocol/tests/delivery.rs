@@ -135,9 +135,9 @@ fn every_message_about_a_group_reads_back() {
     ];
     let refused = denied.map(|why| GroupNews::Refused { number: 1, why, after_ms: 10 });
     let news = [
-        GroupNews::State { number: 1, oldest: 0, epoch: None, seen: None },
-        GroupNews::State { number: 1, oldest: 3, epoch: Some(5), seen: Some(4) },
-        GroupNews::State { number: 1, oldest: 0, epoch: None, seen: Some(4) },
+        GroupNews::State { number: 1, oldest: 0, epoch: None, seen: None, born: None },
+        GroupNews::State { number: 1, oldest: 3, epoch: Some(5), seen: Some(4), born: Some([9; 32]) },
+        GroupNews::State { number: 1, oldest: 0, epoch: None, seen: Some(4), born: None },
         GroupNews::GivenBack { epoch: 4, oldest: 3, commit: [7; 32] },
         GroupNews::Commit { epoch: 1, commit: vec![1; 70].into() },
         GroupNews::Welcome { epoch: 2, welcome: vec![2].into() },

@@ -194,7 +194,7 @@ fn the_corpus_has_good_inputs() {
         info: mls::group_info(&call, 4, &after, b"history"),
         tree: patch.clone(),
     };
-    let news = GroupNews::State { number: 1, oldest: 2, epoch: Some(3), seen: Some(4) };
+    let news = GroupNews::State { number: 1, oldest: 2, epoch: Some(3), seen: Some(4), born: Some([8; 32]) };
     let (reject, given_back) =
         (GroupRequest::Reject { epoch: 2 }, GroupNews::GivenBack { epoch: 2, oldest: 1, commit: [7; 32] });
     let group = ToServer::Group { room: RoomId::from_bytes([1; 16]), call, number: 1, request: request.clone() };

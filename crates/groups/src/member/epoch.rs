@@ -30,7 +30,7 @@ impl Membership {
         let (added, removed) = if entry.is_some() { Default::default() } else { changed(before.as_ref(), &view) };
         self.followed = self.followed.saturating_add(1);
         self.spent.epochs += 1;
-        (self.lacks_quorum, self.no_quorum) = (false, false);
+        self.lacks_quorum = false;
         // What was known of another line counts for nothing.
         let before_known = if entry.is_some_and(How::is_new) { 0 } else { self.known };
         self.known = before_known.max(view.epoch);
@@ -84,6 +84,7 @@ impl Membership {
         let members = view.members.len();
         let (epoch, newly) = (view.epoch, entry.is_some_and(How::is_new));
         self.view = Some(view);
+        self.keep_birth(turn);
         self.doubts.new_epoch();
         self.timers.clear(Timer::Doubt);
         let say = times(self.policy.say_each, members).min(self.policy.say);

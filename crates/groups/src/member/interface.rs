@@ -49,9 +49,9 @@ pub enum Input {
     /// A member gave this device what is to be the group's quorum secret, where the terms say that there is one: without it nothing is
     /// joined. A wrong one does no harm; [`Membership::lacks_quorum`](super::Membership::lacks_quorum) tells.
     Quorum(QuorumSecret),
-    /// Nobody gives this device the quorum secret: those who have it are gone, or keep it to themselves. If the group cannot be joined for
-    /// want of it, it is better gone.
-    NoQuorum,
+    /// Whether nobody gives this device the quorum secret: those who have it are gone, or keep it to themselves. If the group cannot be
+    /// joined for want of it, it is better gone then.
+    NoQuorum(bool),
     /// Devices of [`Output::Resolve`] have been looked up.
     Resolved,
     /// Where the group is, by the delivery service: the first answer to [`Output::Follow`].
@@ -62,6 +62,8 @@ pub enum Input {
         oldest: u64,
         /// The newest epoch that the service has seen this device in, if it knows (rule STO-3).
         seen: Option<u64>,
+        /// SHA-256 of the group info that the group was begun with, if it says so.
+        born: Option<[u8; 32]>,
     },
     /// The commit that ended an epoch.
     Commit {

@@ -3,7 +3,7 @@
 use super::interface::{Event, How, Lie, Output, Reason};
 use super::state::{Again, By, State, View, Welcome};
 use super::timer::Timer;
-use super::{Membership, Turn};
+use super::{Membership, Turn, birth};
 use crate::failure::Broken;
 use crate::group::{ExternalJoin, Group, JoinError, stored};
 use crate::key_package::{KeyPackage, forget_packages, waiting_packages};
@@ -54,7 +54,7 @@ impl Membership {
             if other != self.id
                 && let Ok(writes) = Group::forget(turn.means.store, other)
             {
-                turn.means.store.apply_and_keep(writes, &mut self.writes);
+                turn.means.store.apply_and_keep(writes.then(birth::forget(turn.means.store, other)), &mut self.writes);
             }
         }
         for other in quorum::groups(turn.means.store) {
@@ -68,18 +68,30 @@ impl Membership {
 
     pub(super) fn on_unreachable(&mut self) {
         self.reachable = false;
+        self.away = true;
         self.claiming.clear();
         for timer in [Timer::Answer, Timer::State, Timer::Claim, Timer::Behind] {
             self.timers.clear(timer);
         }
     }
 
-    pub(super) fn on_state(&mut self, turn: &mut Turn<'_, '_>, epoch: Option<u64>, oldest: u64, seen: Option<u64>) {
+    pub(super) fn on_state(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        (epoch, born): (Option<u64>, Option<[u8; 32]>),
+        oldest: u64,
+        seen: Option<u64>,
+    ) {
         if !self.reachable {
             return;
         }
         self.tries = 0;
         self.timers.clear(Timer::State);
+        // It was withdrawn meanwhile, and another begun.
+        if self.is_another(born) {
+            return self.on_withdrawn(turn);
+        }
+        self.learn_birth(turn, born);
         let ours = self.view.as_ref().filter(|_| matches!(self.state, State::Inside)).map(|view| view.epoch);
         let back = ours.is_some_and(|ours| epoch.is_none_or(|epoch| epoch < ours));
         // What was said before the last commit may come after it.
@@ -87,6 +99,11 @@ impl Membership {
             return self.follow(turn.now);
         }
         self.gone_back = false;
+        // Whoever was away has not heard that it was withdrawn.
+        let away = core::mem::take(&mut self.away);
+        if back && away && epoch.is_none() {
+            return self.on_withdrawn(turn);
+        }
         let Some(epoch) = epoch else {
             return self.on_no_group(turn);
         };
@@ -164,9 +181,10 @@ impl Membership {
             self.astray.get_or_insert(turn.now);
         }
         self.forget(turn);
+        self.forget_birth(turn);
         self.held.clear();
         (self.known, self.lost, self.tries) = (0, 0, 0);
-        (self.lacks_quorum, self.no_quorum) = (false, false);
+        self.lacks_quorum = false;
         for timer in [Timer::Answer, Timer::Welcome, Timer::BySelf] {
             self.timers.clear(timer);
         }
@@ -229,7 +247,9 @@ impl Membership {
         self.not_before = None;
         self.timers.clear(Timer::Answer);
         self.tries = 0;
-        self.state = State::Inside;
+        if let State::Creating { info } = core::mem::replace(&mut self.state, State::Inside) {
+            self.was_born(&info);
+        }
         self.begin_epoch(turn, &By::Entry(How::Created));
     }
 
@@ -424,7 +444,6 @@ impl Membership {
             Ok(writes) => turn.means.store.apply_and_keep(writes, &mut self.writes),
             Err(broken) => return self.event(Event::Broken(broken)),
         }
-        self.no_quorum = false;
         let lacked = core::mem::take(&mut self.lacks_quorum);
         self.try_tree(turn);
         self.try_welcome(turn);
@@ -435,9 +454,9 @@ impl Membership {
     }
 
     /// Whoever could let this device in is not there, or does not: it looks at the group itself, to say so of what it is now.
-    pub(super) fn on_no_quorum(&mut self, turn: &mut Turn<'_, '_>) {
-        let before = core::mem::replace(&mut self.no_quorum, self.terms.quorum != Quorum::None);
-        if !before && self.no_quorum && matches!(self.state, State::AwaitingWelcome { .. }) {
+    pub(super) fn on_no_quorum(&mut self, turn: &mut Turn<'_, '_>, hopeless: bool) {
+        self.no_quorum = hopeless && self.terms.quorum != Quorum::None;
+        if self.no_quorum && matches!(self.state, State::AwaitingWelcome { .. }) {
             self.begin_by_self(turn);
         }
     }

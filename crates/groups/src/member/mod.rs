@@ -36,6 +36,7 @@
 
 pub mod policy;
 
+mod birth;
 mod by_self;
 mod committing;
 mod doubt;
@@ -130,6 +131,10 @@ pub struct Membership {
     /// The epoch that the group is known to have come to.
     known: u64,
     behind_since: Option<Time>,
+    /// What the group was begun with (SHA-256 of its first info): another one may take its place.
+    born: Option<[u8; 32]>,
+    /// What the delivery service said since it last told where the group is may be lost.
+    away: bool,
     /// The delivery service said that the group has gone back, and is asked once more.
     gone_back: bool,
     /// Commits taken since the delivery service was last asked for them.
@@ -197,6 +202,8 @@ impl Membership {
             held: BTreeMap::new(),
             known: 0,
             behind_since: None,
+            born: birth::of(store, id),
+            away: true,
             gone_back: false,
             followed: 0,
             refused: None,
@@ -239,7 +246,8 @@ impl Membership {
     /// done.
     pub fn end(self, store: &mut Store) -> WriteSet {
         let mut kept = WriteSet::new();
-        for writes in [Group::forget(store, self.id), quorum::forget(store, self.id)].into_iter().flatten() {
+        let all = [Group::forget(store, self.id), quorum::forget(store, self.id), Ok(birth::forget(store, self.id))];
+        for writes in all.into_iter().flatten() {
             store.apply_and_keep(writes, &mut kept);
         }
         kept
@@ -332,8 +340,8 @@ impl Membership {
             }
             Input::RollChanged | Input::Resolved => self.on_roll(turn),
             Input::Quorum(secret) => self.on_quorum(turn, &secret),
-            Input::NoQuorum => self.on_no_quorum(turn),
-            Input::State { epoch, oldest, seen } => self.on_state(turn, epoch, oldest, seen),
+            Input::NoQuorum(hopeless) => self.on_no_quorum(turn, hopeless),
+            Input::State { epoch, oldest, seen, born } => self.on_state(turn, (epoch, born), oldest, seen),
             Input::Commit { epoch, bytes } => {
                 self.count(bytes.len());
                 self.on_commit(turn, epoch, bytes);

@@ -43,6 +43,7 @@ pub struct Faults {
 
 #[derive(Clone)]
 pub struct Group {
+    pub born: [u8; 32],
     pub epoch: u64,
     /// By the epoch that they end.
     pub history: BTreeMap<u64, (usize, Vec<u8>)>,
@@ -138,7 +139,7 @@ impl Service {
     fn follow(&mut self, from: usize, have: Option<u64>) -> Answers {
         self.followers.insert(from);
         let Some(group) = &self.group else {
-            return vec![(from, Input::State { epoch: None, oldest: 0, seen: None })];
+            return vec![(from, Input::State { epoch: None, oldest: 0, seen: None, born: None })];
         };
         let oldest = group.history.keys().next().copied().unwrap_or(group.epoch);
         let seen = self.seen.get(&from).copied();
@@ -147,7 +148,7 @@ impl Service {
             *seen = (*seen).max(have);
         }
         let epoch = if self.faults.withhold.contains(&from) { have.or(Some(group.epoch)) } else { Some(group.epoch) };
-        let mut answers = vec![(from, Input::State { epoch, oldest, seen })];
+        let mut answers = vec![(from, Input::State { epoch, oldest, seen, born: Some(group.born) })];
         if self.faults.withhold.contains(&from) {
             return answers;
         }
@@ -172,6 +173,7 @@ impl Service {
             return vec![(from, Input::Refused { epoch: 0, why: Denied::Lost })];
         }
         self.group = Some(Group {
+            born: undertone_keys::digest::sha256(&[&info]),
             epoch: 0,
             history: BTreeMap::new(),
             infos: BTreeMap::from([(0, info.clone())]),
@@ -276,7 +278,7 @@ impl Service {
         group.infos.remove(&(epoch + 1));
         group.trees.remove(&(epoch + 1));
         let oldest = group.history.keys().next().copied().unwrap_or(epoch);
-        let state = |to: &usize| (*to, Input::State { epoch: Some(epoch), oldest, seen: None });
+        let state = |to: &usize| (*to, Input::State { epoch: Some(epoch), oldest, seen: None, born: None });
         self.followers.iter().map(state).collect()
     }
 }

@@ -161,6 +161,9 @@ pub enum GroupNews {
         /// an old store, and must seal nothing from it (rule STO-3).
         #[n(3)]
         seen: Option<u64>,
+        /// SHA-256 of the group info that the group was begun with: a call's next group, after one that was withdrawn, has another.
+        #[cbor(n(4), with = "minicbor::bytes")]
+        born: Option<[u8; 32]>,
     },
     /// An epoch ended.
     #[n(1)]

@@ -34,19 +34,20 @@ impl<S: Groups + Rooms> GroupDesk<S> {
     ) -> Result<Vec<GroupNews>, Refusal> {
         let (mut state, now) = (group.state.lock().await, self.board.clock().now());
         state.used = now;
-        let place = state.current(&self.store, call, now).await?.map(|current| (current.epoch, current.oldest));
+        let place =
+            state.current(&self.store, call, now).await?.map(|current| (current.epoch, current.oldest, current.hash));
         if !self.board.follow(you.device, line, call) {
             return Err(Denied::TooMany.into());
         }
-        let Some((epoch, oldest)) = place else {
+        let Some((epoch, oldest, born)) = place else {
             if !state.followers.follow(you, line, None, now) {
                 self.board.unfollow(you.device, line, call);
                 return Err(Denied::TooMany.into());
             }
-            return Ok(vec![GroupNews::State { number, oldest: 0, epoch: None, seen: None }]);
+            return Ok(vec![GroupNews::State { number, oldest: 0, epoch: None, seen: None, born: None }]);
         };
         let seen = state.seen.get(&you.device).copied();
-        let mut news = vec![GroupNews::State { number, oldest, epoch: Some(epoch), seen }];
+        let mut news = vec![GroupNews::State { number, oldest, epoch: Some(epoch), seen, born: Some(born) }];
         let mut from = have;
         if let Some((into, welcome)) = self.store.welcome_for(call, you).await? {
             if have.is_some_and(|have| have >= into) {

@@ -83,13 +83,13 @@ impl Followers {
         members.map(|follower| &follower.address)
     }
 
-    /// Whether nobody follows any more who has been in the group, or may come back, but those who say of themselves that they are outside.
-    pub(super) fn have_deserted(&self, now: Instant, is_outside: impl Fn(&DeviceId) -> bool) -> bool {
+    /// Whether nobody of these follows any more who has been in the group, or may come back to it.
+    pub(super) fn have_deserted(&self, now: Instant, may_be_inside: impl Fn(&Address) -> bool) -> bool {
         let stays = |follower: &Follower| {
             follower.line.is_some() || now.saturating_duration_since(follower.left) < DESERTED_AFTER
         };
-        let mut members = self.0.iter().filter(|(device, follower)| follower.seen.is_some() && !is_outside(device));
-        !members.any(|(_, follower)| stays(follower))
+        let mut members = self.0.values().filter(|who| who.seen.is_some() && may_be_inside(&who.address));
+        !members.any(stays)
     }
 
     /// Those who follow on a connection, in the group or not.

@@ -128,6 +128,7 @@ pub(super) struct Current {
     pub(super) alone: Option<Alone>,
     /// The devices that follow and cannot come in.
     pub(super) shut_out: HashMap<DeviceId, UserId>,
+    /// SHA-256 of the group info that it was begun with.
     pub(super) hash: [u8; 32],
     pub(super) info: Opaque,
     pub(super) votes: Votes,

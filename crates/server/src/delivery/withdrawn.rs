@@ -88,9 +88,8 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
         let follows = state.followers.following().any(|follower| follower == you);
         let Some(current) = state.current(&self.store, call, now).await? else { return Ok(()) };
-        let begun_by_you = current.alone.as_ref().is_some_and(|alone| alone.user == you.user);
         // Of how many that is known is bounded. A word about an earlier epoch counts: whoever began it could be in the next each time.
-        if !follows || begun_by_you || epoch > current.epoch || current.shut_out.len() >= MAX_ATTESTS {
+        if !follows || epoch > current.epoch || current.shut_out.len() >= MAX_ATTESTS {
             return Ok(());
         }
         current.shut_out.insert(you.device, you.user.clone());
@@ -113,23 +112,27 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         }
         let lost = self.board.gone(state.followers.lines());
         state.followers.left(&lost, now);
-        let is_outside = |device: &DeviceId| current.shut_out.contains_key(device);
-        let forsaken = match &current.alone {
-            Some(alone) => {
-                let long = now.saturating_duration_since(alone.since) >= GIVEN_BACK_AFTER;
-                long.then(|| Forsaken::By(alone.user.clone()))
-            }
-            // Somebody follows who is in it: who cannot come in is let in by them, or has to do without.
-            None if state.followers.members().any(|member| !is_outside(&member.device)) => return Ok(Verdict::Settled),
-            None => {
-                let gone = current.are_back(now) && state.followers.have_deserted(now, is_outside);
-                gone.then_some(Forsaken::Deserted)
-            }
+        let following = || state.followers.following().filter(|who| room.may_be_member(&who.user));
+        let may_be_inside =
+            |who: &Address| !current.shut_out.contains_key(&who.device) && room.may_be_member(&who.user);
+        let by = current.alone.as_ref().filter(|alone| {
+            let long = now.saturating_duration_since(alone.since) >= GIVEN_BACK_AFTER;
+            long && are_shut_out(&current.shut_out, following(), Some(&alone.user))
+        });
+        let deserted = || {
+            current.are_back(now)
+                && state.followers.have_deserted(now, may_be_inside)
+                && are_shut_out(&current.shut_out, following(), None)
         };
-        let begun_by = current.alone.as_ref().map(|alone| &alone.user);
-        let following = state.followers.following().filter(|who| room.may_be_member(&who.user));
-        let Some(forsaken) = forsaken.filter(|_| are_shut_out(&current.shut_out, following, begun_by)) else {
-            return Ok(Verdict::Open);
+        let forsaken = match by {
+            // Whoever is gone has kept nobody out.
+            _ if deserted() => Forsaken::Deserted,
+            Some(alone) => Forsaken::By(alone.user.clone()),
+            // Somebody is in it: who cannot come in is let in by them, or has to do without.
+            None if current.alone.is_none() && state.followers.members().any(may_be_inside) => {
+                return Ok(Verdict::Settled);
+            }
+            None => return Ok(Verdict::Open),
         };
         let forgotten = match &forsaken {
             Forsaken::By(_) => self.store.withdraw_group(call).await,

@@ -374,8 +374,10 @@ impl<'r> Day<'r> {
 
 fn read(news: GroupNews, upload: Option<(u32, u64, usize)>) -> Option<Input> {
     match news {
-        GroupNews::State { oldest, epoch, seen, .. } => Some(Input::State { epoch, oldest, seen }),
-        GroupNews::GivenBack { epoch, oldest, .. } => Some(Input::State { epoch: Some(epoch), oldest, seen: None }),
+        GroupNews::State { oldest, epoch, seen, born, .. } => Some(Input::State { epoch, oldest, seen, born }),
+        GroupNews::GivenBack { epoch, oldest, .. } => {
+            Some(Input::State { epoch: Some(epoch), oldest, seen: None, born: None })
+        }
         GroupNews::Commit { epoch, commit } => Some(Input::Commit { epoch, bytes: commit.as_bytes().to_vec() }),
         GroupNews::Welcome { epoch, welcome } => Some(Input::Welcome { epoch, bytes: welcome.as_bytes().to_vec() }),
         GroupNews::Accepted { epoch, .. } => Some(Input::Accepted { epoch }),

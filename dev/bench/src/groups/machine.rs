@@ -34,7 +34,7 @@ pub(super) fn follow(
     let mut taken = Vec::with_capacity(updates.len());
     let Some(first) = updates.first().map(|update| update.epoch) else { return Ok(taken) };
     turn(&mut machine, Input::Reachable);
-    turn(&mut machine, Input::State { epoch: Some(first), oldest: first, seen: Some(first) });
+    turn(&mut machine, Input::State { epoch: Some(first), oldest: first, seen: Some(first), born: None });
     for Committed { epoch, made, .. } in updates {
         taken.push(turn(&mut machine, Input::Commit { epoch: *epoch, bytes: made.commit.clone() }));
         let inside = Standpoint::Inside(epoch + 1);

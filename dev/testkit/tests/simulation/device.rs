@@ -63,6 +63,8 @@ pub(crate) struct Device {
     pub(crate) outcome: Option<Outcome>,
     /// Nothing more is written to it.
     pub(crate) disk_is_full: bool,
+    /// How many groups of the call it was in that are gone: the next one counts its epochs from the beginning.
+    pub(crate) groups: u64,
     /// How often it was given a quorum secret that is not the room's.
     pub(crate) misled: u64,
 }
@@ -106,6 +108,7 @@ impl Device {
             disk_before: None,
             outcome: None,
             disk_is_full: false,
+            groups: 0,
             misled: 0,
         })
     }

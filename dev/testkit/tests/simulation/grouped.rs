@@ -254,6 +254,11 @@ impl World {
                     here.disk_before = Some(here.disk.clone());
                 }
             }
+            GroupEvent::Withdrawn => {
+                let here = self.device_mut(device);
+                here.groups += 1;
+                here.sealed.clear();
+            }
             GroupEvent::Rejoined { .. } => counts.rejoined += 1,
             GroupEvent::Removed { .. } => counts.removed += 1,
             _ => {}

@@ -51,8 +51,8 @@ impl core::error::Error for Violation {}
 pub(crate) struct Watch {
     pub(crate) probes: u64,
     pub(crate) letters: u64,
-    /// Key id and counter of every frame, by join.
-    sealed: HashSet<(JoinId, u64, u64)>,
+    /// Key id and counter of every frame, by join and group.
+    sealed: HashSet<(JoinId, u64, u64, u64)>,
     /// The epochs that were sealed under, by their last bits: how many different ones.
     epochs: HashMap<u8, u64>,
     relay_wake: Option<Time>,
@@ -108,7 +108,8 @@ impl World {
     /// A frame was sealed: its nonce is new, and its epoch is not older than the one before.
     pub(crate) fn sealed_under(&mut self, device: usize, key_id: u64, counter: u64) -> Result<(), Violation> {
         let Some((join, ..)) = self.device(device).joined else { return Ok(()) };
-        if !self.watch.sealed.insert((join, key_id, counter)) {
+        let group = self.device(device).groups;
+        if !self.watch.sealed.insert((join, group, key_id, counter)) {
             return Err(self.violation(format!("p{device:03} sealed twice under one nonce")));
         }
         let [.., epoch] = key_id.to_be_bytes();

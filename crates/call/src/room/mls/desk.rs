@@ -86,12 +86,14 @@ impl Desk {
     /// What came, for the group.
     pub(super) fn read(&mut self, news: GroupNews) -> Option<Input> {
         match news {
-            GroupNews::State { number, oldest, epoch, seen } => {
+            GroupNews::State { number, oldest, epoch, seen, born } => {
                 let Asked::Follow = self.asked.remove(&number)? else { return None };
-                Some(Input::State { epoch, oldest, seen })
+                Some(Input::State { epoch, oldest, seen, born })
             }
             // Word of an older one may come late: whoever is further by then asks where the group is, and stays.
-            GroupNews::GivenBack { epoch, oldest, .. } => Some(Input::State { epoch: Some(epoch), oldest, seen: None }),
+            GroupNews::GivenBack { epoch, oldest, .. } => {
+                Some(Input::State { epoch: Some(epoch), oldest, seen: None, born: None })
+            }
             GroupNews::Commit { .. } if is_planted(Fault::FollowsNobody) => None,
             GroupNews::Commit { epoch, commit } => Some(Input::Commit { epoch, bytes: commit.as_bytes().to_vec() }),
             GroupNews::Welcome { epoch, welcome } => Some(Input::Welcome { epoch, bytes: welcome.as_bytes().to_vec() }),

@@ -214,7 +214,7 @@ async fn rly_6_an_epoch_is_given_back_after_a_restart() {
     // Killed when it was on the disk, and nobody was told: who follows again hears where the group is.
     world.store.give_back(CALL, 1, undertone_keys::digest::sha256(&[&bytes_of(1, 0)])).await.unwrap();
     world.restart().await;
-    let state = GroupNews::State { number: 5, oldest: 1, epoch: Some(1), seen: None };
+    let state = GroupNews::State { number: 5, oldest: 1, epoch: Some(1), seen: None, born: None };
     assert_eq!(world.follow(&phones(&world)[0], Some(2)).await, [state]);
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 fn state(oldest: u64, epoch: u64) -> GroupNews {
-    GroupNews::State { number: 5, oldest, epoch: Some(epoch), seen: None }
+    GroupNews::State { number: 5, oldest, epoch: Some(epoch), seen: None, born: None }
 }
 
 #[tokio::test]

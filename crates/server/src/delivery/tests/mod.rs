@@ -177,8 +177,8 @@ impl World {
     /// What is answered; what a device was seen in stands in [`Self::seen`].
     async fn ask(&self, phone: &Phone, request: GroupRequest) -> Vec<GroupNews> {
         let mut news = ask(&self.desk, phone, (ROOM, CALL), request).await;
-        if let Some(GroupNews::State { seen, .. }) = news.first_mut() {
-            *seen = None;
+        if let Some(GroupNews::State { seen, born, .. }) = news.first_mut() {
+            (*seen, *born) = (None, None);
         }
         news
     }

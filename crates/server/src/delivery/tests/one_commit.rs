@@ -78,7 +78,7 @@ async fn rly_6_one_commit_per_epoch_by_the_database_alone() {
 async fn rly_6_one_device_begins_the_group() {
     let world = World::new(ample()).await;
     let mut watcher = world.phone("bob@x", 99);
-    let none = GroupNews::State { number: 5, oldest: 0, epoch: None, seen: None };
+    let none = GroupNews::State { number: 5, oldest: 0, epoch: None, seen: None, born: None };
     assert_eq!(world.follow(&watcher, None).await, [none]);
     let phones: Vec<Phone> = (10..20).map(|n| world.phone("ada@x", n)).collect();
     let began = phones.iter().map(|phone| async {
@@ -135,7 +135,7 @@ async fn rly_6_a_slow_follower_delays_nobody() {
     let got = slow.news();
     assert_eq!(u64::try_from(got.len()).unwrap(), most);
     assert_eq!(got.last(), Some(&news_of(most - 1, 0)), "the oldest are there, so that it sees the gap");
-    let state = GroupNews::State { number: 5, oldest: 20, epoch: Some(most + 20), seen: None };
+    let state = GroupNews::State { number: 5, oldest: 20, epoch: Some(most + 20), seen: None, born: None };
     let mut expected = vec![state];
     expected.extend((most..most + 20).map(|epoch| news_of(epoch, 0)));
     assert_eq!(world.follow(&slow, Some(most)).await, expected);

@@ -31,7 +31,7 @@ async fn rly_6_one_commit_per_epoch_when_killed_between_transaction_and_answer()
     world.store.end_epoch(ended(1, 7, &ada.you)).await.unwrap();
     world.restart().await;
     let (ada, mut bob) = (world.phone("ada@x", 10), world.phone("bob@x", 20));
-    let state = GroupNews::State { number: 5, oldest: 0, epoch: Some(2), seen: None };
+    let state = GroupNews::State { number: 5, oldest: 0, epoch: Some(2), seen: None, born: None };
     assert_eq!(world.follow(&bob, Some(1)).await, [state, news_of(1, 7)], "who follows again hears of it");
     assert_eq!(world.ask(&bob, commit(1, 9)).await, [refused(Denied::Lost), news_of(1, 7)]);
     assert_eq!(world.ask(&ada, commit(1, 7)).await, [accepted(2)]);
@@ -86,7 +86,7 @@ async fn rly_6_a_group_goes_with_its_call() {
     assert_eq!(world.store.call_of(ROOM, next, WallTime::from_unix(1_000_000), 10).await.unwrap(), Some(next));
     world.rooms.memberships.forget(ROOM);
     assert_eq!(world.ask(&ada, commit(0, 0)).await, [refused(Denied::NotYours)]);
-    let none = GroupNews::State { number: 5, oldest: 0, epoch: None, seen: None };
+    let none = GroupNews::State { number: 5, oldest: 0, epoch: None, seen: None, born: None };
     assert_eq!(ask(&world.desk, &ada, (ROOM, next), GroupRequest::Follow { have: None }).await, [none]);
     assert_eq!(world.desk.delivered().groups, 2);
     let later = Instant::now() + SWEEP_EVERY + KEPT;

@@ -39,6 +39,8 @@ async fn begun() -> (World, [Phone; 4]) {
 async fn rly_6_a_group_that_most_cannot_come_into_is_withdrawn_and_begun_by_another() {
     let (world, [mut ada, mut bob, mut carol, dave]) = begun().await;
     world.at(GIVEN_BACK_AFTER);
+    world.withdraw(&ada, 0).await;
+    assert!(world.is_there().await, "it is not for whoever began it to say");
     world.withdraw(&bob, 0).await;
     world.withdraw(&bob, 0).await;
     world.withdraw(&world.phone("bob@x", 21), 0).await;
@@ -105,8 +107,6 @@ async fn rly_6_a_group_is_withdrawn_after_a_restart_and_at_a_later_epoch() {
     world.withdraw(&bob, 1).await;
     assert!(world.is_there().await, "who can come in has time to, and who does not follow is not asked");
     world.at(GIVEN_BACK_AFTER);
-    world.withdraw(&ada, 1).await;
-    assert!(world.is_there().await, "it is not for whoever began it to say");
     assert!(world.desk.is_contested());
     world.desk.settle().await;
     assert!(!world.is_there().await, "what was said too early counts when it is time");
@@ -151,6 +151,28 @@ async fn rly_6_a_group_that_everybody_has_left_is_withdrawn_by_those_outside() {
         bob.news();
         ada.news();
     }
+}
+
+/// The same where whoever began it is outside: its disk is older than its group, or gone.
+#[tokio::test]
+async fn rly_6_whoever_began_a_group_and_lost_it_gives_it_up_when_nobody_else_is_there() {
+    let (world, [ada, bob, ..]) = begun().await;
+    world.at(GIVEN_BACK_AFTER);
+    let welcome = welcoming(0, 1, vec![bob.you.clone()]);
+    assert_eq!(world.ask(&ada, welcome).await, [accepted(1)]);
+    for name in ["bob@x", "carol@x", "dave@x"] {
+        let gone = world.phone(name, 20);
+        world.follow(&gone, None).await;
+        world.ask(&gone, GroupRequest::Unfollow).await;
+    }
+    drop(bob);
+    let mut ada = world.phone("ada@x", 10);
+    world.follow(&ada, None).await;
+    world.withdraw(&ada, 1).await;
+    world.at(GIVEN_BACK_AFTER * 2 + DESERTED_AFTER);
+    world.desk.settle().await;
+    assert!(!world.is_there().await);
+    assert_eq!(ada.news().last(), Some(&GroupNews::Withdrawn));
 }
 
 /// Whoever was in a group that is gone says nothing by that about the next one, and whoever began it does not outrun those outside.

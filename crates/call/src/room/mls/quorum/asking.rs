@@ -29,8 +29,12 @@ pub(super) struct Asking {
     tried: BTreeSet<JoinId>,
     /// Who says to be in no group, and to have none.
     outside: BTreeSet<JoinId>,
-    /// The group was told that nobody gives it.
-    said: bool,
+    /// Since when nobody is there who may have it.
+    nobody: Option<Time>,
+    /// What the group was told: that nobody gives it.
+    hopeless: bool,
+    /// How often all were asked in vain.
+    rounds: u32,
 }
 
 /// Who was asked.
@@ -53,13 +57,24 @@ enum Awaits {
 }
 
 impl Asking {
-    pub(super) const fn new(has: bool) -> Self {
-        let (tried, outside) = (BTreeSet::new(), BTreeSet::new());
-        Self { has, origin: None, since: None, wish: None, asked: None, tried, outside, said: false }
+    pub(super) fn new(has: bool) -> Self {
+        Self {
+            has,
+            origin: None,
+            since: None,
+            wish: None,
+            asked: None,
+            tried: BTreeSet::new(),
+            outside: BTreeSet::new(),
+            nobody: None,
+            hopeless: false,
+            rounds: 0,
+        }
     }
 
     pub(super) fn joined(&mut self) {
-        *self = Self { origin: self.origin.take(), ..Self::new(self.has) };
+        let (origin, hopeless) = (self.origin.take(), self.hopeless);
+        *self = Self { origin, hopeless, ..Self::new(self.has) };
     }
 
     pub(super) fn origin(&self) -> Option<(&Address, &QuorumNodes)> {
@@ -77,15 +92,21 @@ impl Asking {
     pub(super) fn timeout(&self) -> Option<Time> {
         let asked = self.asked.as_ref().map(|asked| asked.until);
         let next = asked.or(self.wish);
-        let kept_back = self.since.map(|since| since + KEPT_BACK).filter(|_| !self.said);
-        next.into_iter().chain(kept_back).chain(self.since.map(|since| since + GIVE_UP)).min()
+        let nobody = self.nobody.map(|since| since + NOBODY).filter(|_| !self.hopeless);
+        let kept_back = self.since.map(|since| since + KEPT_BACK).filter(|_| !self.hopeless);
+        let give_up = self.since.map(|since| since + GIVE_UP);
+        next.into_iter().chain(nobody).chain(kept_back).chain(give_up).min()
     }
 
-    /// Whether it is time to say of the group that nobody gives its secret, these being the members who are there.
-    fn is_hopeless(&self, now: Time, members: &[(SenderIndex, JoinId, Address)]) -> bool {
-        let Some(waited) = self.since.map(|since| now.since(since)) else { return false };
-        let nobody = members.iter().all(|(_, join, _)| self.outside.contains(join));
-        waited >= if nobody { NOBODY } else { KEPT_BACK }
+    /// What there is to tell the group, these being the members who are there, and perhaps others who are not proven so far: whether nobody
+    /// gives its secret.
+    fn hope(&mut self, now: Time, members: &[(SenderIndex, JoinId, Address)], unproven: bool) -> Option<bool> {
+        let lacks = !self.has;
+        let nobody = lacks && !unproven && members.iter().all(|(_, join, _)| self.outside.contains(join));
+        self.nobody = nobody.then(|| self.nobody.unwrap_or(now));
+        let over = |since: Option<Time>, span| since.is_some_and(|since| now.since(since) >= span);
+        let hopeless = over(self.nobody, NOBODY) || (lacks && over(self.since, KEPT_BACK));
+        (core::mem::replace(&mut self.hopeless, hopeless) != hopeless).then_some(hopeless)
     }
 
     /// Whoever was asked has none, or cannot give it.
@@ -114,7 +135,8 @@ impl Asking {
         let drawn = place.and_then(|place| new.get(place).copied());
         if drawn.is_none() {
             self.tried.clear();
-            self.wish = Some(now + RETRY);
+            self.wish = Some(now + RETRY.saturating_mul(1 << self.rounds.min(3)));
+            self.rounds = self.rounds.saturating_add(1);
         }
         drawn
     }
@@ -152,7 +174,7 @@ impl RoomCall {
         self.post(index, about, &KeySignal::QuorumTaken { ask: request }, rng);
         match exchanged {
             Ok(Exchanged { secret, nodes, .. }) => {
-                (quorum.asking.has, quorum.asking.said) = (true, false);
+                quorum.asking.has = true;
                 quorum.asking.origin = Some((member, address, nodes));
                 mls.tell(Input::Quorum(secret));
             }
@@ -169,9 +191,16 @@ impl RoomCall {
         rng: &mut impl rand_core::CryptoRng,
     ) {
         let asking = &mut quorum.asking;
-        if matches!(mls.membership.standpoint(), Standpoint::Inside(_) | Standpoint::Out(_)) {
-            asking.has = true;
-            return asking.joined();
+        let inside = matches!(mls.membership.standpoint(), Standpoint::Inside(_) | Standpoint::Out(_));
+        // Where this device is cut off, whatever is known of others may not be so any more.
+        if inside || !mls.complete || !mls.online {
+            asking.has |= inside;
+            let hoped = !core::mem::take(&mut asking.hopeless);
+            asking.joined();
+            if !hoped {
+                mls.tell(Input::NoQuorum(false));
+            }
+            return;
         }
         if mls.membership.lacks_quorum() && core::mem::take(&mut asking.has) {
             // The one that it was given does not open the group.
@@ -181,14 +210,12 @@ impl RoomCall {
             }
         }
         let asking = &mut quorum.asking;
-        let alone = mls.complete && self.seats.values().all(|seat| seat.is_audience());
         let members = self.seats.iter().filter(|(_, seat)| seat.is_admitted() && !seat.is_audience());
         let members: Vec<_> =
             members.map(|(index, seat)| (*index, seat.entry().join.join, seat.member().clone())).collect();
-        if !asking.has && alone && mls.online && !core::mem::replace(&mut asking.said, true) {
-            mls.tell(Input::NoQuorum);
-        }
-        if asking.has || members.is_empty() || self.own_index().is_none() || !mls.online {
+        let unproven = self.seats.values().any(|seat| seat.is_being_proven(now) && !seat.is_audience());
+        mls.inbox.extend(asking.hope(now, &members, unproven).map(Input::NoQuorum));
+        if asking.has || members.is_empty() {
             (asking.wish, asking.since) = (None, None);
             asking.asked.take_if(|asked| asked.awaits == Awaits::Set);
             return;
@@ -197,9 +224,6 @@ impl RoomCall {
         if now.since(since) >= GIVE_UP {
             asking.since = None;
             return self.leave(Leaving::NoQuorum);
-        }
-        if asking.is_hopeless(now, &members) && !core::mem::replace(&mut asking.said, true) {
-            mls.tell(Input::NoQuorum);
         }
         let there = |asked: &Asked| members.iter().any(|(_, join, _)| *join == asked.member);
         asking.asked.take_if(|asked| asked.until <= now || (asked.awaits == Awaits::Set && !there(asked)));
