@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use undertone_testkit::process::{self, result, unprivileged, with_file_limit};
 use undertone_testkit::terminal::PASSPHRASE;
-use undertone_testkit::{Folder, Process, ServerProcess, Terminal, speech};
+use undertone_testkit::{Folder, Process, ServerProcess, SwarmProcess, Terminal, speech};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -168,4 +168,56 @@ fn a_server_goes_on_as_before_when_its_full_disk_has_room_again() -> anyhow::Res
     adas.end()?;
     assert_eq!(bobs.wait_for("over", PATIENCE)?["result"], "ended");
     server.end()
+}
+
+/// The same for nodes of a swarm: what they have is read, what they cannot keep is refused and nothing of it is half there, and with room
+/// again everything is as before.
+#[test]
+fn rkx_4_nodes_go_on_as_before_when_their_full_disk_has_room_again() -> anyhow::Result<()> {
+    let server = ServerProcess::start("full-swarm")?;
+    let Some(swarm) = SwarmProcess::start_on_small_disk(&server.join("swarm"), 2, 24 * 1024 * 1024)? else {
+        println!("no tmpfs here: page_store_model stands for it, where a disk fails at any write");
+        return Ok(());
+    };
+    println!("on a tmpfs of 24 MiB");
+    let person = |name: &str| Terminal::registered(server.join(name), server.address(), name);
+    let (ada, bob) = (person("ada")?, person("bob")?);
+    // The wallet says something else of a coin on node 3 than the node does: there is something to heal.
+    let wallet = fs::read_to_string(swarm.wallet(1))?;
+    let wrong = |line: &str| match line.starts_with("00.26 3 ") {
+        true => format!("00.26 3 {}\n", "5a".repeat(16)),
+        false => format!("{line}\n"),
+    };
+    let (description, keys) = (server.join("swarm.toml"), server.join("wrong.keys"));
+    fs::copy(swarm.file(), &description)?;
+    fs::write(&keys, wallet.lines().map(wrong).collect::<String>())?;
+    let (description, keys) = (description.display().to_string(), keys.display().to_string());
+    says(&ada.run(&["raida", "enrol", "--swarm", &description, "--keys", &keys])?, 0, &["\"not_right\":1"]);
+    let enrolled = swarm.enrol(&bob, 2)?;
+    let coin = enrolled["swarm"]["coins"][0].as_str().unwrap().to_owned();
+    let key = server.join("key");
+    fs::write(&key, [7; 1_600])?;
+    let key = key.display().to_string();
+    says(&ada.run(&["raida", "send", "--to", &coin, "--key", &key])?, 0, &["sent"]);
+
+    let filler = swarm.folder().join("filler");
+    let (mut file, block) = (fs::File::create(&filler)?, vec![0; 512]);
+    while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    assert_ne!(ada.run(&["raida", "send", "--to", &coin, "--key", &key])?.status.code(), Some(0), "there is no room");
+    let healed = ada.run(&["raida", "heal"])?;
+    says(&healed, 1, &["not_healed"]);
+    says(&bob.run(&["raida", "check"])?, 0, &[]);
+
+    drop(file);
+    fs::remove_file(&filler)?;
+    says(&ada.run(&["raida", "send", "--to", &coin, "--key", &key])?, 0, &["sent"]);
+    says(&ada.run(&["raida", "heal"])?, 0, &["healed"]);
+    for person in [&ada, &bob] {
+        says(&person.run(&["raida", "check"])?, 0, &[]);
+    }
+    // What the nodes have on the disk is sound.
+    let mut check = process::program("undertone-server")?;
+    check.args(["raida", "coins", "check", "--raida", "3", "--data"]).arg(swarm.folder().join("nodes/3"));
+    says(&process::run(&mut check, "")?, 0, &["coins in use"]);
+    swarm.end()
 }

@@ -201,6 +201,8 @@ pub const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
 /// Where everybody who was in a group is gone, and those outside cannot come in, it is given up: whoever has lost its connection is
 /// waited for this long (rule RLY-6).
 pub const DESERTED_AFTER: Duration = Duration::from_secs(20);
+/// How long whoever began a group that was given up as nobody was there waits before they begin another: somebody else is first by then.
+pub const DESERTED_BAN: Duration = Duration::from_secs(5);
 /// How long whoever brought a commit that was given back waits before the next to the same epoch.
 pub const GIVEN_BACK_BAN: Duration = Duration::from_secs(30);
 /// Commits of a group that are remembered as given back at most.

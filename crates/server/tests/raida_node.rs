@@ -173,3 +173,49 @@ fn rkx_4_a_node_that_is_killed_has_every_coin_and_one_store_goes_into_another() 
     let mistyped = raida(&other.0, &["coins", "stats", "--data", "nowhere"]).output().unwrap();
     assert!(String::from_utf8_lossy(&mistyped.stderr).contains("there is no coin store in nowhere"));
 }
+
+/// Rule RKX-2: who serves `compat`, or begins keystreams anew, is told what that means, and what to do.
+#[test]
+fn rkx_2_the_doctor_of_a_node_warns_of_compat_and_disturbs_nothing() {
+    let doctor = |folder: &Path| -> (bool, Vec<Value>) {
+        let output = raida(folder, &["doctor"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), said.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    };
+    let amiss = |findings: &[Value]| -> Vec<String> {
+        let bad = findings.iter().filter(|finding| finding["good"] == false);
+        bad.map(|finding| finding["what"].as_str().unwrap().to_owned()).collect()
+    };
+    let seen = |findings: &[Value], what: &str| -> String {
+        let finding = findings.iter().find(|finding| finding["what"] == what).unwrap();
+        finding["seen"].as_str().unwrap().to_owned()
+    };
+    let folder = Folder::new("doctor");
+    std::fs::write(folder.0.join("node.toml"), format!("data = {:?}\n", folder.0.join("data"))).unwrap();
+    let (well, findings) = doctor(&folder.0);
+    assert!(well && seen(&findings, "data folder").contains("coins create"), "{findings:?}");
+    assert!(!folder.0.join("data").exists(), "it only looks");
+
+    set_up(&folder.0, "");
+    let (well, findings) = doctor(&folder.0);
+    assert!(well && seen(&findings, "coins").contains("3 in use"), "{findings:?}");
+    assert!(seen(&findings, "profile").starts_with("strict") && seen(&findings, "port").contains("free"));
+    let (node, _) = Node::start(&folder.0);
+    let (well, findings) = doctor(&folder.0);
+    assert!(well && seen(&findings, "coins").contains("a node runs"), "{findings:?}");
+    node.stop();
+
+    let configuration = std::fs::read_to_string(folder.0.join("node.toml")).unwrap();
+    let with = |more: &str| std::fs::write(folder.0.join("node.toml"), format!("{more}\n{configuration}")).unwrap();
+    with("profile = \"compat\"");
+    let (well, findings) = doctor(&folder.0);
+    assert_eq!((well, amiss(&findings)), (false, vec!["profile".to_owned(), "keystream".to_owned()]));
+    with("profile = \"compat\"\nkeystream = \"continue\"");
+    assert_eq!(amiss(&doctor(&folder.0).1), ["profile"]);
+    // A page that is not what it should be is found without a start.
+    with("per_address = 0");
+    std::fs::write(folder.0.join("data/Data/01/00/0000.bin"), b"short").unwrap();
+    let (_, findings) = doctor(&folder.0);
+    assert_eq!(amiss(&findings), ["coins"]);
+    assert!(seen(&findings, "limits").contains("loopback"));
+}

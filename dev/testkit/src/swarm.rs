@@ -1,13 +1,21 @@
 //! All nodes of a RAIDA swarm as one program of their own.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::process::{Process, program};
+use crate::process::{Process, program, with_small_disk};
 use crate::terminal::Terminal;
+
+fn command(folder: &Path, wallets: u32) -> anyhow::Result<Command> {
+    let mut command = program("undertone-server")?;
+    command.args(["raida", "swarm", "--json", "--listen", "127.0.0.1:0", "--data"]).arg(folder);
+    command.args(["--wallets", &wallets.to_string()]);
+    Ok(command)
+}
 
 /// How long 25 nodes may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,12 +35,27 @@ impl SwarmProcess {
     /// # Errors
     /// When it does not come up.
     pub fn start(folder: &Path, wallets: u32) -> anyhow::Result<Self> {
-        let mut command = program("undertone-server")?;
-        command.args(["raida", "swarm", "--json", "--listen", "127.0.0.1:0", "--data"]).arg(folder);
-        command.args(["--wallets", &wallets.to_string()]);
-        let mut process = Process::start("swarm", &mut command)?;
+        let mut process = Process::start("swarm", &mut command(folder, wallets)?)?;
         let ready = process.wait_for("ready", PATIENCE)?;
         Ok(Self { process, folder: folder.to_owned(), ready })
+    }
+
+    /// Starts one whose folder is a disk of so many bytes; `None` where this machine does not allow that.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_on_small_disk(folder: &Path, wallets: u32, bytes: u64) -> anyhow::Result<Option<Self>> {
+        std::fs::create_dir(folder)?;
+        let Some(mut command) = with_small_disk(&command(folder, wallets)?, folder, bytes) else { return Ok(None) };
+        let mut process = Process::start("swarm", &mut command)?;
+        let ready = process.wait_for("ready", PATIENCE)?;
+        Ok(Some(Self { folder: process.sees(folder), process, ready }))
+    }
+
+    /// Its folder, as it sees it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What people who use it are given.

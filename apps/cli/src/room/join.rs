@@ -478,7 +478,7 @@ fn report_room(event: &RoomEvent, output: Output, inside: &mut Inside) {
             output.event(
                 &json!({ "event": "wrong_quorum", "user": by.user.as_str(), "device": by.device.to_string() }),
                 &format!(
-                    "{} gave this device a quorum secret that is not the room's. Somebody else is asked.",
+                    "The quorum secret that {} gave this device does not open the room's keys. Somebody else is asked.",
                     by.user.display()
                 ),
             );

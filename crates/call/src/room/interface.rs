@@ -312,7 +312,8 @@ pub enum Event {
     },
     /// This device seals under this epoch now.
     Epoch(Epoch),
-    /// Somebody gave this device a quorum secret that is not the room's; another member is asked.
+    /// The quorum secret that somebody gave this device does not open the room's group: it is another one, or the way in is that the server
+    /// hands out. Another member is asked.
     WrongQuorum {
         /// Who.
         by: Address,

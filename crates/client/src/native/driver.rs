@@ -163,6 +163,9 @@ impl Driver {
                 Some(event) = self.relay_events.recv() => self.relay_event(event),
                 Some(Ok(answer)) = self.answers.join_next(), if !self.answers.is_empty() => {
                     let exchanged = matches!(answer, Input::Exchanged { .. });
+                    if let Input::Exchanged { request, exchanged } = &answer {
+                        self.exchanged(*request, exchanged.is_err());
+                    }
                     self.input(answer);
                     // The call that it was for is over.
                     if exchanged && !self.engine.is_busy() {

@@ -170,7 +170,7 @@ impl Group<'_> {
         let staying = members.iter().filter(|member| !removed.contains(&member.index));
         let mut joins: Vec<_> = staying.map(|member| member.join).collect();
         let too_many = change.add.len() > limits::ADDED_AT_ONCE
-            || change.psks.len() > limits::PSKS
+            || change.psks.len() + usize::from(self.terms.quorum_id().is_some()) > limits::PSKS
             || joins.len() + change.add.len() > self.terms.suite.members();
         if too_many {
             return Err(CommitError::TooMany);

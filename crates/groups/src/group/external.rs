@@ -27,7 +27,7 @@ use crate::refused::{Refused, vouched_or_struck};
 use crate::roll::Roll;
 use crate::step::{self, Outgoing, Step, post, settle};
 use crate::store::{Store, StoreError, WriteSet};
-use crate::terms::Terms;
+use crate::terms::{Quorum, Terms};
 use crate::{config, limits};
 
 /// Whose leaf an external commit makes.
@@ -74,7 +74,10 @@ impl ExternalJoin<'_> {
         let busy = step::pending(store, self.id).map_err(Broken::Store)?.is_some();
         let again = matches!(self.join, Rejoin::Same);
         let old = store.read(&own_key(self.id));
-        if busy || (old.is_some() && !again) || self.psks.len() > limits::PSKS {
+        if busy
+            || (old.is_some() && !again)
+            || self.psks.len() + usize::from(self.terms.quorum != Quorum::None) > limits::PSKS
+        {
             return Err(JoinError::Exists);
         }
         let tree = read_tree(self.tree)?;

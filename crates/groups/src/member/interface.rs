@@ -146,7 +146,7 @@ pub enum Input {
     },
     /// Somebody has begun a group.
     Opened,
-    /// There is no group any more: too many could not come into it, and nobody but whoever began it was in it.
+    /// There is no group any more: too many could not come into it, and nobody but whoever began it was in it, or nobody was any more.
     Withdrawn,
     /// A person leaves the call.
     Leave,

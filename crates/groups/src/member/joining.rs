@@ -182,6 +182,8 @@ impl Membership {
         }
         self.forget(turn);
         self.forget_birth(turn);
+        // Of the next one nothing is known.
+        self.no_quorum = false;
         self.held.clear();
         (self.known, self.lost, self.tries) = (0, 0, 0);
         self.lacks_quorum = false;

@@ -218,6 +218,7 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         let (size, opened) = ((oldest, upload.commit.len()), (you.clone(), hash, newcomers));
         current.advance(size, (upload.info.into(), votes), (tree, hashes), opened, now);
         current.alone.take_if(|alone| alone.user != you.user);
+        current.shut_out.remove(&you.device);
         state.followers.saw(you.device, epoch);
         if external {
             state.came_in(you.device, now);

@@ -15,6 +15,11 @@ use crate::store::{Groups, Rooms};
 fn shown(state: &mut State, you: &Address, epoch: u64) {
     state.saw(you.device, epoch);
     if let Known::Group(current) = &mut state.known
+        && current.shut_out.remove(&you.device).is_some()
+    {
+        tracing::debug!("a device that could not come into a group is in it");
+    }
+    if let Known::Group(current) = &mut state.known
         && current.epoch == epoch
         && let Some(opening) = &mut current.opening
     {

@@ -40,7 +40,7 @@ pub(super) struct State {
     pub(super) seen: HashMap<DeviceId, u64>,
     /// Commits that were given back, the last ones.
     pub(super) returned: VecDeque<Returned>,
-    /// Whose groups were withdrawn lately, and when.
+    /// Whose groups were withdrawn lately, and until when they begin none.
     pub(super) withdrawn: VecDeque<(UserId, Instant)>,
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, DeviceId, UserId};
 use undertone_protocol::delivery::{Denied, GroupNews};
-use undertone_protocol::limits::{GIVEN_BACK_AFTER, GIVEN_BACK_BAN, MAX_ATTESTS, MAX_GIVEN_BACK};
+use undertone_protocol::limits::{DESERTED_BAN, GIVEN_BACK_AFTER, GIVEN_BACK_BAN, MAX_ATTESTS, MAX_GIVEN_BACK};
 
 use super::given_back::Verdict;
 use super::group::{Group, Known, State};
@@ -27,12 +27,22 @@ pub(super) struct Alone {
 }
 
 /// Why a group may be withdrawn, if more than half of those outside say so.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Forsaken {
-    /// Nobody but this person was ever in it.
-    By(UserId),
+    /// Nobody but whoever began it was ever in it.
+    Alone,
     /// Everybody who was in it is gone.
     Deserted,
+}
+
+impl Forsaken {
+    /// How long whoever began it waits before they begin another: where they are gone themselves, so long that somebody else is first.
+    const fn ban(self) -> Duration {
+        match self {
+            Self::Alone => GIVEN_BACK_BAN,
+            Self::Deserted => DESERTED_BAN,
+        }
+    }
 }
 
 /// Whether more than half of the people outside, of whom these are the devices, cannot come in. Whoever has begun it is not asked.
@@ -49,12 +59,8 @@ fn are_shut_out<'a>(
 impl State {
     /// Why somebody does not begin a group whose last one was withdrawn a short while ago.
     pub(super) fn refuse_withdrawn(&self, by: &UserId, now: Instant) -> Result<(), Refusal> {
-        let since = |at: &Instant| now.saturating_duration_since(*at);
-        let waits = self
-            .withdrawn
-            .iter()
-            .filter(|(user, _)| user == by)
-            .map(|(_, at)| GIVEN_BACK_BAN.saturating_sub(since(at)));
+        let waits = self.withdrawn.iter().filter(|(user, _)| user == by);
+        let waits = waits.map(|(_, until)| until.saturating_duration_since(now));
         let wait: Duration = waits.max().unwrap_or_default();
         if wait.is_zero() { Ok(()) } else { Err(Refusal(Denied::Later, wait)) }
     }
@@ -115,27 +121,29 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         let following = || state.followers.following().filter(|who| room.may_be_member(&who.user));
         let may_be_inside =
             |who: &Address| !current.shut_out.contains_key(&who.device) && room.may_be_member(&who.user);
-        let by = current.alone.as_ref().filter(|alone| {
-            let long = now.saturating_duration_since(alone.since) >= GIVEN_BACK_AFTER;
-            long && are_shut_out(&current.shut_out, following(), Some(&alone.user))
-        });
+        let young = |alone: &Alone| now.saturating_duration_since(alone.since) < GIVEN_BACK_AFTER;
+        if current.alone.as_ref().is_some_and(young) {
+            return Ok(Verdict::Open);
+        }
+        let begun_by = current.alone.as_ref().map(|alone| alone.user.clone());
+        let alone = || begun_by.is_some() && are_shut_out(&current.shut_out, following(), begun_by.as_ref());
         let deserted = || {
             current.are_back(now)
                 && state.followers.have_deserted(now, may_be_inside)
                 && are_shut_out(&current.shut_out, following(), None)
         };
-        let forsaken = match by {
-            // Whoever is gone has kept nobody out.
-            _ if deserted() => Forsaken::Deserted,
-            Some(alone) => Forsaken::By(alone.user.clone()),
+        let forsaken = if deserted() {
+            Forsaken::Deserted
+        } else if alone() {
+            Forsaken::Alone
+        } else if begun_by.is_none() && state.followers.members().any(may_be_inside) {
             // Somebody is in it: who cannot come in is let in by them, or has to do without.
-            None if current.alone.is_none() && state.followers.members().any(may_be_inside) => {
-                return Ok(Verdict::Settled);
-            }
-            None => return Ok(Verdict::Open),
+            return Ok(Verdict::Settled);
+        } else {
+            return Ok(Verdict::Open);
         };
-        let forgotten = match &forsaken {
-            Forsaken::By(_) => self.store.withdraw_group(call).await,
+        let forgotten = match forsaken {
+            Forsaken::Alone => self.store.withdraw_group(call).await,
             Forsaken::Deserted => self.store.forget_group(call).await,
         };
         if let Err(error) = forgotten {
@@ -149,11 +157,11 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         state.known = Known::None;
         state.forget_members();
         state.followers.begin_anew();
-        if let Forsaken::By(user) = forsaken {
+        if let Some(user) = begun_by {
             if state.withdrawn.len() >= MAX_GIVEN_BACK {
                 state.withdrawn.pop_front();
             }
-            state.withdrawn.push_back((user, now));
+            state.withdrawn.push_back((user, now + forsaken.ban()));
         }
         self.counts.withdrawn.fetch_add(1, Ordering::Relaxed);
         self.tell_followers(state, call, room, None, GroupNews::Withdrawn, now);

@@ -19,7 +19,10 @@ pub fn examine(config: &RaidaConfig) -> Vec<Finding> {
     let store = data.join("Data");
     let runs = holds(&store);
     if data.exists() {
-        findings.push(Finding::new("data folder", folder(data)));
+        // What is in the others is for the node's user alone whatever their mode; in `compat` a group may read it.
+        if config.profile == RaidaProfile::Strict && store.is_dir() {
+            findings.push(Finding::new("coin folder", folder(&store)));
+        }
         findings.push(Finding::new("room", room(data)));
         findings.push(Finding::new("coins", coins(config, &store, runs)));
         findings.push(Finding::new("own coins", own(&data.join("coins"))));
@@ -82,9 +85,9 @@ fn coins(config: &RaidaConfig, store: &Path, runs: bool) -> Result<String, Strin
 /// Tickets of other nodes are opened with the node's own coins.
 fn own(folder: &Path) -> Result<String, String> {
     match std::fs::read_dir(folder) {
-        Ok(files) => Ok(format!("{} files", files.flatten().count())),
+        Ok(files) => Ok(format!("{}, whose keys open the tickets of other nodes", files.flatten().count())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok("none, which is as it should be: only requests of type 2 ask for them".into())
+            Ok("none: tickets of other nodes do not open here, so that no coin gets a new key on this node".into())
         }
         Err(error) => Err(format!("{}: {error}", folder.display())),
     }

@@ -41,6 +41,9 @@ impl RoomCall {
                 }
             }
             Said::Event(event) => {
+                if let (GroupEvent::Withdrawn, Some(quorum)) = (&event, &mut mls.quorum) {
+                    quorum.begins_anew();
+                }
                 if let GroupEvent::Epoch { epoch, by, removed, .. } = &event {
                     let version = self.access.list().version;
                     mls.began =

@@ -15,6 +15,8 @@ use crate::native::swarm::SwarmFault;
 #[derive(Debug)]
 pub(super) struct Given {
     call: CallId,
+    /// The exchange that has left them.
+    request: u64,
     set: Vec<u8>,
 }
 
@@ -35,7 +37,9 @@ impl Driver {
             let Some(enrolled) = enrolled else {
                 return Input::Exchanged { request, exchanged: Err(NoQuorum) };
             };
-            let left = |set| given.lock().unwrap_or_else(PoisonError::into_inner).push(Given { call, set });
+            let left = |set| {
+                given.lock().unwrap_or_else(PoisonError::into_inner).push(Given { call, request, set });
+            };
             let (mut exchanged, step) = enrolled.exchange(call, exchange, left).await;
             if let (true, Ok(exchanged)) = (spoil, &mut exchanged) {
                 exchanged.secret = QuorumSecret::generate(&mut rng());
@@ -44,6 +48,13 @@ impl Driver {
             let _told = out.try_send(Event::Quorum(Box::new(step)));
             Input::Exchanged { request, exchanged }
         });
+    }
+
+    /// An exchange is done. Where too few nodes took a share, nobody will ask for the others.
+    pub(super) fn exchanged(&mut self, request: u64, failed: bool) {
+        if failed {
+            self.take_back(|given| given.request == request);
+        }
     }
 
     /// Takes shares back that nobody needs any more: those of a call, or all.

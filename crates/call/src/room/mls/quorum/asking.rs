@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use undertone_groups::member::{Input, Standpoint};
 use undertone_keys::envelope::Address;
-use undertone_keys::{JoinId, RequestId, Time};
+use undertone_keys::{JoinId, RequestId, Time, UserId};
 use undertone_media::key_id::SenderIndex;
 
 use super::{ANSWER, GIVE_UP, KEPT_BACK, NOBODY, Quorum, RETRY, SHARES};
@@ -129,10 +129,20 @@ impl Asking {
         members: &'s [(SenderIndex, JoinId, Address)],
         rng: &mut impl rand_core::CryptoRng,
     ) -> Option<&'s (SenderIndex, JoinId, Address)> {
+        // A person first, and then one of their devices: whoever has many is not asked more often for that. Those of whom none was asked go
+        // before the others.
         let new: Vec<_> = members.iter().filter(|(_, join, _)| !self.tried.contains(join)).collect();
-        let count = u64::try_from(new.len()).ok().filter(|count| *count > 0);
-        let place = count.and_then(|count| usize::try_from(rng.next_u64() % count).ok());
-        let drawn = place.and_then(|place| new.get(place).copied());
+        let asked = members.iter().filter(|(_, join, _)| self.tried.contains(join));
+        let asked: BTreeSet<&UserId> = asked.map(|(_, _, address)| &address.user).collect();
+        let mut people: Vec<&UserId> = new.iter().map(|(_, _, address)| &address.user).collect();
+        people.sort_unstable();
+        people.dedup();
+        if people.iter().any(|user| !asked.contains(user)) {
+            people.retain(|user| !asked.contains(user));
+        }
+        let user = within(people.len(), rng).and_then(|place| people.get(place).copied());
+        let devices: Vec<_> = new.into_iter().filter(|(_, _, address)| Some(&address.user) == user).collect();
+        let drawn = within(devices.len(), rng).and_then(|place| devices.get(place).copied());
         if drawn.is_none() {
             self.tried.clear();
             self.wish = Some(now + RETRY.saturating_mul(1 << self.rounds.min(3)));
@@ -215,6 +225,7 @@ impl RoomCall {
             members.map(|(index, seat)| (*index, seat.entry().join.join, seat.member().clone())).collect();
         let unproven = self.seats.values().any(|seat| seat.is_being_proven(now) && !seat.is_audience());
         mls.inbox.extend(asking.hope(now, &members, unproven).map(Input::NoQuorum));
+        asking.asked.take_if(|asked| asked.until <= now);
         if asking.has || members.is_empty() {
             (asking.wish, asking.since) = (None, None);
             asking.asked.take_if(|asked| asked.awaits == Awaits::Set);
@@ -226,7 +237,7 @@ impl RoomCall {
             return self.leave(Leaving::NoQuorum);
         }
         let there = |asked: &Asked| members.iter().any(|(_, join, _)| *join == asked.member);
-        asking.asked.take_if(|asked| asked.until <= now || (asked.awaits == Awaits::Set && !there(asked)));
+        asking.asked.take_if(|asked| asked.awaits == Awaits::Set && !there(asked));
         if asking.asked.is_some() || asking.wish.is_some_and(|at| at > now) {
             return;
         }
@@ -245,4 +256,10 @@ impl RoomCall {
         let ask = KeySignal::QuorumAsk { offer: quorum.offer.clone() };
         self.post(*index, About { term: 0, epoch: 0, request }, &ask, rng);
     }
+}
+
+/// A number below this one; none below 0.
+fn within(count: usize, rng: &mut impl rand_core::CryptoRng) -> Option<usize> {
+    let count = u64::try_from(count).ok().filter(|count| *count > 0)?;
+    usize::try_from(rng.next_u64() % count).ok()
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use undertone_groups::member::Standpoint;
-use undertone_keys::{JoinId, RequestId, Time};
+use undertone_keys::{JoinId, RequestId, Time, UserId};
 use undertone_media::key_id::SenderIndex;
 
-use super::{AGAIN, KEPT, MAX_GIVING, Quorum};
+use super::{AGAIN, KEPT, MAX_GIVING, MAX_GIVING_TO_ONE, Quorum};
 use crate::quorum::{Exchange, Exchanged, LONGEST, NoQuorum, QuorumNodes};
 use crate::room::keys::About;
 use crate::room::mls::Mls;
@@ -28,6 +28,7 @@ pub(super) struct Giving {
 struct Gift {
     join: JoinId,
     index: SenderIndex,
+    user: UserId,
     /// The asker's.
     request: RequestId,
     state: GiftState,
@@ -37,6 +38,8 @@ struct Gift {
 enum GiftState {
     /// The shell leaves the shares.
     AwaitingNodes(u64),
+    /// The same, and nobody needs them any more.
+    AwaitingNodesInVain(u64),
     /// The asker is to say that it has taken them.
     AwaitingTaken { set: Vec<u8>, until: Time },
 }
@@ -45,19 +48,31 @@ impl Giving {
     pub(super) fn timeout(&self) -> Option<Time> {
         let until = |gift: &Gift| match gift.state {
             GiftState::AwaitingTaken { until, .. } => Some(until),
-            GiftState::AwaitingNodes(_) => None,
+            GiftState::AwaitingNodes(_) | GiftState::AwaitingNodesInVain(_) => None,
         };
         self.open.iter().filter_map(until).min()
     }
 
-    /// Takes out what is done with, and the shares of it that may still lie at the nodes.
+    /// Takes out what is done with, and the shares of it that lie at the nodes. Those that are on their way are taken back when they are there.
     fn close(&mut self, mut done: impl FnMut(&Gift) -> bool) -> Vec<Vec<u8>> {
-        let closed = self.open.extract_if(.., |gift| done(gift));
-        let set = |gift: Gift| match gift.state {
-            GiftState::AwaitingTaken { set, .. } => Some(set),
-            GiftState::AwaitingNodes(_) => None,
-        };
-        closed.filter_map(set).collect()
+        let mut sets = Vec::new();
+        self.open.retain_mut(|gift| {
+            if !done(gift) {
+                return true;
+            }
+            match &mut gift.state {
+                GiftState::AwaitingTaken { set, .. } => {
+                    sets.push(core::mem::take(set));
+                    false
+                }
+                GiftState::AwaitingNodes(number) => {
+                    gift.state = GiftState::AwaitingNodesInVain(*number);
+                    true
+                }
+                GiftState::AwaitingNodesInVain(_) => true,
+            }
+        });
+        sets
     }
 }
 
@@ -71,7 +86,8 @@ impl RoomCall {
         (from, request, offer): (SenderIndex, RequestId, Vec<u8>),
         rng: &mut impl rand_core::CryptoRng,
     ) {
-        let Some(join) = self.seats.get(&from).map(|seat| seat.entry().join.join) else { return };
+        let Some(seat) = self.seats.get(&from) else { return };
+        let (join, user) = (seat.entry().join.join, seat.member().user.clone());
         let giving = &mut quorum.giving;
         let posting = |gift: &&mut Gift| matches!(gift.state, GiftState::AwaitingNodes(_)) && gift.join == join;
         if let Some(gift) = giving.open.iter_mut().find(posting) {
@@ -81,7 +97,9 @@ impl RoomCall {
         }
         let before = giving.close(|gift| gift.join == join);
         giving.served.retain(|_, at| now.since(*at) < AGAIN);
-        let busy = giving.open.len() >= MAX_GIVING || giving.served.contains_key(&join);
+        let to_one = giving.open.iter().filter(|gift| gift.user == user).count();
+        let full = giving.open.len() >= MAX_GIVING || to_one >= MAX_GIVING_TO_ONE;
+        let busy = full || giving.served.contains_key(&join);
         let sure = matches!(mls.membership.standpoint(), Standpoint::Inside(_)) && !mls.held;
         let secret = if sure && !busy && offer.len() <= LONGEST { mls.membership.quorum(&mls.store) } else { None };
         self.take_back(before);
@@ -91,7 +109,7 @@ impl RoomCall {
         };
         let number = quorum.number();
         quorum.giving.served.insert(join, now);
-        quorum.giving.open.push(Gift { join, index: from, request, state: GiftState::AwaitingNodes(number) });
+        quorum.giving.open.push(Gift { join, index: from, user, request, state: GiftState::AwaitingNodes(number) });
         self.exchange(number, Exchange::Share { offer, secret });
     }
 
@@ -105,32 +123,29 @@ impl RoomCall {
         rng: &mut impl rand_core::CryptoRng,
     ) {
         let giving = &mut quorum.giving;
-        let of = |gift: &Gift| matches!(gift.state, GiftState::AwaitingNodes(posting) if posting == number);
-        let Some(place) = giving.open.iter().position(of) else { return };
-        let (index, join, request) = match giving.open.get(place) {
-            Some(gift) => (gift.index, gift.join, gift.request),
-            None => return,
+        let of = |gift: &Gift| match gift.state {
+            GiftState::AwaitingNodes(posting) | GiftState::AwaitingNodesInVain(posting) => posting == number,
+            GiftState::AwaitingTaken { .. } => false,
         };
+        let Some(place) = giving.open.iter().position(of) else { return };
+        let mut gift = giving.open.swap_remove(place);
+        let (index, join, request) = (gift.index, gift.join, gift.request);
+        let wanted = matches!(gift.state, GiftState::AwaitingNodes(_));
         let about = About { term: 0, epoch: 0, request };
         let here = self.seats.get(&index).is_some_and(|seat| seat.entry().join.join == join);
         match exchanged {
-            Ok(Exchanged { set, nodes, .. }) => {
+            Ok(Exchanged { set, nodes, .. }) if here && wanted => {
                 (giving.given, giving.nodes) = (giving.given.saturating_add(1), Some(nodes));
-                if let Some(gift) = giving.open.get_mut(place) {
-                    // Who has gone meanwhile takes nothing any more.
-                    let until = if here { now + KEPT } else { now };
-                    gift.state = GiftState::AwaitingTaken { set: set.clone(), until };
-                }
-                if here {
-                    self.post(index, about, &KeySignal::QuorumGiven { set }, rng);
-                }
+                gift.state = GiftState::AwaitingTaken { set: set.clone(), until: now + KEPT };
+                giving.open.push(gift);
+                self.post(index, about, &KeySignal::QuorumGiven { set }, rng);
             }
-            Err(NoQuorum) => {
-                giving.open.remove(place);
-                if here {
-                    self.post(index, about, &KeySignal::QuorumNone { inside: true }, rng);
-                }
+            // Who has gone meanwhile, or has it, takes nothing any more.
+            Ok(Exchanged { set, .. }) => self.take_back(vec![set]),
+            Err(NoQuorum) if here && wanted => {
+                self.post(index, about, &KeySignal::QuorumNone { inside: true }, rng);
             }
+            Err(NoQuorum) => {}
         }
     }
 
@@ -147,7 +162,8 @@ impl RoomCall {
         };
         let over = |gift: &Gift| match gift.state {
             GiftState::AwaitingTaken { until, .. } => until <= now || !here(gift),
-            GiftState::AwaitingNodes(_) => false,
+            GiftState::AwaitingNodes(_) => !here(gift),
+            GiftState::AwaitingNodesInVain(_) => false,
         };
         let sets = quorum.giving.close(over);
         self.take_back(sets);

@@ -48,6 +48,8 @@ const NOBODY: Duration = Duration::from_secs(3);
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// How many a member serves at once: each costs every node a request.
 const MAX_GIVING: usize = 8;
+/// And of one person's devices, so that nobody uses up what is there for all.
+const MAX_GIVING_TO_ONE: usize = 2;
 /// One join is not served again within this.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Shares that were not taken by then are taken back: it is longer than an asker needs.
@@ -94,6 +96,11 @@ impl Quorum {
     /// A new join is somebody else to everybody, and whoever was asked answers the one before.
     pub(in crate::room) fn joined(&mut self) {
         self.asking.joined();
+    }
+
+    /// The group is gone, and what was known of its secret says nothing of the next one's.
+    pub(super) fn begins_anew(&mut self) {
+        self.asking = Asking::new(false);
     }
 
     pub(super) fn is_waiting(&self) -> bool {
