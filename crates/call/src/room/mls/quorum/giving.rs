@@ -38,8 +38,8 @@ struct Gift {
 enum GiftState {
     /// The shell leaves the shares.
     AwaitingNodes(u64),
-    /// The same, and nobody needs them any more.
-    AwaitingNodesInVain(u64),
+    /// The same, and nobody needs them any more: they are taken back when they are there.
+    Forlorn(u64),
     /// The asker is to say that it has taken them.
     AwaitingTaken { set: Vec<u8>, until: Time },
 }
@@ -48,7 +48,7 @@ impl Giving {
     pub(super) fn timeout(&self) -> Option<Time> {
         let until = |gift: &Gift| match gift.state {
             GiftState::AwaitingTaken { until, .. } => Some(until),
-            GiftState::AwaitingNodes(_) | GiftState::AwaitingNodesInVain(_) => None,
+            GiftState::AwaitingNodes(_) | GiftState::Forlorn(_) => None,
         };
         self.open.iter().filter_map(until).min()
     }
@@ -66,10 +66,10 @@ impl Giving {
                     false
                 }
                 GiftState::AwaitingNodes(number) => {
-                    gift.state = GiftState::AwaitingNodesInVain(*number);
+                    gift.state = GiftState::Forlorn(*number);
                     true
                 }
-                GiftState::AwaitingNodesInVain(_) => true,
+                GiftState::Forlorn(_) => true,
             }
         });
         sets
@@ -124,7 +124,7 @@ impl RoomCall {
     ) {
         let giving = &mut quorum.giving;
         let of = |gift: &Gift| match gift.state {
-            GiftState::AwaitingNodes(posting) | GiftState::AwaitingNodesInVain(posting) => posting == number,
+            GiftState::AwaitingNodes(posting) | GiftState::Forlorn(posting) => posting == number,
             GiftState::AwaitingTaken { .. } => false,
         };
         let Some(place) = giving.open.iter().position(of) else { return };
@@ -163,7 +163,7 @@ impl RoomCall {
         let over = |gift: &Gift| match gift.state {
             GiftState::AwaitingTaken { until, .. } => until <= now || !here(gift),
             GiftState::AwaitingNodes(_) => !here(gift),
-            GiftState::AwaitingNodesInVain(_) => false,
+            GiftState::Forlorn(_) => false,
         };
         let sets = quorum.giving.close(over);
         self.take_back(sets);
