@@ -15,6 +15,12 @@ pub(crate) fn python(interop: &Path, target: &Path) -> PathBuf {
     if std::fs::read(&done).is_ok_and(|had| had == wanted) {
         return python;
     }
+    // Tests that run at the same time do not make it at the same time.
+    let lock = std::fs::File::create(target.join("interop-venv.lock")).unwrap();
+    lock.lock().unwrap();
+    if std::fs::read(&done).is_ok_and(|had| had == wanted) {
+        return python;
+    }
     let run = |program: &Path, arguments: &[&std::ffi::OsStr]| {
         let ended = Command::new(program).args(arguments).status();
         assert!(
