@@ -16,8 +16,9 @@ const STEP: u64 = 1_000_000 * 105 / 100;
 /// In a group: who is not welcomed in two seconds comes by itself, and may lose some races; who is lost notices within six, and by
 /// then others may have to put out whoever is gone, of whom the relay says so after eight.
 const REGROUP: u64 = 14_000_000 * 105 / 100;
-/// Where a group has a quorum secret: whoever was asked for it may be cut off, and be waited for.
-const QUORUM: u64 = 14_000_000 * 105 / 100;
+/// Where a group has a quorum secret: whoever has it may be gone, which is known after eight seconds and thought about for three; twenty more
+/// they are waited for before another group is begun.
+const QUORUM: u64 = 26_000_000 * 105 / 100;
 /// From one commit by which a device comes to its next.
 const BY_ITSELF: u64 = 30_000_000 * 105 / 100;
 /// Keys are asked for no more often than this.

@@ -160,7 +160,7 @@ impl Schedule {
         let schedule = Self::of(seed);
         let listeners = if schedule.devices > 2 && seed.is_multiple_of(3) { 1 + schedule.devices / 5 } else { 0 };
         let quorum = listeners == 0 && seed.is_multiple_of(2);
-        let end = schedule.end + if quorum { 18_000 } else { 4_000 };
+        let end = schedule.end + if quorum { 30_000 } else { 4_000 };
         Self { grouped: true, listeners, quorum, end, ..schedule }
     }
 
