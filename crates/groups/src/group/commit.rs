@@ -26,7 +26,7 @@ pub struct Change {
     pub add: Vec<KeyPackage>,
     /// Which leaves are removed.
     pub remove: Vec<u32>,
-    /// Which keys are mixed in.
+    /// Which keys are mixed in, beside the quorum secret that the group may have.
     pub psks: Vec<PskId>,
 }
 

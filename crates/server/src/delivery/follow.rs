@@ -14,10 +14,9 @@ use crate::store::{Groups, Rooms};
 /// A device shows to be in an epoch. Where that is the newest, and it is not of whoever opened it, it stays.
 fn shown(state: &mut State, you: &Address, epoch: u64) {
     state.saw(you.device, epoch);
-    if let Known::Group(current) = &mut state.known
-        && current.shut_out.remove(&you.device).is_some()
-    {
-        tracing::debug!("a device that could not come into a group is in it");
+    if let Known::Group(current) = &mut state.known {
+        // What it said when it could not come in is over.
+        current.shut_out.remove(&you.device);
     }
     if let Known::Group(current) = &mut state.known
         && current.epoch == epoch

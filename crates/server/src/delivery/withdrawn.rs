@@ -71,7 +71,6 @@ impl<S: Groups + Rooms> GroupDesk<S> {
     /// long as somebody is in it.
     pub(super) async fn comes_in(&self, state: &mut State, call: CallId, you: &Address) -> Result<(), StoreError> {
         let Known::Group(current) = &mut state.known else { return Ok(()) };
-        current.shut_out.remove(&you.device);
         if current.alone.take_if(|alone| alone.user != you.user).is_none() {
             return Ok(());
         }

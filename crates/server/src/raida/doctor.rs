@@ -19,7 +19,7 @@ pub fn examine(config: &RaidaConfig) -> Vec<Finding> {
     let store = data.join("Data");
     let runs = holds(&store);
     if data.exists() {
-        // What is in the others is for the node's user alone whatever their mode; in `compat` a group may read it.
+        // In `compat` a group may read it.
         if config.profile == RaidaProfile::Strict && store.is_dir() {
             findings.push(Finding::new("coin folder", folder(&store)));
         }
@@ -85,7 +85,7 @@ fn coins(config: &RaidaConfig, store: &Path, runs: bool) -> Result<String, Strin
 /// Tickets of other nodes are opened with the node's own coins.
 fn own(folder: &Path) -> Result<String, String> {
     match std::fs::read_dir(folder) {
-        Ok(files) => Ok(format!("{}, whose keys open the tickets of other nodes", files.flatten().count())),
+        Ok(files) => Ok(format!("{} files, whose keys open the tickets of other nodes", files.flatten().count())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok("none: tickets of other nodes do not open here, so that no coin gets a new key on this node".into())
         }
