@@ -112,6 +112,9 @@ fn every_message_about_a_group_reads_back() {
             tree: tree.clone(),
         },
         GroupRequest::Attest { epoch: 2, digest: [5; 32] },
+        GroupRequest::Reject { epoch: 2 },
+        GroupRequest::Withdraw { epoch: 2, born: None },
+        GroupRequest::Withdraw { epoch: 2, born: Some([6; 32]) },
         GroupRequest::Info,
         GroupRequest::Reinform { epoch: 9, info: vec![], tree },
     ];
@@ -138,6 +141,7 @@ fn every_message_about_a_group_reads_back() {
         GroupNews::State { number: 1, oldest: 0, epoch: None, seen: None, born: None },
         GroupNews::State { number: 1, oldest: 3, epoch: Some(5), seen: Some(4), born: Some([9; 32]) },
         GroupNews::State { number: 1, oldest: 0, epoch: None, seen: Some(4), born: None },
+        GroupNews::Withdrawn,
         GroupNews::GivenBack { epoch: 4, oldest: 3, commit: [7; 32] },
         GroupNews::Commit { epoch: 1, commit: vec![1; 70].into() },
         GroupNews::Welcome { epoch: 2, welcome: vec![2].into() },

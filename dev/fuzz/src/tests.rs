@@ -300,7 +300,7 @@ fn of_a_group() -> Vec<u8> {
         (2, ending(1, mls::external_commit(&groups::CALL, 1, b"signed"))),
         (0, GroupRequest::Reject { epoch: 1 }),
         (1, GroupRequest::Reject { epoch: 1 }),
-        (2, GroupRequest::Withdraw { epoch: 1 }),
+        (2, GroupRequest::Withdraw { epoch: 1, born: None }),
         (0, GroupRequest::Reinform { epoch: 2, info: info(2), tree: TreePatch::default() }),
         (1, GroupRequest::Follow { have: Some(1) }),
     ])

@@ -49,7 +49,7 @@ pub use audience::AudienceExplained;
 pub use interface::{Compared, Event, Input, Leaving, Output, Unproven};
 use keys::Keys;
 pub use keys::{Explanation, KeysReport, LetterCount, OpenedEpoch, Present, Requests};
-pub use mls::{GroupExplained, QuorumExplained};
+pub use mls::{GroupExplained, QuorumExplained, QuorumSignal};
 use policy::GroupPolicy;
 use roster::{Known, Seat};
 pub use signal::{EpochKey, KeySignal, ListenersKey, RosterNews};

@@ -19,11 +19,11 @@ use undertone_keys::call_agreement::MediaKey;
 use undertone_keys::epoch_secret::EpochSecret;
 use undertone_keys::secret::{Secret, SecretBytes};
 use undertone_keys::sign::Signed;
-use undertone_keys::{JoinId, RequestId, cbor};
+use undertone_keys::{JoinId, cbor};
 use undertone_protocol::group::{Roster, RosterChange, SignedStatement};
 use zeroize::Zeroizing;
 
-use crate::quorum;
+use super::mls::QuorumSignal;
 
 /// Bytes of a text without its roster, at most, so that what is encoded leaves no copy behind.
 const ROOM: usize = 8 * 1024;
@@ -203,34 +203,9 @@ pub enum KeySignal {
         #[n(3)]
         removed: bool,
     },
-    /// To a member: give me the quorum secret of the room's group (rule RKX-5).
+    /// About the quorum secret of the room's group (rule RKX-5).
     #[n(10)]
-    QuorumAsk {
-        /// What the asker says of its swarm and of itself.
-        #[cbor(n(0), with = "minicbor::bytes")]
-        offer: Vec<u8>,
-    },
-    /// From the member, under the question's id: its shares are at the nodes.
-    #[n(11)]
-    QuorumGiven {
-        /// Where, and what proves them.
-        #[cbor(n(0), with = "minicbor::bytes")]
-        set: Vec<u8>,
-    },
-    /// The same: it cannot give it now.
-    #[n(12)]
-    QuorumNone {
-        /// It is in the group, and has it.
-        #[n(0)]
-        inside: bool,
-    },
-    /// To the member: the asker has the shares, or could not take them; nobody needs them any more.
-    #[n(13)]
-    QuorumTaken {
-        /// The question's id.
-        #[n(0)]
-        ask: RequestId,
-    },
+    Quorum(#[n(0)] QuorumSignal),
     /// To whom follows the host.
     #[n(5)]
     Handover {
@@ -256,10 +231,7 @@ impl KeySignal {
             | Self::Group { .. }
             | Self::Listen { .. }
             | Self::Hear { .. }
-            | Self::QuorumAsk { .. }
-            | Self::QuorumGiven { .. }
-            | Self::QuorumNone { .. }
-            | Self::QuorumTaken { .. }
+            | Self::Quorum(_)
             | Self::Handover { .. } => 0,
         };
         cbor::encode_secret(self, ROOM + joins * ROOM_PER_JOIN)
@@ -281,10 +253,8 @@ impl KeySignal {
             | Self::Group { .. }
             | Self::Listen { .. }
             | Self::Hear { .. }
-            | Self::QuorumNone { .. }
-            | Self::QuorumTaken { .. }
             | Self::Handover { .. } => true,
-            Self::QuorumAsk { offer: said } | Self::QuorumGiven { set: said } => said.len() <= quorum::LONGEST,
+            Self::Quorum(signal) => signal.is_short(),
         };
         if few { Ok(signal) } else { Err(cbor::Malformed) }
     }

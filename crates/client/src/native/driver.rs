@@ -67,7 +67,7 @@ pub(super) struct Driver {
     /// The swarm that quorum secrets come over.
     enrolled: Option<Arc<Enrolled>>,
     /// Where shares lie that were left for others.
-    given: Arc<Mutex<Vec<quorum::Given>>>,
+    at_nodes: Arc<Mutex<quorum::AtNodes>>,
     signal: SignalLink,
     signals: mpsc::Receiver<SignalEvent>,
     relay: Option<RelayLink>,
@@ -122,7 +122,7 @@ impl Driver {
             key,
             shown,
             enrolled,
-            given: Arc::default(),
+            at_nodes: Arc::default(),
             signals,
             relay: None,
             relay_out,
@@ -167,7 +167,7 @@ impl Driver {
                         self.exchanged(*request, exchanged.is_err());
                     }
                     self.input(answer);
-                    // The call that it was for is over.
+                    // The call that it was for was over before it began.
                     if exchanged && !self.engine.is_busy() {
                         self.withdraw(None);
                     }
@@ -213,7 +213,7 @@ impl Driver {
             self.carry_out().await;
         }
         // Shares that nobody needs are taken back, and what is kept is kept; not for ever.
-        self.withdraw(None);
+        self.withdraw_all();
         let kept = async { while self.keeping.join_next().await.is_some() {} };
         let _in_time = tokio::time::timeout(LAST_WORK, kept).await;
     }

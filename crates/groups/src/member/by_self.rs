@@ -130,7 +130,7 @@ impl Membership {
                 // If nobody else can come in either, it is better gone.
                 let shut_out = self.no_quorum && error == JoinError::Psk;
                 if shut_out || matches!(error.blame(), Blame::Malformed | Blame::Incompatible | Blame::PeerMisbehaved) {
-                    self.turn.push(Output::Withdraw { epoch });
+                    self.turn.push(Output::Withdraw { epoch, born: self.born });
                 }
                 self.cannot_join(error);
                 self.lost = self.lost.saturating_add(1).max(2);

@@ -217,6 +217,8 @@ pub enum Output {
     Withdraw {
         /// Which epoch.
         epoch: u64,
+        /// Which group: how it was begun, as the delivery service has said it.
+        born: Option<[u8; 32]>,
     },
     /// Ask the delivery service for what is needed to join by oneself.
     AskInfo,

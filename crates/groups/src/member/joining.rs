@@ -1,15 +1,18 @@
 //! The ways into a group: made, welcomed, or still in it from before.
 
+use std::collections::BTreeSet;
+
 use super::interface::{Event, How, Lie, Output, Reason};
 use super::state::{Again, By, State, View, Welcome};
 use super::timer::Timer;
 use super::{Membership, Turn, birth};
 use crate::failure::Broken;
-use crate::group::{ExternalJoin, Group, JoinError, stored};
+use crate::group::{ExternalJoin, Group, GroupId, JoinError, stored};
 use crate::key_package::{KeyPackage, forget_packages, waiting_packages};
 use crate::leaf::Joiner;
 use crate::quorum;
 use crate::step::{Outgoing, acknowledge};
+use crate::store::{Store, WriteSet};
 use crate::terms::Quorum;
 use undertone_keys::JoinId;
 use undertone_keys::quorum::QuorumSecret;
@@ -50,19 +53,9 @@ impl Membership {
 
     /// A device is in one call at a time: groups of others are left from a process that was killed.
     fn tidy(&mut self, turn: &mut Turn<'_, '_>) {
-        for other in stored(turn.means.store) {
-            if other != self.id
-                && let Ok(writes) = Group::forget(turn.means.store, other)
-            {
-                turn.means.store.apply_and_keep(writes.then(birth::forget(turn.means.store, other)), &mut self.writes);
-            }
-        }
-        for other in quorum::groups(turn.means.store) {
-            if other != self.id
-                && let Ok(writes) = quorum::forget(turn.means.store, other)
-            {
-                turn.means.store.apply_and_keep(writes, &mut self.writes);
-            }
+        let stored = stored(turn.means.store).into_iter().chain(quorum::groups(turn.means.store));
+        for other in stored.filter(|other| *other != self.id).collect::<BTreeSet<_>>() {
+            forget_all(turn.means.store, other, &mut self.writes);
         }
     }
 
@@ -518,13 +511,17 @@ impl Membership {
     }
 }
 
+/// Everything that is known of a group.
+pub(super) fn forget_all(store: &mut Store, id: GroupId, kept: &mut WriteSet) {
+    let all = [Group::forget(store, id), quorum::forget(store, id), Ok(birth::forget(store, id))];
+    for writes in all.into_iter().flatten() {
+        store.apply_and_keep(writes, kept);
+    }
+}
+
 impl View {
     /// The group as it is stored.
-    pub(super) fn of(
-        store: &crate::store::Store,
-        id: crate::group::GroupId,
-        begun: undertone_keys::Time,
-    ) -> Result<Self, Broken> {
+    pub(super) fn of(store: &Store, id: GroupId, begun: undertone_keys::Time) -> Result<Self, Broken> {
         let group = Group::open(store, id).map_err(|_| Broken::Library)?;
         let view = Self::in_group(&group, begun)?;
         group.close();

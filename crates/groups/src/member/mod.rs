@@ -246,10 +246,7 @@ impl Membership {
     /// done.
     pub fn end(self, store: &mut Store) -> WriteSet {
         let mut kept = WriteSet::new();
-        let all = [Group::forget(store, self.id), quorum::forget(store, self.id), Ok(birth::forget(store, self.id))];
-        for writes in all.into_iter().flatten() {
-            store.apply_and_keep(writes, &mut kept);
-        }
+        joining::forget_all(store, self.id, &mut kept);
         kept
     }
 

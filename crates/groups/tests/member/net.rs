@@ -309,7 +309,7 @@ impl World {
             }
             Output::Attest(attest) => Request::Attest(attest),
             Output::Reject { epoch } => Request::Reject(epoch),
-            Output::Withdraw { epoch } => Request::Withdraw(epoch),
+            Output::Withdraw { epoch, born } => Request::Withdraw(epoch, born),
             Output::AskInfo => Request::Info,
             Output::FetchTree { epoch } => Request::Tree(epoch),
             Output::Publish { package } => Request::Publish(package),

@@ -1,7 +1,8 @@
 //! Groups whose terms say that a quorum secret is mixed in: with it, without it, with a wrong one.
 
 use undertone_groups::member::{Event, How, Reason};
-use undertone_groups::{Change, Group, Protection, Quorum, Terms, quorum};
+use undertone_groups::{Change, CommitError, Group, JoinError, Protection, PskId, Quorum, Terms, psk, quorum};
+use undertone_keys::Secret;
 
 use crate::net::{SUITE, World, ms};
 use crate::world::{ID, List, Person, load};
@@ -105,4 +106,33 @@ fn neg_1_every_commit_mixes_in_the_quorum_secret_that_the_group_names() {
     assert!(ada.group().quorum().is_none());
     let without = Group::open(&ada.store, ID).unwrap().commit(&mut ada.rng, Change::update(), &list.roll());
     assert_eq!(without.unwrap_err(), undertone_groups::CommitError::Psk);
+}
+
+/// Eight keys are mixed into one commit at most, and the quorum secret is one of them.
+#[test]
+fn rkx_5_a_commit_has_room_for_seven_keys_beside_the_quorum_secret() {
+    let (mut ada, mut bob) = (Person::new("ada", 1), Person::new("bob", 2));
+    let list = List::of(&[&ada, &bob]);
+    let terms = Terms::new(Protection::Blind, SUITE, true);
+    ada.create(&terms);
+    let ids: Vec<_> = (0..8).map(|n| PskId::new(&[n]).unwrap()).collect();
+    for person in [&mut ada, &mut bob] {
+        for id in &ids {
+            let secret = Secret::filled_by(|out| out.fill(7));
+            let writes = psk::register(&person.store, &mut person.rng, id, &secret).unwrap();
+            person.write(writes);
+        }
+    }
+    let with = |count: usize| Change { psks: ids[..count].to_vec(), ..Change::default() };
+    let commit = |ada: &mut Person, count| {
+        Group::open(&ada.store, ID).unwrap().commit(&mut ada.rng, with(count), &list.roll()).map(|step| step.send.len())
+    };
+    assert_eq!(commit(&mut ada, 8), Err(CommitError::TooMany));
+    assert_eq!(commit(&mut ada, 7), Ok(1));
+    let secret = ada.group().quorum().unwrap();
+    let writes = quorum::keep(&bob.store, &mut bob.rng, ID, &secret).unwrap();
+    bob.write(writes);
+    let (info, tree) = ada.public();
+    assert_eq!(bob.try_external(&terms, &info, &tree, false, &ids, &list).err(), Some(JoinError::Exists));
+    assert!(bob.try_external(&terms, &info, &tree, false, &ids[..7], &list).is_ok());
 }

@@ -15,7 +15,7 @@ pub enum Request {
     Upload { upload: Upload, before: Vec<u8>, welcomed: Vec<DeviceRef> },
     Attest(Attest),
     Reject(u64),
-    Withdraw(u64),
+    Withdraw(u64, Option<[u8; 32]>),
     Info,
     Tree(u64),
     Publish(Vec<u8>),
@@ -95,7 +95,7 @@ impl Service {
                 Vec::new()
             }
             Request::Reject(epoch) => self.reject(from, epoch),
-            Request::Withdraw(epoch) => self.withdraw(from, epoch),
+            Request::Withdraw(epoch, born) => self.withdraw(from, epoch, born),
             Request::Info => match (&self.faults.foreign, &self.group) {
                 (Some((info, _)), Some(group)) => vec![(from, Input::Info { epoch: group.epoch, info: info.clone() })],
                 (None, Some(group)) if !self.faults.withhold.contains(&from) => {
@@ -126,9 +126,13 @@ impl Service {
     }
 
     /// With two or three who follow one is enough.
-    fn withdraw(&mut self, from: usize, epoch: u64) -> Answers {
-        let of_another =
-            |group: &Group| group.epoch == epoch && group.history.is_empty() && !self.seen.contains_key(&from);
+    fn withdraw(&mut self, from: usize, epoch: u64, born: Option<[u8; 32]>) -> Answers {
+        let of_another = |group: &Group| {
+            group.epoch == epoch
+                && born == Some(group.born)
+                && group.history.is_empty()
+                && !self.seen.contains_key(&from)
+        };
         if self.group.as_ref().is_none_or(|group| !of_another(group)) {
             return Vec::new();
         }

@@ -126,6 +126,9 @@ pub enum GroupRequest {
         /// The newest epoch.
         #[n(0)]
         epoch: u64,
+        /// Of which group, as `State` says how it was begun: a word that comes late says nothing about the next one.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        born: Option<[u8; 32]>,
     },
 }
 

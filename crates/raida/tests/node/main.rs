@@ -3,5 +3,6 @@
 
 mod house;
 mod reference_vectors;
+mod spoofed;
 mod statuses;
 mod theft_drill;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use undertone_keys::envelope::Address;
 use undertone_keys::{CallId, DeviceId, RoomId, UserId};
@@ -139,8 +139,8 @@ pub(super) struct Current {
     hashes: TreeHashes,
     /// The epochs whose commits are kept, and how many bytes each has.
     history: VecDeque<(u64, usize)>,
-    /// Until then somebody may come back of whom nothing is known: the server was started again meanwhile.
-    settled: Option<Instant>,
+    /// Since when it is known here that was begun before: the server was started again meanwhile, and whoever was there has to come back.
+    read: Option<Instant>,
 }
 
 impl Current {
@@ -165,7 +165,7 @@ impl Current {
             hashes: TreeHashes::of(&tree),
             trees: VecDeque::from([(stored.epoch, Arc::new(tree))]),
             history: stored.history.iter().map(|ended| (ended.epoch, ended.bytes)).collect(),
-            settled: now.checked_add(FOLLOWER_MEMORY),
+            read: Some(now),
         })
     }
 
@@ -177,7 +177,7 @@ impl Current {
         (tree, hashes): (Tree, TreeHashes),
     ) -> Self {
         let (trees, history) = (VecDeque::from([(0, Arc::new(tree))]), VecDeque::new());
-        let (epoch, oldest, opening, settled) = (0, 0, None, None);
+        let (epoch, oldest, opening, read) = (0, 0, None, None);
         let (alone, creator) = (Some(Alone { user: creator.user.clone(), since: now }), creator.device);
         let shut_out = HashMap::new();
         Self {
@@ -194,7 +194,7 @@ impl Current {
             trees,
             hashes,
             history,
-            settled,
+            read,
         }
     }
 
@@ -228,13 +228,16 @@ impl Current {
 
     /// Whether everybody of whom something could be known has had the time to come back since the server was started.
     fn is_settled(&self, now: Instant) -> bool {
-        self.settled.is_none_or(|settled| settled <= now)
+        self.is_known_for(now, FOLLOWER_MEMORY)
     }
 
     /// Whether those whose connection ended when the server did would be there again.
     pub(super) fn are_back(&self, now: Instant) -> bool {
-        let since_start = |settled: Instant| now + FOLLOWER_MEMORY >= settled + DESERTED_AFTER;
-        self.settled.is_none_or(since_start)
+        self.is_known_for(now, DESERTED_AFTER)
+    }
+
+    fn is_known_for(&self, now: Instant, time: Duration) -> bool {
+        self.read.is_none_or(|read| now.saturating_duration_since(read) >= time)
     }
 
     /// The present epoch ended with a commit of so many bytes, by this device, which lets these in.

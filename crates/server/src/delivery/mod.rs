@@ -243,8 +243,8 @@ impl<S: Groups + Rooms> GroupDesk<S> {
                 self.reject(asker, call, group, epoch).await?;
                 Ok(Vec::new())
             }
-            GroupRequest::Withdraw { epoch } => {
-                self.withdraw(asker, call, group, epoch).await?;
+            GroupRequest::Withdraw { epoch, born } => {
+                self.withdraw(asker, call, group, (epoch, born)).await?;
                 Ok(Vec::new())
             }
             GroupRequest::Info => self.info(call, group, number).await,

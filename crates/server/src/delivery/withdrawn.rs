@@ -88,13 +88,14 @@ impl<S: Groups + Rooms> GroupDesk<S> {
         Asker { you, membership, .. }: Asker<'_>,
         call: CallId,
         group: &Group,
-        epoch: u64,
+        (epoch, born): (u64, Option<[u8; 32]>),
     ) -> Result<(), Refusal> {
         let (state, now) = (&mut *group.state.lock().await, self.board.clock().now());
         let follows = state.followers.following().any(|follower| follower == you);
         let Some(current) = state.current(&self.store, call, now).await? else { return Ok(()) };
         // Of how many that is known is bounded. A word about an earlier epoch counts: whoever began it could be in the next each time.
-        if !follows || epoch > current.epoch || current.shut_out.len() >= MAX_ATTESTS {
+        let of_another = born.is_some_and(|born| born != current.hash);
+        if !follows || of_another || epoch > current.epoch || current.shut_out.len() >= MAX_ATTESTS {
             return Ok(());
         }
         current.shut_out.insert(you.device, you.user.clone());

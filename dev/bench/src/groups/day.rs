@@ -268,7 +268,7 @@ impl<'r> Day<'r> {
                 GroupRequest::Attest { epoch: attest.epoch, digest }
             }
             Output::Reject { epoch } => GroupRequest::Reject { epoch },
-            Output::Withdraw { epoch } => GroupRequest::Withdraw { epoch },
+            Output::Withdraw { epoch, born } => GroupRequest::Withdraw { epoch, born },
             Output::AskInfo => GroupRequest::Info,
             Output::FetchTree { epoch } => {
                 let bytes = self.house.tree(self.now, &address_of_me.user, self.place, Some(epoch)).ok();

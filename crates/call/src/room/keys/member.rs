@@ -71,10 +71,7 @@ impl RoomCall {
             return self.group_letter(index, epoch, authenticator);
         }
         let signal = match opened.signal {
-            signal @ (KeySignal::QuorumAsk { .. }
-            | KeySignal::QuorumGiven { .. }
-            | KeySignal::QuorumNone { .. }
-            | KeySignal::QuorumTaken { .. }) => return self.quorum_letter(index, about.request, signal),
+            KeySignal::Quorum(signal) => return self.quorum_letter(index, about.request, signal),
             KeySignal::Listen { newest } => return self.listener_asks(now, index, newest),
             KeySignal::Hear { epoch, key, checkpoint, removed } => {
                 return self.hears(now, index, (epoch, key, removed), checkpoint);
@@ -112,13 +109,7 @@ impl RoomCall {
             KeySignal::Told { statements } => self.told(now, index, &statements, rng),
             KeySignal::Word { word } => self.word(now, index, &word, rng),
             KeySignal::Handover { handover } => self.handed_over(now, handover, rng),
-            KeySignal::Group { .. }
-            | KeySignal::Listen { .. }
-            | KeySignal::Hear { .. }
-            | KeySignal::QuorumAsk { .. }
-            | KeySignal::QuorumGiven { .. }
-            | KeySignal::QuorumNone { .. }
-            | KeySignal::QuorumTaken { .. } => {}
+            KeySignal::Group { .. } | KeySignal::Listen { .. } | KeySignal::Hear { .. } | KeySignal::Quorum(_) => {}
         }
     }
 

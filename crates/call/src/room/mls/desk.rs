@@ -66,7 +66,7 @@ impl Desk {
                 (None, GroupRequest::Attest { epoch: attest.epoch, digest })
             }
             Said::Reject { epoch } => (None, GroupRequest::Reject { epoch }),
-            Said::Withdraw { epoch } => (None, GroupRequest::Withdraw { epoch }),
+            Said::Withdraw { epoch, born } => (None, GroupRequest::Withdraw { epoch, born }),
             Said::AskInfo => (Some(Asked::Info), GroupRequest::Info),
             Said::FetchTree { epoch } => return Some(Output::FetchTree { epoch }),
             Said::Publish { package } => {

@@ -34,7 +34,7 @@ use desk::Desk;
 use explain::Began;
 pub use explain::GroupExplained;
 use quorum::Quorum;
-pub use quorum::QuorumExplained;
+pub use quorum::{QuorumExplained, QuorumSignal};
 pub(in crate::room) use ring::in_the_ring;
 use roll::RoomRoll;
 

@@ -1,13 +1,17 @@
 //! Groups that were begun with what nobody can come into (rule RLY-6).
 
 use undertone_keys::Time;
-use undertone_protocol::limits::{DESERTED_AFTER, GIVEN_BACK_AFTER, GIVEN_BACK_BAN};
+use undertone_protocol::limits::{DESERTED_AFTER, DESERTED_BAN, GIVEN_BACK_AFTER, GIVEN_BACK_BAN};
 
 use super::*;
 
 impl World {
     async fn withdraw(&self, phone: &Phone, epoch: u64) {
-        assert_eq!(self.ask(phone, GroupRequest::Withdraw { epoch }).await, []);
+        self.withdraw_of(phone, epoch, None).await;
+    }
+
+    async fn withdraw_of(&self, phone: &Phone, epoch: u64, born: Option<[u8; 32]>) {
+        assert_eq!(self.ask(phone, GroupRequest::Withdraw { epoch, born }).await, []);
     }
 
     async fn is_there(&self) -> bool {
@@ -173,6 +177,37 @@ async fn rly_6_whoever_began_a_group_and_lost_it_gives_it_up_when_nobody_else_is
     world.desk.settle().await;
     assert!(!world.is_there().await);
     assert_eq!(ada.news().last(), Some(&GroupNews::Withdrawn));
+    // Whoever has lost one waits a little, so that somebody else is first.
+    let later = |wait: Duration| {
+        let after_ms = u32::try_from(wait.as_millis()).unwrap();
+        GroupNews::Refused { number: 5, why: Denied::Later, after_ms }
+    };
+    assert_eq!(world.ask(&ada, create()).await, [later(DESERTED_BAN)]);
+    world.at(GIVEN_BACK_AFTER * 2 + DESERTED_AFTER + DESERTED_BAN);
+    world.begin(&ada).await;
+}
+
+/// A word about a group that is gone says nothing about the next one.
+#[tokio::test]
+async fn rly_6_what_is_said_of_a_withdrawn_group_comes_too_late_for_the_next() {
+    let (world, [ada, bob, carol, dave]) = begun().await;
+    let of = |junk: &[u8]| undertone_keys::digest::sha256(&[junk]);
+    world.at(GIVEN_BACK_AFTER);
+    world.withdraw_of(&bob, 0, Some(of(&info(0)))).await;
+    world.withdraw_of(&carol, 0, Some(of(&info(0)))).await;
+    assert!(!world.is_there().await);
+    let next = testing::group_info(&CALL, 0, &tree(7), b"next");
+    let create = GroupRequest::Create { info: next.clone(), tree: TreePatch::between(&Tree::default(), &tree(7)) };
+    assert_eq!(world.ask(&dave, create).await, [accepted(0)]);
+    world.at(GIVEN_BACK_AFTER * 3);
+    for late in [&ada, &bob, &carol] {
+        world.withdraw_of(late, 0, Some(of(&info(0)))).await;
+    }
+    assert!(world.is_there().await && !world.desk.is_contested());
+    for again in [&bob, &carol] {
+        world.withdraw_of(again, 0, Some(of(&next))).await;
+    }
+    assert!(!world.is_there().await);
 }
 
 /// Whoever was in a group that is gone says nothing by that about the next one, and whoever began it does not outrun those outside.
@@ -210,7 +245,7 @@ async fn grp_9_the_delivery_service_is_not_for_the_audience() {
         commit(0, 2),
         GroupRequest::Attest { epoch: 0, digest: digest(&info(0)) },
         GroupRequest::Reject { epoch: 0 },
-        GroupRequest::Withdraw { epoch: 0 },
+        GroupRequest::Withdraw { epoch: 0, born: None },
         GroupRequest::Info,
     ] {
         assert_eq!(world.ask(&bob, request.clone()).await, [refused(Denied::NotYours)], "{request:?}");

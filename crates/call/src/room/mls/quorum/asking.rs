@@ -7,11 +7,10 @@ use undertone_keys::envelope::Address;
 use undertone_keys::{JoinId, RequestId, Time, UserId};
 use undertone_media::key_id::SenderIndex;
 
-use super::{ANSWER, GIVE_UP, KEPT_BACK, NOBODY, Quorum, RETRY, SHARES};
+use super::{ANSWER, GIVE_UP, KEPT_BACK, NOBODY, Quorum, QuorumSignal, RETRY, SHARES};
 use crate::quorum::{Exchange, Exchanged, LONGEST, NoQuorum, QuorumNodes};
-use crate::room::keys::About;
 use crate::room::mls::Mls;
-use crate::room::{Event, KeySignal, Leaving, RoomCall};
+use crate::room::{Event, Leaving, RoomCall};
 
 /// A device that has the secret, or asks for it.
 #[derive(Debug)]
@@ -180,8 +179,7 @@ impl RoomCall {
         rng: &mut impl rand_core::CryptoRng,
     ) {
         let Some(Asked { member, index, address, request, .. }) = quorum.asking.asked.take() else { return };
-        let about = About { term: 0, epoch: 0, request: RequestId::random(rng) };
-        self.post(index, about, &KeySignal::QuorumTaken { ask: request }, rng);
+        self.say(index, RequestId::random(rng), QuorumSignal::Taken { ask: request }, rng);
         match exchanged {
             Ok(Exchanged { secret, nodes, .. }) => {
                 quorum.asking.has = true;
@@ -253,8 +251,7 @@ impl RoomCall {
             awaits: Awaits::Set,
             until: now + ANSWER,
         });
-        let ask = KeySignal::QuorumAsk { offer: quorum.offer.clone() };
-        self.post(*index, About { term: 0, epoch: 0, request }, &ask, rng);
+        self.say(*index, request, QuorumSignal::Ask { offer: quorum.offer.clone() }, rng);
     }
 }
 
@@ -263,3 +260,6 @@ fn within(count: usize, rng: &mut impl rand_core::CryptoRng) -> Option<usize> {
     let count = u64::try_from(count).ok().filter(|count| *count > 0)?;
     usize::try_from(rng.next_u64() % count).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! asker                                   a member that has it
-//!   QuorumAsk {offer} ----------------->        leaves shares of it at the nodes, for the asker's coin
-//!   <------------- QuorumGiven {set}
+//!   Ask {offer} ----------------------->        leaves shares of it at the nodes, for the asker's coin
+//!   <------------------- Given {set}
 //!   (puts it together, from the nodes)
-//!   QuorumTaken ----------------------->        takes the shares back
-//!   <-------------------- QuorumNone            has none, or cannot: another is asked
+//!   Taken ----------------------------->        takes the shares back
+//!   <-------------------------- None            has none, or cannot: another is asked
 //! ```
 //! Where nobody who is there has it, or nobody gives it, the group is said to be of no use (docs/adr/0032): another is begun then.
 //!
@@ -16,6 +16,7 @@
 
 mod asking;
 mod giving;
+mod signal;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -27,9 +28,11 @@ use undertone_media::key_id::SenderIndex;
 
 use super::Mls;
 use crate::quorum::{Exchange, Exchanged, NoQuorum, QuorumNodes};
+use crate::room::keys::About;
 use crate::room::{KeySignal, Output, RoomCall};
 use asking::Asking;
 use giving::Giving;
+pub use signal::QuorumSignal;
 
 /// Letters and answers that wait for the next input, at most.
 const MAX_HEARD: usize = 64;
@@ -71,7 +74,7 @@ pub struct QuorumExplained {
 /// Something that was heard and not looked into yet.
 #[derive(Debug)]
 enum Heard {
-    Letter { from: SenderIndex, request: RequestId, signal: KeySignal },
+    Letter { from: SenderIndex, request: RequestId, signal: QuorumSignal },
     Exchanged { request: u64, exchanged: Result<Exchanged, NoQuorum> },
 }
 
@@ -133,7 +136,7 @@ impl RoomCall {
     }
 
     /// A letter about the quorum secret came from a proven member.
-    pub(in crate::room) fn quorum_letter(&mut self, from: SenderIndex, request: RequestId, signal: KeySignal) {
+    pub(in crate::room) fn quorum_letter(&mut self, from: SenderIndex, request: RequestId, signal: QuorumSignal) {
         let member = self.seats.get(&from).is_some_and(|seat| seat.is_admitted() && !seat.is_audience());
         if let Some(quorum) = self.mls.as_mut().and_then(|mls| mls.quorum.as_mut()).filter(|_| member) {
             quorum.hear(Heard::Letter { from, request, signal });
@@ -152,19 +155,18 @@ impl RoomCall {
         let Some(mut quorum) = mls.quorum.take() else { return };
         while let Some(heard) = quorum.heard.pop_front() {
             match heard {
-                Heard::Letter { from, request, signal: KeySignal::QuorumAsk { offer } } => {
+                Heard::Letter { from, request, signal: QuorumSignal::Ask { offer } } => {
                     self.quorum_asked(mls, &mut quorum, now, (from, request, offer), rng);
                 }
-                Heard::Letter { from, request, signal: KeySignal::QuorumGiven { set } } => {
+                Heard::Letter { from, request, signal: QuorumSignal::Given { set } } => {
                     self.quorum_given(&mut quorum, now, (from, request), set);
                 }
-                Heard::Letter { from, request, signal: KeySignal::QuorumNone { inside } } => {
+                Heard::Letter { from, request, signal: QuorumSignal::None { inside } } => {
                     quorum.asking.refused(now, from, request, inside);
                 }
-                Heard::Letter { from, signal: KeySignal::QuorumTaken { ask }, .. } => {
+                Heard::Letter { from, signal: QuorumSignal::Taken { ask }, .. } => {
                     self.quorum_taken(&mut quorum, from, ask);
                 }
-                Heard::Letter { .. } => {}
                 Heard::Exchanged { request, exchanged } if quorum.asking.awaits(request) => {
                     self.quorum_put_together(mls, &mut quorum, now, exchanged, rng);
                 }
@@ -182,6 +184,10 @@ impl RoomCall {
         self.mind_asking(mls, &mut quorum, now, rng);
         self.mind_giving(&mut quorum, now);
         mls.quorum = Some(quorum);
+    }
+
+    fn say(&mut self, to: SenderIndex, request: RequestId, signal: QuorumSignal, rng: &mut impl rand_core::CryptoRng) {
+        self.post(to, About { term: 0, epoch: 0, request }, &KeySignal::Quorum(signal), rng);
     }
 
     fn exchange(&mut self, request: u64, exchange: Exchange) {
