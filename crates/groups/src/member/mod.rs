@@ -64,7 +64,6 @@ use self::timer::{Timer, Timers};
 use crate::failure::Broken;
 use crate::group::{Group, GroupId, Shares};
 use crate::key_package::KeyPackage;
-use crate::quorum;
 use crate::roll::{DeviceRef, Member, Standing};
 use crate::step::{Sent, Step};
 use crate::store::{Store, WriteSet};

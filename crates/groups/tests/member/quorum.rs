@@ -105,7 +105,7 @@ fn neg_1_every_commit_mixes_in_the_quorum_secret_that_the_group_names() {
     ada.write(writes);
     assert!(ada.group().quorum().is_none());
     let without = Group::open(&ada.store, ID).unwrap().commit(&mut ada.rng, Change::update(), &list.roll());
-    assert_eq!(without.unwrap_err(), undertone_groups::CommitError::Psk);
+    assert_eq!(without.unwrap_err(), CommitError::Psk);
 }
 
 /// Eight keys are mixed into one commit at most, and the quorum secret is one of them.

@@ -90,7 +90,7 @@ impl State {
     }
 
     /// After how long a device may come in by a commit of its own again, if not now (rule MLS-2).
-    pub(super) fn external_wait(&self, device: DeviceId, now: Instant) -> Option<std::time::Duration> {
+    pub(super) fn external_wait(&self, device: DeviceId, now: Instant) -> Option<Duration> {
         let since = now.saturating_duration_since(*self.external.get(&device)?);
         EXTERNAL_COMMIT_EVERY.checked_sub(since).filter(|wait| !wait.is_zero())
     }

@@ -179,7 +179,7 @@ impl RoomCall {
         rng: &mut impl rand_core::CryptoRng,
     ) {
         let Some(Asked { member, index, address, request, .. }) = quorum.asking.asked.take() else { return };
-        self.say(index, RequestId::random(rng), QuorumSignal::Taken { ask: request }, rng);
+        self.say_of_quorum(index, RequestId::random(rng), QuorumSignal::Taken { ask: request }, rng);
         match exchanged {
             Ok(Exchanged { secret, nodes, .. }) => {
                 quorum.asking.has = true;
@@ -251,7 +251,7 @@ impl RoomCall {
             awaits: Awaits::Set,
             until: now + ANSWER,
         });
-        self.say(*index, request, QuorumSignal::Ask { offer: quorum.offer.clone() }, rng);
+        self.say_of_quorum(*index, request, QuorumSignal::Ask { offer: quorum.offer.clone() }, rng);
     }
 }
 

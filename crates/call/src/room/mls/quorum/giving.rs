@@ -168,7 +168,7 @@ impl RoomCall {
         let secret = if sure && room && offer.len() <= LONGEST { mls.membership.quorum(&mls.store) } else { None };
         let Some(secret) = secret else {
             let inside = matches!(mls.membership.standpoint(), Standpoint::Inside(_) | Standpoint::Rejoining);
-            return self.say(from, request, QuorumSignal::None { inside }, rng);
+            return self.say_of_quorum(from, request, QuorumSignal::None { inside }, rng);
         };
         let number = quorum.number();
         quorum.giving.begin(now, asker, number);
@@ -185,8 +185,10 @@ impl RoomCall {
         rng: &mut impl rand_core::CryptoRng,
     ) {
         match quorum.giving.posted(now, number, exchanged, |asker| self.is_here(asker)) {
-            Some(Posted::Given(to, request, set)) => self.say(to, request, QuorumSignal::Given { set }, rng),
-            Some(Posted::NotGiven(to, request)) => self.say(to, request, QuorumSignal::None { inside: true }, rng),
+            Some(Posted::Given(to, request, set)) => self.say_of_quorum(to, request, QuorumSignal::Given { set }, rng),
+            Some(Posted::NotGiven(to, request)) => {
+                self.say_of_quorum(to, request, QuorumSignal::None { inside: true }, rng)
+            }
             Some(Posted::TakeBack(set)) => self.take_back(vec![set]),
             None => {}
         }

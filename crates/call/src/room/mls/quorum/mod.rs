@@ -186,7 +186,13 @@ impl RoomCall {
         mls.quorum = Some(quorum);
     }
 
-    fn say(&mut self, to: SenderIndex, request: RequestId, signal: QuorumSignal, rng: &mut impl rand_core::CryptoRng) {
+    fn say_of_quorum(
+        &mut self,
+        to: SenderIndex,
+        request: RequestId,
+        signal: QuorumSignal,
+        rng: &mut impl rand_core::CryptoRng,
+    ) {
         self.post(to, About { term: 0, epoch: 0, request }, &KeySignal::Quorum(signal), rng);
     }
 
