@@ -1,7 +1,8 @@
 //! Two, three and five clients in one room over real TLS, QUIC and Opus, under both protections.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
-mod virtual_world;
+#[path = "virtual/world/mod.rs"]
+mod world;
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use undertone_media::hop::Direction;
 use undertone_protocol::Grant;
 use undertone_testkit::tones::{Hum, Listener};
 use undertone_testkit::{TestServer, locksmith};
-use virtual_world::World;
+use world::World;
 
 const NAMES: [&str; 5] = ["ada", "bob", "carol", "dave", "erin"];
 

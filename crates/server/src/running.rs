@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -99,9 +100,15 @@ pub enum StartError {
 impl Server {
     /// Opens the data folder, binds the port and begins to serve.
     ///
+    /// Boxed: a server is compiled here once, and not in everything that starts one.
+    ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(config: &Config) -> Result<Self, StartError> {
+    pub fn start(config: &Config) -> Pin<Box<dyn Future<Output = Result<Self, StartError>> + Send + '_>> {
+        Box::pin(Self::bring_up(config))
+    }
+
+    async fn bring_up(config: &Config) -> Result<Self, StartError> {
         let rng = &mut UnwrapErr(SysRng);
         let data = DataFolder::open(&config.data)?;
         let domain = data.domain(config.domain.as_deref())?;

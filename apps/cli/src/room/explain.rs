@@ -117,6 +117,9 @@ fn heading(name: &str, room: RoomId, creator: &UserId, protection: &str) -> Stri
     format!("{name}  ({id}, of {}, {protection})", creator.display())
 }
 
+const QUORUM_WORDS: &str = "\nquorum       a secret that comes over a swarm's nodes is mixed into every one of them; whoever is not \
+                            enrolled in that swarm\n             stays outside";
+
 const fn source_words(source: RoomKeySource) -> &'static str {
     match source {
         RoomKeySource::Host => {
@@ -251,9 +254,10 @@ fn off(client: &Client, access: &Access) -> Result<(Value, String), ClientError>
     let mut text = heading(&list.name, list.room, &list.creator, list.terms.protection.as_str());
     let _ = write!(
         text,
-        "\nno call      no program of this home is in the room, so there are no keys here\nkeys         {}\n\
+        "\nno call      no program of this home is in the room, so there are no keys here\nkeys         {}{}\n\
          list         version {}, by {}, as it was checked last; nobody was asked for a newer one\nmay come in",
         source_words(source),
+        if list.terms.quorum { QUORUM_WORDS } else { "" },
         list.version,
         list.signer.user.display(),
     );

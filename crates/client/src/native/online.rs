@@ -143,6 +143,11 @@ pub struct Online {
     driver: JoinHandle<()>,
 }
 
+/// No `async` function, so that the driver is compiled here once, and not in everything that goes online.
+fn drive(driver: Driver, inbox: mpsc::Receiver<Command>) -> JoinHandle<()> {
+    tokio::spawn(driver.run(inbox))
+}
+
 impl Online {
     pub(super) async fn start(
         home: Arc<Home>,
@@ -160,7 +165,7 @@ impl Online {
         let shown = Shown { out, status: publish, voices: publish_voices };
         let enrolled = Enrolled::load(&home)?;
         let driver = Driver::new(engine, home, book.clone(), key, shown, enrolled.clone());
-        let task = tokio::spawn(driver.run(inbox));
+        let task = drive(driver, inbox);
         let mut online = Self { directory, commands, events, status, voices, book, enrolled, driver: task };
         match tokio::time::timeout(FIRST_WELCOME, online.next_event()).await {
             Ok(Some(Event::Online)) => Ok(online),

@@ -1,5 +1,6 @@
 //! One JSON request over one TLS connection.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -129,7 +130,19 @@ async fn exchange(
     exchange_within(stream, server, (method, path), token, body, (most, PATIENCE)).await
 }
 
-async fn exchange_within(
+/// Boxed: an HTTP client is compiled here once, and not in everything that waits for an answer.
+fn exchange_within<'a>(
+    stream: TlsStream<TcpStream>,
+    server: &'a str,
+    what: (Method, &'a str),
+    token: Option<&'a AccessToken>,
+    body: Bytes,
+    limits: (usize, Duration),
+) -> Pin<Box<dyn Future<Output = Result<Bytes, ClientError>> + Send + 'a>> {
+    Box::pin(carry_out(stream, server, what, token, body, limits))
+}
+
+async fn carry_out(
     stream: TlsStream<TcpStream>,
     server: &str,
     (method, path): (Method, &str),
