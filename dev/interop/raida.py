@@ -207,26 +207,58 @@ def headers(node, coins, strict):
     node.expect("a wrong key, type 4", 204, ECHO, b"", TAGGED, [wrong])
 
 
-def lengths(node, by):
+def lengths(node, by, strict):
     for kind, coins in ((COIN, by[:1]), (TAGGED, by[:1]), (TWO, by[:2])):
+        # What does something is taken with a tag alone.
+        def does(status):
+            return 34 if strict and kind == COIN else status
+
         node.expect("get key, short", 16, GET, bytes(36), kind, coins)
-        node.expect("post key, short", 16, POST, bytes(166), kind, coins)
-        node.expect("encrypt key, short", 16, ENCRYPT, bytes(12), kind, coins)
-        node.expect("decrypt key, short", 16, DECRYPT, bytes(30), kind, coins)
-        node.expect("decrypt key, half an item", 39, DECRYPT, bytes(32), kind, coins)
+        node.expect("post key, short", does(16), POST, bytes(166), kind, coins)
+        node.expect("encrypt key, short", does(16), ENCRYPT, bytes(12), kind, coins)
+        node.expect("decrypt key, short", does(16), DECRYPT, bytes(30), kind, coins)
+        node.expect("decrypt key, half an item", does(39), DECRYPT, bytes(32), kind, coins)
         node.expect("no such key", 194, GET, os.urandom(16) + bytes(21), kind, coins)
-        node.expect("a key beyond its space", 196, POST, bytes(165) + bytes([1, 127]), kind, coins)
-        node.expect("no own coin", 197, DECRYPT, b"\x06" + bytes(30), kind, coins)
+        node.expect("a key beyond its space", does(196), POST, bytes(165) + bytes([1, 127]), kind, coins)
+        node.expect("no own coin", does(197), DECRYPT, b"\x06" + bytes(30), kind, coins)
+        beyond = b"\x01" + struct.pack(">I", 1024000)
+        node.expect("a target beyond the pages", does(40), ENCRYPT, beyond, kind, coins)
+
+
+def odd(node, ada, own, strict):
+    """Types that there are not, commands without a body, and more items than a strict node takes."""
+    request, _ = node.request(ECHO, b"", header={16: 9})
+    if strict and not node.tcp:
+        if not node.is_silent(request):
+            raise Wrong("a type that there is not: a datagram that was answered")
+    elif node.send(request)[2] != 27:
+        raise Wrong("a type that there is not")
+    node.checks += 1
+    for command in (POST, ALERT, GET, ENCRYPT, DECRYPT):
+        empty = bytes([1, 0, node.raida, 0, command[0], command[1], 0, 6, 1, 0, 0, 0, 0, 0, 0, 1]) + bytes(16)
+        if node.send(empty)[2] != 36:
+            raise Wrong("a command without a body")
+        node.checks += 1
+    many = own.name + (bytes([0, 0, 0, 5, 0]) + ada.name + bytes(16)) * 65
+    found = node.expect("65 items", 45 if strict else 250, DECRYPT, many, TAGGED, [ada])
+    if not strict and found != bytes(65):
+        raise Wrong("65 items that are none were taken")
 
 
 def posted(node, ada, bob, strict):
     for kind, coins in ((COIN, [ada]), (TAGGED, [ada]), (TWO, [ada, bob])):
         key_id = os.urandom(16)
+        if strict and kind == COIN:
+            node.expect("a post without a tag", 34, POST, post(key_id, ada.name, b"for Ada"), kind, coins)
+            node.expect("which was not taken", 194, GET, get(key_id), kind, coins)
+            continue
         node.expect("post", 250, POST, post(key_id, ada.name, b"for Ada"), kind, coins)
         if node.expect("get", 250, GET, get(key_id), kind, coins) != ada.name + b"for Ada":
             raise Wrong("another key came back")
+    node.expect("without a tag", 250, GET, get(key_id), COIN, [ada])
     node.expect("somebody else's key", 194 if strict else 250, GET, get(key_id), COIN, [bob])
-    node.expect("over somebody else's key", 201 if strict else 250, POST, post(key_id, bytes(5), b"Bob's"), COIN, [bob])
+    theirs = post(key_id, bytes(5), b"Bob's")
+    node.expect("over somebody else's key", 201 if strict else 250, POST, theirs, TAGGED, [bob])
     node.expect("nobody posts", 34 if strict else 250, POST, post(os.urandom(16), bytes(5), b"nobody's"))
 
 
@@ -252,7 +284,7 @@ def alerts(node, ada, bob, strict):
         status, _ = node.read(ear.recv(65536), way)
         if status != 250:
             raise Wrong(f"listening: status {status}")
-        node.expect("an alert", 250, ALERT, about + about, COIN, [ada])
+        node.expect("an alert", 250, ALERT, about + about, TAGGED, [ada])
         told = ear.recv(65536)
     length = int.from_bytes(told[17:19], "big")
     key = hashlib.sha256(bob.key).digest()
@@ -267,48 +299,99 @@ def alerts(node, ada, bob, strict):
 
 
 def tickets(node, ada, bob, own, strict):
-    wrapped = node.expect("wrapped", 0, ENCRYPT, ada.name, COIN, [ada])
+    wrapped = node.expect("wrapped", 0, ENCRYPT, ada.name, TAGGED, [ada])
     if len(wrapped) != 16:
         raise Wrong("a wrapped key has 16 bytes")
-    node.expect("wrapped for somebody else", 34 if strict else 0, ENCRYPT, bob.name, COIN, [ada])
+    node.expect("wrapped for somebody else", 34 if strict else 0, ENCRYPT, bob.name, TAGGED, [ada])
+    node.expect("wrapped without a tag", 34 if strict else 0, ENCRYPT, ada.name, COIN, [ada])
     half = b"halfakey"
     nonce = fresh()
     ticket = node.expect(
-        "a ticket", 0, ENCRYPT, own.name + half + ada.name + ada.key, COIN, [ada], nonce=nonce
+        "a ticket", 0, ENCRYPT, own.name + half + ada.name + ada.key, TAGGED, [ada], nonce=nonce
     )
-    opened = open_ticket(strict, own.key, nonce[:8] + bytes(8), ticket)
+    opened = open_ticket(strict, own.key, nonce[:16], ticket)
     if opened[:13] != half + ada.name or opened[15] != 0xFF:
         raise Wrong("the ticket does not open")
     guessed = own.name + half + ada.name + bytes(16)
-    node.expect("a ticket about somebody else's", 34 if strict else 0, ENCRYPT, guessed, COIN, [bob])
+    node.expect("a ticket about somebody else's", 34 if strict else 0, ENCRYPT, guessed, TAGGED, [bob])
     short = node.expect("a short ticket", 0, ENCRYPT, bob.name + half, TWO, [ada, bob])
     if len(short) != 16:
         raise Wrong("a ticket has 16 bytes")
     node.expect("a short ticket by nobody", 34 if strict else 0, ENCRYPT, bob.name + half)
 
 
-def healed(node, ada, bob, own, own_keys, strict):
-    """Bob's coin gets another key by two tickets of nodes 5 and 6, and Ada's owner brings them."""
-    key = os.urandom(16)
+def healed(node, bob, key, own, own_keys, strict, kind, by):
+    """Bob's coin gets another key by two tickets of nodes 5 and 6, which somebody brings."""
     nonce = fresh()
-    iv = nonce[:8] + bytes(8)
+    if kind == TWO:
+        iv = (by[1].name + nonce[:4] + nonce[9:])[:16]
+    elif kind == TAGGED:
+        iv = nonce[:16]
+    else:
+        iv = nonce[:8] + bytes(8) if kind else bytes(16)
 
     def item(split, helper, half):
         text = half + bob.name + os.urandom(2) + b"\xff"
         return bytes([0, 0, split, helper, 0]) + bob.name + seal_ticket(strict, own_keys[helper], iv, text)
 
     items = item(0, 5, key[:8]) + item(1, 6, key[8:])
-    request, way = node.request(DECRYPT, own.name + items, COIN, [ada], nonce)
+    request, way = node.request(DECRYPT, own.name + items, kind, by, nonce)
     status, results = node.read(node.send(request), way)
+    if strict and kind in (NONE, COIN):
+        if status != 34:
+            raise Wrong(f"healing without a tag: status {status}")
+        node.checks += 1
+        return
     if (status, results) != (250, b"\x01\x01"):
-        raise Wrong(f"healing: status {status}, {results.hex()}")
+        raise Wrong(f"healing, type {kind}: status {status}, {results.hex()}")
     bob.key = key
-    node.expect("the new key", 250, ECHO, b"", COIN, [bob])
+    node.expect("the new key", 250, ECHO, b"", TAGGED, [bob])
     # The same datagram once more, as UDP may bring it.
     status, results = node.read(node.send(request), way)
     if (status, results) != (250, b"\x01\x01"):
         raise Wrong("what comes again is not answered again")
     node.checks += 2
+
+
+def lockers(node, bob, own, own_keys, strict):
+    """A coin whose key says that it is a locker's; what is known of it is its first five bytes."""
+    before = bob.key
+    if strict:
+        node.expect("a locker", 34, ECHO, b"", LOCKER, [bob])
+        return
+    key = os.urandom(5) + b"\xff" * 11
+    healed(node, bob, key, own, own_keys, strict, NONE, [])
+    node.expect("a locker", 250, ECHO, b"", LOCKER, [bob])
+    node.expect("a locker fetches", 194, GET, os.urandom(16) + bytes(21), LOCKER, [bob])
+    healed(node, bob, before, own, own_keys, strict, NONE, [])
+    node.expect("a locker that is none any more", 34, ECHO, b"", LOCKER, [Coin(bob.text, key)])
+
+
+def too_often(node, strict):
+    """A strict node has had enough of one address at some time, and says so by a connection."""
+    statuses = [node.call(ECHO)[0] for _ in range(1500 if strict else 50)]
+    if set(statuses) != ({250, 160} if strict else {250}):
+        raise Wrong(f"asking too often: {set(statuses)}")
+    node.checks += 1
+
+
+def everything(node, coins, own_keys, strict):
+    ada, bob, own = coins[0], coins[1], coins[-1]
+    for node.tcp in (False, True):
+        for kind, by in ((NONE, []), (COIN, [ada]), (TAGGED, [ada]), (TWO, [ada, bob])):
+            node.expect(f"echo, type {kind}", 250, ECHO, b"", kind, by)
+            alert = 250 if not strict else 34 if kind in (NONE, COIN) else 16
+            node.expect("an alert about nothing", alert, ALERT, b"", kind, by)
+        headers(node, coins, strict)
+        lengths(node, coins, strict)
+        odd(node, ada, own, strict)
+        posted(node, ada, bob, strict)
+        alerts(node, ada, bob, strict)
+        tickets(node, ada, bob, own, strict)
+        for kind, by in ((NONE, []), (COIN, [ada]), (TAGGED, [ada]), (TWO, [ada, own])):
+            healed(node, bob, os.urandom(16), own, own_keys, strict, kind, by)
+        lockers(node, bob, own, own_keys, strict)
+    too_often(node, strict)
 
 
 def main():
@@ -319,6 +402,8 @@ def main():
     options.add_argument("--profile", choices=["strict", "compat"], required=True)
     options.add_argument("--restart", action="store_true", help="the node's replies restart the keystream")
     options.add_argument("--ahead", type=int, default=0, help="seconds that its clock is ahead: 30 are taken, and are what a node that was just started asks for")
+    options.add_argument("--heal", metavar="KEY", help="only gives the second coin this key (hex)")
+    options.add_argument("--prove", metavar="KEY", help="only shows that the second coin has this key (hex)")
     options.add_argument("--keys", required=True)
     options.add_argument("--own", required=True)
     given = options.parse_args()
@@ -332,17 +417,13 @@ def main():
     node = Node(given.node, given.raida, given.restart)
     strict = given.profile == "strict"
     try:
-        for node.tcp in (False, True):
-            for kind, by in ((NONE, []), (COIN, [ada]), (TAGGED, [ada]), (TWO, [ada, bob])):
-                node.expect(f"echo, type {kind}", 250, ECHO, b"", kind, by)
-                alert = 250 if not strict else 34 if kind == NONE else 16
-                node.expect("an alert about nothing", alert, ALERT, b"", kind, by)
-            headers(node, coins, strict)
-            lengths(node, coins)
-            posted(node, ada, bob, strict)
-            alerts(node, ada, bob, strict)
-            tickets(node, ada, bob, own, strict)
-            healed(node, ada, bob, own, own_keys, strict)
+        if given.heal:
+            healed(node, bob, bytes.fromhex(given.heal), own, own_keys, strict, TAGGED, [ada])
+        elif given.prove:
+            bob.key = bytes.fromhex(given.prove)
+            node.expect("its key", 250, ECHO, b"", TAGGED, [bob])
+        else:
+            everything(node, coins, own_keys, strict)
     except (Wrong, OSError) as wrong:
         print(f"{'tcp' if node.tcp else 'udp'}: {wrong}", file=sys.stderr)
         return 1

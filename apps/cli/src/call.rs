@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 use undertone_client::engine::{CallInfo, Side};
 use undertone_client::native::{Client, ClientError, KeyPlace, Online, Sound, Wanted};
+use undertone_client::swarm::QuorumNodes;
 use undertone_client::{Agreement, Event, Outcome, Protection, Reason, Role, Standing};
 
 use crate::Done;
@@ -438,6 +439,15 @@ fn report(client: &Client, event: &Event, output: Output, progress: &Progress) {
     }
 }
 
+/// What the key view says of a quorum secret, on a line of its own.
+fn quorum_line(quorum: Option<QuorumNodes>, epoch: Option<u32>) -> String {
+    match (quorum, epoch) {
+        (Some(of), Some(epoch)) => format!("\nquorum: {} of {} nodes, at epoch {epoch}", of.threshold, of.nodes),
+        (Some(of), None) => format!("\nquorum: {} of {} nodes, in what confirms the call", of.threshold, of.nodes),
+        (None, _) => String::new(),
+    }
+}
+
 fn established(info: &CallInfo, exchange: bool, output: Output) {
     let emoji = info.sas.emoji();
     let (pictures, names): (Vec<&str>, Vec<&str>) = emoji.iter().copied().unzip();
@@ -463,11 +473,7 @@ fn established(info: &CallInfo, exchange: bool, output: Output) {
     } else {
         "\nNO FORWARD SECRECY: the key came by RSA-2048. Whoever gets it one day opens what was recorded."
     };
-    let quorum = match (info.quorum, info.epoch) {
-        (Some(of), Some(epoch)) => format!("\nquorum: {} of {} nodes, at epoch {epoch}", of.threshold, of.nodes),
-        (Some(of), None) => format!("\nquorum: {} of {} nodes, in what confirms the call", of.threshold, of.nodes),
-        (None, _) => String::new(),
-    };
+    let quorum = quorum_line(info.quorum, info.epoch);
     if exchange {
         let text = format!(
             "{} proved to have the same key, which has the secret in it, and so did you.{quorum}\n  {}\n  or {}\n\
@@ -524,5 +530,18 @@ fn outcome_text(outcome: Outcome, progress: &Progress) -> String {
 impl Call {
     fn wanted(&self, legacy: LegacyOption) -> Wanted {
         Wanted { protection: self.protection.into(), legacy: legacy.into(), quorum: self.quorum }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rkx_5_the_key_view_says_over_how_many_nodes_the_secret_came() {
+        let nodes = Some(QuorumNodes { threshold: 17, nodes: 25, good: 24 });
+        assert_eq!(quorum_line(nodes, Some(0)), "\nquorum: 17 of 25 nodes, at epoch 0");
+        assert_eq!(quorum_line(nodes, None), "\nquorum: 17 of 25 nodes, in what confirms the call");
+        assert_eq!(quorum_line(None, Some(0)), "");
     }
 }

@@ -65,6 +65,12 @@ impl Command {
         }
     }
 
+    /// Whether it changes something, tells somebody something or vouches for something: strict nodes take such only with a tag.
+    #[must_use]
+    pub const fn acts(self) -> bool {
+        !matches!(self, Self::Echo | Self::GetKey)
+    }
+
     /// As documents and commands call it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -136,11 +137,20 @@ fn configuration(options: &Options) -> anyhow::Result<RaidaConfig> {
     Ok(config)
 }
 
-fn tell(progress: Progress) {
-    // A small store is there at once, and needs no line for each step.
-    tracing::debug!(done = progress.done, of = progress.of, "reading which coins are in use");
-    if progress.done == progress.of {
-        tracing::info!("the coins are read in");
+/// How long a start says nothing: a small store is there at once, and needs no line for each step.
+const QUIET: Duration = Duration::from_millis(500);
+
+fn tell() -> impl Fn(Progress) + Sync {
+    let begun = Instant::now();
+    move |progress| {
+        let Progress { done, of } = progress;
+        match begun.elapsed() > QUIET {
+            true => tracing::info!(done, of, "reading which coins are in use"),
+            false => tracing::debug!(done, of, "reading which coins are in use"),
+        }
+        if done == of {
+            tracing::info!("the coins are read in");
+        }
     }
 }
 
@@ -154,7 +164,7 @@ fn existing(options: &Options) -> anyhow::Result<RaidaConfig> {
 }
 
 fn open(config: RaidaConfig) -> anyhow::Result<(RaidaConfig, Coins)> {
-    let (coins, recovered) = raida::open(&config, tell)?;
+    let (coins, recovered) = raida::open(&config, tell())?;
     if recovered.pages > 0 {
         tracing::warn!(pages = recovered.pages, "pages were mended from the journal");
     }
@@ -179,7 +189,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     // A file that may not grow is an error of the write and not the end of the process, as for the server.
     let _too_large = signal(SignalKind::from_raw(25))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (serving, recovered) = raida::serve(&config, tell)?;
+    let (serving, recovered) = raida::serve(&config, tell())?;
     if recovered.pages > 0 {
         tracing::warn!(pages = recovered.pages, "pages were mended from the journal");
     }

@@ -73,7 +73,8 @@ impl Drop for Node {
 /// A node with three coins, the last of which is its own.
 fn set_up(folder: &Path, configuration: &str) -> Vec<String> {
     let data = folder.join("data");
-    let text = format!("raida = 14\ndata = {:?}\nlisten = \"127.0.0.1:0\"\nwrite_back = 1\n{configuration}", data);
+    let often = if configuration.contains("write_back") { "" } else { "write_back = 1\n" };
+    let text = format!("raida = 14\ndata = {data:?}\nlisten = \"127.0.0.1:0\"\n{often}{configuration}");
     std::fs::write(folder.join("node.toml"), text).unwrap();
     let keys = folder.join("coins.keys");
     let create = ["coins", "create", "--count", "3", "--denomination", "1", "--keys", keys.to_str().unwrap()];
@@ -90,29 +91,36 @@ fn set_up(folder: &Path, configuration: &str) -> Vec<String> {
     names
 }
 
-fn independent_client(name: &str, configuration: &str, arguments: &[&str]) {
-    let folder = Folder::new(name);
-    set_up(&folder.0, configuration);
+/// Has the independent client ask a node; how many answers were as they should be.
+fn ask(folder: &Path, node: &Node, arguments: &[&str]) -> u32 {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interop = here.join("../../dev/interop");
-    let python = python::python(&interop, &here.join("../../target"));
-    let (node, ready) = Node::start(&folder.0);
-    assert_eq!((&ready["raida"], &ready["coins"]), (&14.into(), &3.into()));
-    // Times are whole seconds.
-    std::thread::sleep(std::time::Duration::from_millis(2_100));
-    let asked = Command::new(python)
+    let asked = Command::new(python::python(&interop, &here.join("../../target")))
         .arg(interop.join("raida.py"))
         .args(["--node", &node.address, "--raida", "14", "--keys"])
-        .arg(folder.0.join("coins.keys"))
+        .arg(folder.join("coins.keys"))
         .arg("--own")
-        .arg(folder.0.join("data/coins/01.2.bin"))
+        .arg(folder.join("data/coins/01.2.bin"))
         .args(arguments)
         .output()
         .unwrap();
     let (said, wrong) = (String::from_utf8_lossy(&asked.stdout), String::from_utf8_lossy(&asked.stderr));
     assert!(asked.status.success(), "{wrong}");
-    let count: u32 = said.split(' ').next().unwrap().parse().unwrap();
-    assert!(count > 100, "{said}");
+    said.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// A node takes nothing that may be from before its start, in whole seconds; a clock that is a little ahead need not wait for that.
+const AHEAD: [&str; 2] = ["--ahead", "29"];
+const WAIT: std::time::Duration = std::time::Duration::from_millis(2_100);
+
+fn independent_client(name: &str, configuration: &str, arguments: &[&str]) {
+    let folder = Folder::new(name);
+    set_up(&folder.0, configuration);
+    let (node, ready) = Node::start(&folder.0);
+    assert_eq!((&ready["raida"], &ready["coins"]), (&14.into(), &3.into()));
+    std::thread::sleep(WAIT);
+    let count = ask(&folder.0, &node, arguments);
+    assert!(count > 150, "{count}");
     node.stop();
     let checked = lines(&raida(&folder.0, &["coins", "check"]).output().unwrap());
     assert_eq!((checked.len(), &checked[0]["total"], &checked[0]["pages"]), (1, &3.into(), &1.into()));
@@ -120,8 +128,7 @@ fn independent_client(name: &str, configuration: &str, arguments: &[&str]) {
 
 #[test]
 fn independent_client_of_a_strict_node() {
-    // A node takes nothing that may be from before its start; a clock that is a little ahead need not wait for that.
-    independent_client("strict", "", &["--profile", "strict", "--ahead", "29"]);
+    independent_client("strict", "", &[&["--profile", "strict"][..], &AHEAD].concat());
 }
 
 #[test]
@@ -135,6 +142,25 @@ fn independent_client_of_a_node_that_restarts_its_keystream() {
     // As the documents have it, and so what is meant where nothing is said.
     let configuration = "profile = \"compat\"";
     independent_client("restart", configuration, &["--profile", "compat", "--restart"]);
+}
+
+/// What a node has said to be done is done, whatever becomes of its process.
+#[test]
+fn rkx_4_a_node_that_is_killed_has_the_key_that_it_said_to_have_written() {
+    let folder = Folder::new("killed-after");
+    set_up(&folder.0, "write_back = 600");
+    let (node, ready) = Node::start(&folder.0);
+    assert_eq!(ready["mended"], 0);
+    std::thread::sleep(WAIT);
+    let key = "5a".repeat(16);
+    let strict = [&["--profile", "strict"][..], &AHEAD].concat();
+    ask(&folder.0, &node, &[strict.as_slice(), &["--heal", &key]].concat());
+    // Dropping it is a SIGKILL.
+    drop(node);
+    let (node, ready) = Node::start(&folder.0);
+    assert_eq!(ready["mended"], 1, "the page in the file is the one from before");
+    ask(&folder.0, &node, &[strict.as_slice(), &["--prove", &key]].concat());
+    node.stop();
 }
 
 #[test]

@@ -135,6 +135,19 @@ enum Role {
     /// All of a server.
     #[command(hide = true)]
     Server,
+    /// A node of the RAIDA key exchange over a folder.
+    #[command(hide = true)]
+    RaidaNode {
+        /// What it serves.
+        folder: PathBuf,
+        /// How it behaves.
+        behaves: raida::Behaves,
+        /// Seconds between two times that pages are written back.
+        write_back: u64,
+    },
+    /// What hands back every datagram, and what every connection says.
+    #[command(hide = true)]
+    RaidaBare,
     /// Undertone's relay.
     #[command(hide = true)]
     Ours {
@@ -157,6 +170,8 @@ fn main() -> ExitCode {
         Some(Role::KeyTraffic { members, plot }) => keys::traffic(members, plot.as_ref()),
         Some(Role::GroupTraffic { members, plot, churn }) => groups::traffic(members, plot.as_ref(), churn.as_ref()),
         Some(Role::Server) => house::serve(),
+        Some(Role::RaidaNode { folder, behaves, write_back }) => raida::serve(folder, *behaves, *write_back),
+        Some(Role::RaidaBare) => raida::bare(),
         Some(Role::Ours { shards }) => ours::serve(*shards),
         Some(Role::Obvious) => obvious::serve(),
         Some(Role::Limit) => limit::serve(),
@@ -199,11 +214,15 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         groups::measure(&mut table, &options.groups)?;
     }
     if wants(Part::Raida) {
-        println!("raida: a node beside a bare UDP echo, and a full store ...");
+        println!("raida: a full store ...");
+        raida::full(&mut table)?;
+    }
+    // From here on what is measured has a processor to itself.
+    let alone = process::step_aside()?;
+    if wants(Part::Raida) {
+        println!("raida: a node beside what hands everything back; some two minutes ...");
         raida::measure(&mut table, options.seconds.min(3))?;
     }
-    // From here on the relay that is measured has a processor to itself.
-    let alone = process::step_aside()?;
     let Options { rooms, seconds, .. } = *options;
     if wants(Part::Rooms) {
         println!("relays: {rooms} rooms of 5, all speaking 50 times a second; {seconds} s each ...");

@@ -12,7 +12,7 @@ use undertone_raida::command::{self, Command, DecryptKey, EncryptKey, GetKey, Po
 use undertone_raida::frame::{self, FrameKey, ReplyStream};
 use undertone_raida::header::{Encryption, NodeName, RequestHeader};
 use undertone_raida::node::coins::{Blank, CoinOptions, Coins, Disk, Record};
-use undertone_raida::node::{Asked, KeyOptions, Keys, Node, NodeOptions, OwnCoins, Profile};
+use undertone_raida::node::{AddressLimit, Asked, KeyOptions, Keys, Node, NodeOptions, OwnCoins, Owned, Profile};
 
 use crate::targets::same;
 
@@ -88,6 +88,7 @@ pub(crate) fn reply(bytes: &[u8]) {
     }
     let _file = CoinFile::read(zeroize::Zeroizing::new(bytes.to_vec()), COIN_ID);
     let _stored = StoredKey::read(bytes);
+    let _owned = Owned::read(bytes);
 }
 
 fn header(command: Command, encryption: Encryption) -> RequestHeader {
@@ -133,8 +134,15 @@ fn node(folder: &std::path::Path, profile: Profile) -> Node {
         cached: NonZeroUsize::new(8).unwrap_or(NonZeroUsize::MIN),
     };
     let keys = Keys::open(&folder.join("Keys"), keys).unwrap_or_else(|error| panic!("the keys: {error}"));
-    let own = OwnCoins::new(&folder.join("coins"), COIN_ID);
-    let options = NodeOptions { profile, ..NodeOptions::new(NodeName { raida: RAIDA, coin_id: COIN_ID }) };
+    let coins_folder = folder.join("coins");
+    let own_keys = CoinFile::write(COIN_ID, &std::array::from_fn(|_| key()));
+    let written = std::fs::create_dir_all(&coins_folder)
+        .and_then(|()| std::fs::write(coins_folder.join(format!("{}.bin", coin())), own_keys));
+    assert!(written.is_ok(), "the node's own coin");
+    let own = OwnCoins::new(&coins_folder, COIN_ID);
+    // Without a limit: what is refused for coming too often is looked at by nobody.
+    let addresses = AddressLimit { per_second: 0, burst: 0 };
+    let options = NodeOptions { profile, addresses, ..NodeOptions::new(NodeName { raida: RAIDA, coin_id: COIN_ID }) };
     Node::new(options, coins, keys, own, 0)
 }
 

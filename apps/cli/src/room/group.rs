@@ -247,3 +247,22 @@ pub(super) fn rows(group: &GroupExplained) -> Vec<(&'static str, String)> {
     ));
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use undertone_client::swarm::QuorumNodes;
+
+    use super::*;
+
+    #[test]
+    fn rkx_5_explain_says_over_how_many_nodes_the_secret_came() {
+        let nodes = Some(QuorumNodes { threshold: 17, nodes: 25, good: 24 });
+        let explained = QuorumExplained { by: None, nodes, given: 2, lacks: false };
+        let said = quorum_words(&explained, Some(4));
+        assert!(said.starts_with("17 of 25 nodes, at epoch 4\n") && said.ends_with("gave it to 2 others"), "{said}");
+        let alone = QuorumExplained { nodes: None, given: 0, ..explained.clone() };
+        assert!(quorum_words(&alone, Some(4)).starts_with("in this device alone so far, at epoch 4\n"));
+        let lacks = QuorumExplained { lacks: true, ..explained };
+        assert!(quorum_words(&lacks, None).contains("no secret so far"));
+    }
+}

@@ -101,6 +101,22 @@ fn folders_that_may_not_be_written_are_named() -> anyhow::Result<()> {
     let mut serve = unprivileged("undertone-server", folder.path())?;
     serve.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&closed);
     says(&process::run(&mut serve, "")?, 1, &["closed/lock", "must be able to write there", "--data"]);
+    let mut node = unprivileged("undertone-server", folder.path())?;
+    node.args(["raida", "serve", "--raida", "3", "--listen", "127.0.0.1:0", "--data"]).arg(&closed);
+    says(&process::run(&mut node, "")?, 1, &["closed/Data", "must be able to write there", "--data"]);
+    // A node whose coins are there, and whose folder for keys is not to be had.
+    let half = folder.join("half");
+    fs::create_dir(&half)?;
+    fs::set_permissions(&half, fs::Permissions::from_mode(0o777))?;
+    let keys = half.join("coin.keys").display().to_string();
+    let mut create = unprivileged("undertone-server", folder.path())?;
+    create.args(["raida", "coins", "create", "--raida", "3", "--keys", &keys, "--data"]).arg(&half);
+    says(&process::run(&mut create, "")?, 0, &[]);
+    fs::set_permissions(&half, fs::Permissions::from_mode(0o555))?;
+    let mut node = unprivileged("undertone-server", folder.path())?;
+    node.args(["raida", "serve", "--raida", "3", "--listen", "127.0.0.1:0", "--data"]).arg(&half);
+    says(&process::run(&mut node, "")?, 1, &["half/Keys", "must be able to write there", "--data"]);
+    fs::set_permissions(&half, fs::Permissions::from_mode(0o777))?;
     let mut whoami = unprivileged("undertone", folder.path())?;
     whoami.arg("--home").arg(&closed).arg("whoami");
     says(&process::run(&mut whoami, "")?, 1, &["closed", "must be writable", "--home"]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use undertone_testkit::process::{self, program};
 use undertone_testkit::{Process, ServerProcess, SwarmProcess, Terminal};
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -223,4 +224,39 @@ fn rkx_1_a_key_is_sent_to_whoever_listens() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("multiple of 16"));
     scene.swarm.end().unwrap();
     scene.server.end().unwrap();
+}
+
+/// Nodes of three operators, each with coins that it has issued itself: what they hand out is enrolled, and good.
+#[test]
+fn rkx_5_an_account_is_enrolled_with_what_operators_have_issued() {
+    let server = ServerProcess::start("operators").unwrap();
+    let ada = Terminal::registered(server.join("ada"), server.address(), "ada").unwrap();
+    let mut swarm = format!("name = \"{}\"\ncoin_id = 6\nthreshold = 2\n", "6c".repeat(16));
+    let (mut enrol, mut nodes) = (vec!["raida".to_owned(), "enrol".to_owned()], Vec::new());
+    for raida in 0..3 {
+        let (number, data) = (raida.to_string(), server.join(&format!("node-{raida}")).display().to_string());
+        let keys = server.join(&format!("{raida}.keys")).display().to_string();
+        let node = |command: &[&str]| {
+            let mut node = program("undertone-server").unwrap();
+            node.arg("raida").args(command).args(["--json", "--raida", &number, "--data", &data]);
+            node
+        };
+        let issued = process::run(&mut node(&["coins", "create", "--first", "5", "--keys", &keys]), "").unwrap();
+        assert!(issued.status.success(), "{issued:?}");
+        let mut node = Process::start("node", &mut node(&["serve", "--listen", "127.0.0.1:0"])).unwrap();
+        let ready = node.wait_for("ready", PATIENCE).unwrap();
+        let address = ready["address"].as_str().unwrap();
+        swarm.push_str(&format!("\n[[node]]\nraida = {raida}\naddress = \"{address}\"\ncoin = \"00.{}\"\n", raida + 1));
+        enrol.extend(["--keys".to_owned(), keys]);
+        nodes.push(node);
+    }
+    let file = server.join("swarm.toml");
+    std::fs::write(&file, swarm).unwrap();
+    enrol.extend(["--swarm".to_owned(), file.display().to_string()]);
+    let enrol: Vec<&str> = enrol.iter().map(String::as_str).collect();
+    let enrolled = ada.run(&enrol).unwrap();
+    assert!(enrolled.status.success(), "{enrolled:?}");
+    assert_eq!(lines(&enrolled)[0]["swarm"]["coins"], serde_json::json!(["00.5"]));
+    assert!(ada.run(&["raida", "check"]).unwrap().status.success());
+    nodes.into_iter().for_each(|node| node.end().unwrap());
 }

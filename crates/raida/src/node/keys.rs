@@ -66,7 +66,9 @@ pub struct Owned {
 }
 
 impl Owned {
-    fn read(bytes: &[u8]) -> Option<Self> {
+    /// Reads the file beside a key. `None` for what is none.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; OWNER] = bytes.try_into().ok()?;
         let [OWNER_FORMAT, rest @ ..] = bytes else {
             return None;
@@ -258,6 +260,10 @@ impl Keys {
         }
         if one.is_some() {
             self.remove(id, version);
+            // Or it would be there again after a power cut.
+            if let Err(error) = File::open(&self.folder).and_then(|folder| folder.sync_all()) {
+                tracing::warn!(folder = %self.folder.display(), %error, "a key that was fetched may be there again after a crash");
+            }
         }
         Some(held)
     }

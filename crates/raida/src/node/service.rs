@@ -141,6 +141,7 @@ impl Node {
         };
         let strict = self.options.profile.is_strict();
         let plain = header.encryption == Ok(Encryption::None);
+        let refused = strict && !header.encryption.is_ok_and(Encryption::is_tagged);
         let known = |coin: Coin| self.coins.is_resident(coin) || strict && !self.coins.bitmap().is_used(coin);
         let resident = |named: Named| named.coin().is_none_or(known);
         let key = match header.encryption {
@@ -149,15 +150,15 @@ impl Node {
             Ok(Encryption::None | Encryption::Locker(_)) | Err(_) => true,
         };
         key && match Command::of(header.group, header.command) {
-            // Strict nodes refuse these in the clear before anything is looked for.
-            Some(Command::PostKey | Command::DecryptKey | Command::EncryptKey) => plain && strict,
+            // Strict nodes refuse these without a tag, before anything is looked for.
+            Some(Command::PostKey | Command::DecryptKey | Command::EncryptKey) => refused,
             // What an encrypted request asks for is seen only after it is opened.
             Some(Command::GetKey) => {
                 let id = body.get(frame::CHALLENGE..).and_then(|payload| payload.first_chunk());
                 plain && id.is_none_or(|id| self.keys.is_resident(KeyId(*id)))
             }
             // Whom it is about is seen only after it is opened.
-            Some(Command::KeyAlert) => plain || !strict,
+            Some(Command::KeyAlert) => refused || !strict,
             Some(Command::Echo) | None => true,
         }
     }
@@ -265,6 +266,10 @@ impl Turn<'_> {
                 Command::Echo => Ok(Said::Now(Status::Success, Vec::new())),
                 _ => Err(Status::Empty),
             };
+        }
+        // Without a tag whoever is on the way turns bits of a key, of a ticket or of a name.
+        if self.is_strict() && command.acts() && !encryption.is_tagged() {
+            return Err(Status::Encryption);
         }
         let (key, caller) = self.key(encryption, rng)?;
         self.key = key;
@@ -502,7 +507,7 @@ impl Turn<'_> {
         let own = asked.coin.coin().and_then(|coin| self.node.own.get(coin, Instant::now())).ok_or(Status::CoinFile)?;
         let items: Vec<_> = asked.items().collect();
         let mut results = vec![0; items.len()];
-        let mut changed = false;
+        let (mut changed, mut failed) = (false, None);
         let form = self.form();
         let open =
             |item: &TicketItem, coin: Coin| ticket::open(form, &item.ticket, coin, &own.key(item.helper)?, &caller.iv);
@@ -532,7 +537,10 @@ impl Turn<'_> {
                 let nonce = hash.first_chunk().copied().unwrap_or_default();
                 match asked.coin.coin().map(|own| self.node.replays.note(own, &nonce, &names, now)) {
                     Some(Seen::Never) => {}
-                    Some(Seen::Full) => return Err(Status::Rate),
+                    Some(Seen::Full) => {
+                        failed = Some(Status::Rate);
+                        break;
+                    }
                     _ => continue,
                 }
                 let mut key = zeroize::Zeroizing::new([0; 16]);
@@ -541,7 +549,13 @@ impl Turn<'_> {
                     let key = Authenticity::from_bytes(&key);
                     record.is_used().then(|| Record { key, changed: month::at(now) })
                 };
-                let written = self.node.coins.change(coin, rng, heal).map_err(|error| store_failed(&error))?;
+                let written = match self.node.coins.change(coin, rng, heal) {
+                    Ok(written) => written,
+                    Err(error) => {
+                        failed = Some(store_failed(&error));
+                        break;
+                    }
+                };
                 let other = items.iter().position(|other| other.coin == item.coin && other.split != item.split);
                 if let Some(result) = other.and_then(|other| results.get_mut(other)) {
                     *result = u8::from(written);
@@ -557,7 +571,13 @@ impl Turn<'_> {
                     key.iter_mut().skip(start).zip(new.iter()).for_each(|(to, from)| *to = *from);
                     Some(Record { key: Authenticity::from_bytes(&key), changed: month::at(now) })
                 };
-                self.node.coins.change(coin, rng, heal).map_err(|error| store_failed(&error))?
+                match self.node.coins.change(coin, rng, heal) {
+                    Ok(written) => written,
+                    Err(error) => {
+                        failed = Some(store_failed(&error));
+                        break;
+                    }
+                }
             };
             if let Some(result) = results.get_mut(at) {
                 *result = u8::from(written);
@@ -567,8 +587,11 @@ impl Turn<'_> {
                 tracing::info!(%coin, "a coin's key was changed by tickets");
             }
         }
-        if changed {
-            self.node.coins.commit().map_err(|error| store_failed(&error))?;
+        // What was changed lasts, and is answered for, whatever became of the items behind it.
+        match failed {
+            _ if changed => self.node.coins.commit().map_err(|error| store_failed(&error))?,
+            Some(status) => return Err(status),
+            None => {}
         }
         Ok((Status::Success, results))
     }

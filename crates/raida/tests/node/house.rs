@@ -65,6 +65,11 @@ impl Drop for House {
 impl House {
     /// Node `raida`.
     pub(crate) fn new(raida: u8, profile: Profile) -> Self {
+        Self::with(raida, profile, false)
+    }
+
+    /// The same, whose keys are perhaps fetched once.
+    pub(crate) fn with(raida: u8, profile: Profile, one_shot: bool) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let made = MADE.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("undertone-raida-node-{}-{made}", std::process::id()));
@@ -79,7 +84,7 @@ impl House {
             per_owner: 100,
             total: 1000,
             life: None,
-            one_shot: false,
+            one_shot,
             cached: NonZeroUsize::new(10).unwrap(),
         };
         let keys = Keys::open(&folder.join("Keys"), keys).unwrap();
@@ -188,8 +193,13 @@ pub(crate) enum By {
 }
 
 impl By {
-    /// The owner of a coin on a node.
+    /// The owner of a coin on a node, as a client of our own asks: under type 4.
     pub(crate) fn owner(raida: u8, name: &str) -> Self {
+        Self::Tagged(coin(name), key_of(raida, coin(name)))
+    }
+
+    /// The same under type 1, which has no tag.
+    pub(crate) fn without_tag(raida: u8, name: &str) -> Self {
         Self::Coin(coin(name), key_of(raida, coin(name)))
     }
 

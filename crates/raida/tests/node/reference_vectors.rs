@@ -46,6 +46,18 @@ fn rkx_1_reference_vectors_of_the_challenge() {
 }
 
 #[test]
+fn rkx_1_reference_vectors_of_the_published_hash() {
+    // Its challenge has not the checksum of its first twelve bytes, so what is answered is that, and the hash all the same.
+    let (challenge, hash) = (hex("eb159806b4024f65af86dc25edbe3a1d"), hex("8d7d06f309e20f223b9068d334e95b6f"));
+    let mut house = house(COMPAT);
+    let by = By::Coin(coin("01.5123"), key());
+    let asked = house.header(Command::Echo, by.encryption());
+    let request = frame::seal_request(asked, &by.key(), challenge.first_chunk().unwrap(), &[]).unwrap();
+    let reply = house.ask(&request).unwrap();
+    assert_eq!((reply[2], &reply[16..]), (Status::Crc.to_byte(), hash.as_slice()));
+}
+
+#[test]
 fn rkx_1_reference_vectors_of_echoes() {
     let mut house = house(COMPAT);
     let plain = hex(&format!("01000e000000000601000000000000010000000000000012 0000000000001234{CHALLENGE}3e3e"));

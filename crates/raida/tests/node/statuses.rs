@@ -1,12 +1,13 @@
 //! Bad input: exactly which status, and nothing lost.
 
-use undertone_raida::command::{Command, MOST_ITEMS};
-use undertone_raida::frame;
+use undertone_raida::coin::Coin;
+use undertone_raida::command::{Command, DecryptKey, EncryptKey, MOST_ITEMS, TicketItem};
 use undertone_raida::header::Encryption;
 use undertone_raida::node::Profile;
 use undertone_raida::status::Status;
+use undertone_raida::{frame, ticket};
 
-use crate::house::{By, COMPAT, House, coin, hex, key_of};
+use crate::house::{By, COMPAT, House, coin, hex, key_of, nonce};
 
 const PROFILES: [Profile; 2] = [COMPAT, Profile::Strict];
 const CHALLENGE: &str = "000102030405060708090a0b9270c965";
@@ -118,26 +119,152 @@ fn rkx_3_lengths_are_of_the_payload_under_every_type() {
             By::Tagged(coin("01.5123"), key("01.5123")),
             By::Two(coin("01.5123"), key("01.5123"), coin("01.7"), key("01.7")),
         ] {
-            let mut status = |command, payload: &[u8]| house.call(command, &by, payload).status.unwrap();
+            let untagged = profile.is_strict() && matches!(by, By::Coin(..));
+            let mut status = |command: Command, payload: &[u8]| {
+                let status = house.call(command, &by, payload).status.unwrap();
+                if !untagged || !command.acts() {
+                    return Some(status);
+                }
+                assert_eq!(status, Status::Encryption, "{command:?} without a tag");
+                None
+            };
+            let mut is = |command, payload: &[u8], expected| {
+                assert!(
+                    status(command, payload).is_none_or(|status| status == expected),
+                    "{command:?} {}",
+                    payload.len()
+                );
+            };
             for length in [0, 1, 36, 38, 55] {
-                assert_eq!(status(Command::GetKey, &vec![0; length]), Status::Length);
+                is(Command::GetKey, &vec![0; length], Status::Length);
             }
-            assert_eq!(status(Command::GetKey, &[7; 37]), Status::Files, "no such key");
+            is(Command::GetKey, &[7; 37], Status::Files);
             for length in [0, 166, 168, 185] {
-                assert_eq!(status(Command::PostKey, &vec![0; length]), Status::Length);
+                is(Command::PostKey, &vec![0; length], Status::Length);
             }
             for length in [0, 4, 6, 12, 14, 23, 31, 33, 35, 52] {
-                assert_eq!(status(Command::EncryptKey, &vec![0; length]), Status::Length);
+                is(Command::EncryptKey, &vec![0; length], Status::Length);
             }
+            // Thirteen bytes are a ticket's, whatever stands around them.
+            let ticket = EncryptKey::Ticket { target: coin("01.7").named(), half: [6; 8] }.write();
+            assert_eq!(ticket.len(), 13);
+            let proven = !profile.is_strict() || matches!(by, By::Two(..));
+            is(Command::EncryptKey, &ticket, if proven { Status::Done } else { Status::Encryption });
             for length in [0, 5, 30] {
-                assert_eq!(status(Command::DecryptKey, &vec![0; length]), Status::Length);
+                is(Command::DecryptKey, &vec![0; length], Status::Length);
             }
             for length in [32, 56, 58] {
-                assert_eq!(status(Command::DecryptKey, &vec![0; length]), Status::Items);
+                is(Command::DecryptKey, &vec![0; length], Status::Items);
             }
-            assert_eq!(status(Command::DecryptKey, &[1; 31]), Status::CoinFile, "no coin of its own");
+            is(Command::DecryptKey, &[1; 31], Status::CoinFile);
         }
     }
+}
+
+#[test]
+fn rkx_1_serial_numbers_beyond_the_pages_are_no_coins() {
+    for profile in PROFILES {
+        let mut house = house(profile);
+        house.own(coin("01.5123"), |raida| key_of(raida, coin("01.5123")));
+        let by = By::owner(14, "01.7");
+        let named = |denomination, serial| undertone_raida::coin::Named { denomination, serial };
+        for beyond in [named(1, 1_024_000), named(7, 1), named(1, u32::MAX)] {
+            let wrapped = EncryptKey::Wrapped { recipient: beyond }.write();
+            let ticket = EncryptKey::Ticket { target: beyond, half: [6; 8] }.write();
+            for ask in [wrapped, ticket] {
+                assert_eq!(house.call(Command::EncryptKey, &by, &ask).status, Ok(Status::Serial));
+            }
+            // An item of many is one that is not good; the others are looked at.
+            let item = |coin| TicketItem { split: 0, helper: 5, coin, ticket: [9; 16] };
+            let payload = DecryptKey::write(coin("01.5123").named(), &[item(beyond), item(coin("01.7").named())]);
+            let answer = house.call(Command::DecryptKey, &by, &payload);
+            assert_eq!((answer.status, answer.payload.to_vec()), (Ok(Status::Success), vec![0, 0]));
+            let own = DecryptKey::write(beyond, &[item(coin("01.7").named())]);
+            assert_eq!(house.call(Command::DecryptKey, &by, &own).status, Ok(Status::CoinFile));
+        }
+    }
+}
+
+/// Pages that cannot be read: said so, and what stands beside them is done.
+#[test]
+fn rkx_1_a_store_that_fails_is_an_internal_error() {
+    for profile in PROFILES {
+        let mut house = house(profile);
+        let own = coin("01.5123");
+        house.own(own, |raida| key_of(raida, own));
+        let far = coin("01.700000");
+        house.issue(far, &key_of(14, far));
+        house.node.coins().flush().unwrap();
+        // Nothing of it is in memory any more.
+        for page in 0..40 {
+            let other = coin(&format!("01.{}", page * 1_024));
+            house.record(other);
+        }
+        std::fs::write(house.folder().join("Data/01/02/02ab.bin"), [0; 100]).unwrap();
+        let by = By::Tagged(far, key_of(14, far));
+        assert_eq!(house.call(Command::GetKey, &by, &[7; 37]).status, Ok(Status::Internal), "{profile:?}");
+        // An item of two that cannot be done: the other is, and lasts.
+        let own_by = By::Tagged(own, key_of(14, own));
+        let mut heal = |coins: &[Coin], fill: u8| {
+            let mut header = house.header(Command::DecryptKey, own_by.encryption());
+            (header.nonce, header.echo) = (nonce(own_by.encryption(), house.now, fill), [fill; 2]);
+            let iv: [u8; 16] = *header.nonce.first_chunk().unwrap();
+            let form = if profile.is_strict() { ticket::Form::Strict } else { ticket::Form::Compat };
+            let item = |name: Coin, split: u8| {
+                let (helper, half) = (5 + split, [split + 1; 8]);
+                let ticket = ticket::seal(form, &half, name, &key_of(helper, own), &iv, [0; 2]);
+                TicketItem { split, helper, coin: name.named(), ticket }
+            };
+            let items: Vec<_> = coins.iter().flat_map(|name| [item(*name, 0), item(*name, 1)]).collect();
+            let answer = house.call_as(header, &own_by, &DecryptKey::write(own.named(), &items));
+            (answer.status, answer.payload.to_vec())
+        };
+        let (good, bad) = (coin("01.7"), far);
+        assert_eq!(heal(&[good, bad], 8), (Ok(Status::Success), vec![1, 1, 0, 0]), "{profile:?}");
+        // Alone it is an error.
+        assert_eq!(heal(&[bad], 9).0, Ok(Status::Internal), "{profile:?}");
+        assert_eq!(house.record(good).0, [[1; 8], [2; 8]].concat());
+    }
+}
+
+/// Quotas: of one coin's keys, and of what one address asks.
+#[test]
+fn rkx_1_who_asks_too_much_is_told_to_wait() {
+    let mut house = house(Profile::Strict);
+    let by = By::owner(14, "01.7");
+    let payload = |n: u8| {
+        let mut payload = vec![n; 167];
+        payload[32..37].fill(0);
+        payload[165..].copy_from_slice(&[0, 8]);
+        payload
+    };
+    for n in 0..100 {
+        assert_eq!(house.call(Command::PostKey, &by, &payload(n)).status, Ok(Status::Success), "{n}");
+    }
+    assert_eq!(house.call(Command::PostKey, &by, &payload(100)).status, Ok(Status::Rate));
+    assert_eq!(house.call(Command::PostKey, &by, &payload(5)).status, Ok(Status::Success), "in the place of one");
+    let echo = echo(&[]);
+    let statuses: Vec<_> = (0..1_100).map(|_| house.status(&echo)).collect();
+    assert_eq!(statuses.last(), Some(&Some(Status::Rate)), "by a connection it is said");
+}
+
+/// A key that is fetched once: a datagram that comes again has the same answer, and nobody else has one.
+#[test]
+fn rkx_2_a_key_that_was_fetched_once_is_gone_and_what_comes_again_is_answered_again() {
+    let mut house = House::with(14, Profile::Strict, true);
+    house.issue(coin("01.7"), &key_of(14, coin("01.7")));
+    let by = By::owner(14, "01.7");
+    let mut payload = vec![7; 167];
+    payload[32..37].fill(0);
+    payload[165..].copy_from_slice(&[0, 8]);
+    assert_eq!(house.call(Command::PostKey, &by, &payload).status, Ok(Status::Success));
+    let get = [vec![7; 16], vec![0; 21]].concat();
+    let header = house.header(Command::GetKey, by.encryption());
+    let request = frame::seal_request(header, &by.key(), &[0; 16], &get).unwrap();
+    let first = house.ask_by_datagram(&request).unwrap();
+    assert_eq!(Status::from_byte(first[2]), Some(Status::Success));
+    assert_eq!(house.ask_by_datagram(&request), Some(first));
+    assert_eq!(house.call(Command::GetKey, &by, &get).status, Ok(Status::Files));
 }
 
 #[test]

@@ -26,6 +26,14 @@ pub enum RaidaError {
     /// The coin store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A folder that this process may not write.
+    #[error(
+        "{path}: the node must be able to write there; give it to the user that the node runs as, or name another folder with --data"
+    )]
+    Closed {
+        /// Which file or folder.
+        path: std::path::PathBuf,
+    },
     /// The folder of posted keys.
     #[error("{path}: {error}")]
     Folder {
@@ -55,12 +63,23 @@ pub fn open(config: &RaidaConfig, progress: impl Fn(Progress) + Sync) -> Result<
     config.check()?;
     let folder = config.data.join("Data");
     let new = !folder.exists();
-    let opened = Coins::open(&folder, config.coins(), &mut UnwrapErr(SysRng), progress)?;
+    let opened = Coins::open(&folder, config.coins(), &mut UnwrapErr(SysRng), progress);
+    let opened = opened.map_err(|error| match error {
+        StoreError::Io { path, error } => folder_error(path, error),
+        other => other.into(),
+    })?;
     if new {
         let path = unserved(config);
-        std::fs::write(&path, []).map_err(|error| RaidaError::Folder { path, error })?;
+        std::fs::write(&path, []).map_err(|error| folder_error(path, error))?;
     }
     Ok(opened)
+}
+
+fn folder_error(path: std::path::PathBuf, error: std::io::Error) -> RaidaError {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => RaidaError::Closed { path },
+        _ => RaidaError::Folder { path, error },
+    }
 }
 
 /// Starts a node.
@@ -74,7 +93,7 @@ pub fn serve(config: &RaidaConfig, progress: impl Fn(Progress) + Sync) -> Result
 
 fn serve_opened(config: &RaidaConfig, coins: Coins) -> Result<Serving, RaidaError> {
     let path = config.data.join("Keys");
-    let keys = Keys::open(&path, config.keys()).map_err(|error| RaidaError::Folder { path, error })?;
+    let keys = Keys::open(&path, config.keys()).map_err(|error| folder_error(path, error))?;
     let own = OwnCoins::new(&config.data.join("coins"), config.coin_id);
     let node = Node::new(config.node(), coins, keys, own, since(config)?);
     Serving::start(node, config.listen, config.listening())

@@ -26,25 +26,21 @@ pub(crate) fn good() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     };
     part.write(&mut alert);
     let mut good = Vec::new();
-    for (kind, name, command, payload) in [
-        (0, "post_key", Command::PostKey, &post),
-        (1, "get_key", Command::GetKey, &get),
-        (2, "encrypt_key", Command::EncryptKey, &encrypt),
-        (3, "decrypt_key", Command::DecryptKey, &decrypt),
-        (4, "key_alert", Command::KeyAlert, &alert),
+    for (kind, name, tagged, command, payload) in [
+        (0, "post_key", "post_key_4", Command::PostKey, &post),
+        (1, "get_key", "get_key_4", Command::GetKey, &get),
+        (2, "encrypt_key", "encrypt_key_4", Command::EncryptKey, &encrypt),
+        (3, "decrypt_key", "decrypt_key_4", Command::DecryptKey, &decrypt),
+        (4, "key_alert", "key_alert_4", Command::KeyAlert, &alert),
     ] {
         good.push(("raida_request", name, [&[kind], payload.as_slice()].concat()));
         let sealed = |key: &FrameKey, encryption| {
             frame::seal_request(header(command, encryption), key, &challenge, payload).unwrap_or_default()
         };
         good.push(("raida_node", name, sealed(&FrameKey::None, Encryption::None)));
+        good.push(("raida_node", tagged, sealed(&FrameKey::of_one(&key()), Encryption::Tagged(coin().named()))));
         if command == Command::GetKey {
             good.push(("raida_node", "get_key_1", sealed(&FrameKey::Coin(key()), Encryption::Coin(coin().named()))));
-            good.push((
-                "raida_node",
-                "get_key_4",
-                sealed(&FrameKey::of_one(&key()), Encryption::Tagged(coin().named())),
-            ));
             let two = Encryption::TaggedByTwo(coin().named(), coin().named());
             good.push(("raida_node", "get_key_5", sealed(&FrameKey::of_two(&key(), &key()), two)));
         }
@@ -61,6 +57,9 @@ pub(crate) fn good() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut out = Vec::new();
     frame::seal_reply(&asked, &FrameKey::Coin(key()), &reply, b"12345a key", &mut out);
     good.push(("raida_reply", "get_key", out));
+    // Beside a posted key: who posted it, and till when it is good.
+    let owner = [&[1][..], &coin().named().to_bytes(), &1_795_737_700_u64.to_be_bytes()].concat();
+    good.push(("raida_reply", "owner", owner));
     good.push(("raida_reply", "coin_file", CoinFile::write(COIN_ID, &std::array::from_fn(|_| key())).to_vec()));
     good
 }

@@ -9,6 +9,9 @@ use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicI64, Ordering};
 
+#[cfg(test)]
+use super::unsynced::Unsynced;
+
 /// Who may read the files: the original's rights, or the owner alone.
 #[derive(Clone, Debug)]
 pub struct Disk {
@@ -20,6 +23,9 @@ pub struct Disk {
     /// Operations until one fails, and those after it do not.
     #[cfg(test)]
     pub(super) fault: Option<Arc<AtomicI64>>,
+    /// What a power cut takes: the ends of files that were appended to and not synced.
+    #[cfg(test)]
+    pub(super) unsynced: Option<Unsynced>,
 }
 
 impl Disk {
@@ -34,6 +40,8 @@ impl Disk {
             fuse: None,
             #[cfg(test)]
             fault: None,
+            #[cfg(test)]
+            unsynced: None,
         }
     }
 
@@ -90,6 +98,10 @@ impl Disk {
     }
 
     pub(super) fn append(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(unsynced) = &self.unsynced {
+            unsynced.appending(file)?;
+        }
         let whole = self.burn(bytes.len())?;
         file.write_all(bytes.get(..whole).unwrap_or_default())?;
         self.went_out()
@@ -128,7 +140,12 @@ impl Disk {
 
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
         self.went_out()?;
-        file.sync_data()
+        file.sync_data()?;
+        #[cfg(test)]
+        if let Some(unsynced) = &self.unsynced {
+            unsynced.synced(file)?;
+        }
+        Ok(())
     }
 
     pub(super) fn sync_directory(&self, path: &Path) -> io::Result<()> {

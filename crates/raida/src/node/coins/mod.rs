@@ -14,6 +14,8 @@ mod lockers;
 #[cfg(test)]
 mod model;
 mod page;
+#[cfg(test)]
+mod unsynced;
 mod write_back;
 
 use std::collections::BTreeMap;

@@ -11,20 +11,46 @@ use std::time::Duration;
 use rand_core::Rng;
 use undertone_keys::testing::SeededRng;
 
+use super::unsynced::Unsynced;
 use super::*;
 use crate::coin::Authenticity;
 use crate::node::testing::Folder;
 
 const FOREVER: i64 = i64::MAX / 2;
 
-fn options(pages: usize, fuse: &Arc<AtomicI64>) -> CoinOptions {
+/// What a disk has of the current: operations until it fails, and what would be gone then.
+#[derive(Clone)]
+struct Power {
+    fuse: Arc<AtomicI64>,
+    unsynced: Unsynced,
+}
+
+impl Power {
+    fn forever() -> Self {
+        Self { fuse: Arc::new(AtomicI64::new(FOREVER)), unsynced: Unsynced::default() }
+    }
+
+    fn fails_after(&self, operations: i64) {
+        self.fuse.store(operations, Ordering::SeqCst);
+    }
+
+    fn is_back(&self) {
+        self.fuse.store(FOREVER, Ordering::SeqCst);
+    }
+
+    fn left(&self) -> i64 {
+        self.fuse.load(Ordering::SeqCst)
+    }
+}
+
+fn options(pages: usize, power: &Power) -> CoinOptions {
     let mut disk = Disk::new(false);
-    disk.fuse = Some(Arc::clone(fuse));
+    (disk.fuse, disk.unsynced) = (Some(Arc::clone(&power.fuse)), Some(power.unsynced.clone()));
     CoinOptions { pages: NonZeroUsize::new(pages).unwrap(), blank: Blank::Drawn, disk }
 }
 
-fn open(data: &Path, pages: usize, fuse: &Arc<AtomicI64>, rng: &mut SeededRng) -> Result<Coins, StoreError> {
-    Coins::open(data, options(pages, fuse), rng, |_| ()).map(|(coins, _)| coins)
+fn open(data: &Path, pages: usize, power: &Power, rng: &mut SeededRng) -> Result<Coins, StoreError> {
+    Coins::open(data, options(pages, power), rng, |_| ()).map(|(coins, _)| coins)
 }
 
 /// One of forty coins on eight pages of three denominations.
@@ -83,27 +109,29 @@ impl Model {
 }
 
 /// Opens the store until nothing fails, with less and less to fail.
-fn restart(data: &Path, pages: usize, fuse: &Arc<AtomicI64>, rng: &mut SeededRng) -> Coins {
+fn restart(data: &Path, pages: usize, power: &Power, rng: &mut SeededRng) -> Coins {
     for _ in 0..3 {
-        fuse.store(i64::from(rng.next_u32() % 12), Ordering::SeqCst);
-        if let Ok(coins) = open(data, pages, fuse, rng)
-            && fuse.load(Ordering::SeqCst) > 0
+        power.unsynced.lose().unwrap();
+        power.fails_after(i64::from(rng.next_u32() % 12));
+        if let Ok(coins) = open(data, pages, power, rng)
+            && power.left() > 0
         {
-            fuse.store(FOREVER, Ordering::SeqCst);
+            power.is_back();
             return coins;
         }
     }
-    fuse.store(FOREVER, Ordering::SeqCst);
-    open(data, pages, fuse, rng).unwrap()
+    power.unsynced.lose().unwrap();
+    power.is_back();
+    open(data, pages, power, rng).unwrap()
 }
 
 fn play(seed: u64, steps: u32) -> u32 {
     let mut rng = SeededRng::new(seed);
     let folder = Folder::new();
     let data = folder.path().join("Data");
-    let fuse = Arc::new(AtomicI64::new(FOREVER));
+    let power = Power::forever();
     let pages = 1 + usize::try_from(seed % 5).unwrap();
-    let mut coins = open(&data, pages, &fuse, &mut rng).unwrap();
+    let mut coins = open(&data, pages, &power, &mut rng).unwrap();
     let mut model = Model::default();
     let mut crashes = 0;
     for _ in 0..steps {
@@ -118,12 +146,12 @@ fn play(seed: u64, steps: u32) -> u32 {
             },
             3 => {
                 // The power fails some writes from now.
-                fuse.store(i64::from(rng.next_u32() % 24), Ordering::SeqCst);
+                power.fails_after(i64::from(rng.next_u32() % 24));
                 false
             }
-            4 if fuse.load(Ordering::SeqCst) > 1000 => {
+            4 if power.left() > 1000 => {
                 drop(coins);
-                coins = open(&data, pages, &fuse, &mut rng).unwrap();
+                coins = open(&data, pages, &power, &mut rng).unwrap();
                 model.compare(&coins, &mut rng);
                 false
             }
@@ -151,15 +179,15 @@ fn play(seed: u64, steps: u32) -> u32 {
         if failed {
             crashes += 1;
             drop(coins);
-            coins = restart(&data, pages, &fuse, &mut rng);
+            coins = restart(&data, pages, &power, &mut rng);
             model.compare(&coins, &mut rng);
         }
     }
-    fuse.store(FOREVER, Ordering::SeqCst);
+    power.is_back();
     coins.flush().unwrap();
     model.committed();
     drop(coins);
-    let (coins, recovered) = Coins::open(&data, options(pages, &fuse), &mut rng, |_| ()).unwrap();
+    let (coins, recovered) = Coins::open(&data, options(pages, &power), &mut rng, |_| ()).unwrap();
     assert_eq!(recovered, Recovered::default(), "all was written back");
     model.compare(&coins, &mut rng);
     crashes
@@ -239,43 +267,49 @@ fn page_store_model_with_a_disk_that_fails_now_and_then() {
 
 #[test]
 fn page_store_model_a_torn_page_is_mended() {
-    let (folder, fuse) = (Folder::new(), Arc::new(AtomicI64::new(FOREVER)));
+    let (folder, power) = (Folder::new(), Power::forever());
     let data = folder.path().join("Data");
     let rng = &mut SeededRng::new(1);
     let coin = "01.5".parse().unwrap();
     let other = "01.900".parse().unwrap();
     let record = |byte| Record { key: Authenticity::from_bytes(&[byte; 16]), changed: byte };
-    let coins = open(&data, 4, &fuse, rng).unwrap();
+    let coins = open(&data, 4, &power, rng).unwrap();
     coins.change(coin, rng, |_| Some(record(1))).unwrap();
     coins.change(other, rng, |_| Some(record(1))).unwrap();
     coins.flush().unwrap();
     coins.change(coin, rng, |_| Some(record(2))).unwrap();
     coins.change(other, rng, |_| Some(record(2))).unwrap();
     // 0 the next journal, 1 the file of images, 2 the page, 3 the end, 4 the page's file: half of it.
-    fuse.store(4, Ordering::SeqCst);
+    power.fails_after(4);
     coins.flush().unwrap_err();
     drop(coins);
     let torn = load(&data, PageNumber::of(coin).0).unwrap().unwrap();
     assert_eq!((torn.record(5).unwrap().changed, torn.record(900).unwrap().changed), (2, 1), "torn between the two");
-    fuse.store(FOREVER, Ordering::SeqCst);
-    let (coins, recovered) = Coins::open(&data, options(4, &fuse), rng, |_| ()).unwrap();
+    power.is_back();
+    let (coins, recovered) = Coins::open(&data, options(4, &power), rng, |_| ()).unwrap();
     assert_eq!(recovered.pages, 1);
     assert_eq!(coins.read(other, rng).unwrap().changed, 2);
     drop(coins);
     // Without a journal a file of another length is said to be one.
     let path = PageNumber::of(coin).0.path(&data);
     fs::write(&path, [0; 9000]).unwrap();
-    assert!(matches!(open(&data, 4, &fuse, rng), Err(StoreError::Damaged { found: 9000, .. })));
+    assert!(matches!(open(&data, 4, &power, rng), Err(StoreError::Damaged { found: 9000, .. })));
 }
 
 #[test]
 fn page_store_model_one_process_at_a_time() {
-    let (folder, fuse) = (Folder::new(), Arc::new(AtomicI64::new(FOREVER)));
+    let (folder, power) = (Folder::new(), Power::forever());
     let rng = &mut SeededRng::new(1);
-    let first = open(folder.path(), 4, &fuse, rng).unwrap();
-    assert!(matches!(open(folder.path(), 4, &fuse, rng), Err(StoreError::InUse { .. })));
+    let first = open(folder.path(), 4, &power, rng).unwrap();
+    assert!(matches!(open(folder.path(), 4, &power, rng), Err(StoreError::InUse { .. })));
     drop(first);
-    open(folder.path(), 4, &fuse, rng).unwrap();
+    // Reading in takes its time where the store is full: how far it is, is told.
+    let told = Mutex::new(Vec::new());
+    let tell = |progress: Progress| told.lock().unwrap().push((progress.done, progress.of));
+    Coins::open(folder.path(), options(4, &power), rng, tell).unwrap();
+    let mut told = told.into_inner().unwrap();
+    told.sort_unstable();
+    assert_eq!(told, (1..=15).map(|done| (done, 15)).collect::<Vec<_>>());
 }
 
 /// Ends who writes back, also when a thread that counts has panicked.
@@ -288,7 +322,7 @@ impl Drop for Ended<'_> {
 }
 
 /// 32 threads count in coins' keys; one writes back all the while.
-fn race(coins: &Coins, choose: impl Fn(u32, &mut SeededRng) -> Coin + Sync) {
+fn race(coins: &Coins, choose: impl Fn(u32, &mut SeededRng) -> Coin + Sync) -> BTreeMap<Coin, u128> {
     const EACH: u32 = 300;
     let ended = AtomicBool::new(false);
     let counted = std::thread::scope(|scope| {
@@ -329,23 +363,38 @@ fn race(coins: &Coins, choose: impl Fn(u32, &mut SeededRng) -> Coin + Sync) {
         all
     });
     let rng = &mut SeededRng::new(99);
+    for (coin, count) in &counted {
+        assert_eq!(u128::from_be_bytes(*coins.read(*coin, rng).unwrap().key.expose()), *count, "{coin}");
+        assert!(coins.bitmap().is_used(*coin));
+    }
+    counted
+}
+
+/// The same after a restart that nobody was told of: what is in the journal counts.
+fn is_there_again(data: &Path, power: &Power, counted: &BTreeMap<Coin, u128>) {
+    let rng = &mut SeededRng::new(98);
+    let coins = open(data, 4, power, rng).unwrap();
     for (coin, count) in counted {
-        assert_eq!(u128::from_be_bytes(*coins.read(coin, rng).unwrap().key.expose()), count, "{coin}");
-        assert!(coins.bitmap().is_used(coin));
+        assert_eq!(u128::from_be_bytes(*coins.read(*coin, rng).unwrap().key.expose()), *count, "{coin}");
     }
 }
 
 #[test]
 fn page_store_model_a_race_on_one_page() {
-    let (folder, fuse) = (Folder::new(), Arc::new(AtomicI64::new(FOREVER)));
-    let coins = open(folder.path(), 2, &fuse, &mut SeededRng::new(1)).unwrap();
-    race(&coins, |thread, _| Coin::new(Denomination::new(1).unwrap(), thread % 4).unwrap());
+    let (folder, power) = (Folder::new(), Power::forever());
+    let coins = open(folder.path(), 2, &power, &mut SeededRng::new(1)).unwrap();
+    let counted = race(&coins, |thread, _| Coin::new(Denomination::new(1).unwrap(), thread % 4).unwrap());
+    drop(coins);
+    is_there_again(folder.path(), &power, &counted);
 }
 
 #[test]
 fn page_store_model_a_race_on_random_pages() {
-    let (folder, fuse) = (Folder::new(), Arc::new(AtomicI64::new(FOREVER)));
-    let coins = open(folder.path(), 4, &fuse, &mut SeededRng::new(1)).unwrap();
-    race(&coins, |_, rng| Coin::new(Denomination::new(1).unwrap(), (rng.next_u32() % 40) * 1024).unwrap());
+    let (folder, power) = (Folder::new(), Power::forever());
+    let coins = open(folder.path(), 4, &power, &mut SeededRng::new(1)).unwrap();
+    let one = Denomination::new(1).unwrap();
+    let counted = race(&coins, |_, rng| Coin::new(one, (rng.next_u32() % 40) * 1024).unwrap());
     assert!(coins.stats().misses > 100, "{:?}", coins.stats());
+    drop(coins);
+    is_there_again(folder.path(), &power, &counted);
 }

@@ -51,13 +51,22 @@ fn request(command: Command, nonce: u8, payload: &[u8]) -> (RequestHeader, Vec<u
         group,
         command: number,
         coin_id: 6,
-        encryption: Ok(Encryption::Coin(ada().named())),
+        // A strict node takes what changes something with a tag.
+        encryption: Ok(if command.acts() {
+            Encryption::Tagged(ada().named())
+        } else {
+            Encryption::Coin(ada().named())
+        }),
         body: 0,
         nonce: timely(nonce),
         echo: [nonce; 2],
     };
-    let bytes = frame::seal_request(header, &FrameKey::Coin(key()), &frame::with_checksum([1; 12]), payload).unwrap();
+    let bytes = frame::seal_request(header, &frame_key(&header), &frame::with_checksum([1; 12]), payload).unwrap();
     (RequestHeader::read(&bytes).unwrap().0, bytes)
+}
+
+fn frame_key(header: &RequestHeader) -> FrameKey {
+    if header.encryption.is_ok_and(Encryption::is_tagged) { FrameKey::of_one(&key()) } else { FrameKey::Coin(key()) }
 }
 
 fn timely(fill: u8) -> [u8; 24] {
@@ -68,7 +77,7 @@ fn timely(fill: u8) -> [u8; 24] {
 
 fn opened(header: &RequestHeader, reply: &[u8]) -> frame::Answer {
     let challenge = frame::with_checksum([1; 12]);
-    frame::open_reply(header, &FrameKey::Coin(key()), &challenge, ReplyStream::Continue, reply).unwrap()
+    frame::open_reply(header, &frame_key(header), &challenge, ReplyStream::Continue, reply).unwrap()
 }
 
 fn by_udp(serving: &Serving, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -113,9 +122,51 @@ fn rkx_1_one_port_for_datagrams_and_connections() {
     assert_eq!(serving.served().datagrams.load(Ordering::Relaxed), 2);
     serving.stop().unwrap();
     // What was changed is in its page, and the journal is empty.
-    let names: Vec<_> =
-        std::fs::read_dir(folder.path().join("Data")).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(names.iter().filter(|name| name.to_string_lossy().starts_with("images")).count(), 0);
+    assert!(page(&folder).windows(16).any(|bytes| bytes == [9; 16]));
+    assert_eq!(journal(&folder), 0);
+}
+
+/// The page that Ada's coin is on; nothing where it was not written so far.
+fn page(folder: &Folder) -> Vec<u8> {
+    std::fs::read(folder.path().join("Data/01/00/0000.bin")).unwrap_or_default()
+}
+
+/// Bytes of what is not in the pages.
+fn journal(folder: &Folder) -> u64 {
+    let files = std::fs::read_dir(folder.path().join("Data")).unwrap().map(|file| file.unwrap());
+    let logs = files.filter(|file| file.file_name().to_string_lossy().contains('-'));
+    logs.map(|file| file.metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn rkx_4_changed_pages_are_written_back_every_so_often() {
+    let folder = Folder::new();
+    let write_back = Duration::from_millis(50);
+    let serving = serving(&folder, ListenOptions { write_back, ..ListenOptions::default() });
+    let within = |done: &dyn Fn() -> bool| {
+        (0..600).any(|_| {
+            done() || {
+                thread::sleep(Duration::from_millis(20));
+                false
+            }
+        })
+    };
+    assert!(within(&|| page(&folder).windows(16).any(|bytes| bytes == [9; 16]) && journal(&folder) == 0));
+    let rng = &mut SeededRng::new(2);
+    let other = || Record { key: Authenticity::from_bytes(&[8; 16]), changed: 4 };
+    serving.node().coins().change(ada(), rng, |_| Some(other())).unwrap();
+    assert!(within(&|| page(&folder).windows(16).any(|bytes| bytes == [8; 16]) && journal(&folder) == 0));
+    // Dropping it ends its threads, and the journal has what the pages do not.
+    serving.node().coins().change(ada(), rng, |_| Some(Record { key: key(), changed: 5 })).unwrap();
+    drop(serving);
+    let (coins, _) = Coins::open(
+        &folder.path().join("Data"),
+        CoinOptions { pages: NonZeroUsize::MIN, blank: Blank::Drawn, disk: Disk::new(false) },
+        rng,
+        |_| (),
+    )
+    .unwrap();
+    assert_eq!(coins.read(ada(), rng).unwrap().changed, 5);
 }
 
 #[test]
