@@ -241,7 +241,8 @@ fn rkx_5_an_account_is_enrolled_with_what_operators_have_issued() {
             node.arg("raida").args(command).args(["--json", "--raida", &number, "--data", &data]);
             node
         };
-        let issued = process::run(&mut node(&["coins", "create", "--first", "5", "--keys", &keys]), "").unwrap();
+        let issued =
+            process::run(&mut node(&["coins", "create", "--count", "2", "--first", "5", "--keys", &keys]), "").unwrap();
         assert!(issued.status.success(), "{issued:?}");
         let mut node = Process::start("node", &mut node(&["serve", "--listen", "127.0.0.1:0"])).unwrap();
         let ready = node.wait_for("ready", PATIENCE).unwrap();
@@ -256,7 +257,7 @@ fn rkx_5_an_account_is_enrolled_with_what_operators_have_issued() {
     let enrol: Vec<&str> = enrol.iter().map(String::as_str).collect();
     let enrolled = ada.run(&enrol).unwrap();
     assert!(enrolled.status.success(), "{enrolled:?}");
-    assert_eq!(lines(&enrolled)[0]["swarm"]["coins"], serde_json::json!(["00.5"]));
+    assert_eq!(lines(&enrolled)[0]["swarm"]["coins"], serde_json::json!(["00.5", "00.6"]));
     assert!(ada.run(&["raida", "check"]).unwrap().status.success());
     nodes.into_iter().for_each(|node| node.end().unwrap());
 }

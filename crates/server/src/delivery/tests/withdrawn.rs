@@ -177,7 +177,8 @@ async fn rly_6_whoever_began_a_group_and_lost_it_gives_it_up_when_nobody_else_is
     assert_eq!(ada.news().last(), Some(&GroupNews::Withdrawn));
     // Whoever has lost one waits a little, so that somebody else is first.
     let later = |wait: Duration| {
-        let after_ms = u32::try_from(wait.as_millis()).unwrap();
+        // A begun millisecond is a whole one.
+        let after_ms = u32::try_from(wait.as_millis()).unwrap() + 1;
         GroupNews::Refused { number: 5, why: Denied::Later, after_ms }
     };
     assert_eq!(world.ask(&ada, create()).await, [later(DESERTED_BAN)]);
