@@ -24,7 +24,8 @@ pub(super) struct Ask {
     expected: Option<u8>,
 }
 
-/// A request under type 0, 1 or 4 with a coin whose key is the one that all have, under nonce `number`.
+/// A request under type 0 or 4, with a coin whose key is the one that all have, under nonce `number`. Not type 1: its echo is part
+/// of what it is encrypted with.
 pub(super) fn ask(
     command: Command,
     by: Encryption,
@@ -52,8 +53,7 @@ pub(super) fn ask(
     };
     let frame_key = match by {
         Encryption::None => FrameKey::None,
-        _ if by.is_tagged() => FrameKey::of_one(&key()),
-        _ => FrameKey::Coin(key()),
+        _ => FrameKey::of_one(&key()),
     };
     let bytes = frame::seal_request(header, &frame_key, &frame::with_checksum([1; 12]), payload).context("too long")?;
     let (echo_at, reply_echo_at) = if by.is_tagged() { (46, 46) } else { (30, 6) };

@@ -142,7 +142,7 @@ impl Commands {
             let item = TicketItem { split: 0, helper: HELPER, coin: healed.named(), ticket: sealed };
             plain(Command::DecryptKey, &DecryptKey::write(own.named(), &[item]), Status::Success)
         };
-        let echo = |page| ask(Command::Echo, Encryption::Coin(coin(page, 0).named()), &[], 0, Status::Success);
+        let echo = |page| ask(Command::Echo, Encryption::Tagged(coin(page, 0).named()), &[], 0, Status::Success);
         Ok(Self {
             echo: (0..pages).map(echo).collect::<anyhow::Result<_>>()?,
             get: (0..keys).map(get).collect::<anyhow::Result<_>>()?,
@@ -170,7 +170,7 @@ fn compat(
         let theirs = pace(bare, std::slice::from_ref(&bare_ask), outstanding, seconds, Order::Random)?;
         let peer = format!("a bare UDP echo, p99 {:.2} ms", theirs.p99_ms());
         for (what, asks, aim) in [
-            ("echo, type 1", &hot.echo, None),
+            ("echo, type 4", &hot.echo, None),
             ("get key", &hot.get, Some(AIM_GET)),
             ("encrypt key", &hot.encrypt, None),
         ] {
@@ -183,7 +183,7 @@ fn compat(
     let (read, synced) = (read_pages(folder, seconds)?, synced(folder, seconds)?);
     let (reading, writing) = ("a random page's file, opened and read", "one write and one sync after the other");
     for (what, asks, limit, peer) in [
-        ("echo, type 1, of 10,000 pages", &cold.echo, read, reading),
+        ("echo, type 4, of 10,000 pages", &cold.echo, read, reading),
         ("get key, of 10,240 keys", &cold.get, read, reading),
         ("encrypt key, of 10,000 pages", &cold.encrypt, read, reading),
         ("post key, the same again", &hot.post, synced, writing),
@@ -198,7 +198,7 @@ fn compat(
     let theirs = by_tcp(bare, &bare_ask, seconds)?;
     let peer = format!("a bare TCP echo, p99 {:.2} ms", theirs.p99_ms());
     for (what, asks) in [
-        ("echo, type 1", &hot.echo),
+        ("echo, type 4", &hot.echo),
         ("get key", &hot.get),
         ("post key", &hot.post),
         ("encrypt key", &hot.encrypt),
@@ -226,7 +226,7 @@ fn stall(table: &mut Table, node: SocketAddr, own: Coin, seconds: u64) -> anyhow
         Ok(rate)
     });
     let mut others = Vec::new();
-    for (what, asks) in [("echo, type 1", &all.echo), ("get key", &all.get), ("encrypt key", &all.encrypt)] {
+    for (what, asks) in [("echo, type 4", &all.echo), ("get key", &all.get), ("encrypt key", &all.encrypt)] {
         others.push((what, pace(node, asks, 1, seconds, Order::Random)?));
     }
     stop.store(true, Ordering::Relaxed);
