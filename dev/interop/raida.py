@@ -369,9 +369,16 @@ def lockers(node, bob, own, own_keys, strict):
 
 def too_often(node, strict):
     """A strict node has had enough of one address at some time, and says so by a connection."""
-    statuses = [node.call(ECHO)[0] for _ in range(1500 if strict else 50)]
-    if set(statuses) != ({250, 160} if strict else {250}):
-        raise Wrong(f"asking too often: {set(statuses)}")
+    # What comes back to an address with time is less than anybody asks here, however slow the machine.
+    for _ in range(20_000 if strict else 50):
+        status, _ = node.call(ECHO)
+        if strict and status == 160:
+            break
+        if status != 250:
+            raise Wrong(f"asking often: status {status}")
+    else:
+        if strict:
+            raise Wrong("nobody has had enough")
     node.checks += 1
 
 

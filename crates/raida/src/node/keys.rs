@@ -66,7 +66,7 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// Reads the file beside a key. `None` for what is none.
+    /// Reads the 14 bytes of the file beside a key: 1, the coin's name of 5 bytes, seconds since 1970 of 8. `None` for anything else.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; OWNER] = bytes.try_into().ok()?;

@@ -139,7 +139,7 @@ pub(super) struct Current {
     hashes: TreeHashes,
     /// The epochs whose commits are kept, and how many bytes each has.
     history: VecDeque<(u64, usize)>,
-    /// Since when it is known here that was begun before: the server was started again meanwhile, and whoever was there has to come back.
+    /// When it was read from the store, if it was begun before this start: whoever was there has had that long to come back.
     read: Option<Instant>,
 }
 

@@ -111,7 +111,7 @@ fn start(folder: &Path, behaves: &str, write_back: u64) -> anyhow::Result<Served
     Served::start("raida-node", &[&folder, behaves, &write_back.to_string()], &[], Some(0))
 }
 
-/// Every command in the clear, as the original was measured.
+/// Every command in the clear, as the original was measured; the echo under type 4, as without a key it is nothing to do.
 struct Commands {
     echo: Vec<Ask>,
     get: Vec<Ask>,

@@ -23,7 +23,7 @@ pub(super) struct Giving {
 }
 
 /// Who asks.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Asker {
     join: JoinId,
     index: SenderIndex,
