@@ -320,8 +320,8 @@ def tickets(node, ada, bob, own, strict):
     node.expect("a short ticket by nobody", 34 if strict else 0, ENCRYPT, bob.name + half)
 
 
-def healed(node, bob, key, own, own_keys, strict, kind, by):
-    """Bob's coin gets another key by two tickets of nodes 5 and 6, which somebody brings."""
+def healing(node, bob, key, own, own_keys, strict, kind, by):
+    """The request by which Bob's coin gets another key by two tickets of nodes 5 and 6, which somebody brings."""
     nonce = fresh()
     if kind == TWO:
         iv = (by[1].name + nonce[:4] + nonce[9:])[:16]
@@ -335,7 +335,11 @@ def healed(node, bob, key, own, own_keys, strict, kind, by):
         return bytes([0, 0, split, helper, 0]) + bob.name + seal_ticket(strict, own_keys[helper], iv, text)
 
     items = item(0, 5, key[:8]) + item(1, 6, key[8:])
-    request, way = node.request(DECRYPT, own.name + items, kind, by, nonce)
+    return node.request(DECRYPT, own.name + items, kind, by, nonce)
+
+
+def healed(node, bob, key, own, own_keys, strict, kind, by):
+    request, way = healing(node, bob, key, own, own_keys, strict, kind, by)
     status, results = node.read(node.send(request), way)
     if strict and kind in (NONE, COIN):
         if status != 34:
@@ -401,6 +405,32 @@ def everything(node, coins, own_keys, strict):
     too_often(node, strict)
 
 
+KEPT = b"a key that stays"
+
+
+def steps(node, names, key, ada, bob, own, own_keys, strict):
+    """One thing after the other, for tests in which something becomes of the node meanwhile."""
+    for name in names:
+        if name == "heal":
+            healed(node, bob, key, own, own_keys, strict, TAGGED, [ada])
+        elif name == "heal-refused":
+            request, way = healing(node, bob, os.urandom(16), own, own_keys, strict, TAGGED, [ada])
+            if node.read(node.send(request), way)[0] != 252:
+                raise Wrong("a key was written where none can be")
+            node.checks += 1
+        elif name == "prove":
+            bob.key = key
+            node.expect("its key", 250, ECHO, b"", TAGGED, [bob])
+        elif name == "post":
+            node.expect("post", 250, POST, post(KEPT, ada.name, b"for Ada"), TAGGED, [ada])
+        elif name == "post-refused":
+            for key_id in (KEPT, os.urandom(16)):
+                node.expect("a post that cannot be kept", 194, POST, post(key_id, ada.name, b"not kept"), TAGGED, [ada])
+        elif name == "get":
+            if node.expect("get", 250, GET, get(KEPT), TAGGED, [ada]) != ada.name + b"for Ada":
+                raise Wrong("another key came back")
+
+
 def main():
     global AHEAD
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -409,8 +439,8 @@ def main():
     options.add_argument("--profile", choices=["strict", "compat"], required=True)
     options.add_argument("--restart", action="store_true", help="the node's replies restart the keystream")
     options.add_argument("--ahead", type=int, default=0, help="seconds that its clock is ahead: 30 are taken, and are what a node that was just started asks for")
-    options.add_argument("--heal", metavar="KEY", help="only gives the second coin this key (hex)")
-    options.add_argument("--prove", metavar="KEY", help="only shows that the second coin has this key (hex)")
+    options.add_argument("--step", action="append", help="only this, one after the other", choices=["heal", "heal-refused", "prove", "post", "post-refused", "get"])
+    options.add_argument("--key", type=bytes.fromhex, default=bytes(16), help="the key that the second coin is given, or shown to have (hex)")
     options.add_argument("--keys", required=True)
     options.add_argument("--own", required=True)
     given = options.parse_args()
@@ -424,11 +454,8 @@ def main():
     node = Node(given.node, given.raida, given.restart)
     strict = given.profile == "strict"
     try:
-        if given.heal:
-            healed(node, bob, bytes.fromhex(given.heal), own, own_keys, strict, TAGGED, [ada])
-        elif given.prove:
-            bob.key = bytes.fromhex(given.prove)
-            node.expect("its key", 250, ECHO, b"", TAGGED, [bob])
+        if given.step:
+            steps(node, given.step, given.key, ada, bob, own, own_keys, strict)
         else:
             everything(node, coins, own_keys, strict)
     except (Wrong, OSError) as wrong:

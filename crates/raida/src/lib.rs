@@ -34,6 +34,8 @@ pub mod coin_file;
 pub mod command;
 pub mod header;
 pub mod labels;
+#[cfg(feature = "legacy")]
+pub mod legacy;
 pub mod month;
 #[cfg(feature = "node")]
 pub mod node;

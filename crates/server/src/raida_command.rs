@@ -140,19 +140,20 @@ fn configuration(options: &Options) -> anyhow::Result<RaidaConfig> {
 /// How long a start says nothing: a small store is there at once, and needs no line for each step.
 const QUIET: Duration = Duration::from_millis(500);
 
-fn tell() -> impl Fn(Progress) + Sync {
+/// Says how far a start is.
+fn tell(what: &'static str) -> impl Fn(Progress) + Sync {
     let begun = Instant::now();
     move |progress| {
         let Progress { done, of } = progress;
         match begun.elapsed() > QUIET {
-            true => tracing::info!(done, of, "reading which coins are in use"),
-            false => tracing::debug!(done, of, "reading which coins are in use"),
-        }
-        if done == of {
-            tracing::info!("the coins are read in");
+            true => tracing::info!(done, of, "{what}"),
+            false => tracing::debug!(done, of, "{what}"),
         }
     }
 }
+
+const OF_A_NODE: &str = "reading which coins are in use, by denominations";
+const OF_A_SWARM: &str = "reading which coins are in use, by nodes";
 
 /// Of a node that is there: a folder that was mistyped has no coins, and that is no answer.
 fn existing(options: &Options) -> anyhow::Result<RaidaConfig> {
@@ -164,7 +165,7 @@ fn existing(options: &Options) -> anyhow::Result<RaidaConfig> {
 }
 
 fn open(config: RaidaConfig) -> anyhow::Result<(RaidaConfig, Coins)> {
-    let (coins, recovered) = raida::open(&config, tell())?;
+    let (coins, recovered) = raida::open(&config, tell(OF_A_NODE))?;
     if recovered.pages > 0 {
         tracing::warn!(pages = recovered.pages, "pages were mended from the journal");
     }
@@ -189,7 +190,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     // A file that may not grow is an error of the write and not the end of the process, as for the server.
     let _too_large = signal(SignalKind::from_raw(25))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (serving, recovered) = raida::serve(&config, tell())?;
+    let (serving, recovered) = raida::serve(&config, tell(OF_A_NODE))?;
     if recovered.pages > 0 {
         tracing::warn!(pages = recovered.pages, "pages were mended from the journal");
     }
@@ -226,7 +227,7 @@ async fn swarm(options: SwarmOptions) -> anyhow::Result<()> {
     undertone_server::files::open_as_many_as_allowed();
     let _too_large = signal(SignalKind::from_raw(25))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let serving = tokio::task::spawn_blocking(move || SwarmServing::start(&config)).await??;
+    let serving = tokio::task::spawn_blocking(move || SwarmServing::start(&config, tell(OF_A_SWARM))).await??;
     let (swarm, file) = (&serving.swarm, serving.file.display());
     if json {
         let nodes: Vec<_> = swarm.nodes().iter().map(|node| node.address.to_string()).collect();

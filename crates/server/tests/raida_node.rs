@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -49,7 +51,11 @@ struct Node {
 
 impl Node {
     fn start(folder: &Path) -> (Self, Value) {
-        let mut child = raida(folder, &["serve"]).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_by(raida(folder, &["serve"]))
+    }
+
+    fn start_by(mut serve: Command) -> (Self, Value) {
+        let mut child = serve.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap();
@@ -144,6 +150,12 @@ fn independent_client_of_a_node_that_restarts_its_keystream() {
     independent_client("restart", configuration, &["--profile", "compat", "--restart"]);
 }
 
+/// One thing after the other with a strict node; how many answers there were.
+fn steps(folder: &Path, node: &Node, names: &[&str], key: &str) -> u32 {
+    let steps: Vec<_> = names.iter().flat_map(|name| ["--step", *name]).collect();
+    ask(folder, node, &[&["--profile", "strict", "--key", key][..], &AHEAD, &steps].concat())
+}
+
 /// What a node has said to be done is done, whatever becomes of its process.
 #[test]
 fn rkx_4_a_node_that_is_killed_has_the_key_that_it_said_to_have_written() {
@@ -153,14 +165,98 @@ fn rkx_4_a_node_that_is_killed_has_the_key_that_it_said_to_have_written() {
     assert_eq!(ready["mended"], 0);
     std::thread::sleep(WAIT);
     let key = "5a".repeat(16);
-    let strict = [&["--profile", "strict"][..], &AHEAD].concat();
-    ask(&folder.0, &node, &[strict.as_slice(), &["--heal", &key]].concat());
+    steps(&folder.0, &node, &["heal", "post"], &key);
     // Dropping it is a SIGKILL.
     drop(node);
     let (node, ready) = Node::start(&folder.0);
     assert_eq!(ready["mended"], 1, "the page in the file is the one from before");
-    ask(&folder.0, &node, &[strict.as_slice(), &["--prove", &key]].concat());
+    std::thread::sleep(WAIT);
+    assert_eq!(steps(&folder.0, &node, &["prove", "get"], &key), 2);
     node.stop();
+}
+
+/// A node that can write no file at all, as on a full disk: each command has its status, and what is there stays and is served.
+#[test]
+fn rkx_1_statuses_of_a_node_without_room() {
+    let folder = Folder::new("no-room");
+    set_up(&folder.0, "");
+    let key = "5b".repeat(16);
+    let (node, _) = Node::start(&folder.0);
+    std::thread::sleep(WAIT);
+    steps(&folder.0, &node, &["heal", "post"], &key);
+    node.stop();
+    let serve = raida(&folder.0, &["serve"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""]).arg(serve.get_program()).args(serve.get_args());
+    let (node, _) = Node::start_by(limited);
+    std::thread::sleep(WAIT);
+    let all = ["post-refused", "heal-refused", "get", "prove", "heal-refused", "post-refused", "get", "prove"];
+    assert_eq!(steps(&folder.0, &node, &all, &key), 10);
+    node.stop();
+    let (node, ready) = Node::start(&folder.0);
+    assert_eq!(ready["mended"], 0);
+    std::thread::sleep(WAIT);
+    assert_eq!(steps(&folder.0, &node, &["get", "prove"], &key), 2);
+    node.stop();
+}
+
+/// Folders that become read-only under a node that runs. A key that cannot be kept is refused; coins change in the journal, which is open.
+/// When the folders can be written again everything is as before, and a crash has lost nothing.
+#[test]
+fn rkx_1_statuses_of_a_node_whose_folders_become_read_only() {
+    let folder = Folder::new("read-only");
+    set_up(&folder.0, "");
+    let data = folder.0.join("data");
+    std::fs::create_dir_all(data.join("Keys")).unwrap();
+    let (node, _) = Node::start_by(bound_by_modes(&folder.0));
+    std::thread::sleep(WAIT);
+    let key = "5c".repeat(16);
+    steps(&folder.0, &node, &["post"], &key);
+    let modes = |mode| {
+        for name in ["Keys", "Data"] {
+            std::fs::set_permissions(data.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    modes(0o500);
+    steps(&folder.0, &node, &["post-refused", "get", "heal"], &key);
+    // Longer than pages wait before they are written back, which fails.
+    std::thread::sleep(WAIT);
+    assert_eq!(steps(&folder.0, &node, &["prove", "get"], &key), 2);
+    modes(0o700);
+    steps(&folder.0, &node, &["post", "get"], &key);
+    drop(node);
+    let (node, _) = Node::start(&folder.0);
+    std::thread::sleep(WAIT);
+    assert_eq!(steps(&folder.0, &node, &["prove", "get"], &key), 2);
+    node.stop();
+}
+
+/// `serve` as a user whom file modes bind, which root is not: then it is `nobody`, and the folder is theirs.
+fn bound_by_modes(folder: &Path) -> Command {
+    const NOBODY: u32 = 65_534;
+    let serve = raida(folder, &["serve"]);
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return serve;
+    }
+    let copy = folder.join("undertone-server");
+    std::fs::copy(serve.get_program(), &copy).unwrap();
+    let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(folder).status().unwrap();
+    assert!(owned.success());
+    let mut command = Command::new(copy);
+    command.args(serve.get_args()).uid(NOBODY).gid(NOBODY).stdin(Stdio::null()).env_remove("RUST_LOG");
+    command
+}
+
+/// Whoever starts a large node sees how far it is.
+#[test]
+fn rkx_4_a_start_says_how_far_it_is() {
+    let folder = Folder::new("progress");
+    set_up(&folder.0, "");
+    let mut serve = raida(&folder.0, &["coins", "stats"]);
+    let said = serve.env("RUST_LOG", "undertone_server=debug").output().unwrap();
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    let steps = words.lines().filter(|line| line.contains("reading which coins are in use")).count();
+    assert_eq!(steps, 15, "one for each denomination: {words}");
 }
 
 #[test]

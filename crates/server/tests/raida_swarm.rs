@@ -77,7 +77,7 @@ fn run<M: Machine>(mut machine: M, begun: Instant, nodes: &BTreeMap<SocketAddr, 
 #[test]
 fn rkx_5_swarm_survives_eight_nodes_that_are_killed_over_real_sockets() {
     let folder = Folder::new("swarm");
-    let mut swarm = SwarmServing::start(&config(&folder.0)).unwrap();
+    let mut swarm = SwarmServing::start(&config(&folder.0), |_| ()).unwrap();
     let wallet = |path: &Path| Wallet::read(&std::fs::read_to_string(path).unwrap()).unwrap();
     let (ada, bob) = (wallet(&swarm.wallets[0]), wallet(&swarm.wallets[1]));
     let described = swarm.swarm.clone();
@@ -110,13 +110,13 @@ fn rkx_5_swarm_survives_eight_nodes_that_are_killed_over_real_sockets() {
 #[test]
 fn rkx_5_a_swarm_that_is_started_again_is_the_same_and_issues_no_coin_twice() {
     let folder = Folder::new("again");
-    let swarm = SwarmServing::start(&config(&folder.0)).unwrap();
+    let swarm = SwarmServing::start(&config(&folder.0), |_| ()).unwrap();
     let (id, wallets) = (swarm.swarm.id(), swarm.wallets.clone());
     let text = std::fs::read_to_string(&wallets[1]).unwrap();
     swarm.stop().unwrap();
     // The first wallet was handed out, and its file removed; the second was not; a third is wanted.
     std::fs::remove_file(&wallets[0]).unwrap();
-    let swarm = SwarmServing::start(&SwarmConfig { wallets: 3, ..config(&folder.0) }).unwrap();
+    let swarm = SwarmServing::start(&SwarmConfig { wallets: 3, ..config(&folder.0) }, |_| ()).unwrap();
     assert_eq!(swarm.swarm.id(), id);
     assert_eq!(swarm.wallets.len(), 2, "{:?}", swarm.wallets);
     assert_eq!(std::fs::read_to_string(&wallets[1]).unwrap(), text);
@@ -133,12 +133,12 @@ fn rkx_5_a_swarm_that_is_started_again_is_the_same_and_issues_no_coin_twice() {
         SwarmConfig { threshold: Some(16), ..config(&folder.0) },
         SwarmConfig { node: RaidaConfig { coin_id: 7, ..config(&folder.0).node }, ..config(&folder.0) },
     ] {
-        let refused = SwarmServing::start(&other).unwrap_err().to_string();
+        let refused = SwarmServing::start(&other, |_| ()).unwrap_err().to_string();
         assert!(refused.contains("another size"), "{refused}");
     }
     // A wallet whose issuing was cut short is issued anew: nobody was given it.
     std::fs::rename(folder.0.join("wallets/3.keys"), folder.0.join("wallets/3.issuing")).unwrap();
-    let swarm = SwarmServing::start(&SwarmConfig { wallets: 3, ..config(&folder.0) }).unwrap();
+    let swarm = SwarmServing::start(&SwarmConfig { wallets: 3, ..config(&folder.0) }, |_| ()).unwrap();
     let anew = Wallet::read(&std::fs::read_to_string(folder.0.join("wallets/3.keys")).unwrap()).unwrap();
     assert_ne!(*anew.write(), *third.write());
     assert!(!folder.0.join("wallets/3.issuing").exists() && swarm.swarm.id() == id);

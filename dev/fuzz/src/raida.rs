@@ -11,6 +11,7 @@ use undertone_raida::coin_file::CoinFile;
 use undertone_raida::command::{self, Command, DecryptKey, EncryptKey, GetKey, PostKey, StoredKey};
 use undertone_raida::frame::{self, FrameKey, ReplyStream};
 use undertone_raida::header::{Encryption, NodeName, RequestHeader};
+use undertone_raida::legacy;
 use undertone_raida::node::coins::{Blank, CoinOptions, Coins, Disk, Record};
 use undertone_raida::node::{AddressLimit, Asked, KeyOptions, Keys, Node, NodeOptions, OwnCoins, Owned, Profile};
 
@@ -80,7 +81,7 @@ pub(crate) fn reply(bytes: &[u8]) {
     let challenge = frame::with_checksum([1; 12]);
     for (key, code) in [
         (FrameKey::None, Encryption::None),
-        (FrameKey::Coin(key()), Encryption::Coin(coin().named())),
+        (legacy::untagged(key()), Encryption::Coin(coin().named())),
         (FrameKey::of_one(&key()), Encryption::Tagged(coin().named())),
     ] {
         let asked = header(Command::GetKey, code);
@@ -175,7 +176,7 @@ pub(crate) fn node_answers(bytes: &[u8]) {
     let House { strict, compat } = house();
     for node in [strict, compat] {
         let mut asked = bytes.to_vec();
-        let _quick = node.is_quick(&asked);
+        let _waits = node.waits_for(&asked);
         let from = ([127, 0, 0, 1], 9).into();
         let asked = Asked { bytes: &mut asked, from, datagram: false, received: Instant::now(), now: 1_795_737_600 };
         let mut out = Vec::new();

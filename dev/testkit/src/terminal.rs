@@ -47,6 +47,20 @@ impl Terminal {
         Ok(command)
     }
 
+    /// What a command says to people.
+    ///
+    /// # Errors
+    /// When it fails; what it said is told.
+    pub fn read(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = program("undertone")?;
+        command.arg("--home").arg(&self.home).args(arguments).env("UNDERTONE_SERVER", &self.server);
+        let output = process::run(&mut command, "")?;
+        if !output.status.success() {
+            bail!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// Runs a command to its end.
     ///
     /// # Errors

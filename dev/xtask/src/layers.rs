@@ -5,6 +5,7 @@
 //! edge that is not for tests alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -51,6 +52,9 @@ const BANNED: &[&str] = &["ring", "openssl-sys", "openssl", "native-tls", "shark
 
 /// Features that nothing but tests may ask for.
 const TESTING: &[&str] = &["testing", "planted-faults"];
+
+/// Features that only our tools may ask for besides: what measures, fuzzes and tests. Nobody who talks to anybody is built with them.
+const TOOLS: &[&str] = &["legacy"];
 
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
@@ -122,17 +126,21 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Whoever is built with what only tests may have: a feature named `testing` makes believe what nobody has proven.
+/// Whoever is built with what only tests may have: a feature named `testing` makes believe what nobody has proven, one named `legacy` seals
+/// what anybody may change on the way.
 fn testing_outside_of_tests() -> anyhow::Result<Vec<String>> {
     let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])?)?;
     let mut faults = Vec::new();
     for package in metadata["packages"].as_array().context("cargo metadata names no packages")? {
+        let folder = package["manifest_path"].as_str().zip(metadata["workspace_root"].as_str());
+        let tool = folder.is_some_and(|(path, root)| Path::new(path).starts_with(Path::new(root).join("dev")));
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let banned = || TESTING.iter().chain(TOOLS.iter().filter(|_| !tool));
             let asks = dependency["features"]
                 .as_array()
                 .into_iter()
                 .flatten()
-                .find(|feature| TESTING.iter().any(|testing| *feature == testing));
+                .find(|feature| banned().any(|banned| *feature == banned));
             if let Some(feature) = asks.filter(|_| dependency["kind"] != "dev") {
                 faults.push(format!("{} asks for {}'s feature {feature}", package["name"], dependency["name"]));
             }

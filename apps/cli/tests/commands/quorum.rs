@@ -115,6 +115,13 @@ fn rkx_5_quorum_secret_in_call_of_a_room_over_a_swarm() {
     assert_eq!(find(&lines(&made), "room_created")["quorum"], true);
     let plain = scene.ada.run(&["room", "create", "plain"]).unwrap();
     assert_eq!(find(&lines(&plain), "room_created")["quorum"], false);
+    // What the room asks of whoever comes is said before anybody is in.
+    for (room, says) in [("vault", true), ("plain", false)] {
+        let words = scene.ada.read(&["room", "explain", room]).unwrap();
+        assert!(words.contains("no call      no program of this home is in the room"), "{words}");
+        let line = words.lines().any(|line| line.starts_with("quorum       a secret that comes over a swarm's nodes"));
+        assert_eq!(line, says, "{words}");
+    }
     let refused = scene.ada.run(&["room", "join", "plain", "--no-devices", "--require-quorum"]).unwrap();
     find(&lines(&refused), "quorum_refused");
     // Bob is in no swarm: he is told before anything leaves.
@@ -139,6 +146,8 @@ fn rkx_5_quorum_secret_in_call_of_a_room_over_a_swarm() {
         side.hears(50, PATIENCE).unwrap();
     }
     let (drew, had) = (explained(&scene.ada), explained(&scene.bob));
+    let words = scene.bob.read(&["room", "explain", "vault"]).unwrap();
+    assert!(words.contains("of 25 nodes, at epoch"), "{words}");
     assert_eq!((&drew["by"], &drew["given"], &drew["threshold"]), (&Value::Null, &1.into(), &17.into()));
     assert!(had["by"]["user"].as_str().unwrap().starts_with("ada"), "{had}");
     assert_eq!((&had["threshold"], &had["nodes"], &had["lacks"]), (&17.into(), &25.into(), &false.into()));

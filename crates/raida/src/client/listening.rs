@@ -110,14 +110,16 @@ impl Listening {
         let Ok(encryption @ Encryption::Tagged(coin)) = header.encryption else { return None };
         let alert = Command::of(header.group, header.command) == Some(Command::KeyAlert);
         let here = header.raida == raida && coin == self.coin.named() && header.time().abs_diff(wall) <= OFF;
-        if !alert || !here || self.known.iter().any(|(iv, _)| *iv == header.iv()) {
+        if !alert || !here {
             return None;
         }
         let key = FrameKey::of_one(&self.nodes.iter().find(|node| node.raida == raida)?.key);
         let text = frame::body(&header, encryption, bytes.get_mut(header_length(encryption.code())..)?).ok()?;
         let payload = frame::open(&header, &key, text).ok()?.payload;
         let parts = read_alert(text.get(payload)?).ok()?;
-        parts.iter().all(|part| part.receiver == coin).then_some((header.iv(), parts))
+        // Looked for last: whoever has no key makes nobody search.
+        let known = self.known.iter().any(|(iv, _)| *iv == header.iv());
+        (!known && parts.iter().all(|part| part.receiver == coin)).then_some((header.iv(), parts))
     }
 
     /// The next thing to do; of connections there are none.

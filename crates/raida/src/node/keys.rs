@@ -177,7 +177,8 @@ impl Keys {
             match (KeyId::from_name(name), name.strip_suffix(".owner").and_then(KeyId::from_name)) {
                 (Some(id), _) => state.insert(id, read_owner(folder, id)),
                 (None, Some(id)) => owners.push(id),
-                (None, None) if name.ends_with(".new") => {}
+                // Left by a post that was cut off.
+                (None, None) if is_draft(name) => drop(fs::remove_file(folder.join(name))),
                 (None, None) => foreign += 1,
             }
         }
@@ -245,6 +246,9 @@ impl Keys {
     /// fetched once is gone when this returns.
     #[must_use]
     pub fn fetch(&self, id: KeyId, now: u64, may: impl FnOnce(&Held) -> bool) -> Option<Held> {
+        if !self.has(id) {
+            return None;
+        }
         let one = self.options.one_shot.then(|| self.writing.lock().unwrap_or_else(PoisonError::into_inner));
         let (held, version) = match self.look(id, now) {
             Ok(found) => found?,
@@ -274,7 +278,7 @@ impl Keys {
     /// # Errors
     /// [`PostError`]: what was there is there still, unless it was over.
     pub fn post(&self, id: KeyId, owner: Named, strangers: bool, bytes: &[u8], now: u64) -> Result<(), PostError> {
-        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let over = {
             let state = self.state();
             let indexed = state.keys.get(&id);
@@ -297,14 +301,41 @@ impl Keys {
         let expires = self.options.life.map_or(0, |life| now.saturating_add(life));
         let owned = Owned { owner, expires };
         let path = self.path(id);
-        replace(&path.with_extension("owner"), &owned.write(), self.options.shared)?;
-        replace(&path, bytes, self.options.shared)?;
+        // Both are written before either is in its place: where there is no room, nothing of what was there has changed.
+        let owner_file = Draft::write(path.with_extension("owner"), &owned.write(), self.options.shared)?;
+        let key_file = Draft::write(path, bytes, self.options.shared)?;
+        owner_file.place()?;
+        if let Err(error) = key_file.place() {
+            self.put_owner_back(id);
+            return Err(error.into());
+        }
         {
             let mut state = self.state();
             state.insert(id, owned);
             state.cache.insert(id, Arc::new(Zeroizing::new(bytes.to_vec())));
         }
+        // Both files are in their places: the next may be written while these names are made to last.
+        drop(one);
         Ok(File::open(&self.folder)?.sync_all()?)
+    }
+
+    /// A key stays whose it was, as another could not take its place; `writing` is held.
+    fn put_owner_back(&self, id: KeyId) {
+        let before = self.state().keys.get(&id).map(|indexed| indexed.owned);
+        let path = self.path(id).with_extension("owner");
+        let done = match before {
+            Some(owned) => Draft::write(path.clone(), &owned.write(), self.options.shared).and_then(Draft::place),
+            None => fs::remove_file(&path),
+        };
+        if let Err(error) = done {
+            tracing::error!(path = %path.display(), %error, "whose a key is cannot be put back");
+        }
+    }
+
+    /// Whether there is a key, in memory or not; perhaps one that is over.
+    #[must_use]
+    pub fn has(&self, id: KeyId) -> bool {
+        self.state().keys.contains_key(&id)
     }
 
     /// Whether a key that was fetched is gone.
@@ -398,17 +429,42 @@ fn read_file(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     if bytes.len() > most { Err(io::Error::other("too long")) } else { Ok(bytes) }
 }
 
-fn replace(path: &Path, bytes: &[u8], shared: bool) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mode = if shared { 0o640 } else { 0o600 };
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).custom_flags(flags()).open(&new)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_data()).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _gone = fs::remove_file(&new);
+/// A file that is written and synced under another name, and gone again unless it is put into its place.
+struct Draft {
+    path: PathBuf,
+    new: PathBuf,
+}
+
+impl Draft {
+    fn write(path: PathBuf, bytes: &[u8], shared: bool) -> io::Result<Self> {
+        let mut new = path.clone().into_os_string();
+        new.push(".new");
+        let draft = Self { path, new: new.into() };
+        let mode = if shared { 0o640 } else { 0o600 };
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode).custom_flags(flags());
+        let mut file = options.open(&draft.new)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        Ok(draft)
     }
-    written
+
+    fn place(self) -> io::Result<()> {
+        fs::rename(&self.new, &self.path)
+    }
+}
+
+/// Whether a file's name is a draft's.
+fn is_draft(name: &str) -> bool {
+    let of = name.strip_suffix(".new");
+    of.is_some_and(|of| KeyId::from_name(of.strip_suffix(".owner").unwrap_or(of)).is_some())
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Where it was put into its place there is none.
+        let _gone = fs::remove_file(&self.new);
+    }
 }
 
 /// A link leads nowhere, and a pipe does not hold anybody up.
@@ -478,6 +534,32 @@ mod tests {
         keys.post(id(4), BOB, false, b"12345", 0).unwrap();
         assert!(matches!(keys.post(id(5), BOB, false, b"12345", 0), Err(PostError::Full)));
         assert_eq!(keys.count(), 5);
+    }
+
+    #[test]
+    fn rkx_2_a_post_that_finds_no_place_leaves_what_was_there_and_whose_it_was() {
+        let folder = Folder::new();
+        let keys = Keys::open(folder.path(), options()).unwrap();
+        keys.post(id(1), ADA, false, b"12345ada", 0).unwrap();
+        let files = || fs::read_dir(folder.path()).unwrap().count();
+        let owner = |n| read_owner(folder.path(), id(n)).owner;
+        // No file can be made where the key would be written first; in another, the key's own place is a folder.
+        fs::create_dir(folder.path().join(format!("{}.new", id(1)))).unwrap();
+        fs::create_dir(folder.path().join(id(2).to_string())).unwrap();
+        let before = files();
+        for (n, strangers) in [(1, true), (2, false)] {
+            assert!(matches!(keys.post(id(n), BOB, strangers, b"12345bob", 50), Err(PostError::Io(_))), "{n}");
+        }
+        assert_eq!((files(), owner(1), owner(2)), (before, ADA, Named::default()));
+        let held = |keys: &Keys| keys.fetch(id(1), 99, |_| true).map(|held| (held.bytes.to_vec(), held.owned.owner));
+        assert_eq!(held(&keys), Some((b"12345ada".to_vec(), ADA)));
+        drop(keys);
+        // What a post that was cut off has left is gone, what is not of a post is not.
+        fs::write(folder.path().join(format!("{}.owner.new", id(3))), b"cut off").unwrap();
+        fs::write(folder.path().join("mine.new"), b"mine").unwrap();
+        let keys = Keys::open(folder.path(), options()).unwrap();
+        assert_eq!((files(), held(&keys)), (before + 1, Some((b"12345ada".to_vec(), ADA))));
+        assert!(folder.path().join("mine.new").exists());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A node: the coin store, the posted keys, and what it answers.
 //!
 //! [`Node::answer`] is all there is to a node, for UDP and TCP alike: bytes in, bytes out, by any number of threads at once.
-//! [`Node::is_quick`] says beforehand whether an answer needs the disk.
+//! [`Node::waits_for`] says beforehand what of the disk an answer needs, and
+//! [`Node::read_keys`] reads what shows by whom a request is.
 
 mod alerts;
 pub mod coins;
@@ -21,4 +22,4 @@ pub use self::limits::AddressLimit;
 pub use self::own_coins::OwnCoins;
 pub use self::profile::Profile;
 pub use self::replays::REMEMBERED;
-pub use self::service::{Asked, Node, NodeOptions};
+pub use self::service::{Asked, Node, NodeOptions, WaitsFor};

@@ -1,6 +1,5 @@
 //! The node's own coins, `coins/<coin>.bin`: what their keys are on the other nodes opens the tickets that those made.
 
-use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hashlink::LruCache;
 use zeroize::Zeroizing;
 
 use crate::coin::Coin;
@@ -15,14 +15,14 @@ use crate::coin_file::{CoinFile, LENGTH};
 
 /// How long an answer of the disk is believed, also that there is no such file.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
-/// Coins that are remembered: who asks for coins that are not there gets no further than the disk.
+/// Coins that are remembered, those that were asked for last: who asks for coins that are not there does not make it forget one that is in use.
 const MOST: usize = 1_024;
 
 /// Files that were read, and files that were not there.
 pub struct OwnCoins {
     folder: PathBuf,
     coin_id: u16,
-    read: Mutex<HashMap<Coin, Looked>>,
+    read: Mutex<LruCache<Coin, Looked>>,
 }
 
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl OwnCoins {
     /// Of a folder, which need not be there.
     #[must_use]
     pub fn new(folder: &Path, coin_id: u16) -> Self {
-        Self { folder: folder.to_owned(), coin_id, read: Mutex::default() }
+        Self { folder: folder.to_owned(), coin_id, read: Mutex::new(LruCache::new(MOST)) }
     }
 
     /// The file of a coin. `None` when there is none that can be used; the log says why.
@@ -47,9 +47,6 @@ impl OwnCoins {
         }
         let found = self.load(coin).map(Arc::new);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if read.len() >= MOST {
-            read.clear();
-        }
         read.insert(coin, Looked { when: now, found: found.clone() });
         found
     }

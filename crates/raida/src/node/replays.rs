@@ -18,8 +18,6 @@ pub(super) const PAST: u64 = 300;
 pub(super) const AHEAD: u64 = 30;
 /// Seconds that an answer is kept: till a nonce as far ahead as is taken is too old.
 const KEPT: u64 = PAST + AHEAD + 1;
-/// Requests of one coin in that time.
-pub(super) const PER_COIN: usize = 1_024;
 /// Requests of all, where nothing else is said.
 pub const REMEMBERED: usize = 65_536;
 
@@ -38,43 +36,70 @@ pub(super) enum Seen {
     Full,
 }
 
+/// One request. There are tens of thousands of them, so their places are found by number, and nothing is kept twice.
 struct Entry {
-    /// Header and body.
-    request: [u8; 32],
-    /// The body alone: a tag covers no header, so a body that was heard can be sent under any.
-    body: [u8; 32],
+    nonce: [u8; 16],
+    names: Names,
+    /// When it came, in seconds since 1970.
+    at: u64,
     answer: Option<Arc<[u8]>>,
 }
 
-/// What one coin has asked.
+/// What one coin has asked, the oldest first.
 #[derive(Default)]
 struct Asked {
-    by_nonce: HashMap<[u8; 16], Entry>,
-    /// The nonce of each body.
-    bodies: HashMap<[u8; 32], [u8; 16]>,
-    /// Nonces, the oldest first, and when each came.
-    order: VecDeque<([u8; 16], u64)>,
+    entries: VecDeque<Entry>,
+    /// The number of the first of them; it goes round.
+    first: u32,
+    by_nonce: HashMap<[u8; 16], u32>,
+    by_body: HashMap<Name, u32>,
 }
 
 impl Asked {
+    fn place(&self, number: u32) -> usize {
+        usize::try_from(number.wrapping_sub(self.first)).unwrap_or(usize::MAX)
+    }
+
+    fn by_nonce(&self, nonce: &[u8; 16]) -> Option<&Entry> {
+        self.entries.get(self.place(*self.by_nonce.get(nonce)?))
+    }
+
+    fn by_body(&self, body: &Name) -> Option<&Entry> {
+        self.entries.get(self.place(*self.by_body.get(body)?))
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let number = self.first.wrapping_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        self.by_nonce.insert(entry.nonce, number);
+        self.by_body.insert(entry.names.body, number);
+        self.entries.push_back(entry);
+    }
+
     fn forget(&mut self, now: u64) {
-        while let Some((nonce, _)) = self.order.pop_front_if(|(_, at)| at.saturating_add(KEPT) <= now) {
-            if let Some(entry) = self.by_nonce.remove(&nonce) {
-                self.bodies.remove(&entry.body);
-            }
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.at.saturating_add(KEPT) <= now) {
+            self.first = self.first.wrapping_add(1);
+            self.by_nonce.remove(&entry.nonce);
+            self.by_body.remove(&entry.names.body);
         }
     }
 }
 
+/// Half of a SHA-256: who finds two requests of one name has a request of his own that is not done.
+type Name = [u8; 16];
+
 /// A request's names in here.
+#[derive(Clone, Copy)]
 pub(super) struct Names {
-    pub(super) request: [u8; 32],
-    pub(super) body: [u8; 32],
+    /// Of header and body.
+    request: Name,
+    /// Of the body alone: a tag covers no header, so a body that was heard can be sent under any.
+    body: Name,
 }
 
 impl Names {
     pub(super) fn of(request: &[u8], body: &[u8]) -> Self {
-        Self { request: digest::sha256(&[request]), body: digest::sha256(&[body]) }
+        let name = |bytes| digest::sha256(&[bytes]).first_chunk().copied().unwrap_or_default();
+        Self { request: name(request), body: name(body) }
     }
 }
 
@@ -82,6 +107,7 @@ struct State {
     coins: HashMap<Coin, Asked>,
     total: usize,
     most: usize,
+    of_a_coin: usize,
     /// When all were looked through last.
     looked: u64,
 }
@@ -90,9 +116,9 @@ impl State {
     /// Forgets what is too old: of one coin, and of all once in a second at most.
     fn forget(&mut self, coin: Coin, now: u64) {
         if let Some(asked) = self.coins.get_mut(&coin) {
-            let before = asked.order.len();
+            let before = asked.entries.len();
             asked.forget(now);
-            self.total = self.total.saturating_sub(before - asked.order.len());
+            self.total = self.total.saturating_sub(before - asked.entries.len());
         }
         if self.total < self.most || self.looked == now {
             return;
@@ -101,8 +127,8 @@ impl State {
         let mut total = 0;
         self.coins.retain(|_, asked| {
             asked.forget(now);
-            total += asked.order.len();
-            !asked.order.is_empty()
+            total += asked.entries.len();
+            !asked.entries.is_empty()
         });
         self.total = total;
     }
@@ -112,9 +138,9 @@ impl State {
 pub(super) struct Replays(Mutex<State>);
 
 impl Replays {
-    /// Room for `most` requests of all coins together.
-    pub(super) fn new(most: usize) -> Self {
-        Self(Mutex::new(State { coins: HashMap::new(), total: 0, most, looked: 0 }))
+    /// Room for `most` requests of all coins together, and for so many of one.
+    pub(super) fn new(most: usize, of_a_coin: usize) -> Self {
+        Self(Mutex::new(State { coins: HashMap::new(), total: 0, most, of_a_coin, looked: 0 }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -136,18 +162,17 @@ impl Replays {
     pub(super) fn note(&self, coin: Coin, nonce: &[u8; 16], names: &Names, now: u64) -> Seen {
         let mut state = self.state();
         let crowded = |state: &State| {
-            state.total >= state.most || state.coins.get(&coin).is_some_and(|asked| asked.order.len() >= PER_COIN)
+            state.total >= state.most
+                || state.coins.get(&coin).is_some_and(|asked| asked.entries.len() >= state.of_a_coin)
         };
         if crowded(&state) {
             state.forget(coin, now);
         }
         let full = crowded(&state);
         let asked = state.coins.entry(coin).or_default();
-        let known = asked.bodies.get(&names.body).unwrap_or(nonce);
-        let entry = asked.by_nonce.get(nonce).or_else(|| asked.by_nonce.get(known));
-        if let Some(entry) = entry {
+        if let Some(entry) = asked.by_nonce(nonce).or_else(|| asked.by_body(&names.body)) {
             return match &entry.answer {
-                _ if entry.request != names.request => Seen::OtherwiseUsed,
+                _ if entry.names.request != names.request => Seen::OtherwiseUsed,
                 Some(answer) => Seen::Answered(Arc::clone(answer)),
                 None => Seen::Unanswered,
             };
@@ -155,10 +180,7 @@ impl Replays {
         if full {
             return Seen::Full;
         }
-        let Names { request, body } = *names;
-        asked.by_nonce.insert(*nonce, Entry { request, body, answer: None });
-        asked.bodies.insert(body, *nonce);
-        asked.order.push_back((*nonce, now));
+        asked.insert(Entry { nonce: *nonce, names: *names, at: now, answer: None });
         state.total += 1;
         Seen::Never
     }
@@ -166,7 +188,9 @@ impl Replays {
     /// What the request that was noted was answered with.
     pub(super) fn answered(&self, coin: Coin, nonce: &[u8; 16], answer: &[u8]) {
         let mut state = self.state();
-        if let Some(entry) = state.coins.get_mut(&coin).and_then(|asked| asked.by_nonce.get_mut(nonce)) {
+        let Some(asked) = state.coins.get_mut(&coin) else { return };
+        let place = asked.by_nonce.get(nonce).map(|number| asked.place(*number));
+        if let Some(entry) = place.and_then(|place| asked.entries.get_mut(place)) {
             entry.answer = Some(answer.into());
         }
     }
@@ -184,25 +208,24 @@ mod tests {
 
     #[test]
     fn rkx_2_what_comes_again_is_answered_again_and_a_nonce_is_used_once() {
-        let replays = Replays::new(REMEMBERED);
+        let replays = Replays::new(REMEMBERED, 1_024);
         let (ada, bob) = ("01.7".parse().unwrap(), "01.8".parse().unwrap());
         let note = |coin, nonce: u8, request: u8, now| {
-            replays.note(coin, &[nonce; 16], &Names { request: [request; 32], body: [request; 32] }, now)
+            replays.note(coin, &[nonce; 16], &Names { request: [request; 16], body: [request; 16] }, now)
         };
         assert_eq!(note(ada, 1, 1, 0), Seen::Never);
         assert_eq!(note(ada, 1, 1, 1), Seen::Unanswered);
         replays.answered(ada, &[1; 16], b"yes");
         assert_eq!(note(ada, 1, 1, 2), Seen::Answered(b"yes".as_slice().into()));
         assert_eq!(note(ada, 1, 2, 3), Seen::OtherwiseUsed);
-        let same_body = Names { request: [9; 32], body: [1; 32] };
+        let same_body = Names { request: [9; 16], body: [1; 16] };
         assert_eq!(replays.note(ada, &[2; 16], &same_body, 3), Seen::OtherwiseUsed, "a body under another header");
         assert_eq!(note(bob, 1, 2, 3), Seen::Never);
         // Nothing is forgotten for somebody else's sake.
-        for n in 1..PER_COIN as u64 {
+        for n in 1..1_024_u64 {
             let mut nonce = [7; 16];
             nonce[..8].copy_from_slice(&n.to_be_bytes());
-            let name = digest::sha256(&[&nonce]);
-            assert_eq!(replays.note(ada, &nonce, &Names { request: name, body: name }, 4), Seen::Never);
+            assert_eq!(replays.note(ada, &nonce, &Names::of(&nonce, &nonce), 4), Seen::Never);
         }
         assert_eq!(note(ada, 3, 3, 4), Seen::Full);
         assert_eq!(note(ada, 1, 1, 4), Seen::Answered(b"yes".as_slice().into()));

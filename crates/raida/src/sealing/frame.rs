@@ -37,12 +37,27 @@ pub enum FrameKey {
     /// Type 0.
     None,
     /// Types 1 and 2.
-    Coin(Authenticity),
+    Coin(Untagged),
     /// Types 4 and 5.
     Hash(Zeroizing<[u8; 32]>),
 }
 
+/// A coin's key where nothing is tagged, which nobody else can make one of (rule RKX-6).
+pub struct Untagged(Authenticity);
+
+impl core::fmt::Debug for Untagged {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Untagged")
+    }
+}
+
 impl FrameKey {
+    /// Of types 1 and 2: bits of what is sealed with it can be turned on the way.
+    #[cfg(any(feature = "node", feature = "legacy", test))]
+    pub(crate) const fn untagged(coin: Authenticity) -> Self {
+        Self::Coin(Untagged(coin))
+    }
+
     /// Of type 4: SHA-256 of a coin's key.
     #[must_use]
     pub fn of_one(coin: &Authenticity) -> Self {
@@ -58,7 +73,7 @@ impl FrameKey {
     /// What the header of a reply has to say to a challenge.
     fn hash(&self, challenge: &[u8; CHALLENGE]) -> [u8; CHALLENGE] {
         match self {
-            Self::Coin(key) => xor(challenge, key),
+            Self::Coin(Untagged(key)) => xor(challenge, key),
             Self::None | Self::Hash(_) => *challenge,
         }
     }
@@ -131,6 +146,21 @@ pub fn body<'b>(header: &RequestHeader, encryption: Encryption, bytes: &'b mut [
     if *trailer == TRAILER { Ok(text) } else { Err(Status::Trailer) }
 }
 
+/// Whether a request of type 4 or 5 has a tag of its key. `bytes` is what came behind the header, and stays as it is.
+#[must_use]
+pub fn has_its_tag(header: &RequestHeader, key: &FrameKey, bytes: &[u8]) -> bool {
+    let text = bytes.get(..usize::from(header.body)).and_then(|body| body.split_last_chunk::<{ TRAILER.len() }>());
+    let tagged = text.and_then(|(text, _)| text.split_last_chunk::<TAG>());
+    match (key, tagged) {
+        (FrameKey::Hash(key), Some((sealed, tag))) => holds_tag(key, sealed, tag),
+        _ => false,
+    }
+}
+
+fn holds_tag(key: &[u8; 32], sealed: &[u8], tag: &[u8; TAG]) -> bool {
+    digest::hmac_sha256(key, &[sealed]).ct_eq(tag).into()
+}
+
 /// Decrypts and checks in place what [`body`] gave.
 ///
 /// # Errors
@@ -141,7 +171,7 @@ pub fn open(header: &RequestHeader, key: &FrameKey, text: &mut [u8]) -> Result<O
     }
     if let FrameKey::Hash(key) = key {
         let (sealed, tag) = text.split_last_chunk_mut::<TAG>().ok_or(Status::Length)?;
-        if !bool::from(digest::hmac_sha256(key.as_slice(), &[sealed]).ct_eq(tag)) {
+        if !holds_tag(key, sealed, tag) {
             return Err(Status::Tag.into());
         }
         Keystream::of_hash(key, &header.iv()).apply(sealed);
@@ -150,7 +180,7 @@ pub fn open(header: &RequestHeader, key: &FrameKey, text: &mut [u8]) -> Result<O
     if text.len() < CHALLENGE {
         return Err(Status::Length.into());
     }
-    if let FrameKey::Coin(key) = key {
+    if let FrameKey::Coin(Untagged(key)) = key {
         Keystream::of_coin(key, &header.iv()).apply(text);
     }
     let challenge = *text.first_chunk().ok_or(Status::Length)?;
@@ -185,7 +215,7 @@ pub fn seal_request(
     let mut tag = None;
     match key {
         FrameKey::None => {}
-        FrameKey::Coin(key) => Keystream::of_coin(key, &header.iv()).apply(text),
+        FrameKey::Coin(Untagged(key)) => Keystream::of_coin(key, &header.iv()).apply(text),
         FrameKey::Hash(key) => {
             Keystream::of_hash(key, &header.iv()).apply(text);
             tag = Some(digest::hmac_sha256(key.as_slice(), &[text]));
@@ -256,7 +286,7 @@ pub fn seal_reply(request: &RequestHeader, key: &FrameKey, reply: &Reply, payloa
     let mut tag = None;
     match key {
         FrameKey::None => {}
-        FrameKey::Coin(key) => {
+        FrameKey::Coin(Untagged(key)) => {
             let mut stream = Keystream::of_coin(key, &request.iv());
             if reply.stream == ReplyStream::Continue {
                 stream.seek(blocks_of(request.body));
@@ -342,7 +372,7 @@ pub fn open_reply(
     }
     let mut payload = Zeroizing::new(sealed.to_vec());
     match (key, header.own) {
-        (FrameKey::Coin(key), _) => {
+        (FrameKey::Coin(Untagged(key)), _) => {
             let mut keystream = Keystream::of_coin(key, &request.iv());
             if stream == ReplyStream::Continue {
                 keystream.seek(blocks_of(request.body));

@@ -12,7 +12,7 @@
 //! What Undertone keeps secret does not rest on them alone: a quorum secret is mixed into keys that were agreed otherwise, never used by
 //! itself (rule RKX-5). Types 4 and 5 add an HMAC, which `frame` checks before anything is decrypted.
 
-use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher, StreamCipherSeek};
+use aes::cipher::{BlockCipherDecrypt, KeyInit, KeyIvInit, StreamCipher, StreamCipherSeek};
 use aes::{Aes128, Aes256};
 use ctr::Ctr128BE;
 
@@ -56,7 +56,10 @@ impl Keystream {
 }
 
 /// One block of AES-128: the whole of a strict ticket.
+#[cfg(any(feature = "node", feature = "legacy", test))]
 pub(super) fn encrypt_block(key: &Authenticity, block: &mut [u8; 16]) {
+    use aes::cipher::BlockCipherEncrypt;
+
     Aes128::new(key.expose().into()).encrypt_block(block.into());
 }
 

@@ -17,7 +17,7 @@
 use undertone_keys::digest;
 use zeroize::Zeroizing;
 
-use super::legacy_crypto::{self, Keystream, xor};
+use super::legacy_crypto::{self, Keystream};
 use crate::coin::{Authenticity, Coin, Named};
 use crate::labels;
 
@@ -38,8 +38,16 @@ fn block_key(under: &Authenticity, iv: &[u8; 16]) -> Authenticity {
 }
 
 /// Makes a ticket about `coin`, with the two bytes that were drawn for it.
+#[cfg(any(feature = "node", feature = "legacy", test))]
 #[must_use]
-pub fn seal(form: Form, half: &[u8; 8], coin: Coin, under: &Authenticity, iv: &[u8; 16], drawn: [u8; 2]) -> [u8; 16] {
+pub(crate) fn seal(
+    form: Form,
+    half: &[u8; 8],
+    coin: Coin,
+    under: &Authenticity,
+    iv: &[u8; 16],
+    drawn: [u8; 2],
+) -> [u8; 16] {
     let mut ticket = [END; 16];
     let name = coin.named().to_bytes();
     ticket.iter_mut().zip(half.iter().chain(&name).chain(&drawn)).for_each(|(to, from)| *to = *from);
@@ -71,7 +79,8 @@ pub fn open(
 }
 
 /// The seed's wrapping of 16 bytes, its own inverse. It gives the recipient's key to whoever learns what was wrapped.
+#[cfg(any(feature = "node", feature = "legacy", test))]
 #[must_use]
-pub fn wrap(key: &[u8; 16], recipient: &Authenticity) -> [u8; 16] {
-    xor(key, recipient)
+pub(crate) fn wrap(key: &[u8; 16], recipient: &Authenticity) -> [u8; 16] {
+    legacy_crypto::xor(key, recipient)
 }

@@ -12,6 +12,7 @@ use undertone_raida::coin_file::CoinFile;
 use undertone_raida::command::Command;
 use undertone_raida::frame::{self, Answer, FrameKey, ReplyStream};
 use undertone_raida::header::{Encryption, NodeName, RequestHeader};
+use undertone_raida::legacy;
 use undertone_raida::node::coins::{Blank, CoinOptions, Coins, Disk, Record};
 use undertone_raida::node::{Asked, KeyOptions, Keys, Node, NodeOptions, OwnCoins, Profile};
 use undertone_raida::status::Status;
@@ -54,6 +55,8 @@ pub(crate) struct House {
     rng: SeededRng,
     nonces: u8,
     pub(crate) now: u64,
+    /// When requests come, for budgets: it stands still, however slow the machine.
+    received: Instant,
 }
 
 impl Drop for House {
@@ -70,10 +73,16 @@ impl House {
 
     /// The same, whose keys are perhaps fetched once.
     pub(crate) fn with(raida: u8, profile: Profile, one_shot: bool) -> Self {
+        Self::over(raida, profile, one_shot, |_| ())
+    }
+
+    /// The same over a folder that somebody has been in.
+    pub(crate) fn over(raida: u8, profile: Profile, one_shot: bool, before: impl FnOnce(&Path)) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let made = MADE.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("undertone-raida-node-{}-{made}", std::process::id()));
         std::fs::create_dir_all(folder.join("coins")).unwrap();
+        before(&folder);
         let mut rng = SeededRng::new(u64::from(made));
         let strict = profile.is_strict();
         let blank = if strict { Blank::Drawn } else { Blank::Original };
@@ -98,6 +107,7 @@ impl House {
             rng,
             nonces: 0,
             now: NOW,
+            received: Instant::now(),
         }
     }
 
@@ -135,7 +145,7 @@ impl House {
 
     pub(crate) fn ask_from(&mut self, bytes: &[u8], from: SocketAddr, datagram: bool) -> Option<Vec<u8>> {
         let mut bytes = bytes.to_vec();
-        let asked = Asked { bytes: &mut bytes, from, datagram, received: Instant::now(), now: self.now };
+        let asked = Asked { bytes: &mut bytes, from, datagram, received: self.received, now: self.now };
         let mut out = Vec::new();
         self.node.answer(asked, &mut self.rng, &mut out).then_some(out)
     }
@@ -216,7 +226,7 @@ impl By {
     pub(crate) fn key(&self) -> FrameKey {
         match self {
             Self::Nobody => FrameKey::None,
-            Self::Coin(_, key) | Self::Locker(key) => FrameKey::Coin(Authenticity::from_bytes(key.expose())),
+            Self::Coin(_, key) | Self::Locker(key) => legacy::untagged(Authenticity::from_bytes(key.expose())),
             Self::Tagged(_, key) => FrameKey::of_one(key),
             Self::Two(_, first, _, second) => FrameKey::of_two(first, second),
         }

@@ -6,7 +6,7 @@ use undertone_raida::command::{Command, KeyId, PostKey, StoredKey};
 use undertone_raida::frame::{self, FrameKey, ReplyStream};
 use undertone_raida::node::Profile;
 use undertone_raida::status::Status;
-use undertone_raida::ticket;
+use undertone_raida::{legacy, ticket};
 
 use crate::house::{By, COMPAT, House, coin, hex};
 
@@ -75,7 +75,7 @@ fn rkx_1_reference_vectors_of_echoes() {
     let mut header = undertone_raida::header::RequestHeader::read(&under_a_key).unwrap().0;
     header.body = 0;
     let challenge = hex(CHALLENGE).as_slice().try_into().unwrap();
-    assert_eq!(frame::seal_request(header, &FrameKey::Coin(key()), &challenge, &[]).unwrap(), under_a_key);
+    assert_eq!(frame::seal_request(header, &legacy::untagged(key()), &challenge, &[]).unwrap(), under_a_key);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn rkx_1_reference_vectors_of_the_replys_keystream() {
         let header = undertone_raida::header::RequestHeader::read(&header(43, 1, 0)).unwrap().0;
         let challenge = hex(CHALLENGE).as_slice().try_into().unwrap();
         let payload = [id.as_slice(), &[0; 21]].concat();
-        let get = frame::seal_request(header, &FrameKey::Coin(key()), &challenge, &payload).unwrap();
+        let get = frame::seal_request(header, &legacy::untagged(key()), &challenge, &payload).unwrap();
         let reply = house.ask(&get).unwrap();
         assert_eq!(reply[16..32], hex("66699cf6b9e546409c1fbefd4b27a817"));
         assert_eq!(reply[32..], hex(&format!("{seen}3e3e")), "{stream:?}");
@@ -142,13 +142,13 @@ fn rkx_1_reference_vectors_of_the_replys_keystream() {
 #[test]
 fn rkx_1_reference_vectors_of_tickets() {
     let half = hex("be4cdfae29887c11").as_slice().try_into().unwrap();
-    let ticket = |iv: &[u8; 16]| ticket::seal(ticket::Form::Compat, &half, coin("01.5123"), &key(), iv, [0xab, 0xcd]);
+    let ticket = |iv: &[u8; 16]| legacy::ticket(ticket::Form::Compat, &half, coin("01.5123"), &key(), iv, [0xab, 0xcd]);
     assert_eq!(ticket(&[0; 16]).as_slice(), hex("0414e1a21dc70194c84c4ce611ce7e9b"));
     let nonce = hex("a1b2c3d4e5f612340000000000000000").as_slice().try_into().unwrap();
     assert_eq!(ticket(&nonce).as_slice(), hex("84124e6d864550d891e9e9cad12531c3"));
     // The seed's wrapping.
     let wrapped: [u8; 16] = hex("404142434445464748494a4b4c4d4e4f").as_slice().try_into().unwrap();
-    assert_eq!(ticket::wrap(&wrapped, &key()).as_slice(), hex("2629dcb6f9a50600dc5ffebd951a2f3d"));
+    assert_eq!(legacy::wrap(&wrapped, &key()).as_slice(), hex("2629dcb6f9a50600dc5ffebd951a2f3d"));
 
     let mut house = house(COMPAT);
     let ask = [header(44, 0, 31), hex(CHALLENGE), hex("0100001403 be4cdfae29887c11 3e3e")].concat();

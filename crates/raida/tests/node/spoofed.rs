@@ -70,6 +70,22 @@ fn rkx_2_a_datagram_in_somebody_elses_name_brings_them_less_than_twice_what_it_t
     assert!(most > 1.5 && most < 2.0, "{most}: the key was fetched in the clear");
 }
 
+/// In the compatible profile there is no end to it, and what is refused is answered too.
+#[test]
+fn strict_and_compat_datagrams_in_somebody_elses_name() {
+    for (profile, all) in [(Profile::Strict, false), (crate::house::COMPAT, true)] {
+        let mut house = House::new(14, profile);
+        let good = sealed(&mut house, Command::Echo, &By::Nobody, &[]);
+        let mut bad = good.clone();
+        bad[0] = 9;
+        let mut answered =
+            |bytes: &[u8]| (0..1_100).filter(|_| house.ask_from(bytes, victim(), true).is_some()).count();
+        assert_eq!(answered(&bad), if all { 1_100 } else { 0 }, "{profile:?}");
+        // Those that were answered with silence have used up what is left.
+        assert_eq!(answered(&good), if all { 1_100 } else { 0 }, "{profile:?}");
+    }
+}
+
 /// What a listener has said travels in the open. Somebody who hears it and says it again from elsewhere moves nothing.
 #[test]
 fn rkx_2_an_endpoint_is_not_moved_by_what_was_heard() {

@@ -1,11 +1,11 @@
 //! Bad input: exactly which status, and nothing lost.
 
 use undertone_raida::coin::Coin;
-use undertone_raida::command::{Command, DecryptKey, EncryptKey, MOST_ITEMS, TicketItem};
+use undertone_raida::command::{Command, DecryptKey, EncryptKey, KeyId, MOST_ITEMS, PostKey, TicketItem};
 use undertone_raida::header::Encryption;
 use undertone_raida::node::Profile;
 use undertone_raida::status::Status;
-use undertone_raida::{frame, ticket};
+use undertone_raida::{frame, legacy, ticket};
 
 use crate::house::{By, COMPAT, House, coin, hex, key_of, nonce};
 
@@ -212,7 +212,7 @@ fn rkx_1_a_store_that_fails_is_an_internal_error() {
             let form = if profile.is_strict() { ticket::Form::Strict } else { ticket::Form::Compat };
             let item = |name: Coin, split: u8| {
                 let (helper, half) = (5 + split, [split + 1; 8]);
-                let ticket = ticket::seal(form, &half, name, &key_of(helper, own), &iv, [0; 2]);
+                let ticket = legacy::ticket(form, &half, name, &key_of(helper, own), &iv, [0; 2]);
                 TicketItem { split, helper, coin: name.named(), ticket }
             };
             let items: Vec<_> = coins.iter().flat_map(|name| [item(*name, 0), item(*name, 1)]).collect();
@@ -314,13 +314,51 @@ fn rkx_1_items_are_answered_one_by_one() {
     let mut strict = house(Profile::Strict);
     strict.own(coin("01.5123"), |raida| key_of(raida, coin("01.5123")));
     let by = By::owner(14, "01.7");
-    assert_eq!(strict.call(Command::DecryptKey, &by, &payload(65)).status, Ok(Status::TooMany));
+    for too_many in [65, MOST_ITEMS] {
+        assert_eq!(strict.call(Command::DecryptKey, &by, &payload(too_many)).status, Ok(Status::TooMany));
+    }
     assert_eq!(strict.call(Command::DecryptKey, &by, &payload(64)).payload.to_vec(), vec![0; 64]);
     // Files of wallets, of other coins, and none at all.
-    for (name, bytes) in [("01.7", vec![0; 439]), ("01.8", vec![0; 440]), ("01.9", vec![0; 441])] {
-        std::fs::write(strict.folder().join(format!("coins/{name}.bin")), bytes).unwrap();
+    for (name, length) in [("01.7", Some(439)), ("01.8", Some(440)), ("01.9", Some(441)), ("01.10", None)] {
+        if let Some(length) = length {
+            std::fs::write(strict.folder().join(format!("coins/{name}.bin")), vec![0; length]).unwrap();
+        }
         let payload = [coin(name).named().to_bytes().as_slice(), &item].concat();
         assert_eq!(strict.call(Command::DecryptKey, &by, &payload).status, Ok(Status::CoinFile), "{name}");
+    }
+}
+
+/// What lies in the folder under a key's name and is none is no key, and nothing of it is given away or written to.
+#[test]
+fn rkx_1_foreign_files_among_the_keys() {
+    const SECRET: &[u8] = b"\0\0\0\0\0somebody's";
+    let name = |id: u8| format!("Keys/{}", format!("{id:02x}").repeat(16));
+    let foreign = |folder: &std::path::Path| {
+        std::fs::create_dir_all(folder.join(name(1))).unwrap();
+        std::fs::write(folder.join("secret"), SECRET).unwrap();
+        std::os::unix::fs::symlink(folder.join("secret"), folder.join(name(2))).unwrap();
+        std::fs::write(folder.join(name(3)), [0; 200]).unwrap();
+        std::fs::write(folder.join(name(4)), [0; 3]).unwrap();
+        std::fs::write(folder.join("Keys/notes"), b"mine").unwrap();
+    };
+    // In strict they are nobody's, and so not whose owner asks; in compat a key takes any place but a folder's.
+    let taken = [Status::Files, Status::Success, Status::Success, Status::Success];
+    for (profile, expected) in [(Profile::Strict, [Status::Exists; 4]), (COMPAT, taken)] {
+        let mut house = House::over(14, profile, false, foreign);
+        house.issue(coin("01.7"), &key_of(14, coin("01.7")));
+        let (by, folder) = (By::owner(14, "01.7"), house.folder().to_owned());
+        for id in 1..5 {
+            let get = [vec![id; 16], vec![0; 21]].concat();
+            assert_eq!(house.call(Command::GetKey, &by, &get).status, Ok(Status::Files), "{profile:?} {id}");
+        }
+        for (id, expected) in (1..5).zip(expected) {
+            let post = PostKey { id: KeyId([id; 16]), receiver: [0; 16], coin: Default::default(), key: b"new" };
+            let answer = house.call(Command::PostKey, &by, &post.write(0, [0; 128]).unwrap());
+            assert_eq!(answer.status, Ok(expected), "{profile:?} {id}");
+        }
+        assert!(folder.join(name(1)).is_dir());
+        assert_eq!(std::fs::read(folder.join("secret")).unwrap(), SECRET);
+        assert_eq!(std::fs::read(folder.join("Keys/notes")).unwrap(), b"mine");
     }
 }
 
@@ -342,7 +380,11 @@ fn rkx_1_a_folder_that_is_read_only_loses_nothing() {
     let blocked = keys.join(format!("{}.new", "01".repeat(16)));
     std::fs::create_dir(&blocked).unwrap();
     std::fs::set_permissions(&blocked, std::fs::Permissions::from_mode(0o500)).unwrap();
+    let owner = || std::fs::read(keys.join(format!("{}.owner", "01".repeat(16)))).unwrap();
+    let before = owner();
+    house.now += 100;
     assert_eq!(house.call(Command::PostKey, &by, &payload(2)).status, Ok(Status::Files));
+    assert_eq!(owner(), before);
     let get = [vec![1; 16], vec![0; 21]].concat();
     let answer = house.call(Command::GetKey, &by, &get);
     assert_eq!((answer.status, answer.payload[5..].to_vec()), (Ok(Status::Success), vec![1; 8]));

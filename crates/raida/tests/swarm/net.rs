@@ -11,6 +11,7 @@ use undertone_raida::coin::{Authenticity, Coin, Named};
 use undertone_raida::command::Command;
 use undertone_raida::frame::{self, FrameKey};
 use undertone_raida::header::{Encryption, RequestHeader, header_length};
+use undertone_raida::legacy;
 use undertone_raida::node::Profile;
 use undertone_raida::status::Status;
 use undertone_raida::swarm::{Swarm, SwarmName, SwarmNode};
@@ -225,7 +226,7 @@ fn keys(raida: u8, header: &RequestHeader) -> FrameKey {
     let key = |named: Named| key_of(raida, named.coin().unwrap());
     match header.encryption.unwrap() {
         Encryption::Tagged(named) => FrameKey::of_one(&key(named)),
-        Encryption::Coin(named) => FrameKey::Coin(Authenticity::from_bytes(key(named).expose())),
+        Encryption::Coin(named) => legacy::untagged(Authenticity::from_bytes(key(named).expose())),
         _ => FrameKey::None,
     }
 }

@@ -52,7 +52,7 @@ pub struct RaidaConfig {
     pub patience: NonZeroU64,
     /// Threads that read datagrams.
     pub readers: NonZeroUsize,
-    /// Threads that wait for the disk.
+    /// Threads that wait for what the disk reads, and as many for what it writes.
     pub workers: NonZeroUsize,
     /// What bounds the posted keys.
     pub keys: RaidaKeys,

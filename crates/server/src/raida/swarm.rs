@@ -18,7 +18,7 @@ use rand_core::UnwrapErr;
 use undertone_raida::coin::{Authenticity, Coin};
 use undertone_raida::coin_file::{CoinFile, NODES};
 use undertone_raida::month;
-use undertone_raida::node::coins::{Coins, Record};
+use undertone_raida::node::coins::{Coins, Progress, Record};
 use undertone_raida::node::serve::Serving;
 use undertone_raida::swarm::{Swarm, SwarmName, SwarmNode};
 use undertone_raida::wallet::{Origin, Wallet};
@@ -60,11 +60,12 @@ pub struct SwarmServing {
 }
 
 impl SwarmServing {
-    /// Starts every node; issues the nodes' own coins and the wallets that are not there yet.
+    /// Starts every node; issues the nodes' own coins and the wallets that are not there yet. `progress` is told of each node whose coins
+    /// are read in.
     ///
     /// # Errors
     /// [`RaidaError`].
-    pub fn start(config: &SwarmConfig) -> Result<Self, RaidaError> {
+    pub fn start(config: &SwarmConfig, progress: impl Fn(Progress)) -> Result<Self, RaidaError> {
         if !(2..=NODES).contains(&usize::from(config.nodes)) {
             return Err(RaidaError::Config("a swarm has 2 to 25 nodes"));
         }
@@ -89,6 +90,7 @@ impl SwarmServing {
         for node in &configs {
             private_folder(&node.data)?;
             stores.push(open(node, |_| ())?.0);
+            progress(Progress { done: stores.len(), of: configs.len() });
         }
         let name = match known {
             Some(name) => name,

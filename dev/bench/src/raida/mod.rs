@@ -21,7 +21,7 @@ use undertone_raida::command::{Command, DecryptKey, EncryptKey, GetKey, KeyId, P
 use undertone_raida::header::Encryption;
 use undertone_raida::node::coins::{Blank, CoinOptions, Coins, Disk, Page, PageNumber, Record};
 use undertone_raida::status::Status;
-use undertone_raida::ticket;
+use undertone_raida::{legacy, ticket};
 
 use self::load::{Ask, Order, ask, by_tcp, pace};
 pub(crate) use self::node::{Behaves, bare, serve};
@@ -138,7 +138,7 @@ impl Commands {
         };
         let decrypt = |page| {
             let healed = coin(page, 1);
-            let sealed = ticket::seal(ticket::Form::Compat, &[3; 8], healed, &key(), &[0; 16], [0; 2]);
+            let sealed = legacy::ticket(ticket::Form::Compat, &[3; 8], healed, &key(), &[0; 16], [0; 2]);
             let item = TicketItem { split: 0, helper: HELPER, coin: healed.named(), ticket: sealed };
             plain(Command::DecryptKey, &DecryptKey::write(own.named(), &[item]), Status::Success)
         };

@@ -4,6 +4,7 @@ use undertone_raida::coin_file::CoinFile;
 use undertone_raida::command::{self, Command, DecryptKey, EncryptKey, GetKey, KeyId, PostKey, TicketItem};
 use undertone_raida::frame::{self, FrameKey, ReplyStream};
 use undertone_raida::header::Encryption;
+use undertone_raida::legacy;
 
 use super::{COIN_ID, RAIDA, coin, header, key};
 
@@ -40,7 +41,7 @@ pub(crate) fn good() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         good.push(("raida_node", name, sealed(&FrameKey::None, Encryption::None)));
         good.push(("raida_node", tagged, sealed(&FrameKey::of_one(&key()), Encryption::Tagged(coin().named()))));
         if command == Command::GetKey {
-            good.push(("raida_node", "get_key_1", sealed(&FrameKey::Coin(key()), Encryption::Coin(coin().named()))));
+            good.push(("raida_node", "get_key_1", sealed(&legacy::untagged(key()), Encryption::Coin(coin().named()))));
             let two = Encryption::TaggedByTwo(coin().named(), coin().named());
             good.push(("raida_node", "get_key_5", sealed(&FrameKey::of_two(&key(), &key()), two)));
         }
@@ -55,7 +56,7 @@ pub(crate) fn good() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         nonce: [0; 24],
     };
     let mut out = Vec::new();
-    frame::seal_reply(&asked, &FrameKey::Coin(key()), &reply, b"12345a key", &mut out);
+    frame::seal_reply(&asked, &legacy::untagged(key()), &reply, b"12345a key", &mut out);
     good.push(("raida_reply", "get_key", out));
     // Beside a posted key: who posted it, and till when it is good.
     let owner = [&[1][..], &coin().named().to_bytes(), &1_795_737_700_u64.to_be_bytes()].concat();

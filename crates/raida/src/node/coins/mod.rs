@@ -119,6 +119,8 @@ struct Active {
     unsynced: Vec<Arc<File>>,
     /// Changed since the last time that pages were written back, and so held.
     dirty: BTreeMap<PageNumber, Arc<Cell>>,
+    /// How many are being written back, and held as well.
+    leaving: usize,
     buffer: Vec<u8>,
 }
 
@@ -198,6 +200,7 @@ impl Coins {
             broken: false,
             unsynced: Vec::new(),
             dirty: BTreeMap::new(),
+            leaving: 0,
             buffer: Vec::new(),
         };
         let coins = Self {
@@ -247,12 +250,14 @@ impl Coins {
         cell
     }
 
-    /// Whether a coin's page is in memory, so that looking at it does not wait for the disk.
+    /// A coin's record, if its page is in memory and nobody has it in hand: so this does not wait, for the disk least of all.
     #[must_use]
-    pub fn is_resident(&self, coin: Coin) -> bool {
-        let cell = locked(&self.cache).peek(&PageNumber::of(coin).0).map(Arc::clone);
+    pub fn peek(&self, coin: Coin) -> Option<Record> {
+        let (number, place) = PageNumber::of(coin);
+        let cell = locked(&self.cache).peek(&number).map(Arc::clone)?;
         // Who reads it in has it locked.
-        cell.is_some_and(|cell| cell.page.try_lock().is_ok_and(|page| page.is_some()))
+        let page = cell.page.try_lock().ok()?;
+        page.as_ref()?.record(place)
     }
 
     fn with_page<T>(
@@ -348,11 +353,17 @@ impl Coins {
 
     /// Changed pages cannot leave: where they fill the cache they are written back before another is changed.
     fn make_room(&self, number: PageNumber) -> Result<(), StoreError> {
-        let full = {
+        let full = || {
             let active = locked(&self.active);
-            active.dirty.len() >= self.options.pages.get() && !active.dirty.contains_key(&number)
+            active.dirty.len() + active.leaving >= self.options.pages.get() && !active.dirty.contains_key(&number)
         };
-        if full { self.flush() } else { Ok(()) }
+        // Once for pages that were on their way already, once for those that were changed since; what others change meanwhile is theirs.
+        for _ in 0..2 {
+            if full() {
+                self.flush()?;
+            }
+        }
+        Ok(())
     }
 
     /// Where they fill half of it, it is time to.

@@ -50,8 +50,10 @@ impl Coins {
         if let Some(Generation { number, dirty, .. }) = writing.generation.take() {
             self.counters.written.fetch_add(dirty.len() as u64, Ordering::Relaxed);
             writing.stale.extend([Log { number, images: false }, Log { number, images: true }]);
+            let mut active = locked(&self.active);
             // What these had is in the pages, which are synced.
-            locked(&self.active).unsynced.clear();
+            active.unsynced.clear();
+            active.leaving = 0;
         }
         self.tidy(&mut writing)
     }
@@ -70,7 +72,9 @@ impl Coins {
         let former = std::mem::replace(&mut active.file, next);
         active.unsynced.push(former);
         (active.number, active.length, active.broken) = (number + 1, 0, false);
-        Ok(Generation { number, dirty: std::mem::take(&mut active.dirty), copied: false })
+        let dirty = std::mem::take(&mut active.dirty);
+        active.leaving = dirty.len();
+        Ok(Generation { number, dirty, copied: false })
     }
 
     /// Removes what is in the pages, oldest first: a later file is never gone while an earlier one would be read without it.

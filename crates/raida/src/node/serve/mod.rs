@@ -1,8 +1,9 @@
 //! A node's threads and sockets: one port for UDP and TCP.
 //!
 //! Datagrams are answered by the thread that reads them where memory is enough for it. What waits for the disk goes to other threads,
-//! behind a queue of bounded length, so that nobody's cold page holds up somebody else's echo; when the queue is full, a datagram is dropped,
-//! and UDP's sender asks again.
+//! behind a queue of bounded length, so that nobody's cold page holds up somebody else's echo. What is read and what is written and synced
+//! have threads and a queue each, so that nobody's ticket waits behind somebody else's sync. When a queue is full, a datagram is dropped, and
+//! UDP's sender asks again.
 
 mod tcp;
 mod udp;
@@ -23,7 +24,7 @@ use super::coins::StoreError;
 pub struct ListenOptions {
     /// Threads that read datagrams.
     pub readers: usize,
-    /// Threads that wait for the disk.
+    /// Threads that wait for what the disk reads, and as many for what it writes.
     pub workers: usize,
     /// Connections at once.
     pub connections: usize,
@@ -50,7 +51,7 @@ impl Default for ListenOptions {
 
 /// How often a thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
-/// Datagrams that wait for the disk.
+/// Datagrams that wait for what the disk reads, and as many for what it writes.
 const QUEUE: usize = 1_024;
 
 /// What was served.
@@ -58,7 +59,7 @@ const QUEUE: usize = 1_024;
 pub struct Served {
     /// Datagrams that were answered.
     pub datagrams: AtomicU64,
-    /// Datagrams that found the queue full.
+    /// Datagrams that found a queue full.
     pub dropped: AtomicU64,
     /// Connections that were answered.
     pub connections: AtomicU64,
@@ -97,19 +98,23 @@ impl Serving {
             threads: Vec::new(),
             address,
         };
-        let (queue, work) = mpsc::sync_channel(QUEUE);
-        let work = Arc::new(std::sync::Mutex::new(work));
-        for number in 0..options.workers.max(1) {
-            let worker = udp::Worker::new(&node, &served, socket.try_clone()?, &work);
-            serving.spawn(format!("raida-work-{number}"), move || worker.run())?;
+        let (read, reads) = mpsc::sync_channel(QUEUE);
+        let (sync, syncs) = mpsc::sync_channel(QUEUE);
+        for (name, work, goes_on) in [("read", reads, Some(sync.clone())), ("sync", syncs, None)] {
+            let work = Arc::new(std::sync::Mutex::new(work));
+            for number in 0..options.workers.max(1) {
+                let worker = udp::Worker::new(&node, &served, socket.try_clone()?, &work, goes_on.clone());
+                serving.spawn(format!("raida-{name}-{number}"), move || worker.run())?;
+            }
         }
+        let queues = udp::Queues { read, sync };
         for number in 0..options.readers.max(1) {
             let socket = socket.try_clone()?;
             socket.set_read_timeout(Some(LOOK))?;
-            let reader = udp::Reader::new(&node, &served, &stop, socket, queue.clone());
+            let reader = udp::Reader::new(&node, &served, &stop, socket, queues.clone());
             serving.spawn(format!("raida-udp-{number}"), move || reader.run())?;
         }
-        drop(queue);
+        drop(queues);
         let connections = tcp::Connections::new(&node, &served, &stop, (listener, socket.try_clone()?), options)?;
         serving.spawn("raida-tcp".to_owned(), move || connections.run())?;
         serving.spawn("raida-pages".to_owned(), move || {

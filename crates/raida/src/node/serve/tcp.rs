@@ -21,7 +21,9 @@ use crate::node::{Asked, Node};
 
 /// Bytes behind a request that are read and thrown away.
 const LEFT_OVER: usize = 128 << 10;
-/// For how long.
+/// Bytes of a body that room is made for at once.
+const PIECE: usize = 4 << 10;
+/// For how long what is left over is read.
 const DRAIN: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -168,8 +170,13 @@ fn serve(
     bytes.resize(header, 0);
     read(&mut stream, bytes.get_mut(ENCRYPTION_AT + 1..).unwrap_or_default(), end)?;
     if let Some((read_header, _)) = RequestHeader::read(&bytes) {
-        bytes.resize(header + usize::from(read_header.body), 0);
-        read(&mut stream, bytes.get_mut(header..).unwrap_or_default(), end)?;
+        let whole = header + usize::from(read_header.body);
+        // No more is held for a body than has come of it, and a piece.
+        while bytes.len() < whole {
+            let come = bytes.len();
+            bytes.resize(whole.min(come + PIECE), 0);
+            read(&mut stream, bytes.get_mut(come..).unwrap_or_default(), end)?;
+        }
     }
     let mut out = Vec::with_capacity(256);
     let asked = Asked { bytes: &mut bytes, from, datagram: false, received: Instant::now(), now: now() };

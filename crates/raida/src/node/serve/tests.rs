@@ -66,7 +66,11 @@ fn request(command: Command, nonce: u8, payload: &[u8]) -> (RequestHeader, Vec<u
 }
 
 fn frame_key(header: &RequestHeader) -> FrameKey {
-    if header.encryption.is_ok_and(Encryption::is_tagged) { FrameKey::of_one(&key()) } else { FrameKey::Coin(key()) }
+    if header.encryption.is_ok_and(Encryption::is_tagged) {
+        FrameKey::of_one(&key())
+    } else {
+        FrameKey::untagged(key())
+    }
 }
 
 fn timely(fill: u8) -> [u8; 24] {

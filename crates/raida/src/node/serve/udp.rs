@@ -10,7 +10,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
 use super::{Served, now};
-use crate::node::{Asked, Node};
+use crate::node::{Asked, Node, WaitsFor};
 
 /// A datagram longer than this is cut, and its body is too short for its header.
 const LONGEST: usize = 2_048;
@@ -28,7 +28,16 @@ pub(super) struct Reader {
     served: Arc<Served>,
     stop: Arc<AtomicBool>,
     socket: UdpSocket,
-    queue: SyncSender<Waiting>,
+    queues: Queues,
+}
+
+/// Where datagrams wait.
+#[derive(Clone)]
+pub(super) struct Queues {
+    /// For what is read.
+    pub(super) read: SyncSender<Waiting>,
+    /// For what is written and synced.
+    pub(super) sync: SyncSender<Waiting>,
 }
 
 /// Who waits.
@@ -37,6 +46,8 @@ pub(super) struct Worker {
     served: Arc<Served>,
     socket: UdpSocket,
     work: Arc<Mutex<Receiver<Waiting>>>,
+    /// Where what is to be synced goes on to, of those that read.
+    sync: Option<SyncSender<Waiting>>,
 }
 
 fn answer(node: &Node, served: &Served, socket: &UdpSocket, asked: Asked<'_>, out: &mut Vec<u8>) {
@@ -48,6 +59,13 @@ fn answer(node: &Node, served: &Served, socket: &UdpSocket, asked: Asked<'_>, ou
         served.datagrams.fetch_add(1, Ordering::Relaxed);
     }
     tell(node, socket);
+}
+
+/// Into a queue, or away: UDP's sender asks again.
+fn put(queue: &SyncSender<Waiting>, waiting: Waiting, served: &Served) {
+    if queue.try_send(waiting).is_err() {
+        served.dropped.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Sends what has to be told to others.
@@ -63,9 +81,9 @@ impl Reader {
         served: &Arc<Served>,
         stop: &Arc<AtomicBool>,
         socket: UdpSocket,
-        queue: SyncSender<Waiting>,
+        queues: Queues,
     ) -> Self {
-        Self { node: Arc::clone(node), served: Arc::clone(served), stop: Arc::clone(stop), socket, queue }
+        Self { node: Arc::clone(node), served: Arc::clone(served), stop: Arc::clone(stop), socket, queues }
     }
 
     pub(super) fn run(self) {
@@ -78,12 +96,16 @@ impl Reader {
             };
             let received = Instant::now();
             let bytes = bytes.get_mut(..length).unwrap_or_default();
-            if self.node.is_quick(bytes) {
-                let asked = Asked { bytes, from, datagram: true, received, now: now() };
-                answer(&self.node, &self.served, &self.socket, asked, &mut out);
-            } else if self.queue.try_send(Waiting { bytes: bytes.to_vec(), from, received }).is_err() {
-                self.served.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+            let queue = match self.node.waits_for(bytes) {
+                WaitsFor::Nothing => {
+                    let asked = Asked { bytes, from, datagram: true, received, now: now() };
+                    answer(&self.node, &self.served, &self.socket, asked, &mut out);
+                    continue;
+                }
+                WaitsFor::Read => &self.queues.read,
+                WaitsFor::Sync => &self.queues.sync,
+            };
+            put(queue, Waiting { bytes: bytes.to_vec(), from, received }, &self.served);
         }
     }
 }
@@ -94,8 +116,9 @@ impl Worker {
         served: &Arc<Served>,
         socket: UdpSocket,
         work: &Arc<Mutex<Receiver<Waiting>>>,
+        sync: Option<SyncSender<Waiting>>,
     ) -> Self {
-        Self { node: Arc::clone(node), served: Arc::clone(served), socket, work: Arc::clone(work) }
+        Self { node: Arc::clone(node), served: Arc::clone(served), socket, work: Arc::clone(work), sync }
     }
 
     /// Ends when the readers have.
@@ -106,6 +129,12 @@ impl Worker {
             let Ok(Waiting { mut bytes, from, received }) = next else {
                 return;
             };
+            if let Some(sync) = &self.sync
+                && self.node.read_keys(&bytes, &mut UnwrapErr(SysRng)) == WaitsFor::Sync
+            {
+                put(sync, Waiting { bytes, from, received }, &self.served);
+                continue;
+            }
             let asked = Asked { bytes: &mut bytes, from, datagram: true, received, now: now() };
             answer(&self.node, &self.served, &self.socket, asked, &mut out);
         }
