@@ -28,6 +28,16 @@ impl Histogram {
         self.count += 1;
     }
 
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Counts what another has counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.steps.iter_mut().zip(&other.steps).for_each(|(step, more)| *step += more);
+        self.count += other.count;
+    }
+
     /// Microseconds that `permille` of the durations did not exceed; 0 if there were none.
     pub(crate) fn quantile_us(&self, permille: u64) -> u64 {
         let (rank, mut seen, mut edge) = ((self.count * permille).div_ceil(1000), 0, 0);
@@ -54,7 +64,9 @@ mod tests {
             histogram.add(Duration::from_micros(micros));
         }
         assert_eq!((histogram.quantile_us(500), histogram.quantile_us(990)), (500, 990));
-        histogram.add(Duration::from_secs(9));
-        assert_eq!(histogram.quantile_us(1000), 100_000);
+        let mut slow = Histogram::default();
+        slow.add(Duration::from_secs(9));
+        histogram.merge(&slow);
+        assert_eq!((histogram.count(), histogram.quantile_us(1000)), (1_001, 100_000));
     }
 }

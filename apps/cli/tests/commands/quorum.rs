@@ -1,10 +1,16 @@
 //! Quorum secrets over a swarm of 25 nodes, with the programs that people run.
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use undertone_testkit::process::{self, program};
 use undertone_testkit::{Process, ServerProcess, SwarmProcess, Terminal};
+
+#[path = "../../../../dev/interop/python.rs"]
+mod python;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -231,6 +237,49 @@ fn rkx_1_a_key_is_sent_to_whoever_listens() {
     std::fs::write(&key, [7; 15]).unwrap();
     let refused = scene.ada.run(&["raida", "send", "--to", "00.28", "--key", &path]).unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("multiple of 16"));
+    scene.swarm.end().unwrap();
+    scene.server.end().unwrap();
+}
+
+/// The same with somebody whose program shares no code with ours, either way.
+#[test]
+fn independent_client_sends_and_receives_a_key_in_sixteen_parts() {
+    let mut scene = Scene::new("sixteen");
+    scene.swarm.enrol(&scene.bob, 2).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let interop = root.join("dev/interop");
+    let python = python::python(&interop, &root.join("target"));
+    let other = |arguments: &[&str]| {
+        let mut command = Command::new(&python);
+        command.arg(interop.join("raida_sixteen.py")).arg("--swarm").arg(scene.swarm.file());
+        command.arg("--wallet").arg(scene.swarm.wallet(1)).args(arguments);
+        command
+    };
+    let (key, got) = (scene.server.join("sent.key"), scene.server.join("got.key"));
+    let (sent, out) = (key.display().to_string(), got.display().to_string());
+    let mut bob = scene.bob.start(&["raida", "listen", "--out", &out]).unwrap();
+    bob.wait_for("listening", PATIENCE).unwrap();
+    let letters: Vec<u8> = (0..64).collect();
+    let hex: String = letters.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Who listens is known to nodes a moment after it says so.
+    let arrived = (0..20).any(|_| {
+        let output = other(&["send", "--to", "00.28", "--key", &hex]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::thread::sleep(Duration::from_millis(500));
+        !bob.is_running()
+    });
+    assert!(arrived);
+    assert_eq!(bob.wait_for("received", PATIENCE).unwrap()["from"], "00.26");
+    assert_eq!(std::fs::read(&got).unwrap(), letters);
+
+    std::fs::write(&key, &letters).unwrap();
+    let mut listening = other(&["listen"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(listening.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "listening");
+    let told = scene.bob.run(&["raida", "send", "--to", "00.26", "--key", &sent]).unwrap();
+    assert_eq!((&lines(&told)[0]["sent"], &lines(&told)[0]["told"]), (&true.into(), &true.into()));
+    assert_eq!(said.next().unwrap().unwrap(), hex);
+    assert!(listening.wait().unwrap().success());
     scene.swarm.end().unwrap();
     scene.server.end().unwrap();
 }

@@ -65,6 +65,17 @@ impl Ask {
     pub(super) fn handed_back(&self) -> Self {
         Self { reply_echo_at: self.echo_at, expected: None, ..self.clone() }
     }
+
+    fn by_connection(&self, to: SocketAddr) -> anyhow::Result<()> {
+        let mut stream = TcpStream::connect(to)?;
+        stream.write_all(&self.bytes)?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let status = answer.get(2).copied();
+        ensure!(self.expected.is_none_or(|expected| status == Some(expected)), "a node answers with status {status:?}");
+        Ok(())
+    }
 }
 
 /// Answers a second, and how long they took.
@@ -141,20 +152,27 @@ pub(super) fn pace(
     Ok(Pace { rate, times })
 }
 
-/// Connections, one request and one answer each, one after the other.
-pub(super) fn by_tcp(to: SocketAddr, ask: &Ask, seconds: u64) -> anyhow::Result<Pace> {
-    let (begun, mut done, mut times) = (Instant::now(), 0.0, Histogram::default());
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        let asked = Instant::now();
-        let mut stream = TcpStream::connect(to)?;
-        stream.write_all(&ask.bytes)?;
-        stream.shutdown(std::net::Shutdown::Write)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let status = answer.get(2).copied();
-        ensure!(ask.expected.is_none_or(|expected| status == Some(expected)), "a node answers with status {status:?}");
-        times.add(asked.elapsed());
-        done += 1.0;
-    }
-    Ok(Pace { rate: done / begun.elapsed().as_secs_f64(), times })
+/// Keeps so many connections under way, one request and one answer each, any of these.
+pub(super) fn by_tcp(to: SocketAddr, asks: &[Ask], outstanding: usize, seconds: u64) -> anyhow::Result<Pace> {
+    let begun = Instant::now();
+    let one_after_the_other = || -> anyhow::Result<Histogram> {
+        let mut times = Histogram::default();
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            let next = usize::try_from(UnwrapErr(SysRng).next_u32())? % asks.len();
+            let asked = Instant::now();
+            asks.get(next).context("nothing to ask")?.by_connection(to)?;
+            times.add(asked.elapsed());
+        }
+        Ok(times)
+    };
+    let times = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..outstanding).map(|_| scope.spawn(one_after_the_other)).collect();
+        threads.into_iter().try_fold(Histogram::default(), |mut all, thread| {
+            all.merge(&thread.join().map_err(|_| anyhow::anyhow!("who asks has panicked"))??);
+            anyhow::Ok(all)
+        })
+    })?;
+    #[expect(clippy::cast_precision_loss, reason = "a count")]
+    let rate = times.count() as f64 / begun.elapsed().as_secs_f64();
+    Ok(Pace { rate, times })
 }

@@ -195,18 +195,35 @@ fn compat(
         let what = format!("raida: {what}, UDP, {OUTSTANDING} under way, p99 {:.2} ms", ours.p99_ms());
         table.rate(&what, ours.rate, limit, "a second", peer, None);
     }
-    let theirs = by_tcp(bare, &bare_ask, seconds)?;
-    let peer = format!("a bare TCP echo, p99 {:.2} ms", theirs.p99_ms());
-    for (what, asks) in [
-        ("echo, type 4", &hot.echo),
-        ("get key", &hot.get),
-        ("post key", &hot.post),
-        ("encrypt key", &hot.encrypt),
-        ("decrypt key", &hot.decrypt),
+    tcp(table, (node, bare), (&hot, &cold), seconds)
+}
+
+/// Connections, a request each: one after the other, and many at once, of which each waits for the disk by itself.
+fn tcp(
+    table: &mut Table,
+    (node, bare): (SocketAddr, SocketAddr),
+    (hot, cold): (&Commands, &Commands),
+    seconds: u64,
+) -> anyhow::Result<()> {
+    let bare_ask = [hot.get.first().context("a request")?.handed_back()];
+    for (commands, outstanding, of) in [
+        (hot, 1, "hot, one after the other"),
+        (hot, OUTSTANDING, "hot, 32 under way"),
+        (cold, OUTSTANDING, "of ten times the cache, 32 under way"),
     ] {
-        let ours = by_tcp(node, asks.first().context("a request")?, seconds)?;
-        let what = format!("raida: {what}, TCP, one after the other, p99 {:.2} ms", ours.p99_ms());
-        table.rate(&what, ours.rate, theirs.rate, "a second", &peer, None);
+        let theirs = by_tcp(bare, &bare_ask, outstanding, seconds)?;
+        let peer = format!("a bare TCP echo, p99 {:.2} ms", theirs.p99_ms());
+        for (what, asks) in [
+            ("echo, type 4", &commands.echo),
+            ("get key", &commands.get),
+            ("post key", &commands.post),
+            ("encrypt key", &commands.encrypt),
+            ("decrypt key", &commands.decrypt),
+        ] {
+            let ours = by_tcp(node, asks, outstanding, seconds)?;
+            let what = format!("raida: {what}, TCP, {of}, p99 {:.2} ms", ours.p99_ms());
+            table.rate(&what, ours.rate, theirs.rate, "a second", &peer, None);
+        }
     }
     Ok(())
 }
