@@ -247,6 +247,18 @@ fn bound_by_modes(folder: &Path) -> Command {
     command
 }
 
+/// The first coin of denomination 0 has the name that means nobody: it is given to nobody.
+#[test]
+fn rkx_2_coins_that_are_issued_are_somebodys() {
+    let folder = Folder::new("first-coin");
+    set_up(&folder.0, "");
+    let keys = folder.0.join("more.keys");
+    let create =
+        ["coins", "create", "--denomination", "0", "--first", "0", "--count", "2", "--keys", keys.to_str().unwrap()];
+    let created = lines(&raida(&folder.0, &create).output().unwrap());
+    assert_eq!(created.iter().map(|line| &line["coin"]).collect::<Vec<_>>(), ["00.1", "00.2"]);
+}
+
 /// Whoever starts a large node sees how far it is.
 #[test]
 fn rkx_4_a_start_says_how_far_it_is() {

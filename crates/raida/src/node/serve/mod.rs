@@ -5,6 +5,7 @@
 //! have threads and a queue each, so that nobody's ticket waits behind somebody else's sync. When a queue is full, a datagram is dropped, and
 //! UDP's sender asks again.
 
+mod places;
 mod tcp;
 mod udp;
 
@@ -63,7 +64,7 @@ pub struct Served {
     pub dropped: AtomicU64,
     /// Connections that were answered.
     pub connections: AtomicU64,
-    /// Connections that had no request in time, or found too many others.
+    /// Connections that had no request in time, gave way to others, or found too many of them.
     pub refused: AtomicU64,
 }
 

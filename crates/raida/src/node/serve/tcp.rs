@@ -1,11 +1,10 @@
 //! Connections: one request, one answer, and the end. A request has to be there in time; what else was sent is read before the connection
 //! ends, because the system tells the other side of a reset otherwise, and the answer is lost with it.
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::places::{Place, Places};
 use super::udp::tell;
 use super::{LOOK, ListenOptions, Served, now};
 use crate::header::{ENCRYPTION_AT, RequestHeader, header_length};
@@ -36,9 +36,7 @@ pub(super) struct Connections {
     /// For what others are to be told.
     socket: UdpSocket,
     options: ListenOptions,
-    open: Arc<AtomicUsize>,
-    /// Connections of each address, or network of IPv6.
-    by: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    places: Arc<Places>,
 }
 
 impl Connections {
@@ -51,7 +49,7 @@ impl Connections {
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (node, served, stop) = (Arc::clone(node), Arc::clone(served), Arc::clone(stop));
-        Ok(Self { node, served, stop, listener, socket, options, open: Arc::default(), by: Arc::default() })
+        Ok(Self { node, served, stop, listener, socket, options, places: Arc::default() })
     }
 
     pub(super) fn run(self) {
@@ -65,7 +63,7 @@ impl Connections {
         }
         // Those who are being answered have their patience's time.
         let end = Instant::now() + self.options.patience + DRAIN;
-        while self.open.load(Ordering::Acquire) > 0 && Instant::now() < end {
+        while self.places.open() > 0 && Instant::now() < end {
             thread::sleep(PAUSE);
         }
     }
@@ -80,18 +78,17 @@ impl Connections {
     }
 
     fn take(&self, stream: TcpStream, from: SocketAddr) {
+        let Ok(socket) = self.socket.try_clone() else { return };
         // A few addresses do not take all places, so that there is one for whoever else comes.
-        let here = self.by().get(&network(from.ip())).copied().unwrap_or(0);
-        if self.open.load(Ordering::Acquire) >= self.options.connections || here >= self.options.of_one_address {
+        let most = (self.options.connections, self.options.of_one_address);
+        let Some(place) = self.places.take(stream, network(from.ip()), most) else {
             self.served.refused.fetch_add(1, Ordering::Relaxed);
             return;
-        }
-        let Ok(socket) = self.socket.try_clone() else { return };
-        let place = Place::take(&self.open, &self.by, network(from.ip()));
+        };
         let (node, served) = (Arc::clone(&self.node), Arc::clone(&self.served));
         let patience = self.options.patience;
         let serve = move || {
-            let counter = match serve(&node, stream, (from, &socket), patience) {
+            let counter = match serve(&node, &place, (from, &socket), patience) {
                 Ok(()) => &served.connections,
                 Err(_) => &served.refused,
             };
@@ -103,42 +100,10 @@ impl Connections {
             tracing::warn!(%error, "no thread for a connection");
         }
     }
-
-    fn by(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.by.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection's place, given back when it goes, however that is.
-struct Place {
-    open: Arc<AtomicUsize>,
-    by: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    of: IpAddr,
-}
-
-impl Place {
-    fn take(open: &Arc<AtomicUsize>, by: &Arc<Mutex<HashMap<IpAddr, usize>>>, of: IpAddr) -> Self {
-        open.fetch_add(1, Ordering::AcqRel);
-        *by.lock().unwrap_or_else(PoisonError::into_inner).entry(of).or_default() += 1;
-        Self { open: Arc::clone(open), by: Arc::clone(by), of }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by.get_mut(&self.of) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                by.remove(&self.of);
-            }
-        }
-        self.open.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// Reads `to` whole by `end`, however slowly it comes.
-fn read(stream: &mut TcpStream, mut to: &mut [u8], end: Instant) -> io::Result<()> {
+fn read(mut stream: &TcpStream, mut to: &mut [u8], end: Instant) -> io::Result<()> {
     while !to.is_empty() {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -155,29 +120,26 @@ fn read(stream: &mut TcpStream, mut to: &mut [u8], end: Instant) -> io::Result<(
     Ok(())
 }
 
-fn serve(
-    node: &Node,
-    mut stream: TcpStream,
-    (from, socket): (SocketAddr, &UdpSocket),
-    patience: Duration,
-) -> io::Result<()> {
+fn serve(node: &Node, place: &Place, (from, socket): (SocketAddr, &UdpSocket), patience: Duration) -> io::Result<()> {
+    let mut stream = place.stream();
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     let end = Instant::now() + patience;
     let mut bytes = vec![0; ENCRYPTION_AT + 1];
-    read(&mut stream, &mut bytes, end)?;
+    read(stream, &mut bytes, end)?;
     let header = header_length(bytes.last().copied().unwrap_or_default());
     bytes.resize(header, 0);
-    read(&mut stream, bytes.get_mut(ENCRYPTION_AT + 1..).unwrap_or_default(), end)?;
+    read(stream, bytes.get_mut(ENCRYPTION_AT + 1..).unwrap_or_default(), end)?;
     if let Some((read_header, _)) = RequestHeader::read(&bytes) {
         let whole = header + usize::from(read_header.body);
         // No more is held for a body than has come of it, and a piece.
         while bytes.len() < whole {
             let come = bytes.len();
             bytes.resize(whole.min(come + PIECE), 0);
-            read(&mut stream, bytes.get_mut(come..).unwrap_or_default(), end)?;
+            read(stream, bytes.get_mut(come..).unwrap_or_default(), end)?;
         }
     }
+    place.has_asked();
     let mut out = Vec::with_capacity(256);
     let asked = Asked { bytes: &mut bytes, from, datagram: false, received: Instant::now(), now: now() };
     if node.answer(asked, &mut UnwrapErr(SysRng), &mut out) {
@@ -186,10 +148,11 @@ fn serve(
     }
     tell(node, socket);
     stream.shutdown(Shutdown::Write)?;
+    place.is_answered();
     // What comes of it makes no difference: the answer is out.
     let (mut left, end) = ([0; 4_096], Instant::now() + DRAIN);
     for _ in 0..LEFT_OVER / left.len() {
-        if read(&mut stream, &mut left, end).is_err() {
+        if read(stream, &mut left, end).is_err() {
             break;
         }
     }

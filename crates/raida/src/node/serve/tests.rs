@@ -197,6 +197,27 @@ fn rkx_1_who_is_slow_holds_up_nobody() {
 }
 
 #[test]
+fn rkx_1_where_all_places_are_taken_who_has_asked_for_longest_gives_way() {
+    let folder = Folder::new();
+    let serving = serving(&folder, ListenOptions { connections: 2, ..ListenOptions::default() });
+    let (header, bytes) = request(Command::Echo, 1, &[]);
+    let slow = || {
+        let mut slow = TcpStream::connect(serving.address()).unwrap();
+        slow.write_all(&bytes[..20]).unwrap();
+        slow
+    };
+    let (mut first, mut second) = (slow(), slow());
+    assert_eq!(opened(&header, &by_tcp(&serving, &bytes)).status, Ok(Status::Success));
+    assert_eq!(first.read(&mut [0; 1]).unwrap_or(0), 0, "it has come first");
+    // The other has its answer when the rest of its request is there.
+    second.write_all(&bytes[20..]).unwrap();
+    second.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut reply = Vec::new();
+    second.read_to_end(&mut reply).unwrap();
+    assert_eq!(opened(&header, &reply).status, Ok(Status::Success));
+}
+
+#[test]
 fn rkx_2_one_address_has_its_share_of_connections() {
     let folder = Folder::new();
     let serving = serving(&folder, ListenOptions { of_one_address: 1, ..ListenOptions::default() });
