@@ -28,7 +28,7 @@ class Swarm:
         self.nodes = {node["raida"]: Node(node["address"], node["raida"], False) for node in nodes}
         with open(wallet, encoding="ascii") as lines:
             self.keys = {(name, int(raida)): bytes.fromhex(key) for name, raida, key in map(str.split, lines)}
-        self.mine = min(name for name, _ in self.keys)
+        self.mine = next(name for name, _ in self.keys)
 
     def me(self, raida):
         return Coin(self.mine, self.keys[self.mine, raida])
@@ -43,6 +43,8 @@ def part(key_id, address, sender, receiver):
 
 
 def send(swarm, to, key):
+    if not key or len(key) % 16:
+        raise Wrong("sixteen parts of one size make a key")
     size, receiver, parts = len(key) // 16, Coin(to, b"").name, b""
     for at, raida in enumerate(PLACES):
         node, me, key_id = swarm.nodes[raida], swarm.me(raida), os.urandom(16)
@@ -67,6 +69,8 @@ def told(swarm, node):
         alert = ear.recv(65536)
     key = hashlib.sha256(me.key).digest()
     sealed, tag = alert[48:-34], alert[-34:-2]
+    if (alert[2], alert[4], alert[5], alert[16], alert[19:24]) != (node.raida, *ALERT, TAGGED, me.name):
+        raise Wrong("what was told is no alert for this coin")
     if alert[-2:] != END or hmac.new(key, sealed, hashlib.sha256).digest() != tag:
         raise Wrong("what was told has not the coin's tag")
     return ctr(key, alert[24:40], sealed)

@@ -1,5 +1,5 @@
 //! What the original's own programs seal, for tests, fuzzing and benchmarks that speak as they do. Nothing of it can be made outside of this
-//! crate without the feature `legacy`, which none of what talks to people is built with (rule RKX-6).
+//! crate without the feature `legacy`, which nothing that talks to people asks for (rule RKX-6).
 
 use crate::coin::{Authenticity, Coin};
 use crate::frame::FrameKey;

@@ -188,6 +188,9 @@ fn rkx_1_statuses_of_a_node_without_room() {
     let serve = raida(&folder.0, &["serve"]);
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""]).arg(serve.get_program()).args(serve.get_args());
+    // Its log too, if this test's is a file.
+    let log = std::fs::File::create(folder.0.join("log")).unwrap();
+    limited.stdin(Stdio::null()).env_remove("RUST_LOG").stderr(log);
     let (node, _) = Node::start_by(limited);
     std::thread::sleep(WAIT);
     let all = ["post-refused", "heal-refused", "get", "prove", "heal-refused", "post-refused", "get", "prove"];
@@ -238,7 +241,7 @@ fn bound_by_modes(folder: &Path) -> Command {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         return serve;
     }
-    let copy = folder.join("undertone-server");
+    let copy = folder.join("copied-server");
     std::fs::copy(serve.get_program(), &copy).unwrap();
     let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(folder).status().unwrap();
     assert!(owned.success());

@@ -13,7 +13,9 @@ use undertone_raida::frame::{self, FrameKey, ReplyStream};
 use undertone_raida::header::{Encryption, NodeName, RequestHeader};
 use undertone_raida::legacy;
 use undertone_raida::node::coins::{Blank, CoinOptions, Coins, Disk, Record};
-use undertone_raida::node::{AddressLimit, Asked, KeyOptions, Keys, Node, NodeOptions, OwnCoins, Owned, Profile};
+use undertone_raida::node::{
+    AddressLimit, Asked, KeyOptions, Keys, Node, NodeOptions, OwnCoins, Owned, Profile, WaitsFor,
+};
 
 use crate::targets::same;
 
@@ -176,9 +178,11 @@ pub(crate) fn node_answers(bytes: &[u8]) {
     let House { strict, compat } = house();
     for node in [strict, compat] {
         let mut asked = bytes.to_vec();
-        let _waits = node.waits_for(&asked);
         let from = ([127, 0, 0, 1], 9).into();
         let asked = Asked { bytes: &mut asked, from, datagram: false, received: Instant::now(), now: 1_795_737_600 };
+        let waits_for = node.waits_for(&asked);
+        let known = node.read_keys(&asked, &mut SeededRng::new(1));
+        assert!(waits_for != WaitsFor::Nothing || known != WaitsFor::Sync, "what waits for nothing writes nothing");
         let mut out = Vec::new();
         let answered = node.answer(asked, &mut SeededRng::new(1), &mut out);
         assert!(answered != out.is_empty(), "silence has no bytes");

@@ -53,7 +53,7 @@ const BANNED: &[&str] = &["ring", "openssl-sys", "openssl", "native-tls", "shark
 /// Features that nothing but tests may ask for.
 const TESTING: &[&str] = &["testing", "planted-faults"];
 
-/// Features that only our tools may ask for besides: what measures, fuzzes and tests. Nobody who talks to anybody is built with them.
+/// Features that only our tools may ask for besides: what measures, fuzzes and tests. Nothing that talks to people asks for them.
 const TOOLS: &[&str] = &["legacy"];
 
 type Graph = BTreeMap<String, BTreeSet<String>>;

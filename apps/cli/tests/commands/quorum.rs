@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -241,6 +241,16 @@ fn rkx_1_a_key_is_sent_to_whoever_listens() {
     scene.server.end().unwrap();
 }
 
+/// A program that ends with its value, whatever becomes of the test.
+struct Listening(Child);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
+
 /// The same with somebody whose program shares no code with ours, either way.
 #[test]
 fn independent_client_sends_and_receives_a_key_in_sixteen_parts() {
@@ -273,13 +283,13 @@ fn independent_client_sends_and_receives_a_key_in_sixteen_parts() {
     assert_eq!(std::fs::read(&got).unwrap(), letters);
 
     std::fs::write(&key, &letters).unwrap();
-    let mut listening = other(&["listen"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(listening.stdout.take().unwrap()).lines();
+    let mut listening = Listening(other(&["listen"]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(listening.0.stdout.take().unwrap()).lines();
     assert_eq!(said.next().unwrap().unwrap(), "listening");
     let told = scene.bob.run(&["raida", "send", "--to", "00.26", "--key", &sent]).unwrap();
     assert_eq!((&lines(&told)[0]["sent"], &lines(&told)[0]["told"]), (&true.into(), &true.into()));
     assert_eq!(said.next().unwrap().unwrap(), hex);
-    assert!(listening.wait().unwrap().success());
+    assert!(listening.0.wait().unwrap().success());
     scene.swarm.end().unwrap();
     scene.server.end().unwrap();
 }

@@ -31,6 +31,15 @@ struct Bucket {
 
 const WHOLE: u64 = 1_000_000;
 
+impl Bucket {
+    /// What of it is used at a time.
+    fn used_at(&self, now: Instant, per_second: u32) -> u64 {
+        let passed = now.saturating_duration_since(self.since).min(Duration::from_secs(3_600));
+        let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+        self.used.saturating_sub(micros.saturating_mul(u64::from(per_second)))
+    }
+}
+
 /// The buckets, shared by threads.
 pub(super) struct Limits {
     limit: AddressLimit,
@@ -50,17 +59,26 @@ impl Limits {
         Self { limit, buckets: Mutex::default() }
     }
 
+    /// Whether one more may ask, without asking.
+    pub(super) fn would_allow(&self, from: IpAddr, datagram: bool, now: Instant) -> bool {
+        let AddressLimit { per_second, burst } = self.limit;
+        if per_second == 0 {
+            return true;
+        }
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = |of| (of, datagram);
+        let others = || buckets.get(&name(Ipv6Addr::UNSPECIFIED.into())).filter(|_| buckets.len() >= ADDRESSES);
+        let bucket = buckets.get(&name(network(from))).or_else(others);
+        bucket.is_none_or(|bucket| bucket.used_at(now, per_second) + WHOLE <= u64::from(burst) * WHOLE)
+    }
+
     /// Whether this one more may ask.
     pub(super) fn allow(&self, from: IpAddr, datagram: bool, now: Instant) -> bool {
         let AddressLimit { per_second, burst } = self.limit;
         if per_second == 0 {
             return true;
         }
-        let back = |bucket: &Bucket| {
-            let passed = now.saturating_duration_since(bucket.since).min(Duration::from_secs(3_600));
-            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
-            bucket.used.saturating_sub(micros.saturating_mul(u64::from(per_second)))
-        };
+        let back = |bucket: &Bucket| bucket.used_at(now, per_second);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut name = (network(from), datagram);
         if buckets.len() >= ADDRESSES && !buckets.contains_key(&name) {

@@ -1,8 +1,7 @@
 //! A node: the coin store, the posted keys, and what it answers.
 //!
 //! [`Node::answer`] is all there is to a node, for UDP and TCP alike: bytes in, bytes out, by any number of threads at once.
-//! [`Node::waits_for`] says beforehand what of the disk an answer needs, and
-//! [`Node::read_keys`] reads what shows by whom a request is.
+//! [`Node::waits_for`] says beforehand what of the disk an answer needs, and [`Node::read_keys`] reads what shows by whom a request is.
 
 mod alerts;
 pub mod coins;

@@ -146,15 +146,23 @@ pub fn body<'b>(header: &RequestHeader, encryption: Encryption, bytes: &'b mut [
     if *trailer == TRAILER { Ok(text) } else { Err(Status::Trailer) }
 }
 
-/// Whether a request of type 4 or 5 has a tag of its key. `bytes` is what came behind the header, and stays as it is.
+/// Whether a request opens with this key: its end, and its tag or the checksum of its challenge. `body` is what came behind the header, as
+/// long as that says, and stays as it is.
 #[must_use]
-pub fn has_its_tag(header: &RequestHeader, key: &FrameKey, bytes: &[u8]) -> bool {
-    let text = bytes.get(..usize::from(header.body)).and_then(|body| body.split_last_chunk::<{ TRAILER.len() }>());
-    let tagged = text.and_then(|(text, _)| text.split_last_chunk::<TAG>());
-    match (key, tagged) {
-        (FrameKey::Hash(key), Some((sealed, tag))) => holds_tag(key, sealed, tag),
-        _ => false,
-    }
+pub fn opens(header: &RequestHeader, key: &FrameKey, body: &[u8]) -> bool {
+    let Some((text, end)) = body.split_last_chunk::<{ TRAILER.len() }>() else {
+        return false;
+    };
+    let holds = match key {
+        FrameKey::Hash(key) => text.split_last_chunk().is_some_and(|(sealed, tag)| holds_tag(key, sealed, tag)),
+        FrameKey::None => text.first_chunk().is_some_and(holds),
+        FrameKey::Coin(Untagged(key)) => text.first_chunk().is_some_and(|sealed: &[u8; CHALLENGE]| {
+            let mut challenge = *sealed;
+            Keystream::of_coin(key, &header.iv()).apply(&mut challenge);
+            holds(&challenge)
+        }),
+    };
+    holds && *end == TRAILER
 }
 
 fn holds_tag(key: &[u8; 32], sealed: &[u8], tag: &[u8; TAG]) -> bool {

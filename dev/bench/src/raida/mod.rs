@@ -206,11 +206,9 @@ fn tcp(
     seconds: u64,
 ) -> anyhow::Result<()> {
     let bare_ask = [hot.get.first().context("a request")?.handed_back()];
-    for (commands, outstanding, of) in [
-        (hot, 1, "hot, one after the other"),
-        (hot, OUTSTANDING, "hot, 32 under way"),
-        (cold, OUTSTANDING, "of ten times the cache, 32 under way"),
-    ] {
+    for (commands, outstanding, of) in
+        [(hot, 1, "hot"), (hot, OUTSTANDING, "hot"), (cold, OUTSTANDING, "of ten times the cache")]
+    {
         let theirs = by_tcp(bare, &bare_ask, outstanding, seconds)?;
         let peer = format!("a bare TCP echo, p99 {:.2} ms", theirs.p99_ms());
         for (what, asks) in [
@@ -221,7 +219,7 @@ fn tcp(
             ("decrypt key", &commands.decrypt),
         ] {
             let ours = by_tcp(node, asks, outstanding, seconds)?;
-            let what = format!("raida: {what}, TCP, {of}, p99 {:.2} ms", ours.p99_ms());
+            let what = format!("raida: {what}, TCP, {of}, {outstanding} under way, p99 {:.2} ms", ours.p99_ms());
             table.rate(&what, ours.rate, theirs.rate, "a second", &peer, None);
         }
     }

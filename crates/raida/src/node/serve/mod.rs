@@ -27,7 +27,7 @@ pub struct ListenOptions {
     pub readers: usize,
     /// Threads that wait for what the disk reads, and as many for what it writes.
     pub workers: usize,
-    /// Connections at once.
+    /// Connections at once; where all are taken, those that are silent give way, and up to as many again may be ending.
     pub connections: usize,
     /// Connections of one address at once.
     pub of_one_address: usize,

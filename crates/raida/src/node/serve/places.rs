@@ -36,8 +36,8 @@ impl Places {
         self.taken().open
     }
 
-    /// A place for one more: one of `most`, and of `of_one_address`. Where all are taken, whoever has come first and is idle loses theirs; a
-    /// request takes a moment to arrive, and who says nothing does so at nobody's expense. `None` where there is none.
+    /// A place for one more: one of `most`, and of `of_one_address`. Where all are taken, whoever has come first and is idle gives way: a
+    /// request takes a moment to arrive. `None` where nobody does, or where twice as many have not ended yet.
     pub(super) fn take(
         self: &Arc<Self>,
         stream: TcpStream,
@@ -47,6 +47,9 @@ impl Places {
         let stream = Arc::new(stream);
         let mut taken = self.taken();
         if taken.by.get(&of).is_some_and(|count| *count >= of_one_address) {
+            return None;
+        }
+        if taken.open >= most.saturating_mul(2) {
             return None;
         }
         if taken.open >= most {
@@ -69,9 +72,9 @@ impl Place {
         &self.stream
     }
 
-    /// Its request is there: it is answered, whoever comes.
-    pub(super) fn has_asked(&self) {
-        self.places.taken().idle.remove(&self.number);
+    /// Its request is there: it is answered, whoever comes. `false` where it has given way before.
+    pub(super) fn has_asked(&self) -> bool {
+        self.places.taken().idle.remove(&self.number).is_some()
     }
 
     /// It has its answer, and is to go.

@@ -139,7 +139,9 @@ fn serve(node: &Node, place: &Place, (from, socket): (SocketAddr, &UdpSocket), p
             read(stream, bytes.get_mut(come..).unwrap_or_default(), end)?;
         }
     }
-    place.has_asked();
+    if !place.has_asked() {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
     let mut out = Vec::with_capacity(256);
     let asked = Asked { bytes: &mut bytes, from, datagram: false, received: Instant::now(), now: now() };
     if node.answer(asked, &mut UnwrapErr(SysRng), &mut out) {

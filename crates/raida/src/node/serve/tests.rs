@@ -197,9 +197,10 @@ fn rkx_1_who_is_slow_holds_up_nobody() {
 }
 
 #[test]
-fn rkx_1_where_all_places_are_taken_who_has_asked_for_longest_gives_way() {
+fn rkx_1_where_all_places_are_taken_who_came_first_and_is_silent_gives_way() {
     let folder = Folder::new();
-    let serving = serving(&folder, ListenOptions { connections: 2, ..ListenOptions::default() });
+    let patience = Duration::from_secs(600);
+    let serving = serving(&folder, ListenOptions { connections: 2, patience, ..ListenOptions::default() });
     let (header, bytes) = request(Command::Echo, 1, &[]);
     let slow = || {
         let mut slow = TcpStream::connect(serving.address()).unwrap();

@@ -96,16 +96,16 @@ impl Reader {
             };
             let received = Instant::now();
             let bytes = bytes.get_mut(..length).unwrap_or_default();
-            let queue = match self.node.waits_for(bytes) {
+            let asked = Asked { bytes, from, datagram: true, received, now: now() };
+            let queue = match self.node.waits_for(&asked) {
                 WaitsFor::Nothing => {
-                    let asked = Asked { bytes, from, datagram: true, received, now: now() };
                     answer(&self.node, &self.served, &self.socket, asked, &mut out);
                     continue;
                 }
                 WaitsFor::Read => &self.queues.read,
                 WaitsFor::Sync => &self.queues.sync,
             };
-            put(queue, Waiting { bytes: bytes.to_vec(), from, received }, &self.served);
+            put(queue, Waiting { bytes: asked.bytes.to_vec(), from, received }, &self.served);
         }
     }
 }
@@ -129,13 +129,13 @@ impl Worker {
             let Ok(Waiting { mut bytes, from, received }) = next else {
                 return;
             };
+            let asked = Asked { bytes: &mut bytes, from, datagram: true, received, now: now() };
             if let Some(sync) = &self.sync
-                && self.node.read_keys(&bytes, &mut UnwrapErr(SysRng)) == WaitsFor::Sync
+                && self.node.read_keys(&asked, &mut UnwrapErr(SysRng)) == WaitsFor::Sync
             {
                 put(sync, Waiting { bytes, from, received }, &self.served);
                 continue;
             }
-            let asked = Asked { bytes: &mut bytes, from, datagram: true, received, now: now() };
             answer(&self.node, &self.served, &self.socket, asked, &mut out);
         }
     }

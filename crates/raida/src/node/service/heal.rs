@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 use undertone_keys::digest;
 use zeroize::Zeroizing;
 
-use super::store_failed;
+use super::answer::store_failed;
 use super::turn::{Caller, Done, Turn};
 use crate::coin::{Authenticity, Coin, Half};
 use crate::coin_file::CoinFile;

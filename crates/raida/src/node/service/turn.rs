@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::{Node, store_failed};
+use super::answer::{Node, store_failed};
 use crate::coin::{Authenticity, Coin, Named};
 use crate::command::Command;
 use crate::frame::{self, FrameKey, Opened, Refused};

@@ -1,13 +1,14 @@
-//! What of the disk a request has to wait for, seen before it is answered: so that the thread that reads datagrams answers what it can at
-//! once, and nothing that will be refused takes a place among those that wait.
+//! What of the disk a request has to wait for, seen before it is answered: the thread that reads datagrams answers at once what it can, and
+//! whoever has no coin's key takes no place among those that wait, nor a page's in memory.
 
 use rand_core::CryptoRng;
 
-use super::Node;
-use crate::coin::Named;
+use super::{Asked, Node};
+use crate::coin::{Coin, Named};
 use crate::command::{Command, KeyId};
 use crate::frame::{self, FrameKey};
 use crate::header::{Encryption, RequestHeader};
+use crate::node::coins::Record;
 
 /// What of the disk an answer has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +22,23 @@ pub enum WaitsFor {
 }
 
 impl Node {
-    /// What an answer has to wait for. What is refused waits for nothing: what cannot be read, is for another node, under a coin that was not
-    /// issued, or under a tag that is not its own.
+    /// What an answer has to wait for. What will be refused waits for nothing where that shows without reading: what is no request to this
+    /// node, what comes from an address that has asked too often (strict), is under a coin that was not issued (strict), or under a key that
+    /// is not its coin's. [`WaitsFor::Read`] where that has to be read first: then [`read_keys`](Self::read_keys) says the rest.
     #[must_use]
-    pub fn waits_for(&self, bytes: &[u8]) -> WaitsFor {
-        let Some((header, body)) = RequestHeader::read(bytes) else {
+    pub fn waits_for(&self, asked: &Asked<'_>) -> WaitsFor {
+        self.look(asked, |coin| self.coins.peek(coin))
+    }
+
+    /// The same, with the pages read that it takes to know whose a request is.
+    #[must_use]
+    pub fn read_keys(&self, asked: &Asked<'_>, rng: &mut dyn CryptoRng) -> WaitsFor {
+        // What cannot be read is told when it is answered.
+        self.look(asked, |coin| self.coins.read(coin, rng).ok())
+    }
+
+    fn look(&self, asked: &Asked<'_>, mut record: impl FnMut(Coin) -> Option<Record>) -> WaitsFor {
+        let Some((header, behind)) = RequestHeader::read(asked.bytes) else {
             return WaitsFor::Nothing;
         };
         let known = |group, command| Command::of(group, command).is_some();
@@ -34,57 +47,54 @@ impl Node {
             return WaitsFor::Nothing;
         };
         let strict = self.options.profile.is_strict();
-        if strict && command.acts() && !encryption.is_tagged() {
+        let untagged = strict && command.acts() && !encryption.is_tagged();
+        if untagged || strict && !self.limits.would_allow(asked.from.ip(), asked.datagram, asked.received) {
             return WaitsFor::Nothing;
         }
-        let mut keys = Vec::with_capacity(2);
+        let mut coins = Vec::with_capacity(2);
         for named in callers(encryption) {
-            let Some(coin) = named.coin().filter(|coin| !strict || self.is_somebodys(*coin)) else {
-                return WaitsFor::Nothing;
-            };
-            match self.coins.peek(coin) {
-                Some(record) => keys.push(record.key),
-                None => return WaitsFor::Read,
+            match named.coin().filter(|coin| !strict || self.is_somebodys(*coin)) {
+                Some(coin) => coins.push(coin),
+                None => return WaitsFor::Nothing,
             }
         }
-        let waits_for = self.command_waits_for(command, encryption, body);
-        let key = match keys.as_slice() {
-            [key] if encryption.is_tagged() => FrameKey::of_one(key),
-            [first, second] => FrameKey::of_two(first, second),
-            _ => return waits_for,
+        let mut keys = coins.into_iter().filter_map(&mut record).map(|record| record.key);
+        let key = match (encryption, keys.next(), keys.next()) {
+            (Encryption::None, ..) => FrameKey::None,
+            (Encryption::Locker(prefix), ..) => match self.coins.lockers().key(&prefix).filter(|_| !strict) {
+                Some(key) => FrameKey::untagged(key),
+                None => return WaitsFor::Nothing,
+            },
+            (Encryption::Coin(_), Some(one), _) => FrameKey::untagged(one),
+            (Encryption::Tagged(_), Some(one), _) => FrameKey::of_one(&one),
+            (Encryption::TaggedByTwo(..), Some(one), Some(other)) => FrameKey::of_two(&one, &other),
+            // A page that is not in memory.
+            _ => return WaitsFor::Read,
         };
-        let refused = waits_for != WaitsFor::Nothing && !frame::has_its_tag(&header, &key, body);
+        let body = behind.get(..usize::from(header.body)).unwrap_or_default();
+        let waits_for = self.command_waits_for(command, encryption, body);
+        let refused = waits_for != WaitsFor::Nothing && !frame::opens(&header, &key, body);
         if refused { WaitsFor::Nothing } else { waits_for }
     }
 
-    /// Reads the pages of the coins that a request is under, and says what else it has to wait for.
-    #[must_use]
-    pub fn read_keys(&self, bytes: &[u8], rng: &mut dyn CryptoRng) -> WaitsFor {
-        let encryption = RequestHeader::read(bytes).and_then(|(header, _)| header.encryption.ok());
-        for coin in encryption.into_iter().flat_map(callers).filter_map(Named::coin) {
-            // What cannot be read is told when it is answered.
-            let _record = self.coins.read(coin, rng);
-        }
-        self.waits_for(bytes)
-    }
-
     fn command_waits_for(&self, command: Command, encryption: Encryption, body: &[u8]) -> WaitsFor {
-        let plain = encryption == Encryption::None;
+        let one_shot = self.keys.is_one_shot();
         match command {
             Command::PostKey | Command::DecryptKey => WaitsFor::Sync,
-            // What an encrypted request asks for is seen only after it is opened.
-            Command::EncryptKey => WaitsFor::Read,
-            Command::KeyAlert if self.options.profile.is_strict() => WaitsFor::Read,
-            Command::KeyAlert | Command::Echo => WaitsFor::Nothing,
-            Command::GetKey => {
+            Command::GetKey if encryption == Encryption::None => {
                 let id = body.get(frame::CHALLENGE..).and_then(|payload| payload.first_chunk().copied().map(KeyId));
-                match id.filter(|_| plain) {
-                    Some(id) if !self.keys.has(id) || self.keys.is_resident(id) => WaitsFor::Nothing,
+                match id.filter(|id| self.keys.has(*id)) {
                     // A key that is given away once is removed, and that is synced.
-                    _ if self.keys.is_one_shot() => WaitsFor::Sync,
-                    _ => WaitsFor::Read,
+                    Some(_) if one_shot => WaitsFor::Sync,
+                    Some(id) if !self.keys.is_resident(id) => WaitsFor::Read,
+                    Some(_) | None => WaitsFor::Nothing,
                 }
             }
+            // What an encrypted request asks for is seen only after it is opened.
+            Command::GetKey if one_shot => WaitsFor::Sync,
+            Command::GetKey | Command::EncryptKey => WaitsFor::Read,
+            Command::KeyAlert if self.options.profile.is_strict() => WaitsFor::Read,
+            Command::KeyAlert | Command::Echo => WaitsFor::Nothing,
         }
     }
 }
@@ -98,3 +108,6 @@ fn callers(encryption: Encryption) -> impl Iterator<Item = Named> {
     };
     first.into_iter().chain(second)
 }
+
+#[cfg(test)]
+mod tests;

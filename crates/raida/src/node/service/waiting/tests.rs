@@ -1,14 +1,15 @@
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use undertone_keys::testing::SeededRng;
 
 use super::*;
-use crate::coin::{Authenticity, Coin};
-use crate::command::KeyId;
+use crate::coin::Authenticity;
 use crate::frame::ReplyStream;
-use crate::node::coins::{Blank, CoinOptions, Disk, Record};
+use crate::header::NodeName;
+use crate::node::coins::{Blank, CoinOptions, Coins, Disk};
 use crate::node::testing::Folder;
-use crate::node::{KeyOptions, OwnCoins};
+use crate::node::{AddressLimit, KeyOptions, Keys, NodeOptions, OwnCoins, Profile};
 
 const NAME: NodeName = NodeName { raida: 3, coin_id: 6 };
 const COMPAT: Profile = Profile::Compat(ReplyStream::Restart);
@@ -43,7 +44,18 @@ fn node(folder: &Folder, profile: Profile, one_shot: bool) -> Node {
         keys.post(KeyId([id; 16]), coin(ADA).named(), false, b"12345", 0).unwrap();
     }
     let own = OwnCoins::new(&folder.path().join("coins"), NAME.coin_id);
-    Node::new(NodeOptions { profile, ..NodeOptions::new(NAME) }, coins, keys, own, 0)
+    let addresses = AddressLimit { per_second: 1, burst: 3 };
+    Node::new(NodeOptions { profile, addresses, ..NodeOptions::new(NAME) }, coins, keys, own, 0)
+}
+
+/// The same as a datagram of somebody's.
+fn look<T>(bytes: &[u8], look: impl FnOnce(&mut Asked<'_>) -> T) -> T {
+    let (mut bytes, from) = (bytes.to_vec(), ([127, 0, 0, 1], 9).into());
+    look(&mut Asked { bytes: &mut bytes, from, datagram: true, received: Instant::now(), now: 1_000 })
+}
+
+fn waits_for(node: &Node, bytes: &[u8]) -> WaitsFor {
+    look(bytes, |asked| node.waits_for(asked))
 }
 
 /// A request by the owners of these coins, under a tag or none; by nobody where there are none. `id` is what it begins with.
@@ -94,7 +106,7 @@ fn rkx_1_what_a_request_waits_for() {
     ] {
         let of = |tagged, by: &[&str]| {
             let bytes = request(command, tagged, by, 5);
-            [strict.waits_for(&bytes), compat.waits_for(&bytes)]
+            [waits_for(&strict, &bytes), waits_for(&compat, &bytes)]
         };
         assert_eq!(of(true, &[ADA]), tagged, "{command:?}");
         assert_eq!(of(true, &[ADA, BOB]), tagged, "{command:?}");
@@ -108,28 +120,60 @@ fn rkx_1_what_a_request_waits_for() {
         assert_eq!(of(true, &[NOBODYS])[0], Nothing, "{command:?}");
     }
     let heal = request(DecryptKey, true, &[COLD], 5);
-    assert_eq!(strict.read_keys(&heal, &mut SeededRng::new(2)), Sync, "its page was read in");
-    assert_eq!(strict.waits_for(&heal), Sync, "and is there");
+    assert_eq!(look(&heal, |asked| strict.read_keys(asked, &mut SeededRng::new(2))), Sync, "its page was read in");
+    assert_eq!(waits_for(&strict, &heal), Sync, "and is there");
 }
 
 #[test]
-fn rkx_1_what_is_refused_takes_nobodys_place() {
-    let folder = Folder::new();
-    let node = node(&folder, Profile::Strict, false);
-    let good = request(Command::PostKey, true, &[ADA], 5);
-    assert_eq!(node.waits_for(&good), WaitsFor::Sync);
-    // Another node's, another coin's, a tag that is wrong, and one that is cut off.
-    let end = good.len();
-    for (what, place) in [("node", 2), ("coin", 7), ("version", 0), ("tag", end - 3), ("text", end - 60)] {
-        let mut other = good.clone();
-        other[place] ^= 1;
-        assert_eq!(node.waits_for(&other), WaitsFor::Nothing, "{what}");
+fn rkx_1_who_has_no_key_takes_nobodys_place() {
+    let (folder, compat) = (Folder::new(), Folder::new());
+    let (node, compat) = (node(&folder, Profile::Strict, false), node(&compat, COMPAT, false));
+    let strict_only = [
+        (request(Command::PostKey, true, &[ADA], 5), WaitsFor::Sync),
+        (request(Command::PostKey, true, &[ADA, BOB], 5), WaitsFor::Sync),
+        (request(Command::GetKey, false, &[ADA], 5), WaitsFor::Read),
+        (request(Command::GetKey, false, &[], 1), WaitsFor::Read),
+    ];
+    for (good, expected) in strict_only {
+        assert_eq!(waits_for(&node, &good), expected);
+        // Another node's, another version's; an end that is none, a challenge or a text that is not its tag's, and what is cut off.
+        let end = good.len();
+        let tagged = good[16] >= 4;
+        for (what, place) in
+            [("node", 2), ("version", 0), ("end", end - 1), ("text", if tagged { end - 60 } else { 40 })]
+        {
+            let mut other = good.clone();
+            other[place] ^= 1;
+            assert_eq!(waits_for(&node, &other), WaitsFor::Nothing, "{what}");
+            assert_eq!(waits_for(&compat, &other), WaitsFor::Nothing, "{what}");
+        }
+        for length in 0..end {
+            assert_eq!(waits_for(&node, &good[..length]), WaitsFor::Nothing, "{length} bytes");
+        }
     }
-    for length in 0..end {
-        assert_eq!(node.waits_for(&good[..length]), WaitsFor::Nothing, "{length} bytes");
+    // What a body does not have is not looked for behind it.
+    let mut short = request(Command::GetKey, false, &[], 1);
+    short[23] = 18;
+    short[32 + 16..32 + 18].copy_from_slice(&[0x3e, 0x3e]);
+    assert_eq!(waits_for(&node, &short), WaitsFor::Nothing);
+    // A second coin that nobody has: no page is read for the first.
+    for by in [[ADA, NOBODYS], [COLD, NOBODYS]] {
+        let forged = request(Command::PostKey, true, &by, 5);
+        assert_eq!(waits_for(&node, &forged), WaitsFor::Nothing);
+        assert_eq!(look(&forged, |asked| node.read_keys(asked, &mut SeededRng::new(2))), WaitsFor::Nothing);
     }
-    let forged = request(Command::PostKey, true, &[ADA, NOBODYS], 5);
-    assert_eq!(node.waits_for(&forged), WaitsFor::Nothing);
+    assert!(node.coins().peek(coin(COLD)).is_none());
+    // Whoever has asked too often: nothing is read, and nothing waits.
+    let cold = request(Command::PostKey, true, &[COLD], 5);
+    for _ in 0..4 {
+        look(&request(Command::Echo, false, &[], 5), |asked| {
+            let Asked { from, datagram, received, now, .. } = *asked;
+            let asked = Asked { bytes: asked.bytes, from, datagram, received, now };
+            node.answer(asked, &mut SeededRng::new(3), &mut Vec::new())
+        });
+    }
+    assert_eq!(look(&cold, |asked| node.read_keys(asked, &mut SeededRng::new(2))), WaitsFor::Nothing);
+    assert!(node.coins().peek(coin(COLD)).is_none());
 }
 
 #[test]
@@ -139,7 +183,7 @@ fn rkx_1_a_key_that_is_fetched_waits_for_its_file_or_its_end() {
         let folder = Folder::new();
         let node = node(&folder, COMPAT, one_shot);
         // There is room for one in memory: that is the second.
-        assert_eq!([node.waits_for(&get(1)), node.waits_for(&get(2))], there);
-        assert_eq!(node.waits_for(&get(9)), WaitsFor::Nothing, "no such key");
+        assert_eq!([waits_for(&node, &get(1)), waits_for(&node, &get(2))], there);
+        assert_eq!(waits_for(&node, &get(9)), WaitsFor::Nothing, "no such key");
     }
 }
