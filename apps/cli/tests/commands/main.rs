@@ -18,6 +18,8 @@ mod lying_log;
 mod no_room_no_rights;
 mod passphrase;
 mod proof;
+#[path = "../../../../dev/interop/python.rs"]
+mod python;
 mod quorum;
 mod room_door;
 mod room_explain;

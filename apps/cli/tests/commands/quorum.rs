@@ -9,8 +9,7 @@ use serde_json::Value;
 use undertone_testkit::process::{self, program};
 use undertone_testkit::{Process, ServerProcess, SwarmProcess, Terminal};
 
-#[path = "../../../../dev/interop/python.rs"]
-mod python;
+use crate::python;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 

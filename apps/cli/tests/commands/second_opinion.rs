@@ -1,15 +1,14 @@
 //! The auditor in Python (`dev/interop`), which shares no code with the server, reads the log of a running one over HTTPS: it
 //! accepts an honest one, and finds what was done to a dishonest one's data.
 
-#[path = "../../../../dev/interop/python.rs"]
-mod python;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use undertone_testkit::process::{self, program, result as json};
 use undertone_testkit::{ServerProcess, Terminal};
+
+use crate::python;
 
 /// What the server knows of accounts, and its key directory.
 const DATABASES: [&str; 2] = ["directory.db", "undertone.db"];

@@ -101,6 +101,17 @@ impl std::fmt::Debug for Held {
     }
 }
 
+/// Where a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// There is none.
+    Nowhere,
+    /// In memory, and on the disk.
+    Memory,
+    /// On the disk alone.
+    Disk,
+}
+
 /// One of the folder's keys. Posting it again makes another version of it.
 #[derive(Clone, Copy)]
 struct Indexed {
@@ -200,10 +211,14 @@ impl Keys {
         self.folder.join(id.to_string())
     }
 
-    /// Whether a key is in memory, so that fetching it does not wait for the disk.
-    #[must_use]
-    pub fn is_resident(&self, id: KeyId) -> bool {
-        !self.options.one_shot && self.state().cache.peek(&id).is_some()
+    /// Where a key is, so that whoever fetches it knows whether that waits for the disk. One that is over is on the disk: it is removed.
+    pub(super) fn place(&self, id: KeyId, now: u64) -> Place {
+        let state = self.state();
+        match state.keys.get(&id) {
+            None => Place::Nowhere,
+            Some(indexed) if !indexed.owned.is_over(now) && state.cache.contains_key(&id) => Place::Memory,
+            Some(_) => Place::Disk,
+        }
     }
 
     /// A key that is there, of which version. `Err` with the version of one that is over.
@@ -246,7 +261,7 @@ impl Keys {
     /// fetched once is gone when this returns.
     #[must_use]
     pub fn fetch(&self, id: KeyId, now: u64, may: impl FnOnce(&Held) -> bool) -> Option<Held> {
-        if !self.has(id) {
+        if self.options.one_shot && self.place(id, now) == Place::Nowhere {
             return None;
         }
         let one = self.options.one_shot.then(|| self.writing.lock().unwrap_or_else(PoisonError::into_inner));
@@ -330,12 +345,6 @@ impl Keys {
         if let Err(error) = done {
             tracing::error!(path = %path.display(), %error, "whose a key is cannot be put back");
         }
-    }
-
-    /// Whether there is a key, in memory or not; perhaps one that is over.
-    #[must_use]
-    pub fn has(&self, id: KeyId) -> bool {
-        self.state().keys.contains_key(&id)
     }
 
     /// Whether a key that was fetched is gone.

@@ -9,6 +9,7 @@ use crate::command::{Command, KeyId};
 use crate::frame::{self, FrameKey};
 use crate::header::{Encryption, RequestHeader};
 use crate::node::coins::Record;
+use crate::node::keys::Place;
 
 /// What of the disk an answer has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +52,13 @@ impl Node {
         if untagged || strict && !self.limits.would_allow(asked.from.ip(), asked.datagram, asked.received) {
             return WaitsFor::Nothing;
         }
-        let mut coins = Vec::with_capacity(2);
-        for named in callers(encryption) {
-            match named.coin().filter(|coin| !strict || self.is_somebodys(*coin)) {
-                Some(coin) => coins.push(coin),
-                None => return WaitsFor::Nothing,
-            }
+        let coin = |named: Named| named.coin().filter(|coin| !strict || self.is_somebodys(*coin));
+        let (first, second) = callers(encryption);
+        let coins = [first, second].map(|named| named.map(coin));
+        if coins.contains(&Some(None)) {
+            return WaitsFor::Nothing;
         }
-        let mut keys = coins.into_iter().filter_map(&mut record).map(|record| record.key);
+        let mut keys = coins.into_iter().flatten().flatten().filter_map(&mut record).map(|record| record.key);
         let key = match (encryption, keys.next(), keys.next()) {
             (Encryption::None, ..) => FrameKey::None,
             (Encryption::Locker(prefix), ..) => match self.coins.lockers().key(&prefix).filter(|_| !strict) {
@@ -72,22 +72,23 @@ impl Node {
             _ => return WaitsFor::Read,
         };
         let body = behind.get(..usize::from(header.body)).unwrap_or_default();
-        let waits_for = self.command_waits_for(command, encryption, body);
+        let waits_for = self.command_waits_for(command, encryption, body, asked.now);
         let refused = waits_for != WaitsFor::Nothing && !frame::opens(&header, &key, body);
         if refused { WaitsFor::Nothing } else { waits_for }
     }
 
-    fn command_waits_for(&self, command: Command, encryption: Encryption, body: &[u8]) -> WaitsFor {
+    fn command_waits_for(&self, command: Command, encryption: Encryption, body: &[u8], now: u64) -> WaitsFor {
         let one_shot = self.keys.is_one_shot();
         match command {
             Command::PostKey | Command::DecryptKey => WaitsFor::Sync,
             Command::GetKey if encryption == Encryption::None => {
                 let id = body.get(frame::CHALLENGE..).and_then(|payload| payload.first_chunk().copied().map(KeyId));
-                match id.filter(|id| self.keys.has(*id)) {
+                match id.map_or(Place::Nowhere, |id| self.keys.place(id, now)) {
+                    Place::Nowhere => WaitsFor::Nothing,
                     // A key that is given away once is removed, and that is synced.
-                    Some(_) if one_shot => WaitsFor::Sync,
-                    Some(id) if !self.keys.is_resident(id) => WaitsFor::Read,
-                    Some(_) | None => WaitsFor::Nothing,
+                    Place::Memory | Place::Disk if one_shot => WaitsFor::Sync,
+                    Place::Memory => WaitsFor::Nothing,
+                    Place::Disk => WaitsFor::Read,
                 }
             }
             // What an encrypted request asks for is seen only after it is opened.
@@ -100,13 +101,12 @@ impl Node {
 }
 
 /// Whose keys a request is under.
-fn callers(encryption: Encryption) -> impl Iterator<Item = Named> {
-    let (first, second) = match encryption {
+const fn callers(encryption: Encryption) -> (Option<Named>, Option<Named>) {
+    match encryption {
         Encryption::None | Encryption::Locker(_) => (None, None),
         Encryption::Coin(named) | Encryption::Tagged(named) => (Some(named), None),
         Encryption::TaggedByTwo(first, second) => (Some(first), Some(second)),
-    };
-    first.into_iter().chain(second)
+    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ fn node(folder: &Folder, profile: Profile, one_shot: bool) -> Node {
     coins.flush().unwrap();
     coins.read(coin(ADA), rng).unwrap();
     let cached = NonZeroUsize::MIN;
-    let keys = KeyOptions { shared: false, per_owner: 9, total: 9, life: None, one_shot, cached };
+    let keys = KeyOptions { shared: false, per_owner: 9, total: 9, life: Some(2_000), one_shot, cached };
     let keys = Keys::open(&folder.path().join("Keys"), keys).unwrap();
     for id in [1, 2] {
         keys.post(KeyId([id; 16]), coin(ADA).named(), false, b"12345", 0).unwrap();
@@ -185,5 +185,11 @@ fn rkx_1_a_key_that_is_fetched_waits_for_its_file_or_its_end() {
         // There is room for one in memory: that is the second.
         assert_eq!([waits_for(&node, &get(1)), waits_for(&node, &get(2))], there);
         assert_eq!(waits_for(&node, &get(9)), WaitsFor::Nothing, "no such key");
+        // One that is over is removed by whoever asks for it.
+        let over = look(&get(2), |asked| {
+            asked.now = 2_000;
+            node.waits_for(asked)
+        });
+        assert_eq!(over, there[0]);
     }
 }
