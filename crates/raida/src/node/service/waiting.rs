@@ -84,10 +84,9 @@ impl Node {
             Command::GetKey if encryption == Encryption::None => {
                 let id = body.get(frame::CHALLENGE..).and_then(|payload| payload.first_chunk().copied().map(KeyId));
                 match id.map_or(Place::Nowhere, |id| self.keys.place(id, now)) {
-                    Place::Nowhere => WaitsFor::Nothing,
                     // A key that is given away once is removed, and that is synced.
                     Place::Memory | Place::Disk if one_shot => WaitsFor::Sync,
-                    Place::Memory => WaitsFor::Nothing,
+                    Place::Memory | Place::Nowhere => WaitsFor::Nothing,
                     Place::Disk => WaitsFor::Read,
                 }
             }
