@@ -224,6 +224,9 @@ fn rkx_1_statuses_of_a_node_whose_folders_become_read_only() {
     steps(&folder.0, &node, &["post-refused", "get", "heal"], &key);
     // Longer than pages wait before they are written back, which fails.
     std::thread::sleep(WAIT);
+    let journals = std::fs::read_dir(data.join("Data")).unwrap().map(|file| file.unwrap());
+    let mut journals = journals.filter(|file| file.file_name().to_string_lossy().starts_with("journal-"));
+    assert!(journals.any(|file| file.metadata().unwrap().len() > 0), "what was changed is in the journal still");
     assert_eq!(steps(&folder.0, &node, &["prove", "get"], &key), 2);
     modes(0o700);
     steps(&folder.0, &node, &["post", "get"], &key);

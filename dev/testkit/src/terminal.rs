@@ -42,8 +42,12 @@ impl Terminal {
     /// # Errors
     /// When it is not built.
     pub fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        self.program(&[&["--json"], arguments].concat())
+    }
+
+    fn program(&self, arguments: &[&str]) -> anyhow::Result<Command> {
         let mut command = program("undertone")?;
-        command.args(["--json", "--home"]).arg(&self.home).args(arguments).env("UNDERTONE_SERVER", &self.server);
+        command.arg("--home").arg(&self.home).args(arguments).env("UNDERTONE_SERVER", &self.server);
         Ok(command)
     }
 
@@ -52,9 +56,7 @@ impl Terminal {
     /// # Errors
     /// When it fails; what it said is told.
     pub fn read(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = program("undertone")?;
-        command.arg("--home").arg(&self.home).args(arguments).env("UNDERTONE_SERVER", &self.server);
-        let output = process::run(&mut command, "")?;
+        let output = process::run(&mut self.program(arguments)?, "")?;
         if !output.status.success() {
             bail!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }

@@ -111,7 +111,13 @@ mod tests {
     fn rkx_2_an_address_has_its_share_and_gets_it_back_with_time() {
         let limits = Limits::new(AddressLimit { per_second: 10, burst: 3 });
         let (start, one, other) = (Instant::now(), IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let allowed = |from, datagram, at| (0..5).filter(|_| limits.allow(from, datagram, at)).count();
+        // What is said beforehand is what is done.
+        let allow = |from, datagram, at| {
+            let would = limits.would_allow(from, datagram, at);
+            assert_eq!(limits.allow(from, datagram, at), would);
+            would
+        };
+        let allowed = |from, datagram, at| (0..5).filter(|_| allow(from, datagram, at)).count();
         assert_eq!((allowed(one, true, start), allowed(one, true, start)), (3, 0));
         assert_eq!((allowed(one, false, start), allowed(other, true, start)), (3, 3), "each has its own");
         assert_eq!(allowed(one, true, start + Duration::from_millis(100)), 1);
@@ -134,6 +140,7 @@ mod tests {
         let known = |limits: &Limits| limits.buckets.lock().unwrap().len();
         assert!(known(&limits) <= ADDRESSES + 1);
         // Those beyond share one; when the others have their share back, they are forgotten, and whoever is new has their own.
+        assert!(!limits.would_allow(IpAddr::from([250, 0, 0, 1]), true, start));
         assert!(!limits.allow(IpAddr::from([250, 0, 0, 1]), true, start));
         assert!(limits.allow(IpAddr::from([250, 0, 0, 1]), true, start + Duration::from_secs(2)));
         assert!(known(&limits) <= 2);

@@ -42,7 +42,7 @@ pub enum FrameKey {
     Hash(Zeroizing<[u8; 32]>),
 }
 
-/// A coin's key where nothing is tagged, which nobody else can make one of (rule RKX-6).
+/// A coin's key, used where nothing is tagged. Nothing outside of this crate can make one (rule RKX-6).
 pub struct Untagged(Authenticity);
 
 impl core::fmt::Debug for Untagged {

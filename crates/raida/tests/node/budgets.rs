@@ -1,4 +1,4 @@
-//! What one coin's owner may use up is his own.
+//! What one coin's owner may use up is his own; and the times that nonces have, by which all of it is forgotten.
 
 use undertone_raida::command::{Command, DecryptKey, KeyId, PostKey};
 use undertone_raida::node::Profile;

@@ -52,7 +52,7 @@ pub struct Asked<'a> {
     pub from: SocketAddr,
     /// By a datagram, whose sender's address may be somebody else's.
     pub datagram: bool,
-    /// When, for how long it took.
+    /// When: how long it took, and whether its address has asked too often, is counted from there.
     pub received: Instant,
     /// When, in seconds since 1970.
     pub now: u64,

@@ -17,15 +17,18 @@ use crate::node::replays::{Names, Seen};
 use crate::status::Status;
 use crate::ticket;
 
-/// What opens the tickets of one request.
-struct Opener<'a> {
+/// The tickets of one request, and what opens them.
+struct Tickets<'a> {
+    items: &'a [TicketItem],
     form: ticket::Form,
     /// The keys on the helpers of the node's own coin, which they are under.
     keys: &'a CoinFile,
     iv: [u8; 16],
+    /// When, in seconds since 1970.
+    now: u64,
 }
 
-impl Opener<'_> {
+impl Tickets<'_> {
     fn open(&self, item: &TicketItem, about: Coin) -> Option<Zeroizing<[u8; 8]>> {
         ticket::open(self.form, &item.ticket, about, &self.keys.key(item.helper)?, &self.iv)
     }
@@ -62,12 +65,12 @@ impl Turn<'_> {
         }
         let coin = asked.coin.coin().ok_or(Status::CoinFile)?;
         let keys = self.node.own.get(coin, Instant::now()).ok_or(Status::CoinFile)?;
-        let opener = Opener { form: self.form(), keys: &keys, iv: caller.iv };
         let items: Vec<_> = asked.items().collect();
+        let tickets = Tickets { items: &items, form: self.form(), keys: &keys, iv: caller.iv, now };
         let mut results = vec![0; items.len()];
         let healed = match self.is_strict() {
-            true => self.heal_by_pairs(&opener, &items, &mut results, now, rng),
-            false => self.heal_by_halves(&opener, &items, &mut results, now, rng),
+            true => self.heal_by_pairs(&tickets, &mut results, rng),
+            false => self.heal_by_halves(&tickets, &mut results, rng),
         };
         // What was changed lasts, and is answered for, whatever became of the items behind it.
         if results.contains(&1) {
@@ -79,27 +82,21 @@ impl Turn<'_> {
     }
 
     /// Strict: a coin's key is written whole, and each pair of tickets once.
-    fn heal_by_pairs(
-        &self,
-        opener: &Opener<'_>,
-        items: &[TicketItem],
-        results: &mut [u8],
-        now: u64,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(), Status> {
-        for at in 0..items.len() {
-            let Some(pair) = Pair::at(at, items, self.node.options.name.raida) else {
+    fn heal_by_pairs(&self, tickets: &Tickets<'_>, results: &mut [u8], rng: &mut dyn CryptoRng) -> Result<(), Status> {
+        for at in 0..tickets.items.len() {
+            let Some(pair) = Pair::at(at, tickets.items, self.node.options.name.raida) else {
                 continue;
             };
-            let halves = opener.open(pair.first, pair.coin).zip(opener.open(pair.second, pair.coin));
+            let halves = tickets.open(pair.first, pair.coin).zip(tickets.open(pair.second, pair.coin));
             let Some((low, high)) = halves else {
                 continue;
             };
             // The same tickets by another caller are the same tickets.
             let (first, second) = (&pair.first.ticket, &pair.second.ticket);
             let names = Names::of(first, &[*first, *second].concat());
-            let hash = digest::sha256(&[&opener.iv, first, second]);
-            match self.node.pairs.note(pair.coin, &hash.first_chunk().copied().unwrap_or_default(), &names, now) {
+            let hash = digest::sha256(&[&tickets.iv, first, second]);
+            match self.node.pairs.note(pair.coin, &hash.first_chunk().copied().unwrap_or_default(), &names, tickets.now)
+            {
                 Seen::Never => {}
                 Seen::Full => return Err(Status::Rate),
                 Seen::Answered(_) | Seen::Unanswered | Seen::OtherwiseUsed => continue,
@@ -108,7 +105,7 @@ impl Turn<'_> {
             key.iter_mut().zip(low.iter().chain(high.iter())).for_each(|(to, from)| *to = *from);
             let healed = |record: &Record| {
                 let key = Authenticity::from_bytes(&key);
-                record.is_used().then(|| Record { key, changed: month::at(now) })
+                record.is_used().then(|| Record { key, changed: month::at(tickets.now) })
             };
             let written = self.write(pair.coin, rng, healed)?;
             for place in [at, pair.place] {
@@ -121,26 +118,19 @@ impl Turn<'_> {
     }
 
     /// As the original does: each item is half of a key, and written as it comes.
-    fn heal_by_halves(
-        &self,
-        opener: &Opener<'_>,
-        items: &[TicketItem],
-        results: &mut [u8],
-        now: u64,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(), Status> {
-        for (item, result) in items.iter().zip(results) {
+    fn heal_by_halves(&self, tickets: &Tickets<'_>, results: &mut [u8], rng: &mut dyn CryptoRng) -> Result<(), Status> {
+        for (item, result) in tickets.items.iter().zip(results) {
             let (Some(coin), Some(half)) = (item.coin.coin(), item.half()) else {
                 continue;
             };
-            let Some(new) = opener.open(item, coin) else {
+            let Some(new) = tickets.open(item, coin) else {
                 continue;
             };
             let healed = |record: &Record| {
                 let mut key = Zeroizing::new(*record.key.expose());
                 let start = usize::from(half.to_byte()) * 8;
                 key.iter_mut().skip(start).zip(new.iter()).for_each(|(to, from)| *to = *from);
-                Some(Record { key: Authenticity::from_bytes(&key), changed: month::at(now) })
+                Some(Record { key: Authenticity::from_bytes(&key), changed: month::at(tickets.now) })
             };
             *result = u8::from(self.write(coin, rng, healed)?);
         }
